@@ -131,8 +131,8 @@ def test_no_import_cycle_exists() -> None:
 
 # Base classes whose methods have a default that a subclass may replace, as their docstrings say.
 INTERFACES = {
-    "Callback", "FusedForm", "Layer", "Loss", "Metric", "Objective", "Optimizer", "Predictor", "Regularizer",
-    "Schedule", "Task",
+    "Callback", "FusedForm", "Layer", "Look", "Loss", "Metric", "Objective", "Optimizer", "Predictor",
+    "Regularizer", "Schedule", "Task",
 }  # fmt: skip
 ALLOWED_REPLACEMENTS = {
     "Confusion.compute": "Precision, Recall and MacroF1 return a mean of the counts, Confusion the counts",

@@ -150,6 +150,9 @@ MAX_REQUEST_SECONDS = 60  # from the end of the headers to the end of the body
 MAX_UPLOAD_BYTES = 10_000_000  # of a picture that is sent
 MAX_UPLOADS_MEMORY = 100_000_000  # of all pictures that are being sent or answered
 MAX_UPLOAD_PIXELS = 12_500_000  # pixels of a picture that is sent, checked before it is decoded
+MAX_MODEL_UPLOAD_BYTES = 256 << 20  # of a model's file that is dropped on the studio's page
+MAX_OPENING_SECONDS = 60  # of processor time to open such a file, in a process of its own
+MAX_OPENING_MEMORY = 8 << 30  # of address space of that process, besides eight times the file
 MAX_MESSAGE_BYTES = 1 << 20  # of a message of the studio's page
 MAX_MESSAGE_TENSORS = 8  # tensors of such a message
 

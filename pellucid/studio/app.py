@@ -18,11 +18,13 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from pellucid.base.errors import PellucidError
 from pellucid.base.limits import MAX_MESSAGE_BYTES
+from pellucid.studio.runs import MODEL_SUFFIXES
 from pellucid.studio.serve.limits import OnlyFrom, OnlyWithCookie, RefusedError, UploadReader, refusal
 from pellucid.studio.session import VIEWS, Session
 from pellucid.studio.view import Library
 
 PAGE = Path(__file__).parent / "web"
+MAX_FILE_NAME = 100  # characters of the name of a dropped file
 TOO_BIG = 1009  # WebSocket close code for a message that is too big
 mimetypes.add_type("text/javascript", ".js")  # some machines map it to text/plain, which no browser runs as a module
 
@@ -57,11 +59,27 @@ def application(library: Library, hosts: Collection[str], token: str, cookie: st
             return JSONResponse({"error": str(error)}, 400)
         return JSONResponse({"upload": name, "line": line})
 
+    async def add_model(request: Request) -> Response:
+        """Store the file in the body of POST /model?name=FILE, and return the name by which messages refer to it."""
+        name = request.query_params.get("name", "")
+        suffix = Path(name).suffix.lower()
+        is_name = name.isprintable() and len(name) <= MAX_FILE_NAME and suffix in MODEL_SUFFIXES
+        if not is_name:
+            return refusal(RefusedError(415, f"give a file of a model, with the suffix {', '.join(MODEL_SUFFIXES)}"))
+        path = library.files.new_path(suffix)
+        try:
+            async with uploads.model(request, path):
+                model, line = await run_sync(library.files.add, Path(name).name, path, limiter=threads)
+        except RefusedError as error:
+            return refusal(error)
+        return JSONResponse({"model": model, "line": line})
+
     pages = [Mount(f"/{view.name}", StaticFiles(directory=view.page)) for view in VIEWS.values()]
     return Starlette(
         routes=[
             WebSocketRoute("/session", talk),
             Route("/upload", upload, methods=["POST"]),
+            Route("/model", add_model, methods=["POST"]),
             *pages,
             Mount("/", StaticFiles(directory=PAGE, html=True)),
         ],

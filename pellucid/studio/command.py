@@ -64,6 +64,7 @@ def handle(args: argparse.Namespace) -> int:
         raise PellucidError(f"the studio needs an extra: pip install 'pellucid[studio]' ({error})") from error
     import torch
 
+    from pellucid.shipped_files import pretrained_names
     from pellucid.studio.runs import Runs
     from pellucid.studio.view import Library
 
@@ -74,7 +75,8 @@ def handle(args: argparse.Namespace) -> int:
     is_folder = (folder.is_dir() or args.model == RUNS_FOLDER) and not is_run
     models: list[str] = [args.model] if args.model and not is_folder else []
     runs = Runs(folder if is_folder else folder.parent if is_run else RUNS_FOLDER, args.data)
-    library = Library((*models, *(name for name in DEFAULT_MODELS if name not in models)), open_network, runs)
+    names = (*models, *(name for name in DEFAULT_MODELS if name not in models))
+    library = Library(names, open_network, runs, pretrained_names())
     library.load(library.names[0])  # raises PellucidError, before serving, for a model that cannot be read
     try:
         server = socket.create_server((LOCALHOST, port))

@@ -21,6 +21,7 @@ from pellucid.base.errors import PellucidError, nearest
 from pellucid.base.files import open_regular, reason_of, write_atomically
 from pellucid.base.text import shown
 from pellucid.base.toml_reader import read_toml
+from pellucid.command.models import FOREIGN_SUFFIXES
 from pellucid.recipe.recipe import Recipe
 from pellucid.recipe.watched import Control, control_file, live_file, read_control, read_object_or_empty, write_control
 from pellucid.run.folder import RunFolder, next_run
@@ -29,6 +30,7 @@ from pellucid.studio.examinations import Examinations
 from pellucid.training.diagnose import StoppedError
 
 LOG, PROCESS = "train.log", "studio.pid"
+MODEL_SUFFIXES = (".safetensors", *FOREIGN_SUFFIXES)  # of files that may contain a model
 MAX_RUNS = 200  # runs that the page lists, the newest first
 TOUCH = 2.0  # seconds between two touches of control.json, which show that a page watches
 WAIT = 60.0  # seconds in which a stopped training should have saved its checkpoint
@@ -70,6 +72,11 @@ class Runs:
         """Return the names of the runs, the newest first."""
         times = {path.name: _modified(path) for path in self.folder.glob("*") if _is_run(path)}
         return sorted(times, key=lambda name: -times[name])[:MAX_RUNS]
+
+    def model_files(self) -> list[str]:
+        """Return the names of the files of models in the folder itself, sorted."""
+        files = [path for path in self.folder.glob("*") if path.suffix in MODEL_SUFFIXES and _is_regular(path)]
+        return sorted(path.name for path in files)[:MAX_RUNS]
 
     def path(self, name: str) -> Path:
         """Return the folder of a run."""

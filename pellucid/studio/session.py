@@ -14,6 +14,7 @@ from pellucid.studio.draw.session import can_draw
 from pellucid.studio.explain import EXPLAIN
 from pellucid.studio.gestures import GESTURES
 from pellucid.studio.inspect import INSPECT
+from pellucid.studio.look import LOOK
 from pellucid.studio.messages import MessageError, Reply, pack, read
 from pellucid.studio.play import PLAY
 from pellucid.studio.train import TRAIN
@@ -25,7 +26,7 @@ class OpenStudio:
     """studio.open: read the views and models that the page can show."""
 
 
-VIEWS = {view.name: view for view in (DRAW, PLAY, DATA, TRAIN, GESTURES, EXPLAIN, INSPECT)}
+VIEWS = {view.name: view for view in (DRAW, PLAY, DATA, TRAIN, GESTURES, LOOK, EXPLAIN, INSPECT)}
 if find_spec("pellucid.lessons") is not None:  # the folder may be left out
     from pellucid.studio.learn import LEARN
 

@@ -14,6 +14,7 @@ from pellucid.base.errors import PellucidError, nearest
 from pellucid.base.text import shown
 from pellucid.model import Model
 from pellucid.studio.messages import Reply
+from pellucid.studio.opened_files import OpenedFiles
 from pellucid.studio.pictures import Uploads
 from pellucid.studio.runs import Runs, has_weights
 from pellucid.trace import prepared
@@ -30,12 +31,21 @@ class Library:
     """The models that a page can open, by name, the runs that it can train and show, and the uploads.
 
     load: function of a name that returns a model; each is loaded once. runs: runs whose models are offered too; None
-    for the runs of the default folder, which are shown, but not offered as models.
+    for the runs of the default folder, which are shown, but not offered as models. shipped: names of further models
+    that may be opened, which are not among those that every view lists.
     """
 
-    def __init__(self, names: tuple[str, ...], load: Callable[[str], Model], runs: Runs | None = None) -> None:
+    def __init__(
+        self,
+        names: tuple[str, ...],
+        load: Callable[[str], Model],
+        runs: Runs | None = None,
+        shipped: tuple[str, ...] = (),
+    ) -> None:
         self.names, self.load, self.runs = names, cache(load), Runs() if runs is None else runs
+        self.shipped = shipped
         self.uploads = Uploads()
+        self.files = OpenedFiles()
         self.made = dict[str, MadeModel]()
         self.kept = dict[str, Any]()  # what views keep for a page that connects again, by a random name
         self._has_runs = runs is not None
@@ -55,12 +65,28 @@ class Library:
         paths = [self.runs.path(name) for name in self.runs.names() if name not in self.names]
         return tuple(path.name for path in paths if path not in given_paths and has_weights(path))
 
+    @property
+    def offered(self) -> dict[str, str]:
+        """The kind of each model that may be opened, by its name."""
+        kinds = dict.fromkeys(self.names, "command line") | dict.fromkeys(self.files.dropped, "dropped")
+        kinds |= dict.fromkeys((name for name in self.shipped if name not in kinds), "shipped")
+        kinds |= dict.fromkeys(self.trained, "run")
+        files = self.runs.model_files() if self._has_runs else []
+        return kinds | dict.fromkeys((file for file in files if file not in kinds), "file")
+
     def open(self, name: str) -> Model:
-        """Return a model, or the model of an offered run, read each time because training changes its weights."""
+        """Return a model, or the model of an offered run, read each time because training changes its weights.
+
+        Files that were dropped, and those of the folder of runs, are opened by a process of their own.
+        """
         if name in self.made:
             return self.made[name].model
-        if name in self.names:
+        if name in self.names or name in self.shipped:
             return self.load(name)
+        if name in self.files.dropped:
+            return self.files.model(self.files.dropped[name], name)
+        if self._has_runs and name in self.runs.model_files():
+            return self.files.model(self.runs.folder / name, name)
         runs = self.runs.names() if self._has_runs else []
         if name not in runs or not has_weights(self.runs.path(name)):
             raise PellucidError(f"no model {shown(name)}{nearest(name, (*self.names, *runs))}")

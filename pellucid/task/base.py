@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from pellucid.data import Source
     from pellucid.metrics import MetricLike
     from pellucid.objective import Objective
+    from pellucid.task.look import Look
 
 
 class Task(ABC):
@@ -225,6 +226,12 @@ class Task(ABC):
         image: as `Predictor.read` returns it. By default, there are no such options.
         """
         return None
+
+    def look(self, model: Any) -> "Look":
+        """Return what the studio shows of a model for pictures; by default its predictions, see `Look`."""
+        from pellucid.task.look import Look
+
+        return Look(self, model)
 
     def case(self, model: Any, x: Any, y: Any, options: Mapping[str, Any]) -> Any:
         """Return the doctor's case of a model and its data; None, the default, for a pellucid.doctor.Case.

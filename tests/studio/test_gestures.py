@@ -14,6 +14,7 @@ from pellucid.cli.main import main
 from pellucid.explain import explain
 from pellucid.model import Model
 from pellucid.studio.gestures.frames import MAX_CLASSES, MAX_FRAMES, ClassFrames, held_out
+from pellucid.studio.gestures.session import MAX_KEPT
 from pellucid.studio.gestures.shortcut import middle_mask, shortcuts
 from pellucid.studio.runs import Runs
 from pellucid.studio.view import Library
@@ -217,7 +218,9 @@ def test_classes_are_added_renamed_and_removed_and_stretches_dropped(tmp_path: P
     collect(tab, "a", [frame("circle", 1, 1)] * 2, stretch=1)
     collect(tab, "a", [frame("circle", 1, 2)], stretch=2)
     assert tab.ask("gestures.edit", name="a", becomes="ä")["classes"][0] == {"name": "ä", "frames": 3, "stretch": 2}
-    assert tab.ask("gestures.drop", name="ä", stretch=2)["classes"][0]["frames"] == 2
+    dropped = tab.ask("gestures.drop", name="ä", stretch=2)
+    assert dropped["classes"][0]["frames"] == 2
+    assert torch.equal(dropped["tensors"]["frame"], tab.session.sessions["gestures"].own.frames.of("ä")[-1].picture)
     assert [one["name"] for one in tab.ask("gestures.edit", name="ä", becomes=None)["classes"]] == ["b"]
 
 
@@ -305,3 +308,18 @@ def test_frames_of_a_copy_are_independent() -> None:
     copied = frames.copy()
     frames.add_class("b")
     assert [*copied.by_class] == ["a"]
+
+
+def test_the_collection_that_was_not_opened_for_longest_is_dropped_and_its_page_is_told(tmp_path: Path) -> None:
+    library = library_in(tmp_path)
+    names = []
+    for _ in range(MAX_KEPT):
+        answer = Tab(library).ask("gestures.open")
+        assert answer["note"] == ""
+        names.append(answer["collection"])
+    assert Tab(library).ask("gestures.open", collection=names[0])["collection"] == names[0]  # it is used again
+    Tab(library).ask("gestures.open")
+    assert Tab(library).ask("gestures.open", collection=names[0])["note"] == ""
+    lost = Tab(library).ask("gestures.open", collection=names[1])
+    assert lost["collection"] != names[1]
+    assert f"keeps the {MAX_KEPT} collections" in lost["note"]

@@ -158,6 +158,25 @@ def test_classes_of_files_that_differ_in_their_background_are_a_shortcut(tab: An
     assert tab.inner_text("#teach-answer") in {"wall", "unsure", "unlike anything it was trained on"}
 
 
+def test_undo_shows_the_latest_frame_that_remains(tab: Any, tmp_path: Path) -> None:
+    for name, shape in (("first", "circle"), ("second", "square")):
+        picture(shape, 1, 0).save(tmp_path / f"{name}.png")
+    add_classes(tab, "shape")
+    thumbnail = "document.querySelector('[data-class=shape] canvas').toDataURL()"
+    files = '[data-class="shape"] input[data-files]:not([webkitdirectory])'
+    empty = tab.evaluate(thumbnail)
+    tab.set_input_files(files, tmp_path / "first.png")
+    until(tab, f"{FRAMES.format('shape')} === 1")
+    first = tab.evaluate(thumbnail)
+    tab.set_input_files(files, tmp_path / "second.png")
+    until(tab, f"{FRAMES.format('shape')} === 2")
+    assert tab.evaluate(thumbnail) != first
+    for frames, expected in ((1, first), (0, empty)):
+        tab.click('[data-class="shape"] [data-drop]')
+        until(tab, f"{FRAMES.format('shape')} === {frames}")
+        assert tab.evaluate(thumbnail) == expected
+
+
 def test_a_page_that_is_loaded_again_keeps_classes(tab: Any) -> None:
     add_classes(tab, "&amp; one", *COLOURS)
     tab.click('[data-class="cross"] [data-remove]')

@@ -93,6 +93,7 @@ class ExplainSession:
             {"name": method, "magnitudes": method in MAGNITUDES, "sum": method in SUMS} for method in self.methods
         ]
         models = (*self.library.names, *self.library.trained)
+        models = models if name in models else (*models, name)
         fields = {"model": name, "models": models, "task": self.task.name, "methods": methods}
         kinds = [{"name": kind, "samples": names} for kind, names in self.kinds.items()]
         first, uploads = self.kinds[self.family][0], self.library.uploads.names()

@@ -27,6 +27,7 @@ from pellucid.task import task_of
 METHOD = "layercam"
 LAYER = "features.stage5.block3"
 MAX_KEPT = 3  # collections that are kept for pages that connect again
+LOST = f"the frames of this page are gone: the studio keeps the {MAX_KEPT} collections opened last, until it ends"
 RUN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,39}")
 
 
@@ -107,17 +108,20 @@ class GestureSession:
         """Return the collection of an earlier connection, or a new one."""
         kept: dict[str, Collected] = self.library.kept
         name = request.collection
-        if name is None or name not in kept:
+        is_lost = name is not None and name not in kept
+        if name is None or is_lost:
             name = secrets.token_urlsafe(8)
             kept[name] = self.own
-            while len(kept) > MAX_KEPT:
-                kept.pop(next(iter(kept)))
+        kept[name] = kept.pop(name)  # the last of the dict is the one that was opened last
+        while len(kept) > MAX_KEPT:
+            kept.pop(next(iter(kept)))
         self.own = kept[name]
         limits = {"classes": MAX_CLASSES, "frames": MAX_FRAMES, "name": MAX_NAME}
         latest = {
             f"frame{k}": frames[-1].picture for k, frames in enumerate(self.own.frames.by_class.values()) if frames
         }
         fields = {"collection": name, "limits": limits, "is_taught": self.own.taught is not None}
+        fields["note"] = LOST if is_lost else ""
         return Reply({**fields, "classes": self._classes()}, latest)
 
     def _classes(self) -> list[dict[str, Any]]:
@@ -146,9 +150,10 @@ class GestureSession:
         return Reply({"name": request.name, "count": len(self.own.frames.of(request.name))}, {})
 
     def drop(self, request: DropStretch) -> Reply:
-        """Remove a stretch from a class."""
+        """Remove a stretch from a class; return the frame that is then its latest, if any."""
         self.own.frames.remove_stretch(request.name, request.stretch)
-        return Reply({"classes": self._classes()}, {})
+        frames = self.own.frames.of(request.name)
+        return Reply({"classes": self._classes()}, {"frame": frames[-1].picture} if frames else {})
 
     def fit(self, request: FitGestures) -> Reply:
         """Fit a model; return its results on the held-out frames, remarks, and a map for each shortcut."""

@@ -145,9 +145,10 @@ class InspectSession:
 
         with torch.no_grad():
             model.objective.watched(watch).predict(model.params, x)
+        models = (*self.library.names, *self.library.trained, *self.library.made)
         fields = {
             "model": name,
-            "models": (*self.library.names, *self.library.trained, *self.library.made),
+            "models": models if name in models else (*models, name),
             "task": task_of(model).name,
             "picture": picture,
             "upload": request.upload,

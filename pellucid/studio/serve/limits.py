@@ -3,6 +3,7 @@
 import secrets
 from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 from starlette.datastructures import Headers, MutableHeaders
@@ -12,7 +13,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from starlette.websockets import WebSocketClose
 
 from pellucid.base.errors import PellucidError
-from pellucid.base.limits import MAX_UPLOAD_BYTES, MAX_UPLOAD_PIXELS, MAX_UPLOADS_MEMORY
+from pellucid.base.limits import MAX_MODEL_UPLOAD_BYTES, MAX_UPLOAD_BYTES, MAX_UPLOAD_PIXELS, MAX_UPLOADS_MEMORY
 from pellucid.data.images import image_size
 
 # The accepted formats: for each, the offset and the bytes of its signature.
@@ -109,10 +110,11 @@ def _refusal_response(scope: Scope, reason: str) -> ASGIApp:
 
 
 class UploadReader:
-    """Reader of the pictures that are sent to an application, which together are limited to MAX_UPLOADS_MEMORY."""
+    """Reader of the files that are sent to an application; its pictures are limited to MAX_UPLOADS_MEMORY together."""
 
     def __init__(self) -> None:
         self.memory = 0  # bytes of all pictures that have not been answered
+        self._receives_model = False
 
     @asynccontextmanager
     async def picture(self, request: Request) -> AsyncIterator[bytes]:
@@ -139,6 +141,35 @@ class UploadReader:
             raise RefusedError(400, "the connection ended before the whole picture was sent") from error
         finally:
             self.memory -= size
+
+    @asynccontextmanager
+    async def model(self, request: Request, path: Path) -> AsyncIterator[None]:
+        """Write the body of a request to a file, which is removed again if the request fails.
+
+        One file is received at a time. Raises RefusedError for a body above MAX_MODEL_UPLOAD_BYTES.
+        """
+        if self._receives_model:
+            raise RefusedError(503, "another file of a model is being sent; try again later")
+        self._receives_model = True
+        size = 0
+        try:
+            with path.open("wb") as file:
+                async for chunk in request.stream():
+                    size += len(chunk)
+                    if size > MAX_MODEL_UPLOAD_BYTES:
+                        raise RefusedError(
+                            413, f"the file has more than {MAX_MODEL_UPLOAD_BYTES:,} bytes; give its path to the studio"
+                        )
+                    file.write(chunk)
+            yield
+        except ClientDisconnect as error:
+            path.unlink(missing_ok=True)
+            raise RefusedError(400, "the connection ended before the whole file was sent") from error
+        except BaseException:
+            path.unlink(missing_ok=True)
+            raise
+        finally:
+            self._receives_model = False
 
 
 def check_picture(body: bytes) -> None:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from pellucid.data import Source
     from pellucid.model import Model
     from pellucid.objective import Objective
+    from pellucid.tasks.colorize.look import ColorizerLook
 
 
 class Colorization(Task):
@@ -103,6 +104,12 @@ class Colorization(Task):
         from pellucid.tasks.colorize.why import ask_pixel
 
         return ask_pixel(model, x, of, area)
+
+    def look(self, model: "Model") -> "ColorizerLook":
+        """Return the colorized picture, with the strength as a control, and hints if the model takes them."""
+        from pellucid.tasks.colorize.look import ColorizerLook
+
+        return ColorizerLook(self, model)
 
     def traced(self, model: "Model", x: Any, target: Any) -> Traced:
         """Return the network of a regression with its loss; for pix2pix, both networks with the adversarial loss."""

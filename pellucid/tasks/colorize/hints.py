@@ -4,7 +4,7 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -12,16 +12,9 @@ from torch import Tensor
 from pellucid.base.errors import PellucidError
 from pellucid.base.files import decode_text, read_regular
 from pellucid.ops.colour import rgb_to_lab
+from pellucid.task.look import Hint
 
 HINT_FORMAT = 'a hint is {"x": 12, "y": 30, "color": "#c03020"}, in pixels from the upper left corner'
-
-
-class Hint(NamedTuple):
-    """A colour (r, g, b), 0 to 255, at a pixel: column x and row y."""
-
-    x: int
-    y: int
-    colour: tuple[int, int, int]
 
 
 def read_hints(path: Path) -> dict[str, tuple[Hint, ...]]:

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from pellucid.model import Model
     from pellucid.objective import Objective
     from pellucid.tasks.detect.doctor.case import DetectionCase
+    from pellucid.tasks.detect.look import DetectorLook
 
 
 class Detection(Task):
@@ -126,6 +127,12 @@ class Detection(Task):
         from pellucid.tasks.detect.explained import ask_box
 
         return ask_box(model, x, of, area, score_of(model))
+
+    def look(self, model: "Model") -> "DetectorLook":
+        """Return the way from a picture to boxes, with the thresholds of score and IoU as controls."""
+        from pellucid.tasks.detect.look import DetectorLook
+
+        return DetectorLook(self, model)
 
     def traced(self, model: "Model", x: Any, target: Any) -> Traced:
         """Return the networks of a single-stage detector with the weighted sum of its losses."""

@@ -47,7 +47,7 @@ class DetectionPredictor(Predictor):
                 self.coco.add(picture.file, (height, width), image_detections)
             yield Predicted(
                 row,
-                f"{row.get('overlay', picture.file)}: {self._class_counts(image_detections)}",
+                f"{row.get('overlay', picture.file)}: {class_counts(image_detections, self.classes)}",
                 [_table_row(picture.file, detection) for detection in detection_rows or [EMPTY_ROW]],
                 labels=tuple(detection["class"] for detection in detection_rows),
                 boxes=image_detections.boxes,
@@ -76,10 +76,12 @@ class DetectionPredictor(Predictor):
             ]
         return detection_rows
 
-    def _class_counts(self, detections: Detections) -> str:
-        counts = Counter(self.classes[label] for label in detections.labels.tolist())
-        counts_text = ", ".join(f"{name} {count}" for name, count in counts.most_common())
-        return f"{plural(len(detections), 'object')} ({counts_text})" if counts_text else "no objects"
+
+def class_counts(detections: Detections, classes: Sequence[str]) -> str:
+    """Return the number of objects, and of those of each class, in words."""
+    counts = Counter(classes[label] for label in detections.labels.tolist())
+    counts_text = ", ".join(f"{name} {count}" for name, count in counts.most_common())
+    return f"{plural(len(detections), 'object')} ({counts_text})" if counts_text else "no objects"
 
 
 # The row of a picture without detections; it has all columns, so that a table without detections has them too.

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from pellucid.model import Model
+    from pellucid.tasks.keypoints.look import KeypointLook
 
 
 FIGURES_BATCH = 32  # examples at a time
@@ -120,6 +121,12 @@ class Keypoints(Task):
         from pellucid.tasks.keypoints.finder import ask_point
 
         return ask_point(model, x, of, area)
+
+    def look(self, model: "Model") -> "KeypointLook":
+        """Return the key-points, with the heat map of each if the network outputs heat maps."""
+        from pellucid.tasks.keypoints.look import KeypointLook
+
+        return KeypointLook(self, model)
 
     def scores(self, model: "Model", outputs: Sequence[Any], targets: Sequence[Any]) -> HeldOutScores:
         """Return how close the predicted key-points of each image are to the true ones."""

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from pellucid.model import Model
+    from pellucid.tasks.multilabel.look import LabelLook
 
 
 class MultiLabelClassification(Classification):
@@ -58,6 +59,12 @@ class MultiLabelClassification(Classification):
         from pellucid.tasks.multilabel.predictor import LabelPredictor
 
         return LabelPredictor(model)
+
+    def look(self, model: "Model") -> "LabelLook":
+        """Return the probability of each label, with its threshold as a control."""
+        from pellucid.tasks.multilabel.look import LabelLook
+
+        return LabelLook(self, model)
 
     def held_out(self, model: "Model", data: str | None) -> Any:
         """Return the images that training held out, or images of the table `data`."""

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from pellucid.model import Model
+    from pellucid.tasks.segment.look import SegmenterLook
 
 
 class Segmentation(Task):
@@ -96,6 +97,12 @@ class Segmentation(Task):
         from pellucid.tasks.segment.explained import ask_pixels
 
         return ask_pixels(model, x, of, area)
+
+    def look(self, model: "Model") -> "SegmenterLook":
+        """Return the classes of the pixels and their probabilities, with the CRF as a control."""
+        from pellucid.tasks.segment.look import SegmenterLook
+
+        return SegmenterLook(self, model)
 
     def example(self, model: "Model", image: str, target: str | None) -> Example:
         """Return an image and the predicted classes of its pixels, all or those selected by `target`."""

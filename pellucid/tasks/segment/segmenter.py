@@ -111,9 +111,14 @@ class Segmenter:
             if input_size != size:
                 probabilities = interpolate(probabilities, size, mode="bilinear", align_corners=False)
             probabilities = probabilities[0]  # (C, H, W)
-            if self.crf:
-                probabilities = dense_crf(probabilities, image.expand(3, -1, -1), kernels_for(image))
-            return PixelClasses(probabilities.argmax(0).to(torch.uint8), probabilities, self.classes)
+            return self.refined(image, probabilities) if self.crf else self._classified(probabilities)
+
+    def refined(self, image: Tensor, probabilities: Tensor) -> PixelClasses:
+        """Return the classes after `dense_crf`, given the probabilities (C, H, W) for an image."""
+        return self._classified(dense_crf(probabilities, image.expand(3, -1, -1), kernels_for(image)))
+
+    def _classified(self, probabilities: Tensor) -> PixelClasses:
+        return PixelClasses(probabilities.argmax(0).to(torch.uint8), probabilities, self.classes)
 
     def input_size(self, size: tuple[int, int]) -> tuple[int, int]:
         """Return the size (H, W) of the network's input for a picture: resized as in training, otherwise unchanged."""

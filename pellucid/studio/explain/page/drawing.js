@@ -1,6 +1,6 @@
 // What the view Explain draws: pictures, maps, curves and tables, from the server's answers alone.
 import { $, argmax, count, fill, html, maxAbs, num, percent, signed, tone } from "/core/dom.js";
-import { colour, heat, paintScales, scaleBar } from "/core/paint.js";
+import { classColour, colour, heat, paintClasses, paintPicture, paintScales, scaleBar } from "/core/paint.js";
 
 const TITLES = { input_x_gradient: "Gradient × input", gradcam: "Grad-CAM", gradcam_plus_plus: "Grad-CAM++", layercam: "Layer-CAM", scorecam: "Score-CAM", guided_gradcam: "Guided Grad-CAM", deeplift: "DeepLIFT", lrp: "LRP", smoothgrad: "SmoothGrad", deconvnet: "DeconvNet", guided_backprop: "Guided backprop", rollout: "Attention rollout" };
 const CHIPS = 12; // choices that are shown at once
@@ -8,32 +8,6 @@ const LARGE = 4000; // pixels of a map, from which a few may exceed the scale
 const BOXES = 24; // of a picture that have a button
 
 export const title = (method) => TITLES[method] ?? (method[0].toUpperCase() + method.slice(1)).replaceAll("_", " ");
-
-/** Paint a picture (3, H, W) uint8. */
-export function paintPicture(canvas, { shape: [, height, width], data }) {
-  Object.assign(canvas, { width, height });
-  const image = new ImageData(width, height);
-  for (let k = 0; k < width * height; k++) for (let c = 0; c < 4; c++) image.data[4 * k + c] = c < 3 ? data[c * width * height + k] : 255;
-  canvas.getContext("2d").putImageData(image, 0, 0);
-}
-
-const CLASS_COLOURS = (k) => `oklch(0.65 0.14 ${(k * 137.5) % 360})`;
-
-/** Paint the class of each pixel. */
-function paintMask(canvas, { shape: [height, width], data }) {
-  Object.assign(canvas, { width, height });
-  const context = canvas.getContext("2d", { willReadFrequently: true });
-  /** @type {[number, number[]][]} */
-  const colours = [...new Set(data)].map((k) => {
-    context.fillStyle = CLASS_COLOURS(k);
-    context.fillRect(0, 0, 1, 1);
-    return [k, [...context.getImageData(0, 0, 1, 1).data]];
-  });
-  const table = new Map(colours);
-  const image = new ImageData(width, height);
-  data.forEach((k, at) => image.data.set(table.get(k), 4 * at));
-  context.putImageData(image, 0, 0);
-}
 
 /** The number of a choice: its probability, or its logit. */
 const worth = (aim, k) => {
@@ -74,7 +48,7 @@ export function predicted(picture, aim) {
 
 /** The classes in a mask, each with its colour. */
 export const maskLegend = (picture) =>
-  picture.tensors.mask && html`<p class="legend">${[...new Set(picture.tensors.mask.data)].slice(0, 14).map((k) => html`<span><svg class="swatch" viewBox="0 0 1 1" aria-hidden="true"><rect width="1" height="1" fill="${CLASS_COLOURS(k)}"/></svg>${picture.labels?.[k] ?? k}</span>`)}</p>`;
+  picture.tensors.mask && html`<p class="legend">${[...new Set(picture.tensors.mask.data)].slice(0, 14).map((k) => html`<span><svg class="swatch" viewBox="0 0 1 1" aria-hidden="true"><rect width="1" height="1" fill="${classColour(k)}"/></svg>${picture.labels?.[k] ?? k}</span>`)}</p>`;
 
 const shot = (name, label) => html`<div class="shot" data-shot="${name}" data-k="shot-${name}" tabindex="0" role="img" aria-label="${label}. Arrow keys move the crosshair.">`;
 const CROSS = html`<i class="cross" aria-hidden="true"></i></div>`;
@@ -86,7 +60,7 @@ export function imageFigure(element, { picture, aim, curves }) {
     <p class="cap">${picture.line}</p>${curves.random && curve(curves.random, `random order, mean of ${curves.random.orders}`, curves.random)}`);
   const painted = picture.tensors.image ?? picture.tensors.picture;
   paintPicture($(".base", element), painted.shape[0] === 1 ? picture.tensors.picture : painted);
-  if (picture.tensors.mask) paintMask($(".mask", element), picture.tensors.mask);
+  if (picture.tensors.mask) paintClasses($(".mask", element), picture.tensors.mask);
 }
 
 /** The value of the strongest colour: the largest one, of a large map that which a few pixels in a thousand exceed. */

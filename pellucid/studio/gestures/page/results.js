@@ -1,7 +1,6 @@
 // What a fitted model answers: bars of the classes, confusion on the held-out frames, remarks and shortcuts.
 import { $$, fill, html, num, percent } from "/core/dom.js";
-import { heat, textOn } from "/core/paint.js";
-import { paint } from "./source.js";
+import { heat, paintPicture, textOn } from "/core/paint.js";
 
 /** Draw a map (H, W) over a picture, from nothing, which is transparent, to its largest value. */
 export function drawMap(canvas, { data, shape }) {
@@ -54,7 +53,7 @@ export function remarks(element, { remarks: sentences, shortcuts, tensors }) {
   fill(element, html`${shortcuts.map((text, k) => html`<figure class="teach-shortcut"><div class="teach-shot"><canvas data-picture="${k}" role="img" aria-label="A frame"></canvas><canvas class="over" data-map="${k}" role="img" aria-label="Where the evidence lies"></canvas></div><figcaption>${text}</figcaption></figure>`)}
     <ul>${sentences.map((text) => html`<li>${text}</li>`)}</ul>${!sentences.length && !shortcuts.length && html`<p class="cap">Nothing to remark.</p>`}`);
   shortcuts.forEach((_, k) => {
-    paint(element.querySelector(`[data-picture="${k}"]`), tensors[`picture${k}`]);
+    paintPicture(element.querySelector(`[data-picture="${k}"]`), tensors[`picture${k}`]);
     drawMap(element.querySelector(`[data-map="${k}"]`), tensors[`map${k}`]);
   });
 }

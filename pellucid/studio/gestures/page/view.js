@@ -1,9 +1,11 @@
 // The view Teach: frames of a class while a button is held, a model of them in seconds, and its answers while one watches.
 import { $, $$, attempts, fill, html, percent, say } from "/core/dom.js";
+import { paintPicture } from "/core/paint.js";
 import { LostError } from "/core/server.js";
 import * as results from "./results.js";
-import { droppedFiles, framesOf, grab, inOrder, isPlaying, paint, play, stop } from "./source.js";
+import { droppedFiles, framesOf, grab, inOrder, isPlaying, play, stop } from "/core/source.js";
 
+const SIDES = [128, 256]; // pixels of a frame: the shorter side, which the backbone needs, and the longest that the server accepts
 const PACE = 100; // milliseconds between two frames
 const WHY_PACE = 450; // milliseconds between two maps, at most two a second at this pace
 const ACCEPTED = "image/png,image/jpeg,image/webp,video/*";
@@ -46,6 +48,7 @@ export function start(root, server, { state: address, remember }) {
     take(answer.classes);
     if (answer.is_taught && !S.fitted) await fit();
     render();
+    if (answer.note) problem(new Error(answer.note));
   });
 
   function take(classes) {
@@ -61,7 +64,7 @@ export function start(root, server, { state: address, remember }) {
       <div><div class="row tight"><input data-rename value="${name}" aria-label="Name of ${name}" autocomplete="off" data-k="rename ${name}"><span class="cap"><b data-frames>${frames}</b> frames</span></div>
       <div class="row tight"><button class="btn" type="button" data-hold data-k="hold ${name}" aria-label="Hold to collect ${name}">Hold to collect</button><label class="btn file">Files…<input type="file" multiple data-files accept="${ACCEPTED}" aria-label="Files of ${name}"></label><label class="btn file">Folder…<input type="file" multiple webkitdirectory data-files aria-label="Folder of ${name}"></label>
       <button class="btn quiet" type="button" data-drop ${stretch === null && html`disabled`} data-k="drop ${name}" aria-label="Remove the last stretch of ${name}">Undo</button><button class="btn quiet" type="button" data-remove data-k="remove ${name}" aria-label="Remove ${name}">Remove</button></div></div></div>`)}`);
-    for (const card of $$("[data-class]", root)) if (S.latest.has(card.dataset.class)) paint($("canvas", card), S.latest.get(card.dataset.class));
+    for (const card of $$("[data-class]", root)) if (S.latest.has(card.dataset.class)) paintPicture($("canvas", card), S.latest.get(card.dataset.class));
     element("fit").disabled = S.busy || S.classes.length < 2;
   }
 
@@ -74,7 +77,7 @@ export function start(root, server, { state: address, remember }) {
     const card = $(`[data-class="${CSS.escape(name)}"]`, root);
     $("[data-frames]", card).textContent = frames;
     $("[data-drop]", card).disabled = false;
-    paint($("canvas", card), frame);
+    paintPicture($("canvas", card), frame);
     element("total").textContent = `${S.classes.reduce((sum, each) => sum + each.frames, 0)} frames of at most ${S.limits.frames}`;
   }
 
@@ -92,7 +95,7 @@ export function start(root, server, { state: address, remember }) {
     try {
       do {
         const began = performance.now();
-        await send(name, grab(video), stretch);
+        await send(name, grab(video, ...SIDES), stretch);
         await new Promise((resolve) => setTimeout(resolve, Math.max(0, PACE - (performance.now() - began))));
       } while (S.held === held);
     } finally {
@@ -107,7 +110,7 @@ export function start(root, server, { state: address, remember }) {
     const refused = [];
     for (const file of files) {
       try {
-        for await (const frame of framesOf(file)) await send(name, frame, stretch);
+        for await (const frame of framesOf(file, ...SIDES)) await send(name, frame, stretch);
       } catch (error) {
         if (!(error instanceof DOMException) && !error.message.startsWith("no video")) throw error;
         refused.push(file.name);
@@ -156,7 +159,7 @@ export function start(root, server, { state: address, remember }) {
       const began = performance.now();
       if (S.fitted && !S.busy && !S.held && !root.hidden && isPlaying(video)) {
         try {
-          await predict(grab(video));
+          await predict(grab(video, ...SIDES));
         } catch (error) {
           if (!(error instanceof LostError)) {
             problem(error);
@@ -189,8 +192,8 @@ export function start(root, server, { state: address, remember }) {
     element("map").hidden = true;
     if (file.type.startsWith("video/")) return play(video, file);
     stop(video);
-    for await (const frame of framesOf(file)) {
-      paint(element("still"), frame);
+    for await (const frame of framesOf(file, ...SIDES)) {
+      paintPicture(element("still"), frame);
       element("still").hidden = false;
       S.mapped = 0;
       await predict(frame);
@@ -212,7 +215,10 @@ export function start(root, server, { state: address, remember }) {
 
   const drop = attempt(async (name) => {
     const { stretch } = S.classes.find((one) => one.name === name);
-    take((await server.ask("gestures.drop", { name, stretch })).classes);
+    const { classes, tensors } = await server.ask("gestures.drop", { name, stretch });
+    if (tensors.frame) S.latest.set(name, tensors.frame);
+    else S.latest.delete(name);
+    take(classes);
   });
 
   const save = attempt(async () => {

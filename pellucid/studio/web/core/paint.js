@@ -68,6 +68,35 @@ export function heat(canvas, values, width, map, scale) {
   return canvas;
 }
 
+/** Paint a picture (3, H, W) uint8. */
+export function paintPicture(canvas, { shape: [, height, width], data }) {
+  Object.assign(canvas, { width, height });
+  const image = new ImageData(width, height), size = width * height;
+  for (let k = 0; k < size; k++) image.data.set([data[k], data[size + k], data[2 * size + k], 255], 4 * k);
+  canvas.getContext("2d").putImageData(image, 0, 0);
+  return canvas;
+}
+
+export const classColour = (k) => `oklch(0.65 0.14 ${(k * 137.5) % 360})`;
+
+/** Paint the class of each pixel (H, W) uint8, except for those of the classes in `hidden`. */
+export function paintClasses(canvas, { shape: [height, width], data }, hidden = new Set()) {
+  Object.assign(canvas, { width, height });
+  const context = canvas.getContext("2d", { willReadFrequently: true });
+  /** @type {[number, number[]][]} */
+  const colours = [...new Set(data)].map((k) => {
+    context.clearRect(0, 0, 1, 1);
+    context.fillStyle = classColour(k);
+    if (!hidden.has(k)) context.fillRect(0, 0, 1, 1);
+    return [k, [...context.getImageData(0, 0, 1, 1).data]];
+  });
+  const table = new Map(colours);
+  const image = new ImageData(width, height);
+  data.forEach((k, at) => image.data.set(table.get(k), 4 * at));
+  context.putImageData(image, 0, 0);
+  return canvas;
+}
+
 /** Draw a picture in colours on a canvas: values (3, H, W) from their smallest to their largest. */
 export function paintColours(canvas, values, width) {
   const size = values.length / 3;

@@ -11,6 +11,7 @@ export class Server {
     this.showLink = showLink;
     this.waiting = new Waiting();
     this.tries = 0;
+    this.isClosed = false;
     /** @type {(reconnected: boolean) => any} */
     this.onopen = () => {};
     this.connect();
@@ -28,10 +29,17 @@ export class Server {
     this.socket.onmessage = (event) => this.waiting.settle(event.data);
     this.socket.onclose = () => {
       this.waiting.fail(new LostError("the connection was lost"));
+      if (this.isClosed) return;
       const known = this.tries < RETRY.length;
       this.showLink(known ? "Connecting again…" : "No connection. If the studio was started again, open the address it printed.");
       setTimeout(() => this.connect(), RETRY[Math.min(this.tries++, RETRY.length - 1)]);
     };
+  }
+
+  /** End the connection for good. */
+  close() {
+    this.isClosed = true;
+    this.socket.close();
   }
 
   /** Send a request; the answer's fields, with `tensors`. Rejects with the server's message for an error. */
@@ -44,8 +52,13 @@ export class Server {
 }
 
 /** Upload a picture; returns its id as `upload`, and a `line` about the upload that it replaces. */
-export async function uploaded(file) {
-  const response = await fetch("/upload", { method: "POST", body: file });
+export const uploaded = (file) => posted("/upload", file);
+
+/** Upload a model's file; returns its name as `model`, and a `line` about the file that it replaces. */
+export const uploadedModel = (file) => posted(`/model?${new URLSearchParams({ name: file.name })}`, file);
+
+async function posted(address, file) {
+  const response = await fetch(address, { method: "POST", body: file });
   const answer = await response.json();
   if (!response.ok) throw new Error(answer.error);
   return answer;

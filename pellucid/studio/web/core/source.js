@@ -1,15 +1,14 @@
 // Frames of a camera, of a video or of pictures, as tensors for the server.
 
-const SHORT = 128, LONG = 256; // pixels of a frame's sides: what the backbone needs, and what the server accepts
 const VIDEO_STEP = 0.2; // seconds between two frames of a video file
 const MOST_FILES = 1000;
-const canvas = new OffscreenCanvas(SHORT, SHORT);
+const canvas = new OffscreenCanvas(1, 1);
 const context = canvas.getContext("2d", { willReadFrequently: true });
 
-/** A picture or the present frame of a video as a tensor (3, H, W), its shorter side reduced to SHORT. */
-export function grab(source) {
+/** A picture or the present frame of a video as a tensor (3, H, W), its shorter side scaled to `short`, the longer one to at most `long`. */
+export function grab(source, short, long) {
   const width = source.videoWidth ?? source.width, height = source.videoHeight ?? source.height;
-  const scale = Math.min(SHORT / Math.min(width, height), LONG / Math.max(width, height));
+  const scale = Math.min(short / Math.min(width, height), long / Math.max(width, height));
   canvas.width = Math.max(1, Math.round(width * scale));
   canvas.height = Math.max(1, Math.round(height * scale));
   context.imageSmoothingQuality = "high";
@@ -20,19 +19,10 @@ export function grab(source) {
   return { dtype: "uint8", shape: [3, canvas.height, canvas.width], data };
 }
 
-/** Paint a tensor (3, H, W) on a canvas. */
-export function paint(element, { data, shape }) {
-  const [, height, width] = shape, size = height * width;
-  const image = new ImageData(width, height);
-  for (let k = 0; k < size; k++) image.data.set([data[k], data[size + k], data[2 * size + k], 255], 4 * k);
-  element.width = width;
-  element.height = height;
-  element.getContext("2d").putImageData(image, 0, 0);
-}
-
 /** The files of a drop, also those in its folders, by name. */
 export async function droppedFiles(transfer) {
   const entries = [...transfer.items].map((item) => item.webkitGetAsEntry()).filter(Boolean);
+  if (!entries.length) return inOrder(transfer.files); // of a drop that a script made
   const files = [];
   while (entries.length && files.length < MOST_FILES) {
     const entry = entries.shift();
@@ -54,11 +44,11 @@ const event = (target, name) => new Promise((resolve, reject) => {
   target.addEventListener("error", () => reject(new Error("no video that this browser can play")), { once: true });
 });
 
-/** The frames of a file, one after another: of a picture one, of a video five a second. */
-export async function* framesOf(file) {
+/** The frames of a file, one after another: of a picture one, of a video five a second. short, long: see `grab`. */
+export async function* framesOf(file, short, long) {
   if (!isVideo(file)) {
     const bitmap = await createImageBitmap(file);
-    yield grab(bitmap);
+    yield grab(bitmap, short, long);
     bitmap.close();
     return;
   }
@@ -71,7 +61,7 @@ export async function* framesOf(file) {
     for (let time = 0; time === 0 || time < video.duration; time += VIDEO_STEP) {
       video.currentTime = time;
       await event(video, "seeked");
-      yield grab(video);
+      yield grab(video, short, long);
     }
   } finally {
     URL.revokeObjectURL(video.src);

@@ -1,0 +1,68 @@
+"""The card of a model in the list of the view Look: its task, its figure, and a picture with its prediction."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+from torch.nn import functional as F
+
+from pellucid.model import Model
+from pellucid.predictor import Picture, Predicted
+from pellucid.recipe.model_data import run_folder_of
+from pellucid.recipe.watched import read_object_or_empty
+from pellucid.shipped_files import is_shipped
+from pellucid.studio.pictures import family_for, sample, sample_names
+from pellucid.studio.view import Library
+from pellucid.task import task_of
+
+SIDE = 96  # pixels of the longer side of a card's picture
+
+
+def card_of(library: Library, name: str) -> tuple[dict[str, Any], Tensor | None]:
+    """Return the fields of a model's card, and its picture (3, H, W) uint8; None for a model without pictures.
+
+    Raises PellucidError for a model that cannot be opened, or that predicts nothing for a picture.
+    """
+    model = library.open(name)
+    task = task_of(model)
+    predictor = task.predictor(model)
+    raw = sample(sample_names()[family_for(name, model.nominal_shape[0])][0])
+    image = predictor.frame(raw)
+    (predicted,) = predictor.predict([(Picture(name, name, lambda: image), image)])
+    if not isinstance(predicted, Predicted):
+        raise predicted
+    drawn = predicted.overlay(raw, model.classes or ())
+    factor = SIDE / max(drawn.shape[1:])
+    size = [max(1, round(side * factor)) for side in drawn.shape[1:]]
+    picture = F.interpolate(drawn[None].float(), size, mode="bilinear", antialias=True)[0]
+    return {"task": task.name, "figure": figure_of(model)}, picture.round().clamp(0, 255).byte()
+
+
+def figure_of(model: Model) -> str:
+    """Return a model's figure of merit with its name, "" if none is recorded."""
+    source = model.source
+    if source is None:
+        return ""
+    if is_shipped(source):
+        return _shipped_figure(source.with_suffix(".md"))
+    run = run_folder_of(source)
+    if run is None:
+        return ""
+    results = read_object_or_empty(run / "results.json")
+    for merit in task_of(model).merits:
+        value = results.get(merit.name)
+        if isinstance(value, float | int):
+            return f"{merit.label} {merit.text(value)}"
+    return ""
+
+
+def _shipped_figure(file: Path) -> str:
+    """Return the first figure in the table that describes a shipped model, without its interval, data and command."""
+    lines = file.read_text(encoding="utf-8").splitlines() if file.is_file() else []
+    for line in lines:
+        cells = [cell.strip() for cell in line.strip("|").split("|")]
+        if len(cells) == 2 and cells[0] not in ("", "---", "measured on"):
+            figure = re.split(r" \(| on |;", cells[1])[0]
+            return f"{cells[0]} {figure}"
+    return ""

@@ -1,0 +1,122 @@
+// What the view Look draws over a picture, by the kind of a layer; and numbers as bars.
+import { html, maxAbs, num, percent } from "/core/dom.js";
+import { classColour, heat, isDark, paintClasses, paintPicture } from "/core/paint.js";
+
+const SIDE = 640; // pixels of the longer side of the canvas
+const MAX_BARS = 40;
+
+const surface = () => new OffscreenCanvas(1, 1);
+
+/** The size of the canvas for a picture, and its pixels for one of the picture. */
+export function sizeOf({ shape: [, height, width] }) {
+  const scale = SIDE / Math.max(height, width);
+  return { width: Math.round(width * scale), height: Math.round(height * scale), scale };
+}
+
+const numbers = (tensor, n, k) => Array.from(tensor.data.slice(n * k, n * k + n));
+/** The boxes of a layer: their corners, score and class. */
+export function boxesOf({ boxes, scores, labels }) {
+  return Array.from({ length: boxes?.shape[0] ?? 0 }, (_, k) => ({ corners: numbers(boxes, 4, k), score: scores ? scores.data[k] : null, label: labels ? labels.data[k] : null }));
+}
+
+const DRAW = {
+  image: (pen, { tensors }, { width, height }) => pen.drawImage(paintPicture(surface(), tensors.image), 0, 0, width, height),
+  map(pen, { tensors: { values } }, { width, height, opacity }) {
+    if (!values) return; // it has just been chosen
+    pen.globalAlpha = opacity;
+    pen.drawImage(heatOf(values, values.data.every((one) => one >= 0)), 0, 0, width, height);
+    pen.globalAlpha = 1;
+  },
+  classes(pen, { tensors: { mask }, without }, { width, height, opacity, hidden }) {
+    pen.globalAlpha = opacity;
+    pen.imageSmoothingEnabled = false;
+    pen.drawImage(paintClasses(surface(), mask, new Set([...hidden, without])), 0, 0, width, height);
+    pen.globalAlpha = 1;
+  },
+  boxes(pen, { tensors, on: isMain }, { scale, classes, place }) {
+    for (const { corners: [x0, y0, x1, y1], score, label } of boxesOf(tensors)) {
+      const isChosen = place && isMain && maxAbs([y0, x0, y1, x1].map((one, k) => one - place[k])) <= 1.5;
+      pen.lineWidth = isChosen ? 4 : isMain ? 2 : 1;
+      pen.setLineDash(isMain ? [] : [3, 3]);
+      pen.strokeStyle = label === null ? "oklch(0.82 0.15 205)" : classColour(label);
+      pen.strokeRect(x0 * scale, y0 * scale, (x1 - x0) * scale, (y1 - y0) * scale);
+      if (isMain) write(pen, `${classes[label] ?? ""} ${score === null ? "" : score.toFixed(2)}`, x0 * scale, y0 * scale, classColour(label ?? 0));
+    }
+    pen.setLineDash([]);
+  },
+  points(pen, { tensors: { points } }, { scale }) {
+    pen.fillStyle = "oklch(0.82 0.15 205)";
+    for (let k = 0; k < points.shape[0]; k++) {
+      pen.beginPath();
+      pen.arc(points.data[3 * k] * scale, points.data[3 * k + 1] * scale, 3.5, 0, 2 * Math.PI);
+      pen.fill();
+    }
+  },
+};
+
+function write(pen, text, x, y, colour) {
+  pen.font = "600 13px system-ui, sans-serif";
+  const { width } = pen.measureText(text), top = Math.max(0, y - 18);
+  pen.fillStyle = colour;
+  pen.fillRect(x, top, width + 8, 18);
+  pen.fillStyle = "black";
+  pen.fillText(text, x + 4, top + 13);
+}
+
+/** A map of values, transparent at 0. */
+function heatOf({ data, shape }, isUnsigned) {
+  const most = maxAbs(data) || 1, canvas = heat(surface(), data, shape[1], isUnsigned ? "seq" : "div", most);
+  const context = canvas.getContext("2d"), image = context.getImageData(0, 0, canvas.width, canvas.height);
+  for (let k = 0; k < data.length; k++) image.data[4 * k + 3] = 255 * Math.min(1, (2 * Math.abs(data[k])) / most);
+  context.putImageData(image, 0, 0);
+  return canvas;
+}
+
+/** Draw the picture with the layers that are on, and the map of an explanation over them. */
+export function draw(canvas, S) {
+  const { picture, layers, isOn, why, opacity, place, classes, hidden, hints } = S;
+  const size = sizeOf(picture), given = { ...size, opacity, classes, hidden, place };
+  Object.assign(canvas, { width: size.width, height: size.height });
+  const pen = canvas.getContext("2d");
+  pen.imageSmoothingEnabled = size.scale < 4;
+  pen.drawImage(paintPicture(surface(), picture), 0, 0, size.width, size.height);
+  const isAbove = (layer) => ["boxes", "points"].includes(layer.kind);
+  for (const layer of layers) if (isOn(layer) && !isAbove(layer)) DRAW[layer.kind](pen, layer, given);
+  if (why) {
+    pen.globalAlpha = opacity;
+    pen.imageSmoothingEnabled = true;
+    pen.drawImage(heatOf(why.tensors.map, why.is_unsigned), 0, 0, size.width, size.height);
+    pen.globalAlpha = 1;
+  }
+  for (const layer of layers) if (isOn(layer) && isAbove(layer)) DRAW[layer.kind](pen, layer, given);
+  if (place) {
+    const [top, left, bottom, right] = place.map((one) => one * size.scale);
+    pen.lineWidth = 2;
+    pen.strokeStyle = isDark() ? "white" : "black";
+    pen.strokeRect(left, top, right - left, bottom - top);
+  }
+  for (const [x, y, ...colour] of hints) {
+    pen.fillStyle = `rgb(${colour.join(" ")})`;
+    pen.strokeStyle = "white";
+    pen.beginPath();
+    pen.arc((x + 0.5) * size.scale, (y + 0.5) * size.scale, 6, 0, 2 * Math.PI);
+    pen.fill();
+    pen.stroke();
+  }
+}
+
+/** The boxes that can be explained, as buttons. */
+export const boxButtons = (boxes, classes, place) => boxes.length > 0 && html`<div class="chips" role="group" aria-label="Boxes">${boxes.map(({ corners, score, label }, k) => html`<button class="chip" type="button" data-box="${k}" data-k="box${k}" aria-pressed="${Boolean(place) && maxAbs(areaOf(corners).map((one, i) => one - place[i])) === 0}"><svg class="look-swatch" viewBox="0 0 1 1" aria-hidden="true"><rect width="1" height="1" fill="${classColour(label ?? 0)}"/></svg><b>${k + 1} ${classes[label] ?? ""}</b><small>${score === null ? "" : percent(score)}</small></button>`)}</div>`;
+
+/** A box as top, left, bottom and right in whole pixels. */
+export const areaOf = ([x0, y0, x1, y1]) => {
+  const top = Math.max(0, Math.round(y0)), left = Math.max(0, Math.round(x0));
+  return [top, left, Math.max(top + 1, Math.round(y1)), Math.max(left + 1, Math.round(x1))];
+};
+
+/** The numbers of a prediction, the largest first. */
+export function bars(given) {
+  const areParts = given.every(({ value }) => value >= 0 && value <= 1), most = areParts ? 1 : maxAbs(given.map((one) => one.value)) || 1;
+  const order = given.length > MAX_BARS || areParts ? given.toSorted((a, b) => b.value - a.value).slice(0, MAX_BARS) : given;
+  return html`${order.map(({ name, value, threshold }) => html`<div class="look-bar ${threshold !== null && value < threshold && "below"}" data-bar="${name}"><span>${name}</span><svg class="look-track" viewBox="0 0 100 10" preserveAspectRatio="none" aria-hidden="true"><rect class="ground" width="100" height="10"/><rect class="value ${value < 0 && "minus"}" width="${(100 * Math.abs(value)) / most}" height="10"/>${threshold !== null && html`<path d="M${(100 * threshold) / most},0V10"/>`}</svg><b>${areParts ? percent(value) : num(value, 4)}</b></div>`)}${order.length < given.length && html`<p class="cap">The largest ${order.length} of ${given.length}</p>`}`;
+}

@@ -1,0 +1,84 @@
+// The list of models: their cards, read one at a time on a connection of their own as they come into sight, and a search.
+import { $, $$, fill, html } from "/core/dom.js";
+import { paintPicture } from "/core/paint.js";
+import { Server } from "/core/server.js";
+
+export class Picker {
+  /** element: of the cards; search: the field. */
+  constructor(element, search, count) {
+    this.element = element;
+    this.search = search;
+    this.count = count;
+    this.models = [];
+    this.cards = new Map();
+    this.chosen = null;
+    this.seen = new IntersectionObserver((entries) => {
+      for (const { isIntersecting, target } of entries) if (isIntersecting) this.read([target.dataset.model]);
+    });
+    this.queue = new Set();
+    this.server = null;
+    search.addEventListener("input", () => {
+      this.filter();
+      if (search.value.trim()) this.read(this.models.map((one) => one.name)); // also tasks and figures are searched
+    });
+  }
+
+  show(models, chosen) {
+    Object.assign(this, { models, chosen });
+    for (const name of this.cards.keys()) if (!models.some((one) => one.name === name)) this.cards.delete(name);
+    this.seen.disconnect();
+    fill(this.element, html`${models.map(({ name }) => html`<button class="look-card" type="button" data-model="${name}" data-k="model ${name}" aria-pressed="${name === chosen}"><canvas width="1" height="1" aria-hidden="true"></canvas><span><b>${name}</b><small></small></span></button>`)}`);
+    for (const card of $$(".look-card", this.element)) {
+      this.write(card);
+      this.seen.observe(card);
+    }
+    this.filter();
+  }
+
+  /** Write what is known of a model on its card. */
+  write(card) {
+    const name = card.dataset.model, found = this.cards.get(name), kind = this.models.find((one) => one.name === name).kind;
+    const text = $("small", card);
+    text.textContent = !found ? kind : found.fault || [found.task, found.figure, kind].filter(Boolean).join(" · ");
+    text.classList.toggle("fault", Boolean(found?.fault));
+    card.dataset.state = !found ? "" : found.fault ? "fault" : "ready";
+    if (found?.tensors.picture) paintPicture($("canvas", card), found.tensors.picture);
+  }
+
+  filter() {
+    const words = this.search.value.toLowerCase().split(/\s+/).filter(Boolean);
+    let shown = 0;
+    for (const card of $$(".look-card", this.element)) {
+      card.hidden = !words.every((word) => card.textContent.toLowerCase().includes(word));
+      shown += !card.hidden;
+    }
+    const waiting = words.length && this.queue.size ? `, ${this.queue.size} still to read` : "";
+    this.count.textContent = `${shown} of ${this.models.length}${waiting}`;
+  }
+
+  /** Read the cards of models that are not known. */
+  read(names) {
+    for (const name of names) if (!this.cards.has(name)) this.queue.add(name);
+    if (!this.queue.size || this.server) return;
+    this.server = new Server(() => {});
+    this.server.onopen = () => this.work();
+  }
+
+  async work() {
+    const server = this.server;
+    try {
+      while (this.queue.size && this.element.isConnected) {
+        const [name] = this.queue;
+        const found = await server.ask("look.card", { model: name }).catch((error) => ({ fault: error.message, tensors: {} }));
+        this.queue.delete(name);
+        this.cards.set(name, found);
+        const card = $(`[data-model="${CSS.escape(name)}"]`, this.element);
+        if (card) this.write(card);
+        this.filter();
+      }
+    } finally {
+      server.close();
+      this.server = null;
+    }
+  }
+}

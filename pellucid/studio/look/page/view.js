@@ -1,0 +1,312 @@
+// The view Look: a model from the list, a picture or a film, layers over it, controls, and why.
+import { $, $$, attempts, fill, html, num, percent, say } from "/core/dom.js";
+import { classColour } from "/core/paint.js";
+import { LostError, openOrDefault, uploaded, uploadedModel } from "/core/server.js";
+import { droppedFiles, grab, isPlaying, play, stop } from "/core/source.js";
+import * as layers from "./layers.js";
+import { Picker } from "./picker.js";
+
+const FRAME_SIDES = [480, 480]; // pixels of a frame
+const MODEL_FILE = /\.(safetensors|onnx|pt2)$/i;
+const MAX_CHOICES = 12; // buttons; all choices are in the list
+
+const FRAME = html`<div class="panes look-panes">
+  <section class="pane" aria-labelledby="look-models-h"><div class="head"><h2 id="look-models-h">Models</h2><p class="read" id="look-count"></p></div>
+    <label class="field">Search by name, task, kind<input type="search" id="look-search" autocomplete="off"></label>
+    <div id="look-cards" role="group" aria-label="Models"></div>
+    <label class="btn file">Open a file…<input type="file" id="look-model-file" accept=".safetensors,.onnx,.pt2" aria-label="Open a model's file"></label></section>
+  <section class="pane" aria-labelledby="look-h"><div class="head"><h2 id="look-h">Look</h2><p class="read" id="look-rate"></p></div>
+    <div class="row"><label class="field inline">Picture <select id="look-sample"></select></label><label class="btn file">Choose…<input type="file" id="look-file" accept="image/png,image/jpeg,image/webp,video/*" aria-label="Choose a picture or a video"></label><button class="btn" id="look-camera" type="button">Start the camera</button></div>
+    <p class="cap">Or drop or paste a picture, a video or a model's file anywhere.</p>
+    <p class="notice" id="look-problem" role="alert" hidden></p>
+    <video id="look-video" class="sr" muted playsinline aria-hidden="true" tabindex="-1"></video>
+    <canvas id="look-canvas" width="640" height="480" tabindex="0" role="img" aria-label="The picture with its layers. Click a box or a pixel to explain it."></canvas>
+    <p class="look-answer" id="look-line" aria-live="polite"></p><div id="look-boxes"></div></section>
+  <section class="pane" aria-label="Layers, controls and reasons"><h3>Layers</h3><div class="row" id="look-layers"></div><div class="row" id="look-classes"></div>
+    <label class="field">Opacity<input type="range" id="look-opacity" min="0" max="1" step="0.05" value="0.6"></label>
+    <div id="look-controls"></div><p class="cap" id="look-time"></p><div id="look-hints" hidden><div class="row"><label class="field inline">Colour <input type="color" id="look-colour" value="#c03020"></label><label class="check-l"><input type="checkbox" id="look-hinting" checked> A click gives this colour</label><button class="btn quiet" id="look-unhint" type="button">Remove hints</button></div></div>
+    <div id="look-bars"></div>
+    <h3>Why</h3><div class="row"><label class="field inline">Method <select id="look-method"></select></label><label class="field inline">Not <select id="look-against"></select></label><button class="btn" id="look-ask" type="button">Why?</button></div>
+    <div id="look-why"><p class="cap">Click a box, a pixel or a point of the picture.</p></div></section></div>`;
+
+/** Start the view in an element; returns what the frame of the page calls. */
+export function start(root, server, { state: address, remember: put }) {
+  fill(root, FRAME);
+  const element = (id) => $(`#look-${id}`, root), video = element("video"), canvas = element("canvas");
+  const picker = new Picker(element("cards"), element("search"), element("count"));
+  const S = {
+    open: null, source: address.get("upload") ? { upload: address.get("upload") } : address.get("sample") ? { sample: address.get("sample") } : null,
+    picture: null, layers: [], classes: [], bars: [], hidden: new Set(), switched: new Map(), maps: new Map(), values: [], hints: [],
+    opacity: 0.6, place: null, why: null, turn: 0, changing: false, changed: false, times: [],
+    isOn: (layer) => (layer.group ? S.maps.get(layer.group) === layer.name : (S.switched.get(layer.name) ?? layer.on)),
+  };
+
+  const remember = () => put({ model: S.open?.model, ...(S.source?.file ? {} : S.source), values: S.values.join("_") });
+
+  function problem(error) {
+    if (error instanceof LostError || !root.isConnected) return;
+    element("problem").hidden = !error;
+    element("problem").textContent = error?.message ?? "";
+    if (error) say(error.message);
+  }
+  const attempt = attempts(problem);
+  const fields = () => ({ values: S.values, hints: S.hints, maps: [...S.maps].filter(([, name]) => name) });
+
+  const open = attempt(async (model) => {
+    const isFirst = !S.open;
+    const [answer, refused] = await openOrDefault(server, "look.open", model, isFirst);
+    if (S.open?.model !== answer.model) Object.assign(S, { hints: [], place: null, why: null, hidden: new Set(), switched: new Map(), maps: new Map() });
+    const given = isFirst && !refused ? (address.get("values") ?? "").split("_").filter(Boolean).map(Number) : S.open?.model === answer.model ? S.values : [];
+    S.values = given.length === answer.controls.length && given.every(Number.isFinite) ? given : answer.controls.map((one) => one.value);
+    if (S.open && S.open.model !== answer.model && S.source?.sample) S.source = null;
+    S.open = answer;
+    frame();
+    await list();
+    if (!isPlaying(video)) await see(S.source ?? { sample: answer.sample });
+    if (refused) problem(refused);
+  });
+
+  async function list() {
+    const { models } = await server.ask("look.models");
+    picker.show(models, S.open.model);
+  }
+
+  /** Fill what depends on the model alone. */
+  function frame() {
+    const { model, task, controls, takes_hints, methods, kinds, uploads } = S.open;
+    element("h").textContent = `${model}: ${task}`;
+    fill(element("sample"), html`${uploads.length > 0 && html`<optgroup label="Uploads">${uploads.map((one) => html`<option value="${one}">upload ${one.slice(1)}</option>`)}</optgroup>`}${kinds.map((kind) => html`<optgroup label="${kind.name}">${kind.samples.map((one) => html`<option>${one}</option>`)}</optgroup>`)}`);
+    fill(element("controls"), html`${controls.map(({ label, low, high, step }, k) => (step === 1 && low === 0 && high === 1 ? html`<label class="check-l"><input type="checkbox" data-control="${k}" ${S.values[k] >= 0.5 && html`checked`}> ${label}</label>` : html`<label class="field">${label}<output>${S.values[k]}</output><input type="range" data-control="${k}" min="${low}" max="${high}" step="${step}" value="${S.values[k]}"></label>`))}`);
+    element("hints").hidden = !takes_hints;
+    fill(element("method"), html`${methods.map((one) => html`<option value="${one}">${one.replaceAll("_", " ")}</option>`)}`);
+    fill(element("against"), html`<option value="">no other</option>`);
+  }
+
+  /** Show a picture: a sample, an upload, or a frame. */
+  const see = attempt(async (source, frame = null) => {
+    const turn = ++S.turn;
+    let answer;
+    try {
+      answer = await server.ask("look.picture", { ...source, ...fields() }, frame ? { frame } : {});
+    } catch (error) {
+      if (!source.upload || error instanceof LostError) throw error;
+      S.source = { sample: S.open.sample };
+      return see(S.source); // the upload was dropped
+    }
+    if (turn !== S.turn) return;
+    Object.assign(S, { picture: answer.tensors.picture, place: null, why: null });
+    if (!frame) S.source = source;
+    if (!frame) element("sample").value = source.sample ?? source.upload;
+    take(answer);
+    if (!frame) remember();
+  });
+
+  /** Take what the server shows of the picture. */
+  function take({ line, bars, classes, layers: entries, tensors }) {
+    S.layers = entries.map((entry, k) => ({ ...entry, tensors: tensorsOf(tensors, k) }));
+    Object.assign(S, { classes, bars, line });
+    render();
+  }
+  const tensorsOf = (tensors, k) => Object.fromEntries(["boxes", "scores", "labels", "values", "mask", "points", "image"].filter((name) => tensors[`${name}${k}`]).map((name) => [name, tensors[`${name}${k}`]]));
+
+  /** Ask for what is shown at the present values; while an answer is awaited, only the newest values count. */
+  const change = attempt(async () => {
+    S.changed = true;
+    if (S.changing || !S.picture) return;
+    S.changing = true;
+    try {
+      while (S.changed) {
+        S.changed = false;
+        const began = performance.now(), turn = S.turn, answer = await server.ask("look.change", fields());
+        if (turn === S.turn) take(answer);
+        element("time").textContent = `Shown after ${Math.round(performance.now() - began)} ms`;
+        element("time").dataset.values = S.values.join();
+      }
+    } finally {
+      S.changing = false;
+    }
+    remember();
+  });
+
+  const mainBoxes = () => S.layers.filter((one) => one.kind === "boxes" && one.on && S.isOn(one)).flatMap((one) => layers.boxesOf(one.tensors));
+
+  const why = attempt(async (place, of = null) => {
+    S.place = place;
+    const turn = S.turn, against = element("against").value || null;
+    const answer = await server.ask("look.why", { values: S.values, of, against: against === of ? null : against, place, method: element("method").value });
+    if (turn !== S.turn) return;
+    S.why = answer;
+    render();
+    say(`Why ${answer.label}`);
+  });
+
+  function showWhy() {
+    const found = S.why;
+    if (!found) return fill(element("why"), html`<p class="cap">Click a box, a pixel or a point of the picture.</p>`);
+    const order = [...found.choices.keys()].sort((a, b) => (found.scores[b] ?? -Infinity) - (found.scores[a] ?? -Infinity));
+    const shown = order.slice(0, MAX_CHOICES);
+    if (found.chosen !== null && !shown.includes(found.chosen)) shown.push(found.chosen);
+    const text = (k) => (!Number.isFinite(found.scores[k]) ? "" : found.are_logits ? num(found.scores[k]) : percent(found.scores[k]));
+    const asked = { model: S.open.model, ...S.source, of: found.chosen === null ? null : found.choices[found.chosen], place: found.input_place?.join(".") };
+    const explained = new URLSearchParams(Object.entries(asked).filter(([, value]) => value));
+    fill(element("why"), html`<p data-why>Why <b>${found.label}</b>${found.against && html`, not <b>${found.against}</b>`}? ${found.is_unsigned ? "The stronger the colour, the more depends on it." : found.against ? "Blue speaks for the first, ochre for the second." : "Blue raises it, ochre lowers it."}</p><div class="chips" role="group" aria-label="What to explain">${shown.map((k) => html`<button class="chip" type="button" data-of="${found.choices[k]}" data-k="of${k}" aria-pressed="${k === found.chosen}"><b>${found.choices[k]}</b><small>${text(k)}</small></button>`)}</div><div class="row"><button class="btn quiet" type="button" data-hide>Hide the map</button><a href="#explain?${explained}">All methods in Explain</a></div>`);
+    const against = element("against"), before = against.value;
+    fill(against, html`<option value="">no other</option>${found.choices.map((one) => html`<option>${one}</option>`)}`);
+    against.value = found.choices.includes(before) ? before : "";
+  }
+
+  /** The switches of the layers: groups of maps as lists, others as check boxes. */
+  function switches() {
+    const groups = [...new Set(S.layers.map((one) => one.group).filter(Boolean))], others = S.layers.filter((one) => !one.group);
+    fill(element("layers"), html`${groups.map((group) => html`<label class="field inline">${group} <select data-group="${group}" data-k="group ${group}"><option value="">none</option>${S.layers.filter((one) => one.group === group).map(({ name }) => html`<option ${S.maps.get(group) === name && html`selected`}>${name}</option>`)}</select></label>`)}${others.map((one) => html`<label class="check-l"><input type="checkbox" data-layer="${one.name}" data-k="layer ${one.name}" ${S.isOn(one) && html`checked`}> ${one.name}${one.tensors.boxes && html` <span>(${one.tensors.boxes.shape[0]})</span>`}</label>`)}`);
+    const mask = S.layers.find((one) => one.kind === "classes"), present = mask ? [...new Set(mask.tensors.mask.data)].filter((k) => k !== mask.without).sort((a, b) => a - b) : [];
+    fill(element("classes"), html`${present.map((k) => html`<label class="check-l"><input type="checkbox" data-class="${k}" data-k="class ${k}" ${!S.hidden.has(k) && html`checked`}><svg class="look-swatch" viewBox="0 0 1 1" aria-hidden="true"><rect width="1" height="1" fill="${classColour(k)}"/></svg>${S.classes[k] ?? k}</label>`)}`);
+  }
+
+  function render() {
+    if (!S.picture) return;
+    layers.draw(canvas, S);
+    element("line").textContent = S.line;
+    switches();
+    fill(element("boxes"), html`${layers.boxButtons(mainBoxes(), S.classes, S.place)}`);
+    fill(element("bars"), layers.bars(S.bars));
+    showWhy();
+  }
+
+  const send = attempt(async (file) => {
+    halt();
+    const answer = await uploaded(file);
+    S.open.uploads = [...S.open.uploads, answer.upload];
+    S.source = { upload: answer.upload };
+    frame();
+    await see(S.source);
+    if (answer.line) problem(new Error(answer.line));
+  });
+
+  const sendModel = attempt(async (file) => {
+    const answer = await uploadedModel(file);
+    await list();
+    await open(answer.model);
+    if (answer.line) problem(new Error(answer.line));
+  });
+
+  const film = attempt(async (file) => {
+    await play(video, file).catch((error) => {
+      throw new Error(file ? `${file.name} cannot be played (${error.message})` : `no camera (${error.message}); choose a picture or a video instead`);
+    });
+    element("camera").textContent = "Stop";
+    S.source = null;
+  });
+  function halt() {
+    stop(video);
+    element("camera").textContent = "Start the camera";
+    element("rate").textContent = "";
+  }
+
+  /** Show frame after frame while a film plays and this view is shown. */
+  async function watch() {
+    while (root.isConnected) {
+      if (S.open && !root.hidden && isPlaying(video)) {
+        await see({}, grab(video, ...FRAME_SIDES));
+        const now = performance.now();
+        S.times = [...S.times.filter((time) => now - time < 2000), now];
+        if (S.times.length > 2 && isPlaying(video)) element("rate").textContent = `${((1000 * (S.times.length - 1)) / (now - S.times[0])).toFixed(1)} a second`;
+      }
+      await new Promise((resolve) => setTimeout(resolve, 30));
+    }
+    halt();
+  }
+
+  const accept = (file) => {
+    if (MODEL_FILE.test(file.name)) sendModel(file);
+    else if (file.type.startsWith("video/")) film(file);
+    else send(file);
+  };
+
+  /** The pixel of the picture under the pointer. The canvas keeps its proportions inside its box. */
+  function pixel(event) {
+    const box = canvas.getBoundingClientRect(), [, height, width] = S.picture.shape;
+    const scale = Math.min(box.width / width, box.height / height);
+    const x = Math.floor((event.clientX - box.left - (box.width - width * scale) / 2) / scale), y = Math.floor((event.clientY - box.top - (box.height - height * scale) / 2) / scale);
+    return x >= 0 && y >= 0 && x < width && y < height ? [x, y] : null;
+  }
+
+  canvas.addEventListener("click", (event) => {
+    const at = S.picture && pixel(event);
+    if (!at) return;
+    const [x, y] = at;
+    if (S.open.takes_hints && element("hinting").checked) {
+      const colour = element("colour").value.match(/[0-9a-f]{2}/gi).map((one) => parseInt(one, 16));
+      S.hints.push([x, y, ...colour]);
+      return change();
+    }
+    const around = mainBoxes().map((one) => one.corners).filter(([x0, y0, x1, y1]) => x0 <= x && x < x1 && y0 <= y && y < y1);
+    const areas = around.map(layers.areaOf).sort((a, b) => (a[2] - a[0]) * (a[3] - a[1]) - (b[2] - b[0]) * (b[3] - b[1]));
+    why(areas[0] ?? [y, x, y + 1, x + 1]);
+  });
+  canvas.addEventListener("keydown", (event) => {
+    if (event.key === "Enter") why(null);
+  });
+
+  root.addEventListener("click", (event) => {
+    const button = event.target.closest?.("button"), data = button?.dataset ?? {};
+    if (data.model) open(data.model);
+    if (data.box) why(layers.areaOf(mainBoxes()[data.box].corners));
+    if (data.of) why(S.place, data.of);
+    if ("hide" in data) {
+      Object.assign(S, { why: null, place: null });
+      render();
+    }
+    if (button === element("ask")) why(S.place);
+    if (button === element("unhint")) {
+      S.hints = [];
+      change();
+    }
+    if (button === element("camera")) {
+      if (video.srcObject || video.src) halt();
+      else film(null);
+    }
+  });
+  root.addEventListener("input", ({ target }) => {
+    if (target === element("opacity")) {
+      S.opacity = Number(target.value);
+      layers.draw(canvas, S);
+    }
+    if (target.dataset.control) {
+      S.values[target.dataset.control] = target.type === "checkbox" ? Number(target.checked) : Number(target.value);
+      const output = $("output", target.parentElement);
+      if (output) output.textContent = target.value;
+      if (S.why) Object.assign(S, { why: null, place: null }); // of other boxes
+      change();
+    }
+  });
+  root.addEventListener("change", ({ target }) => {
+    const { layer, group } = target.dataset;
+    if (target === element("sample")) {
+      halt();
+      see(S.open.uploads.includes(target.value) ? { upload: target.value } : { sample: target.value });
+    }
+    if (target.type === "file" && target.files[0]) accept(target.files[0]);
+    if (target.type === "file") target.value = ""; // so that the same file can be chosen again
+    if (layer) S.switched.set(layer, target.checked);
+    if (target.dataset.class) S.hidden[target.checked ? "delete" : "add"](Number(target.dataset.class));
+    if (layer || target.dataset.class) render();
+    if (group) {
+      S.maps.set(group, target.value);
+      change();
+    }
+    if (S.why && (target === element("method") || target === element("against"))) why(S.place, S.why.chosen === null ? null : S.why.choices[S.why.chosen]);
+  });
+  root.addEventListener("dragover", (event) => event.preventDefault());
+  root.addEventListener("drop", async (event) => {
+    event.preventDefault();
+    const [file] = await droppedFiles(event.dataTransfer);
+    if (file) accept(file);
+  });
+  addEventListener("paste", (event) => {
+    const file = !root.hidden && root.isConnected && [...(event.clipboardData?.files ?? [])][0];
+    if (file) accept(file);
+  });
+  watch();
+  return { render, opened: (reconnected) => open(reconnected ? S.open?.model : address.get("model")) };
+}

@@ -1,0 +1,259 @@
+"""The requests of the view Look, and its state for one tab: a model, and what it shows of the latest picture."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pellucid.base.errors import PellucidError
+from pellucid.base.settings.checks import check, check_known
+from pellucid.explain import explain
+from pellucid.explain.methods import MAGNITUDES
+from pellucid.studio.look.cards import card_of
+from pellucid.studio.messages import Reply
+from pellucid.studio.pictures import family_for, sample, sample_names
+from pellucid.studio.view import Library
+from pellucid.task import task_of
+from pellucid.task.asked import Area, Asked
+from pellucid.task.look import BoxLayer, ClassLayer, Hint, ImageLayer, Look, MapLayer, PictureLayer, PointLayer, Shown
+
+METHODS = ("gradcam", "lrp", "input_x_gradient", "saliency")  # quick ones; the view Explain has all
+MAX_HINTS = 100
+MIN_SIDE, MAX_SIDE = 8, 640  # pixels of a frame
+
+
+@dataclass(frozen=True)
+class OpenLook:
+    """look.open: model: one of the offered names; None for the first."""
+
+    model: str | None = None
+
+
+@dataclass(frozen=True)
+class ListModels:
+    """look.models: the names of all models that may be opened."""
+
+
+@dataclass(frozen=True)
+class ReadCard:
+    """look.card: the task, the figure and a picture of a model."""
+
+    model: str
+
+
+@dataclass(frozen=True)
+class ChangeLook:
+    """look.change: show the latest picture with other values.
+
+    values: of the controls, in their order; () for the initial ones. hints: x, y, red, green and blue of each. maps:
+    the maps whose values are sent, each as its group and its name.
+    """
+
+    values: tuple[float, ...] = ()
+    hints: tuple[tuple[int, ...], ...] = ()
+    maps: tuple[tuple[str, ...], ...] = ()
+
+
+@dataclass(frozen=True)
+class SeePicture(ChangeLook):
+    """look.picture: a sample, an upload, or a frame (3, H, W) uint8; other fields as for look.change."""
+
+    sample: str | None = None
+    upload: str | None = None
+    frame: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class AskWhy:
+    """look.why: explain the score `of` at a place, and with `against` its difference to that score.
+
+    of, against: of the choices; None for the score that the task chooses, and for no difference. place: top, left,
+    bottom and right in pixels of the picture.
+    """
+
+    values: tuple[float, ...] = ()
+    of: str | None = None
+    against: str | None = None
+    place: tuple[int, ...] | None = None
+    method: str = METHODS[0]
+
+
+class LookSession:
+    """One tab's model, and its view of the latest picture."""
+
+    def __init__(self, library: Library) -> None:
+        self.library = library
+        self._look: Look | None = None
+
+    @property
+    def look(self) -> Look:
+        """The open model's view; raises PellucidError before look.open."""
+        if self._look is None:
+            raise PellucidError("no model is open; send look.open first")
+        return self._look
+
+    def open(self, request: OpenLook) -> Reply:
+        """Open a model; return its controls, and the pictures that are offered."""
+        name = self.library.names[0] if request.model is None else request.model
+        model = self.library.open(name)
+        task = task_of(model)
+        self._look = task.look(model)
+        kinds = sample_names()
+        fields = {
+            "model": name,
+            "task": task.name,
+            "controls": [vars(control) for control in self._look.controls],
+            "takes_hints": self._look.takes_hints,
+            "methods": METHODS,
+            "kinds": [{"name": kind, "samples": names} for kind, names in kinds.items()],
+            "sample": kinds[family_for(name, model.nominal_shape[0])][0],
+            "uploads": self.library.uploads.names(),
+        }
+        return Reply(fields, {})
+
+    def models(self, request: ListModels) -> Reply:
+        """Return the offered models by kind."""
+        return Reply({"models": [{"name": name, "kind": kind} for name, kind in self.library.offered.items()]}, {})
+
+    def card(self, request: ReadCard) -> Reply:
+        """Return the card of a model; of one that cannot be shown, the reason."""
+        check_known("no model", request.model, self.library.offered)
+        try:
+            fields, picture = card_of(self.library, request.model)
+        except PellucidError as error:
+            return Reply({"model": request.model, "fault": str(error)}, {})
+        return Reply({"model": request.model, "fault": "", **fields}, {} if picture is None else {"picture": picture})
+
+    def picture(self, request: SeePicture) -> Reply:
+        """Show a picture."""
+        look = self.look
+        given = [one for one in (request.sample, request.upload, request.frame) if one is not None]
+        if len(given) != 1:
+            raise PellucidError("look.picture takes a sample, an upload or a frame")
+        if request.frame is not None:
+            raw = request.frame
+            is_picture = raw.dtype == torch.uint8 and raw.dim() == 3 and raw.shape[0] == 3
+            has_size = is_picture and all(MIN_SIDE <= side <= MAX_SIDE for side in raw.shape[1:])
+            check(has_size, "frame", f"uint8 (3, H, W) with sides of {MIN_SIDE} to {MAX_SIDE}", tuple(raw.shape))
+        elif request.sample is not None:
+            raw = sample(request.sample)
+        else:
+            raw = self.library.uploads[request.upload or ""]
+        look.see(raw)
+        reply = self.change(request)
+        assert look.picture is not None
+        return Reply(reply.fields, {"picture": look.picture, **reply.tensors})
+
+    def change(self, request: ChangeLook) -> Reply:
+        """Show the latest picture with the values of the request."""
+        look = self._seen()
+        check(len(request.hints) <= MAX_HINTS, "hints", f"at most {MAX_HINTS}", len(request.hints))
+        hints = [_hint(values) for values in request.hints]
+        shown = look.shown(self._values(request.values), hints)
+        return _reply(shown, {tuple(one) for one in request.maps})
+
+    def _seen(self) -> Look:
+        if self.look.picture is None:
+            raise PellucidError("there is no picture yet; send look.picture first")
+        return self.look
+
+    def _values(self, values: tuple[float, ...]) -> dict[str, float]:
+        """Return the values of the controls by name; raises PellucidError for values outside their ranges."""
+        controls = self.look.controls
+        check(len(values) in (0, len(controls)), "values", f"of {len(controls)} controls", len(values))
+        by_name = dict[str, float]()
+        for control, value in zip(controls, values, strict=bool(values)):
+            check(control.low <= value <= control.high, control.name, f"{control.low:g} to {control.high:g}", value)
+            by_name[control.name] = value
+        return by_name
+
+    def why(self, request: AskWhy) -> Reply:
+        """Return the map of the score at a place of the picture, or of the difference of two scores."""
+        look = self._seen()
+        check_known("no method", request.method, METHODS)
+        area = self._area(request.place)
+        values = self._values(request.values)
+        question, map_ = self._explained(values, request.of, area, request.method)
+        if request.against is not None:
+            map_ = map_ - self._explained(values, request.against, area, request.method)[1]
+        is_unsigned = request.method in MAGNITUDES and request.against is None
+        fields = {
+            "label": question.label,
+            "against": request.against,
+            "choices": question.choices,
+            "scores": question.scores.tolist(),
+            "are_logits": question.are_logits,
+            "chosen": question.chosen,
+            "input_place": None if area is None else question.area or look.area_in(look.input, area),
+            "is_unsigned": is_unsigned,
+        }
+        return Reply(fields, {"map": look.cut(map_)})
+
+    def _explained(
+        self, values: dict[str, float], of: str | None, area: Area | None, method: str
+    ) -> tuple[Asked, Tensor]:
+        """Return the question, and the map (h, w) over the network's input."""
+        with torch.no_grad():
+            question = self.look.ask(values, of, area)
+        options = question.options.get(method, {})
+        map_ = explain(question.net, question.params, question.x, method, question.target, **options)
+        height, width = self.look.input.shape[1:]  # without padding
+        return question, map_[0].sum(0).cpu()[:height, :width]
+
+    def _area(self, place: tuple[int, ...] | None) -> Area | None:
+        if place is None:
+            return None
+        picture = self._seen().picture
+        assert picture is not None
+        height, width = picture.shape[1:]
+        if len(place) != 4 or not (0 <= place[0] < place[2] <= height and 0 <= place[1] < place[3] <= width):
+            raise PellucidError(f"place must be top, left, bottom and right in a picture of {height}x{width}")
+        top, left, bottom, right = place
+        return top, left, bottom, right
+
+
+def _hint(values: tuple[int, ...]) -> Hint:
+    is_colour = len(values) == 5 and min(values) >= 0 and max(values[2:]) <= 255
+    check(is_colour, "hint", "x, y, red, green and blue", values)
+    return Hint(values[0], values[1], (values[2], values[3], values[4]))
+
+
+def _reply(shown: Shown, wanted: set[tuple[str, ...]]) -> Reply:
+    """Return what is shown as a message; wanted: the group and the name of each map whose values are sent."""
+    entries = list[dict[str, Any]]()
+    tensors = dict[str, Tensor]()
+    for k, layer in enumerate(shown.layers):
+        entry = {"name": layer.name, "on": layer.is_on, "kind": _kind(layer)}
+        if isinstance(layer, MapLayer):
+            entry["group"] = layer.group
+            if (layer.group, layer.name) not in wanted:
+                entries.append(entry)
+                continue
+        if isinstance(layer, ClassLayer):
+            entry["without"] = layer.without_class
+        for name, value in vars(layer).items():
+            if isinstance(value, Tensor):
+                tensors[f"{name}{k}"] = value
+        entries.append(entry)
+    bars = [bar._asdict() for bar in shown.bars]
+    fields = {"line": shown.line, "label": shown.label, "layers": entries, "bars": bars, "classes": shown.classes}
+    return Reply(fields, tensors)
+
+
+KINDS = {BoxLayer: "boxes", MapLayer: "map", ClassLayer: "classes", PointLayer: "points", ImageLayer: "image"}
+
+
+def _kind(layer: PictureLayer) -> str:
+    return next(kind for type_, kind in KINDS.items() if isinstance(layer, type_))
+
+
+HANDLERS: dict[str, tuple[type, Callable[[LookSession, Any], Reply]]] = {
+    "look.open": (OpenLook, LookSession.open),
+    "look.models": (ListModels, LookSession.models),
+    "look.card": (ReadCard, LookSession.card),
+    "look.picture": (SeePicture, LookSession.picture),
+    "look.change": (ChangeLook, LookSession.change),
+    "look.why": (AskWhy, LookSession.why),
+}

@@ -1,0 +1,99 @@
+"""Models in files of others: each is opened and converted by a process of its own, with limits of time and memory."""
+
+import json
+import subprocess
+import sys
+import weakref
+from collections import OrderedDict
+from itertools import count
+from pathlib import Path
+from shutil import rmtree
+from tempfile import mkdtemp
+from threading import Lock
+
+from pellucid.base.errors import PellucidError
+from pellucid.base.limits import LIMITS_HINT, MAX_OPENING_MEMORY, MAX_OPENING_SECONDS, scaled_limit
+from pellucid.model import Model
+
+SCRIPT = "pellucid.studio.open_file"
+MEMORY_COPIES = 8  # of the file, in the process that opens it
+OUT_OF_MEMORY = 3  # exit code of the process
+MAX_DROPPED = 4  # dropped files that are kept
+MAX_MODELS = 4  # opened models that are kept
+
+
+class OpenedFiles:
+    """The models of files, and the files that were dropped on a page, which are kept until the studio ends.
+
+    dropped: the paths of the dropped files, by the names of their models.
+    """
+
+    def __init__(self) -> None:
+        self.dropped = OrderedDict[str, Path]()
+        self._folder: Path | None = None
+        self._models = OrderedDict[tuple[str, int, int], Model]()  # by path, time and size of the file
+        self._numbers = count(1)
+        self._lock = Lock()  # one file is opened at a time
+
+    @property
+    def folder(self) -> Path:
+        """The folder of dropped and converted files."""
+        if self._folder is None:
+            self._folder = Path(mkdtemp(prefix="pellucid-studio-"))
+            weakref.finalize(self, rmtree, self._folder, ignore_errors=True)  # at the latest when Python ends
+        return self._folder
+
+    def new_path(self, suffix: str) -> Path:
+        """Return the path for a file that is being dropped."""
+        return self.folder / f"{next(self._numbers)}{suffix}"
+
+    def add(self, name: str, path: Path) -> tuple[str, str]:
+        """Keep a dropped file; return its model's name, and a line about the file that it replaces, "" if none."""
+        with self._lock:
+            model_name = f"{path.stem} {name}"
+            self.dropped[model_name] = path
+            if len(self.dropped) <= MAX_DROPPED:
+                return model_name, ""
+            old_name, old_path = self.dropped.popitem(last=False)
+            old_path.unlink(missing_ok=True)
+            return model_name, f"{old_name} was dropped: the studio keeps {MAX_DROPPED} files of models"
+
+    def model(self, path: Path, name: str) -> Model:
+        """Return the model of a file; raises PellucidError, in which the file is called `name`."""
+        with self._lock:
+            try:
+                status = path.stat()
+            except OSError as error:
+                raise PellucidError(f"{name} cannot be read ({error.strerror}); give it again") from error
+            key = (str(path), status.st_mtime_ns, status.st_size)
+            if key not in self._models:
+                converted = self.new_path(".safetensors")
+                try:
+                    self._convert(path, converted, name)
+                    self._models[key] = Model.load(converted)
+                finally:
+                    converted.unlink(missing_ok=True)
+                if len(self._models) > MAX_MODELS:
+                    self._models.popitem(last=False)
+            return self._models[key]
+
+    def _convert(self, path: Path, converted: Path, name: str) -> None:
+        """Write the model of a file as a weights file of Pellucid."""
+        seconds = scaled_limit(MAX_OPENING_SECONDS)
+        memory = scaled_limit(MAX_OPENING_MEMORY) + MEMORY_COPIES * path.stat().st_size
+        settings = json.dumps({"source": str(path), "target": str(converted), "seconds": seconds, "memory": memory})
+        limit_error = PellucidError(
+            f"{name} needs more than {seconds} s or {memory >> 20:,} MiB to be opened; {LIMITS_HINT}"
+        )
+        try:
+            process = subprocess.run(
+                [sys.executable, "-m", SCRIPT, settings],
+                stdin=subprocess.DEVNULL, capture_output=True, timeout=2 * seconds, check=False,
+            )  # fmt: skip
+        except subprocess.TimeoutExpired as error:
+            raise limit_error from error
+        if process.returncode < 0 or process.returncode == OUT_OF_MEMORY:  # ended by the system, or by the script
+            raise limit_error
+        if process.returncode:
+            message = process.stderr.decode("utf-8", "replace").strip().rpartition("\n")[2]
+            raise PellucidError(message.replace(str(path), name)[:400] or f"{name} cannot be opened")

@@ -1,0 +1,52 @@
+"""What is shown of a colorizer for a picture: the colorized picture, with the strength and hints of the user."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pellucid.task.look import NO_VALUES, Hint, ImageLayer, Look, LookControl, MapLayer, PictureLayer, Shown
+from pellucid.tasks.colorize.colorizer import MAX_STRENGTH, Colorizer, lightness_of
+
+
+class ColorizerLook(Look):
+    """The predicted colours of a picture."""
+
+    def __init__(self, task: Any, model: Any) -> None:
+        super().__init__(task, model)
+        self.colorizer = Colorizer(model)
+        self.takes_hints = self.colorizer.takes_hints
+        self._hints: tuple[Hint, ...] = ()  # of the colours `_ab`
+
+    @property
+    def controls(self) -> Sequence[LookControl]:
+        """The factor of the colours."""
+        return (LookControl("strength", "Strength", 1.0, high=MAX_STRENGTH, step=0.05),)
+
+    def see(self, picture: Tensor) -> None:
+        """Predict the colours without hints."""
+        self.read(picture)
+        self._lightness = lightness_of(self.image)
+        self._ab = self.colorizer.ab(self._lightness[None])[0]
+        self._hints = ()
+
+    def shown(self, values: Mapping[str, float] = NO_VALUES, hints: Sequence[Hint] = ()) -> Shown:
+        """Return the colorized picture, the grey one, and the components a and b."""
+        if tuple(hints) != self._hints:
+            self._ab = self.colorizer.ab(self._lightness[None], hints)[0]
+            self._hints = tuple(hints)
+        self.colorizer.strength = self.value(values, "strength")
+        ab = self._ab
+        grey = self.colorizer.painted(self.image, self._lightness, torch.zeros_like(ab))
+        colorized = self.colorizer.painted(self.image, self._lightness, ab)
+        layers: list[PictureLayer] = [
+            ImageLayer("grey", False, grey[:3]),
+            ImageLayer("colorized", True, colorized[:3]),
+            MapLayer("a, green to red", values=ab[0], group="Colours"),
+            MapLayer("b, blue to yellow", values=ab[1], group="Colours"),
+        ]
+        _, height, width = colorized.shape
+        return Shown(
+            f"{width}x{height}, mean chroma {float(ab.norm(dim=0).mean() * self.colorizer.strength):.1f}", layers
+        )

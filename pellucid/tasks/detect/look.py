@@ -1,0 +1,193 @@
+"""What is shown of a detector for a picture: feature maps, scores, anchors, candidates and boxes, as layers."""
+
+from collections.abc import Mapping, Sequence
+from copy import copy
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any, cast
+
+import torch
+from torch import Tensor
+
+from pellucid.data.detection import scale_objects
+from pellucid.data.images import resized
+from pellucid.detectors import Decision, Detector, Fate
+from pellucid.detectors.faster import ProposalDetector
+from pellucid.fuse.inference import inference
+from pellucid.layers.base import Cache, Mode, Params
+from pellucid.objective import InferenceNetwork
+from pellucid.ops.image_objects import Detections
+from pellucid.task.asked import Area, Asked
+from pellucid.task.look import (
+    NO_VALUES,
+    BoxLayer,
+    ClassLayer,
+    Hint,
+    Look,
+    LookControl,
+    MapLayer,
+    PictureLayer,
+    PointLayer,
+    Shown,
+)
+from pellucid.tasks.detect.finder import ObjectFinder
+from pellucid.tasks.detect.predictor import class_counts
+from pellucid.tasks.detect.scorer import Walk, walk
+from pellucid.tasks.detect.stages import FEATURE_NETS
+from pellucid.tasks.detect.thresholds import score_of
+from pellucid.training.device import CPU, on_device
+
+NO_OBJECT = 255  # in the layer of outlines
+
+
+@dataclass(frozen=True, eq=False)
+class _KeptNetwork(InferenceNetwork):
+    """A network in its inference form, which keeps its latest output in `kept` under its name."""
+
+    name: str
+    kept: dict[str, Any]
+
+    def forward(self, params: Params, x: Any, mode: Mode) -> tuple[Any, Cache]:
+        """Run the network."""
+        self.kept[self.name] = super().forward(params, x, mode)[0]
+        return self.kept[self.name], None
+
+
+class DetectorLook(Look):
+    """The way from a picture to boxes: the networks run once for a picture, the decision for each change."""
+
+    @cached_property
+    def finder(self) -> ObjectFinder:
+        """Resizes pictures as for predictions."""
+        return ObjectFinder(self.model)
+
+    @cached_property
+    def _kept(self) -> dict[str, Any]:
+        return {}
+
+    @cached_property
+    def _detector(self) -> Detector:
+        detector = cast(Detector, self.model.objective)
+        params = self.model.params
+        nets = {
+            name: _KeptNetwork(net, inference(net, params[name]), name, self._kept)
+            for name, net in detector.nets.items()
+        }
+        return detector.with_nets(nets)
+
+    @property
+    def controls(self) -> Sequence[LookControl]:
+        """The thresholds of the decision."""
+        return (
+            LookControl("score", "Score from", score_of(self.model)),
+            LookControl("iou", "IoU of suppression", self._detector.nms_threshold),
+        )
+
+    def see(self, picture: Tensor) -> None:
+        """Compute the candidates."""
+        self.read(picture)
+        small = resized(self.image, self.finder.input_size(self.image))
+        self.model.outputs_for_picture((self.model.nominal_shape[0], *small.shape[1:]))
+        with torch.inference_mode():
+            walked = walk(self._detector, self.model.params, self.model.scaled(small[None]))
+            self.walk: Walk = on_device(walked, CPU)
+            features = next(self._kept[name] for name in reversed(FEATURE_NETS) if name in self._kept)
+            self.features: tuple[Tensor, ...] = features if isinstance(features, tuple) else (features,)
+
+    def decide(self, values: Mapping[str, float]) -> Decision:
+        """Return the detections among the candidates, at the thresholds of the controls."""
+        detector = replace(
+            self._detector, score_threshold=self.value(values, "score"), nms_threshold=self.value(values, "iou")
+        )
+        return detector.decide(self.walk.candidates)
+
+    def shown(self, values: Mapping[str, float] = NO_VALUES, hints: Sequence[Hint] = ()) -> Shown:
+        """Return the layers from feature maps to boxes."""
+        with torch.inference_mode():
+            decision = self.decide(values)
+            found = self._in_picture(self._completed(decision.detections))
+        layers = [*self._maps(), *self._boxes_before(decision)]
+        if found.masks is not None:
+            layers.append(ClassLayer("outlines", True, self._outlines(found), NO_OBJECT))
+        layers.append(BoxLayer("boxes", True, found.boxes, found.scores, found.labels))
+        if found.keypoints is not None:
+            layers.append(PointLayer("points", True, found.keypoints.reshape(-1, 3)))
+        classes = tuple(self.finder.classes)
+        return Shown(class_counts(found, classes), layers, classes=classes)
+
+    def _maps(self) -> list[PictureLayer]:
+        layers: list[PictureLayer] = []
+        for map_ in self.features:
+            size = f"{map_.shape[2]} x {map_.shape[3]}"
+            layers.append(MapLayer(f"{size}, mean of {map_.shape[1]}", values=map_[0].abs().mean(0), group="Features"))
+        if not self.walk.maps:
+            return layers
+        label_count = self.walk.scores.shape[1]
+        for label in range(label_count):
+            name = "object" if self.walk.proposals is not None else self.finder.classes[label]
+            for map_ in self.walk.score_maps(label):
+                size = f"{map_.shape[0]} x {map_.shape[1]}"
+                layers.append(MapLayer(f"{name}, {size}", values=map_, group="Scores of cells"))
+        return layers
+
+    def _boxes_before(self, decision: Decision) -> list[PictureLayer]:
+        """Return the layers of boxes before the detections."""
+        walked = self.walk
+        selected = decision.selected_indices
+        labels = decision.detections.labels
+        scores = decision.detections.scores
+        layers: list[PictureLayer] = []
+        if walked.proposals is not None:
+            layers.append(self._box_layer("proposals", walked.proposals))
+            layers.append(self._box_layer("proposals of the boxes", walked.proposals[selected], scores, labels))
+        elif walked.anchors is not None:
+            anchors = walked.anchors.boxes[walked.candidates.anchors[selected]]
+            layers.append(self._box_layer("anchors of the boxes", anchors, scores, labels))
+        is_suppressed = decision.fates == Fate.SUPPRESSED
+        is_counted = is_suppressed | (decision.fates == Fate.DETECTED) | (decision.fates == Fate.OVER_LIMIT)
+        for name, is_in in (("before suppression", is_counted), ("removed by suppression", is_suppressed)):
+            pairs = is_in.nonzero()
+            pair_scores = walked.candidates.scores[pairs[:, 0], pairs[:, 1]]
+            best = pair_scores.argsort(descending=True, stable=True)
+            boxes = walked.candidates.boxes[pairs[best, 0]]
+            layers.append(self._box_layer(name, boxes, pair_scores[best], pairs[best, 1]))
+        return layers
+
+    def _box_layer(
+        self, name: str, boxes: Tensor, scores: Tensor | None = None, labels: Tensor | None = None
+    ) -> BoxLayer:
+        height, width = self.walk.candidates.size
+        assert self.picture is not None
+        factors = torch.tensor([self.picture.shape[2] / width, self.picture.shape[1] / height]).repeat(2)
+        return BoxLayer(name, False, boxes * factors, scores, labels)
+
+    def _completed(self, detections: Detections) -> Detections:
+        """Return the detections with the masks or key-points of a detector that predicts them."""
+        if not isinstance(self._detector, ProposalDetector):
+            return detections
+        (completed,) = self._detector.complete(
+            self.model.params, self.features[0], [detections], self.walk.candidates.size
+        )
+        return completed.to("cpu")
+
+    def _in_picture(self, found: Detections) -> Detections:
+        """Return detections in pixels of the network's input in pixels of the picture."""
+        assert self.picture is not None
+        return scale_objects(found, self.walk.candidates.size, (self.picture.shape[1], self.picture.shape[2]))
+
+    def _outlines(self, found: Detections) -> Tensor:
+        """Return the class of each pixel that belongs to a detection, and NO_OBJECT elsewhere."""
+        assert found.masks is not None
+        mask = torch.full(found.masks.shape[1:], NO_OBJECT, dtype=torch.uint8)
+        for one, label in zip(found.masks, found.labels.tolist(), strict=True):
+            mask[one] = label
+        return mask
+
+    def ask(self, values: Mapping[str, float], of: str | None, area: Area | None) -> Asked:
+        """Return the logit of a class of the box at an area, among the boxes at the thresholds of the controls."""
+        model = copy(self.model)
+        detector = cast(Detector, model.objective)
+        model.objective = replace(detector, nms_threshold=self.value(values, "iou"), score_threshold=0.0)
+        model.preprocess = {**model.preprocess, "thresholds": [self.value(values, "score")]}
+        x = self.input
+        return self.task.score_to_explain(model, x, of, None if area is None else self.area_in(x, area))

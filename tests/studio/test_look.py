@@ -1,0 +1,405 @@
+"""The view Look: what it shows of each kind of model equals Python's results, and its controls change it."""
+
+import io
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from starlette.testclient import TestClient
+
+from pellucid.base import limits
+from pellucid.combine import Sequential
+from pellucid.command.models import open_network
+from pellucid.data.catalogue import data_root
+from pellucid.layers import Dense, Flatten
+from pellucid.losses import BinaryCrossEntropy
+from pellucid.model import Model
+from pellucid.studio.app import application
+from pellucid.studio.look.session import METHODS, LookSession
+from pellucid.studio.opened_files import MAX_DROPPED
+from pellucid.studio.runs import Runs
+from pellucid.studio.serve import limits as server_limits
+from pellucid.studio.view import Library
+from pellucid.task import Task, register_task, registered
+from pellucid.tasks.detect.pipeline import pipeline
+from tests.studio.talk import Tab
+from tests.studio.test_security import COOKIE, FOREIGN_HOSTS, HOST, ORIGINS, TOKEN
+
+SHIPPED = ("bccd", "camvid", "faces", "colorize", "mnist-lenet", "backbone", "signs")
+
+
+def real_picture(folder: str) -> tuple[Path, torch.Tensor]:
+    """Return the first picture of a data set of others, as a file and as (3, H, W) uint8."""
+    files = sorted((data_root() / folder).glob("*.jpg")) + sorted((data_root() / folder).glob("*.png"))
+    if not files:
+        pytest.skip(f"{data_root() / folder} is missing")
+    pixels = np.asarray(Image.open(files[0]).convert("RGB"))
+    return files[0], torch.tensor(pixels).permute(2, 0, 1).contiguous()
+
+
+def opened(model: str, picture: torch.Tensor | None = None, **fields: Any) -> tuple[Tab, Any, Any]:
+    """Return a tab with a model of the library, the answer of look.open, and that of look.picture."""
+    tab = Tab(Library(("mnist-lenet",), Model.load, shipped=SHIPPED))
+    answer = tab.ask("look.open", model=model)
+    assert answer["kind"] == "look.open", answer
+    if picture is None:
+        return tab, answer, tab.ask("look.picture", sample=answer["sample"], **fields)
+    upload, _ = tab.session.library.uploads.add(png(picture))
+    return tab, answer, tab.ask("look.picture", upload=upload, **fields)
+
+
+def png(picture: torch.Tensor) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(picture.permute(1, 2, 0).numpy()).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def layer(answer: Any, name: str, part: str) -> torch.Tensor:
+    """Return a tensor of the layer with a name."""
+    index = [entry["name"] for entry in answer["layers"]].index(name)
+    return answer["tensors"][f"{part}{index}"]
+
+
+def iou(a: np.ndarray, b: np.ndarray) -> float:
+    width = min(a[2], b[2]) - max(a[0], b[0])
+    height = min(a[3], b[3]) - max(a[1], b[1])
+    shared = max(width, 0) * max(height, 0)
+    return shared / ((a[2] - a[0]) * (a[3] - a[1]) + (b[2] - b[0]) * (b[3] - b[1]) - shared)
+
+
+def kept_boxes(boxes: np.ndarray, scores: np.ndarray, score: float, limit: float) -> list[tuple[int, int]]:
+    """Return the detections (candidate, class) by greedy suppression in plain Python, by descending score."""
+    kept: list[tuple[int, int]] = []
+    pairs = [(k, c) for k in range(len(boxes)) for c in range(scores.shape[1]) if scores[k, c] >= np.float32(score)]
+    for k, c in sorted(pairs, key=lambda pair: -scores[pair]):
+        if all(c != other or iou(boxes[k], boxes[index]) <= limit for index, other in kept):
+            kept.append((k, c))
+    return kept
+
+
+@pytest.mark.real
+def test_boxes_are_those_of_predict_and_thresholds_those_of_greedy_suppression() -> None:
+    file, picture = real_picture("bccd/JPEGImages")
+    tab, answer, seen = opened("bccd", picture)
+    (expected,) = Model.load("bccd").predict(file)
+    assert [control["name"] for control in answer["controls"]] == ["score", "iou"]
+    torch.testing.assert_close(layer(seen, "boxes", "boxes"), expected.boxes, rtol=1e-4, atol=2e-2)
+    torch.testing.assert_close(layer(seen, "boxes", "scores"), expected.scores, rtol=1e-4, atol=1e-4)
+    assert seen["line"] == expected.line.partition(": ")[2]
+    candidates = tab.session.sessions["look"].look.walk.candidates
+    boxes, scores = candidates.boxes.numpy(), candidates.scores.numpy()
+    scale = picture.shape[2] / candidates.size[1]
+    counts = []
+    for score, limit in ((0.5, 0.6), (0.3, 0.6), (0.3, 0.2), (0.7, 0.9)):
+        changed = tab.ask("look.change", values=[score, limit])
+        kept = kept_boxes(boxes, scores, score, limit)[:100]
+        np.testing.assert_allclose(layer(changed, "boxes", "scores"), [scores[pair] for pair in kept], rtol=1e-5)
+        np.testing.assert_allclose(layer(changed, "boxes", "boxes"), [boxes[k] * scale for k, _ in kept], rtol=1e-4)
+        assert layer(changed, "boxes", "labels").tolist() == [c for _, c in kept]
+        above = int((scores >= np.float32(score)).sum())
+        assert len(layer(changed, "before suppression", "boxes")) == above
+        assert len(layer(changed, "removed by suppression", "boxes")) == above - len(kept)
+        assert len(layer(changed, "anchors of the boxes", "boxes")) == len(kept)
+        counts.append(len(kept))
+    assert len(set(counts)) > 2
+    assert tab.ask("look.change", values=[2.0, 0.5])["message"].startswith("score must be 0 to 1")
+
+
+@pytest.mark.real
+def test_a_box_is_explained_for_its_class_and_against_another() -> None:
+    _, picture = real_picture("bccd/JPEGImages")
+    tab, _, _ = opened("bccd", picture)
+    seen = tab.ask("look.change", values=[0.2, 0.6])
+    number = len(layer(seen, "boxes", "boxes"))  # a box of a low score, which the default threshold would hide
+    x0, y0, x1, y1 = layer(seen, "boxes", "boxes")[number - 1].round().int().tolist()
+    place = [max(0, y0), max(0, x0), min(y1, picture.shape[1]), min(x1, picture.shape[2])]
+    maps = {}
+    for of in ("RBC", "WBC"):
+        answer = tab.ask("look.why", place=place, of=of, method="lrp", values=[0.2, 0.6])
+        assert answer["label"] == f"{of} of box {number}"
+        maps[of] = answer["tensors"]["map"]
+        found = pipeline(Model.load("bccd"), picture)  # starts from the score, where the view starts from the logit
+        distances = (found.detections.boxes - torch.tensor([x0, y0, x1, y1])).abs().amax(1)
+        box = int(distances.argmin()) + 1
+        label = found.classes.index(of)
+        score = float(found.walk.candidates.scores[found.decision.selected_indices[box - 1], label])
+        expected = found.explain(box, of, "lrp") * found.output(box, of) / score
+        torch.testing.assert_close(maps[of], expected, rtol=1e-2, atol=1e-5)
+    against = tab.ask("look.why", place=place, of="RBC", against="WBC", method="lrp", values=[0.2, 0.6])
+    torch.testing.assert_close(against["tensors"]["map"], maps["RBC"] - maps["WBC"], rtol=1e-3, atol=1e-6)
+    assert not against["is_unsigned"]
+    refused = tab.ask("look.why", place=place, of="RBC", method="lrp", values=[0.95, 0.6])
+    assert "no object with a score of at least 0.95" in refused["message"]
+
+
+@pytest.mark.real
+def test_classes_of_pixels_are_those_of_predict_also_by_the_crf() -> None:
+    file, picture = real_picture("camvid/val")
+    tab, _, seen = opened("camvid", picture, maps=[["Probability", "road"]])
+    (expected,) = Model.load("camvid").predict(file)
+    assert torch.equal(layer(seen, "classes", "mask"), expected.mask)
+    assert {bar["name"]: bar["value"] for bar in seen["bars"]} == pytest.approx(expected.values["areas"])
+    road = seen["classes"].index("road")
+    probability = layer(seen, "road", "values")
+    assert bool((probability[expected.mask == road] > 1 / 11).all())
+    sent = [name for name in seen["tensors"] if name.startswith("values")]
+    assert len(sent) == 1  # the other maps are sent when they are chosen
+    from pellucid.tasks.segment.segmenter import Segmenter
+
+    refined = tab.ask("look.change", values=[1])
+    direct = Segmenter(Model.load("camvid"), crf=True)(picture)
+    assert torch.equal(layer(refined, "classes", "mask"), direct.mask)
+    assert not torch.equal(direct.mask, expected.mask)
+    assert torch.equal(layer(tab.ask("look.change", values=[0]), "classes", "mask"), expected.mask)
+    row, column = (expected.mask == road).nonzero()[50].tolist()
+    why = tab.ask("look.why", place=[row, column, row + 1, column + 1])
+    assert why["choices"][why["chosen"]] == "road"
+
+
+@pytest.mark.real
+def test_heat_maps_lie_over_their_points_in_a_wide_picture() -> None:
+    _, face = real_picture("faces/val")
+    wide = torch.nn.functional.pad(face[None].float(), (56, 56, 0, 0), mode="replicate")[0].byte()
+    tab, _, seen = opened("faces", wide)
+    names = [entry["name"] for entry in seen["layers"] if entry.get("group") == "Heat maps"]
+    assert len(names) == 69
+    points = layer(seen, "points", "points")
+    for name in (names[1], names[31], names[60]):
+        shown = tab.ask("look.change", maps=[["Heat maps", name]])
+        values = layer(shown, name, "values")
+        row, column = divmod(int(values.argmax()), values.shape[1])
+        x = (column + 0.5) / values.shape[1] * wide.shape[2]
+        y = (row + 0.5) / values.shape[0] * wide.shape[1]
+        found = points[names.index(name) - 1]
+        cell = wide.shape[2] / 28
+        assert abs(x - float(found[0])) < 1.5 * cell
+        assert abs(y - float(found[1])) < 1.5 * cell
+        x, y = (int(value) for value in found[:2])
+        why = tab.ask("look.why", place=[y, x, y + 1, x + 1])
+        assert why["label"] == f"x of {name}"
+
+
+def test_colours_are_those_of_predict_and_strength_0_is_grey() -> None:
+    tab, answer, seen = opened("colorize")
+    assert not answer["takes_hints"]
+    colorized = layer(seen, "colorized", "image")
+    (expected,) = Model.load("colorize").predict([as_file(seen["tensors"]["picture"])])
+    assert torch.equal(colorized, expected.image[:3])
+    grey = layer(tab.ask("look.change", values=[0.0]), "colorized", "image").int()
+    assert int((grey - grey[:1]).abs().max()) <= 1
+    assert "takes no hints" in tab.ask("look.change", hints=[[1, 2, 200, 30, 30]])["message"]
+
+
+def as_file(picture: torch.Tensor) -> Any:
+    """Return the path of a picture in a temporary file."""
+    import tempfile
+
+    file = Path(tempfile.mkdtemp()) / "picture.png"
+    file.write_bytes(png(picture))
+    return file
+
+
+def test_hints_colour_a_picture_for_a_model_that_takes_them() -> None:
+    from pellucid.generators import l1
+    from pellucid.tasks.colorize.colorizer import Colorizer
+    from pellucid.tasks.colorize.hints import Hint
+
+    model = Model(l1(width=8, levels=2, hints=True), input_shape=(1, 16, 16))
+    tab = Tab(Library(("coloured",), lambda _: model))
+    assert tab.ask("look.open")["takes_hints"]
+    tab.ask("look.picture", sample="photo 0")
+    picture = tab.session.sessions["look"].look.picture
+    before = layer(tab.ask("look.change"), "colorized", "image")
+    after = layer(tab.ask("look.change", hints=[[300, 200, 255, 0, 0]]), "colorized", "image")
+    assert not torch.equal(before, after)
+    assert torch.equal(after, Colorizer(model)(picture, [Hint(300, 200, (255, 0, 0))])[:3])
+    assert torch.equal(layer(tab.ask("look.change"), "colorized", "image"), before)
+    assert "hint must be" in tab.ask("look.change", hints=[[1, 2, 300, 0, 0]])["message"]
+    assert "outside the picture" in tab.ask("look.change", hints=[[5000, 2, 30, 0, 0]])["message"]
+
+
+def test_each_label_has_a_threshold() -> None:
+    classes = ("cat", "dog", "boat")
+    net = Sequential(flat=Flatten(), scores=Dense(3))
+    model = Model(net, loss=BinaryCrossEntropy(), input_shape=(1, 8, 8), classes=classes)
+    model.preprocess["table"] = {"kind": "labels"}
+    tab = Tab(Library(("labels",), lambda _: model))
+    answer = tab.ask("look.open")
+    assert [control["name"] for control in answer["controls"]] == list(classes)
+    seen = tab.ask("look.picture", sample="digit 3")
+    probabilities = [bar["value"] for bar in seen["bars"]]
+    lowest = min(probabilities)
+    changed = tab.ask("look.change", values=[lowest, lowest, 1.0])
+    assert changed["label"] == "cat, dog"
+    assert [bar["threshold"] for bar in changed["bars"]] == [lowest, lowest, 1.0]
+
+
+def test_a_classifier_shows_its_probabilities_and_explains_its_class() -> None:
+    tab, _, seen = opened("mnist-lenet")
+    model = Model.load("mnist-lenet")
+    from pellucid.studio.pictures import sample
+
+    (expected,) = model.predict([as_file(sample("digit 0"))])
+    assert {bar["name"]: bar["value"] for bar in seen["bars"]} == pytest.approx(
+        expected.values["probabilities"], abs=1e-5
+    )
+    assert seen["tensors"]["picture"].shape == (3, 28, 28)
+    for method in METHODS:
+        why = tab.ask("look.why", method=method)
+        assert why["label"] == expected.label
+        assert why["tensors"]["map"].shape == (28, 28)
+    assert tab.ask("look.why", method="lrp")["tensors"]["map"].sum() == pytest.approx(max(why["scores"]), rel=0.1)
+
+
+def test_a_task_that_only_predicts_is_shown_without_a_line_in_the_studio() -> None:
+    """A plugin's task with nothing but a predictor: its boxes, line and numbers appear."""
+    from pellucid.predictor import Predicted, Predictor
+    from pellucid.task import Evaluation
+
+    class Corner(Predictor):
+        def predict_one(self, picture: Any, image: torch.Tensor) -> Predicted:
+            boxes = torch.tensor([[1.0, 2.0, 5.0, 6.0]])
+            values = {"image": picture.file, "measures": {"length": 3.5}}
+            return Predicted(values, f"{picture.file}: a corner", boxes=boxes, scores=torch.ones(1), labels=("corner",))
+
+    class Corners(Task):
+        name = "corners"
+        model = "finder of corners"
+
+        def matches(self, model: Any) -> bool:
+            return model.preprocess.get("corners") is True
+
+        def evaluate(self, model: Any, name: str, data: str | None, **options: Any) -> Evaluation:
+            return Evaluation({})
+
+        def predictor(self, model: Any, out: Any = None) -> Predictor:
+            return Corner()
+
+    model = Model.load("mnist-lenet")
+    model.preprocess["corners"] = True
+    register_task(Corners())
+    try:
+        tab = Tab(Library(("own",), lambda _: model))
+        assert tab.ask("look.open")["task"] == "corners"
+        seen = tab.ask("look.picture", sample="photo 0")
+        assert layer(seen, "boxes", "boxes").tolist() == [[1, 2, 5, 6]]
+        assert (seen["line"], seen["classes"]) == ("a corner", ["corner"])
+        assert seen["bars"] == [{"name": "length", "value": 3.5, "threshold": None}]
+        assert tab.ask("look.card", model="own")["task"] == "corners"
+    finally:
+        del registered._TASKS["corners"]
+
+
+def test_a_broken_file_says_why_and_breaks_no_other_model(tmp_path: Path) -> None:
+    Model.load("mnist-lenet").save(tmp_path / "good.safetensors")
+    (tmp_path / "broken.onnx").write_bytes(b"nonsense")
+    damaged = bytearray((tmp_path / "good.safetensors").read_bytes())
+    damaged[-100] ^= 255
+    (tmp_path / "damaged.safetensors").write_bytes(damaged)
+    (tmp_path / "link.onnx").symlink_to(tmp_path / "broken.onnx")
+    tab = Tab(Library(("mnist-lenet",), open_network, Runs(tmp_path), ("bccd", "backbone")))
+    kinds = {entry["name"]: entry["kind"] for entry in tab.ask("look.models")["models"]}
+    files = {"broken.onnx": "file", "damaged.safetensors": "file", "good.safetensors": "file"}
+    assert kinds == {"mnist-lenet": "command line", "bccd": "shipped", "backbone": "shipped", **files}
+    assert tab.ask("look.open", model="mnist-lenet")["task"] == "classification"
+    for name, words in (("broken.onnx", "broken.onnx"), ("damaged.safetensors", "damaged"), ("backbone", "no classes")):
+        card = tab.ask("look.card", model=name)
+        assert words in card["fault"]
+        assert str(tmp_path) not in card["fault"]
+        assert words in tab.ask("look.open", model=name)["message"]
+    assert tab.ask("look.picture", sample="digit 3")["label"]  # of the model that is still open
+    card = tab.ask("look.card", model="good.safetensors")
+    assert (card["fault"], card["task"]) == ("", "classification")
+    assert tab.ask("look.card", model="bccd")["figure"] == "AP50 / AP 90.35% / 56.35%"
+    assert tab.ask("look.card", model="../secret.onnx")["kind"] == "error"
+    assert tab.ask("explain.open", model="good.safetensors")["model"] == "good.safetensors"
+
+
+def test_requests_that_do_not_fit_are_refused() -> None:
+    tab = Tab(Library(("mnist-lenet",), Model.load))
+    assert "send look.open first" in tab.ask("look.picture", sample="digit 3")["message"]
+    tab.ask("look.open")
+    assert "send look.picture first" in tab.ask("look.change")["message"]
+    assert "takes a sample" in tab.ask("look.picture")["message"]
+    for shape in ((3, 4, 64), (1, 64, 64), (3, 641, 64), (64, 64)):
+        assert "frame must be" in tab.ask("look.picture", {"frame": torch.zeros(shape, dtype=torch.uint8)})["message"]
+    seen = tab.ask("look.picture", {"frame": torch.arange(3 * 64 * 80, dtype=torch.uint8).view(3, 64, 80)})
+    assert seen["kind"] == "look.picture"
+    assert "place must be" in tab.ask("look.why", place=[0, 0, 400, 4])["message"]
+    assert "no method" in tab.ask("look.why", method="magic")["message"]
+    assert "values must be of 0 controls" in tab.ask("look.change", values=[0.5])["message"]
+
+
+@pytest.fixture
+def library() -> Library:
+    return Library(("mnist-lenet",), Model.load)
+
+
+@pytest.fixture
+def client(library: Library) -> Any:
+    with TestClient(application(library, (HOST,), TOKEN, COOKIE), base_url=f"http://{HOST}") as opened_client:
+        opened_client.get(f"/?token={TOKEN}")
+        yield opened_client
+
+
+def test_dropped_files_have_the_checks_of_uploads(
+    client: TestClient, library: Library, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    body = b"x" * 2000
+    for origin in ORIGINS:
+        assert client.post("/model?name=a.onnx", content=body, headers={"Origin": origin}).status_code == 403, origin
+    for host in FOREIGN_HOSTS:
+        assert client.post("/model?name=a.onnx", content=body, headers={"Host": host}).status_code == 403
+    for name in ("a.pth", "a.py", "onnx", "", "a.onnx.exe", "x" * 200 + ".onnx", "a\n.onnx"):
+        assert client.post("/model", params={"name": name}, content=body).status_code == 415, name
+    with TestClient(application(library, (HOST,), TOKEN, COOKIE), base_url=f"http://{HOST}") as without_cookie:
+        assert without_cookie.post("/model?name=a.onnx", content=body).status_code == 403
+    monkeypatch.setattr(server_limits, "MAX_MODEL_UPLOAD_BYTES", 1999)
+    assert client.post("/model?name=a.onnx", content=body).status_code == 413
+    assert not library.files.dropped
+    assert not [*library.files.folder.iterdir()]
+    monkeypatch.setattr(server_limits, "MAX_MODEL_UPLOAD_BYTES", 2000)
+    lines = [client.post("/model?name=../../a.onnx", content=body).json() for _ in range(MAX_DROPPED + 1)]
+    assert [entry["line"] for entry in lines[:-1]] == [""] * MAX_DROPPED
+    assert "was dropped" in lines[-1]["line"]
+    assert len([*library.files.folder.iterdir()]) == MAX_DROPPED
+    assert {name.partition(" ")[2] for name in library.files.dropped} == {"a.onnx"}
+
+
+def test_a_dropped_model_is_opened_by_another_process_within_limits(
+    client: TestClient, library: Library, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Model.load("mnist-lenet").save(tmp_path / "mine.safetensors")
+    name = client.post("/model?name=mine.safetensors", content=(tmp_path / "mine.safetensors").read_bytes()).json()[
+        "model"
+    ]
+    tab = Tab(library)
+    assert {"name": name, "kind": "dropped"} in tab.ask("look.models")["models"]
+    monkeypatch.setattr("pellucid.studio.opened_files.MAX_OPENING_MEMORY", 64 << 20)
+    monkeypatch.setattr("pellucid.studio.opened_files.MEMORY_COPIES", 0)
+    assert "64 MiB to be opened" in tab.ask("look.open", model=name)["message"]
+    monkeypatch.setattr("pellucid.studio.opened_files.MAX_OPENING_MEMORY", limits.MAX_OPENING_MEMORY)
+    assert tab.ask("look.open", model=name)["model"] == name
+    assert tab.ask("look.picture", sample="digit 3")["bars"]
+
+
+@pytest.mark.heavy
+def test_memory_stays_flat_over_frames() -> None:
+    session = LookSession(Library(("bccd",), Model.load))
+    tab = Tab(Library(("bccd",), Model.load))
+    tab.session.sessions["look"] = session
+    tab.ask("look.open")
+    generator = torch.Generator().manual_seed(0)
+    frames = [torch.randint(0, 256, (3, 120, 160), generator=generator, dtype=torch.uint8) for _ in range(4)]
+
+    def show(count: int) -> int:
+        """Return the bytes of memory after a number of frames."""
+        for k in range(count):
+            assert tab.ask("look.picture", {"frame": frames[k % 4]}, maps=[["Features", "x"]])["kind"] == "look.picture"
+        return int(Path("/proc/self/statm").read_text().split()[1]) * 4096
+
+    before = show(100)
+    assert show(400) < before + (24 << 20)

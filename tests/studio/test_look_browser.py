@@ -1,0 +1,348 @@
+"""The view Look in a browser with a fake camera: each control is changed, and its effect on the picture is read."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from pellucid.model import Model
+from tests.report.test_browser import CHROMIUM, FIND_FAULTS
+from tests.studio.accessibility import serious_faults
+from tests.studio.collected import write_camera
+from tests.studio.talk import parsed
+from tests.studio.test_browser import WAIT, until
+from tests.studio.test_command import Started, studio
+from tests.studio.test_look import iou, layer, real_picture
+
+pytestmark = pytest.mark.real
+DROP = """async ([name, type, bytes]) => {
+  const transfer = new DataTransfer();
+  transfer.items.add(new File([new Uint8Array(bytes)], name, { type }));
+  const drop = new DragEvent('drop', { dataTransfer: transfer, bubbles: true });
+  document.querySelector('#look-canvas').dispatchEvent(drop);
+}"""
+PASTE = """async ([name, type, bytes]) => {
+  const clipboardData = new DataTransfer();
+  clipboardData.items.add(new File([new Uint8Array(bytes)], name, { type }));
+  document.body.dispatchEvent(new ClipboardEvent('paste', { clipboardData, bubbles: true }));
+}"""
+COUNT = "document.querySelectorAll('[data-box]').length"
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a file of a model, and a broken one."""
+    path = tmp_path_factory.mktemp("runs")
+    Model.load("mnist-lenet").save(path / "mine.safetensors")
+    (path / "broken.onnx").write_bytes(b"nonsense")
+    return path
+
+
+@pytest.fixture(scope="module")
+def served(folder: Path) -> Iterator[Started]:
+    with studio(str(folder)) as started:
+        yield started
+
+
+@pytest.fixture(scope="module")
+def chromium(served: Started, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """A browser with a camera, and the cookies of the studio."""
+    if CHROMIUM is None:
+        pytest.skip("Chromium is not installed")
+    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    film = tmp_path_factory.mktemp("camera") / "shapes.y4m"
+    write_camera(film, ("circle", "square"))
+    options = ["--no-sandbox", "--use-fake-ui-for-media-stream", "--use-fake-device-for-media-stream"]
+    with playwright.sync_playwright() as playwright_api:
+        browser = playwright_api.chromium.launch(
+            executable_path=CHROMIUM, args=[*options, f"--use-file-for-fake-video-capture={film}"]
+        )
+        context = browser.new_context()
+        page = context.new_page()
+        page.goto(served.address)
+        page.wait_for_selector("#views a[aria-current]", timeout=WAIT)
+        yield browser, context.cookies()
+        browser.close()
+
+
+class LookPage:
+    """A tab at the view Look with the received answers."""
+
+    def __init__(self, context: Any, host: str, state: str) -> None:
+        self.tab = context.new_page()
+        self.faults: list[str] = []
+        self.answers: list[Any] = []
+        self.tab.on("console", lambda one: self.faults.append(one.text) if one.type in ("error", "warning") else None)
+        self.tab.on("pageerror", lambda error: self.faults.append(str(error)))
+        self.tab.on("websocket", lambda socket: socket.on("framereceived", self.take))
+        self.tab.goto(f"http://{host}/#look?{state}")
+        until(self.tab, "document.querySelector('#look-line')?.textContent")
+
+    def take(self, frame: bytes) -> None:
+        header, tensors = parsed(frame)
+        self.answers.append({**header, "tensors": tensors})
+
+    def last(self, kind: str) -> Any:
+        return next(answer for answer in reversed(self.answers) if answer["kind"] == kind)
+
+    def pixels(self) -> str:
+        return self.tab.evaluate("document.querySelector('#look-canvas').toDataURL()")
+
+    def slide(self, control: int, value: float) -> None:
+        """Move a slider, and wait until its effect is shown."""
+        number = len([one for one in self.answers if one["kind"] == "look.change"])
+        self.tab.locator(f"[data-control='{control}']").fill(str(value))
+        end = f"document.querySelector('#look-time').dataset.values?.split(',')[{control}] === '{value}'"
+        until(self.tab, end)
+        assert len([one for one in self.answers if one["kind"] == "look.change"]) > number
+
+    def click(self, x: float, y: float) -> None:
+        """Click a pixel of the picture, given as parts of its width and height."""
+        canvas = self.tab.locator("#look-canvas")
+        canvas.scroll_into_view_if_needed()
+        box = canvas.bounding_box()
+        self.tab.mouse.click(box["x"] + x * box["width"], box["y"] + y * box["height"])
+
+
+@pytest.fixture
+def page(served: Started, chromium: Any) -> Iterator[Any]:
+    browser, cookies = chromium
+    contexts: list[Any] = []
+    pages: list[LookPage] = []
+
+    def new(state: str, width: int = 1440, scheme: str = "light") -> LookPage:
+        context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme)
+        context.add_cookies(cookies)
+        contexts.append(context)
+        pages.append(LookPage(context, served.host, state))
+        return pages[-1]
+
+    yield new
+    for context in contexts:
+        context.close()
+    assert [fault for one in pages for fault in one.faults] == []
+
+
+def test_sliders_layers_and_boxes_of_a_detector(page: Any) -> None:
+    file, picture = real_picture("bccd/JPEGImages")
+    shown = page("model=bccd")
+    tab = shown.tab
+    tab.set_input_files("#look-file", file)
+    until(tab, "document.querySelector('#look-sample').value === 'u1'")
+    (expected,) = Model.load("bccd").predict(file)
+    line = expected.line.partition(": ")[2]
+    until(tab, f"document.querySelector('#look-line').textContent === '{line}'")
+    names = [text.split("\n")[0].split()[1] for text in tab.locator("[data-box]").all_inner_texts()]
+    assert names == [*expected.labels]
+    # the sliders
+    counts = {}
+    for score in (0.3, 0.7):
+        shown.slide(0, score)
+        counts[score] = tab.evaluate(COUNT)
+        scores = layer(shown.last("look.change"), "boxes", "scores")
+        assert counts[score] == len(scores) == int((scores >= score).sum())
+    assert counts[0.3] > counts[0.7]
+    shown.slide(0, 0.3)
+    for limit in (0.9, 0.1):
+        shown.slide(1, limit)
+        counts[limit] = tab.evaluate(COUNT)
+        answer = shown.last("look.change")
+        boxes, labels = layer(answer, "boxes", "boxes").numpy(), layer(answer, "boxes", "labels").tolist()
+        pairs = [(i, j) for i in range(len(boxes)) for j in range(i) if labels[i] == labels[j]]
+        assert all(iou(boxes[i], boxes[j]) <= limit + 1e-3 for i, j in pairs)
+    assert counts[0.9] > counts[0.1]
+    # the layers
+    before = shown.pixels()
+    for name in ("anchors of the boxes", "before suppression", "removed by suppression"):
+        tab.check(f"[data-layer='{name}']")
+        assert shown.pixels() != before, name
+        tab.uncheck(f"[data-layer='{name}']")
+        assert shown.pixels() == before
+    tab.uncheck("[data-layer='boxes']")
+    assert shown.pixels() != before
+    assert tab.evaluate(COUNT) == 0
+    tab.check("[data-layer='boxes']")
+    for group in ("Features", "Scores of cells"):
+        options = tab.locator(f"[data-group='{group}'] option").all_inner_texts()
+        tab.select_option(f"[data-group='{group}']", options[1])
+        until(tab, f"document.querySelector('#look-canvas').toDataURL() !== {before!r}")
+        with_map = shown.pixels()
+        tab.locator("#look-opacity").fill("0.1")
+        assert shown.pixels() != with_map
+        tab.locator("#look-opacity").fill("0.6")
+        tab.select_option(f"[data-group='{group}']", "")
+        until(tab, f"document.querySelector('#look-canvas').toDataURL() === {before!r}")
+    # why this box, this class, not that one
+    tab.click("[data-box='0']")
+    tab.wait_for_selector("[data-why]", timeout=WAIT)
+    why = shown.last("look.why")
+    assert f"Why {why['label']}" in tab.inner_text("[data-why]")
+    assert shown.pixels() != before
+    other = next(name for name in ("RBC", "WBC", "Platelets") if name != names[0])
+    tab.click(f"#look-why [data-of='{other}']")
+    until(tab, f"document.querySelector('[data-why]').textContent.includes('{other} of box 1')")
+    tab.select_option("#look-against", names[0])
+    until(tab, f"document.querySelector('[data-why]').textContent.includes('not {names[0]}')")
+    tab.select_option("#look-method", "saliency")
+    until(tab, "document.querySelector('[data-why]').textContent.includes('Blue speaks')")
+    x0, y0, x1, y1 = layer(shown.last("look.change"), "boxes", "boxes")[1].tolist()
+    _, height, width = picture.shape
+    shown.click((x0 + x1) / 2 / width, (y0 + y1) / 2 / height)
+    until(tab, "!document.querySelector('[data-why]').textContent.includes('box 1')")
+    tab.click("[data-hide]")
+    assert shown.pixels() == before
+    assert serious_faults(tab) == []
+
+
+def test_times_of_the_sliders_and_of_a_picture_are_shown(page: Any) -> None:
+    """No limit of seconds: what is asked is that the slider needs no pass of the network."""
+    shown = page("model=bccd")
+    seen = len([one for one in shown.answers if one["kind"] == "look.picture"])
+    for value in (0.2, 0.4, 0.6):
+        shown.slide(0, value)
+    assert len([one for one in shown.answers if one["kind"] == "look.picture"]) == seen
+    assert "Shown after" in shown.tab.inner_text("#look-time")
+
+
+def test_classes_of_pixels_are_switched_and_explained(page: Any) -> None:
+    file, _ = real_picture("camvid/val")
+    shown = page("model=camvid")
+    tab = shown.tab
+    tab.set_input_files("#look-file", file)
+    until(tab, "document.querySelector('#look-sample').value.startsWith('u')")
+    until(tab, "document.querySelectorAll('#look-classes input').length > 3")
+    (expected,) = Model.load("camvid").predict(file)
+    areas = expected.values["areas"]
+    largest = max(areas, key=lambda name: areas[name])
+    until(tab, f"document.querySelector('#look-line').textContent.includes('{largest}')")
+    assert tab.inner_text(f"[data-bar='{largest}'] b") == f"{100 * areas[largest]:.1f} %"
+    before = shown.pixels()
+    index = Model.load("camvid").classes.index(largest)
+    tab.uncheck(f"[data-class='{index}']")
+    without = shown.pixels()
+    assert without != before
+    tab.check(f"[data-class='{index}']")
+    assert shown.pixels() == before
+    tab.locator("#look-opacity").fill("0.2")
+    assert shown.pixels() != before
+    tab.locator("#look-opacity").fill("0.6")
+    tab.check("[data-control='0']")  # the CRF
+    until(tab, f"document.querySelector('#look-canvas').toDataURL() !== {before!r}", wait=2 * WAIT)
+    tab.uncheck("[data-control='0']")
+    until(tab, f"document.querySelector('#look-canvas').toDataURL() === {before!r}")
+    tab.select_option("[data-group='Probability']", largest)
+    until(tab, f"document.querySelector('#look-canvas').toDataURL() !== {before!r}")
+    rows, columns = (expected.mask == index).nonzero().T
+    middle = len(rows) // 2
+    height, width = expected.mask.shape
+    shown.click((int(columns[middle]) + 0.5) / width, (int(rows[middle]) + 0.5) / height)
+    tab.wait_for_selector("[data-why]", timeout=WAIT)
+    assert tab.inner_text("[data-of][aria-pressed=true] b") == largest
+
+
+def test_heat_maps_bars_and_colours(page: Any) -> None:
+    shown = page("model=faces")
+    tab = shown.tab
+    before = shown.pixels()
+    tab.select_option("[data-group='Heat maps']", "p30")
+    until(tab, f"document.querySelector('#look-canvas').toDataURL() !== {before!r}")
+    tab.uncheck("[data-layer='points']")
+    assert shown.pixels() != before
+    shown = page("model=colorize")
+    tab = shown.tab
+    before = shown.pixels()
+    shown.slide(0, 0)
+    grey = shown.pixels()
+    assert grey != before
+    shown.slide(0, 2)
+    assert shown.pixels() not in (grey, before)
+    tab.check("[data-layer='grey']")
+    assert not tab.locator("#look-hints").is_visible()
+    shown = page("model=mnist-lenet&sample=digit+7")
+    tab = shown.tab
+    until(tab, "document.querySelector('[data-bar]')?.dataset.bar === '7'")
+    tab.select_option("#look-sample", "digit 4")
+    until(tab, "document.querySelector('[data-bar]')?.dataset.bar === '4'")
+    tab.click("#look-ask")
+    until(tab, "document.querySelector('[data-why]')?.textContent.includes('Why 4')")
+    tab.click("#look-why a")
+    until(tab, "document.querySelector('#explain-h')?.textContent === 'Why 4?'")
+
+
+def test_models_are_found_and_a_broken_file_says_why(page: Any) -> None:
+    shown = page("model=mnist-lenet")
+    tab = shown.tab
+    tab.fill("#look-search", "detection")
+    until(tab, "document.querySelector('[data-model=bccd] small').textContent.includes('AP50')")
+    until(tab, "!document.querySelector('#look-count').textContent.includes('still')", wait=3 * WAIT)
+    visible = (
+        "[...document.querySelectorAll('.look-card')].filter((one) => !one.hidden).map((one) => one.dataset.model)"
+    )
+    assert tab.evaluate(visible) == ["bccd", "pennfudan"]
+    tab.fill("#look-search", "broken")
+    assert tab.evaluate(visible) == ["broken.onnx"]
+    assert "broken.onnx" in tab.inner_text("[data-model='broken.onnx'] small")
+    tab.click("[data-model='broken.onnx']")
+    until(tab, "document.querySelector('#look-problem').textContent.includes('broken.onnx')")
+    assert tab.inner_text("#look-h") == "mnist-lenet: classification"
+    tab.fill("#look-search", "mine")
+    assert "classification" in tab.inner_text("[data-model='mine.safetensors']")
+    tab.click("[data-model='mine.safetensors']")
+    until(tab, "document.querySelector('#look-h').textContent.startsWith('mine.safetensors')", wait=2 * WAIT)
+    assert tab.evaluate("document.querySelector('[data-model=\"mine.safetensors\"] canvas').width") > 1
+    tab.fill("#look-search", "")
+    assert len(tab.evaluate(visible)) == len(shown.last("look.models")["models"])
+
+
+def test_files_are_dropped_and_pasted(page: Any, folder: Path, tmp_path: Path) -> None:
+    shown = page("model=mnist-lenet")
+    tab = shown.tab
+    drawn = Image.new("L", (84, 84), 255)
+    drawn.paste(0, (38, 12, 46, 72))
+    drawn.save(tmp_path / "one.png")
+    one = ["one.png", "image/png", [*(tmp_path / "one.png").read_bytes()]]
+    tab.evaluate(DROP, one)
+    until(tab, "document.querySelector('[data-bar]')?.dataset.bar === '1'")
+    tab.select_option("#look-sample", "digit 5")
+    until(tab, "document.querySelector('[data-bar]')?.dataset.bar === '5'")
+    tab.evaluate(PASTE, one)
+    until(tab, "document.querySelector('[data-bar]')?.dataset.bar === '1'")
+    tab.evaluate(DROP, ["model.safetensors", "", [*(folder / "mine.safetensors").read_bytes()]])
+    until(
+        tab,
+        "document.querySelector('#look-h').textContent.includes('model.safetensors: classification')",
+        wait=2 * WAIT,
+    )
+    chosen = "document.querySelector('.look-card[aria-pressed=true]')?.dataset.model"
+    until(tab, f"{chosen}?.endsWith('model.safetensors')")
+    tab.evaluate(DROP, ["bad.onnx", "", [1, 2, 3]])
+    until(tab, "document.querySelector('#look-problem').textContent.includes('bad.onnx')", wait=2 * WAIT)
+    assert tab.evaluate("document.querySelector('[data-bar]').dataset.bar") == "1"  # the model before still works
+
+
+def test_a_film_is_watched(page: Any) -> None:
+    shown = page("model=bccd")
+    tab = shown.tab
+    tab.click("#look-camera")
+    until(tab, "document.querySelector('#look-rate').textContent.includes('a second')", wait=2 * WAIT)
+    shapes = {tuple(answer["tensors"]["picture"].shape) for answer in shown.answers if answer["kind"] == "look.picture"}
+    assert (3, 360, 480) in shapes
+    first = shown.pixels()
+    until(tab, f"document.querySelector('#look-canvas').toDataURL() !== {first!r}")
+    tab.click("#look-camera")
+    assert tab.inner_text("#look-camera") == "Start the camera"
+    assert tab.inner_text("#look-rate") == ""
+    tab.wait_for_timeout(1000)
+    still = shown.pixels()
+    tab.wait_for_timeout(500)
+    assert shown.pixels() == still
+
+
+@pytest.mark.parametrize(("width", "scheme"), [(390, "light"), (390, "dark"), (1440, "light"), (1440, "dark")])
+@pytest.mark.parametrize("model", ["bccd", "camvid"])
+def test_the_page_fits_its_screen(model: str, width: int, scheme: str, page: Any) -> None:
+    tab = page(f"model={model}", width, scheme).tab
+    until(tab, f"({FIND_FAULTS})().length === 0", wait=20_000)
+    assert serious_faults(tab) == []

@@ -3,10 +3,12 @@
 The studio's view Look draws these without knowing the task, so a plugin's task is shown like those of the library.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from pellucid.base.errors import PellucidError
 from pellucid.predictor import Picture, Predicted
 from pellucid.task.asked import Area, Asked
 
@@ -102,6 +104,39 @@ class Shown:
     label: str | None = field(default=None, kw_only=True)
 
 
+class Judged(NamedTuple):
+    """The numbers of right and of false predictions for a labelled picture, and of missed objects."""
+
+    right: int
+    false: int
+    missed: int
+
+
+class LabelledPictures(ABC):
+    """Labelled pictures, with which the predictions at the values of controls are compared.
+
+    names: of the pictures.
+    """
+
+    names: Sequence[str]
+
+    @abstractmethod
+    def picture(self, index: int) -> "Tensor":
+        """Return a picture (3, H, W) uint8."""
+
+    @abstractmethod
+    def judge(self, index: int, values: Mapping[str, float]) -> Judged:
+        """Return how the predictions for a picture compare with its labels."""
+
+    @abstractmethod
+    def mistakes(self, index: int, values: Mapping[str, float]) -> Sequence[PictureLayer]:
+        """Return layers with the false and the missed ones of a picture, in its pixels."""
+
+    @abstractmethod
+    def curve(self, values: Mapping[str, float]) -> Sequence[tuple[float, float]]:
+        """Return recall and precision of all pictures, which have been judged, at each score."""
+
+
 class Look:
     """The view of one model for one picture after another; its weights must not change meanwhile.
 
@@ -178,6 +213,13 @@ class Look:
             layers.append(PointLayer("points", True, predicted.points.reshape(-1, 3)))
         line = predicted.line.removeprefix("picture: ")
         return Shown(line, layers, _bars(predicted.values), names, label=predicted.label)
+
+    def labelled(self, data: str | None) -> LabelledPictures:
+        """Return held-out labelled pictures, of `data` or of the model's own data; by default, raises PellucidError.
+
+        data: as for `Task.evaluate`.
+        """
+        raise PellucidError(f"labels are not compared here for a {self.task.model}; use `pellucid evaluate`")
 
     def ask(self, values: Mapping[str, float], of: str | None, area: Area | None) -> Asked:
         """Return the score that is explained; area: in pixels of `picture`. See `Task.score_to_explain`."""

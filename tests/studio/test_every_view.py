@@ -29,6 +29,7 @@ STATES = {  # (state in the address, selector of an element of the complete view
     "inspect": ("inspect?model=mnist-lenet&layer=features.conv2", "#inspect-inside canvas[data-values]"),
     "inspect, a detector": ("inspect?model=bccd", "#inspect-inside canvas[data-values]"),
     "gestures": ("gestures?", "#teach-add"),
+    "look": ("look?model=mnist-lenet&sample=digit+3", "[data-bar='3']"),
     "data": ("data?name=digits-1", "#data-shown figure img"),
     "inspect, gradients": ("inspect?model=mnist-lenet&layer=features.conv1&kind=verify", "#inspect-verdict[data-ok]"),
 }

@@ -3,6 +3,7 @@
 import io
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -28,6 +29,7 @@ from pellucid.tasks.detect.pipeline import pipeline
 from tests.studio.talk import Tab
 from tests.studio.test_security import COOKIE, FOREIGN_HOSTS, HOST, ORIGINS, TOKEN
 
+SIDES = ("xmin", "ymin", "xmax", "ymax")
 SHIPPED = ("bccd", "camvid", "faces", "colorize", "mnist-lenet", "backbone", "signs")
 
 
@@ -63,7 +65,7 @@ def layer(answer: Any, name: str, part: str) -> torch.Tensor:
     return answer["tensors"][f"{part}{index}"]
 
 
-def iou(a: np.ndarray, b: np.ndarray) -> float:
+def iou(a: Any, b: Any) -> float:
     width = min(a[2], b[2]) - max(a[0], b[0])
     height = min(a[3], b[3]) - max(a[1], b[1])
     shared = max(width, 0) * max(height, 0)
@@ -133,6 +135,57 @@ def test_a_box_is_explained_for_its_class_and_against_another() -> None:
     assert not against["is_unsigned"]
     refused = tab.ask("look.why", place=place, of="RBC", method="lrp", values=[0.95, 0.6])
     assert "no object with a score of at least 0.95" in refused["message"]
+
+
+@pytest.mark.real
+def test_precision_and_recall_on_a_labelled_folder_are_those_of_a_plain_count(tmp_path: Path) -> None:
+    root = data_root() / "bccd"
+    if not root.is_dir():
+        pytest.skip(f"{root} is missing")
+    names = (root / "ImageSets/Main/val.txt").read_text().split()[:3]
+    own = tmp_path / "own"
+    for part, end in (("JPEGImages", "jpg"), ("Annotations", "xml")):
+        (own / part).mkdir(parents=True)
+        for name in names:
+            (own / part / f"{name}.{end}").write_bytes((root / part / f"{name}.{end}").read_bytes())
+    tab = Tab(Library(("bccd",), Model.load, Runs(tmp_path, [str(own)])))
+    assert str(own) in tab.ask("look.open")["data"]
+    assert "no data of --data" in tab.ask("look.judge", data=str(root))["message"]
+    assert "send look.judge first" in tab.ask("look.picture", labelled=0)["message"]
+    classes = Model.load("bccd").classes or ()
+    for values in ([0.5, 0.6], [0.3, 0.3]):
+        rows: list[Any] = []
+        curve = None
+        while curve is None:
+            answer = tab.ask("look.judge", data=str(own), start=len(rows), values=values)
+            rows += answer["rows"]
+            curve = answer["curve"]
+        assert [Path(row["name"]).stem for row in rows] == sorted(names)
+        for index, row in enumerate(rows):
+            shown = tab.ask("look.picture", labelled=index, values=values)
+            boxes = layer(shown, "boxes", "boxes").numpy()
+            labels = layer(shown, "boxes", "labels").tolist()
+            tree = ElementTree.parse(own / "Annotations" / f"{Path(row['name']).stem}.xml")
+            truth = [
+                (
+                    classes.index(node.findtext("name", "")),
+                    [float(node.findtext(f"bndbox/{side}", "nan")) for side in SIDES],
+                )
+                for node in tree.iter("object")
+            ]
+            free = set(range(len(truth)))
+            right = 0
+            for box, label in zip(boxes, labels, strict=True):  # by descending score
+                overlaps = {k: iou(box, truth[k][1]) for k in free if truth[k][0] == label}
+                best = max(overlaps, key=lambda k: overlaps[k], default=-1)
+                if best >= 0 and overlaps[best] >= 0.5:
+                    free.remove(best)
+                    right += 1
+            assert row["counts"] == [right, len(boxes) - right, len(free)]
+            assert len(layer(shown, "false", "boxes")) == len(boxes) - right
+            assert len(layer(shown, "missed", "boxes")) == len(free)
+    recalls = [recall for recall, _ in curve]
+    assert recalls == sorted(recalls)
 
 
 @pytest.mark.real
@@ -251,7 +304,8 @@ def test_a_classifier_shows_its_probabilities_and_explains_its_class() -> None:
         why = tab.ask("look.why", method=method)
         assert why["label"] == expected.label
         assert why["tensors"]["map"].shape == (28, 28)
-    assert tab.ask("look.why", method="lrp")["tensors"]["map"].sum() == pytest.approx(max(why["scores"]), rel=0.1)
+    why = tab.ask("look.why", method="lrp")
+    assert float(why["tensors"]["map"].sum()) == pytest.approx(max(why["scores"]), rel=0.1)
 
 
 def test_a_task_that_only_predicts_is_shown_without_a_line_in_the_studio() -> None:

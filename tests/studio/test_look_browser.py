@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from pellucid.data.catalogue import data_root
 from pellucid.model import Model
 from tests.report.test_browser import CHROMIUM, FIND_FAULTS
 from tests.studio.accessibility import serious_faults
@@ -41,8 +42,20 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def served(folder: Path) -> Iterator[Started]:
-    with studio(str(folder)) as started:
+def labelled(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with two annotated pictures of others."""
+    root = data_root() / "bccd"
+    path = tmp_path_factory.mktemp("own") / "cells"
+    for part, end in (("JPEGImages", "jpg"), ("Annotations", "xml")):
+        (path / part).mkdir(parents=True)
+        for file in sorted((root / part).glob(f"*.{end}"))[:2]:
+            (path / part / file.name).write_bytes(file.read_bytes())
+    return path
+
+
+@pytest.fixture(scope="module")
+def served(folder: Path, labelled: Path) -> Iterator[Started]:
+    with studio(str(folder), "--data", str(labelled)) as started:
         yield started
 
 
@@ -196,6 +209,26 @@ def test_sliders_layers_and_boxes_of_a_detector(page: Any) -> None:
     assert serious_faults(tab) == []
 
 
+def test_false_and_missed_ones_on_labelled_pictures(page: Any, labelled: Path) -> None:
+    shown = page("model=bccd")
+    tab = shown.tab
+    tab.select_option("#look-data", str(labelled))
+    tab.click("#look-judge")
+    judged = "document.querySelector('#look-judged').textContent"
+    until(tab, f"{judged}.startsWith('Precision')", wait=2 * WAIT)
+    counts = [sum(row["counts"][k] for row in shown.last("look.judge")["rows"]) for k in range(3)]
+    assert f"{counts[0]} right, {counts[1]} false, {counts[2]} missed in 2 pictures" in tab.evaluate(judged)
+    point = float(tab.get_attribute("#look-curve circle", "cx"))
+    assert point == pytest.approx(100 * counts[0] / (counts[0] + counts[2]))
+    shown.slide(0, 0.8)
+    until(tab, f"Number(document.querySelector('#look-curve circle').getAttribute('cx')) < {point}")
+    tab.click("[data-labelled]")
+    tab.wait_for_selector("[data-layer=missed]", timeout=WAIT)
+    before = shown.pixels()
+    tab.uncheck("[data-layer=missed]")
+    assert shown.pixels() != before
+
+
 def test_times_of_the_sliders_and_of_a_picture_are_shown(page: Any) -> None:
     """No limit of seconds: what is asked is that the slider needs no pass of the network."""
     shown = page("model=bccd")
@@ -219,7 +252,7 @@ def test_classes_of_pixels_are_switched_and_explained(page: Any) -> None:
     until(tab, f"document.querySelector('#look-line').textContent.includes('{largest}')")
     assert tab.inner_text(f"[data-bar='{largest}'] b") == f"{100 * areas[largest]:.1f} %"
     before = shown.pixels()
-    index = Model.load("camvid").classes.index(largest)
+    index = (Model.load("camvid").classes or ()).index(largest)
     tab.uncheck(f"[data-class='{index}']")
     without = shown.pixels()
     assert without != before

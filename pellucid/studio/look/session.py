@@ -1,7 +1,8 @@
 """The requests of the view Look, and its state for one tab: a model, and what it shows of the latest picture."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -17,10 +18,23 @@ from pellucid.studio.pictures import family_for, sample, sample_names
 from pellucid.studio.view import Library
 from pellucid.task import task_of
 from pellucid.task.asked import Area, Asked
-from pellucid.task.look import BoxLayer, ClassLayer, Hint, ImageLayer, Look, MapLayer, PictureLayer, PointLayer, Shown
+from pellucid.task.look import (
+    BoxLayer,
+    ClassLayer,
+    Hint,
+    ImageLayer,
+    LabelledPictures,
+    Look,
+    MapLayer,
+    PictureLayer,
+    PointLayer,
+    Shown,
+)
 
 METHODS = ("gradcam", "lrp", "input_x_gradient", "saliency")  # quick ones; the view Explain has all
 MAX_HINTS = 100
+MAX_POINTS = 200  # of a curve of precision and recall
+BUDGET = 0.5  # approximate seconds of comparing pictures with their labels, for one answer
 MIN_SIDE, MAX_SIDE = 8, 640  # pixels of a frame
 
 
@@ -58,11 +72,27 @@ class ChangeLook:
 
 @dataclass(frozen=True)
 class SeePicture(ChangeLook):
-    """look.picture: a sample, an upload, or a frame (3, H, W) uint8; other fields as for look.change."""
+    """look.picture: a sample, an upload, a frame (3, H, W) uint8, or the number of a labelled picture.
 
+    Other fields are those of look.change.
+    """
+
+    labelled: int | None = None
     sample: str | None = None
     upload: str | None = None
     frame: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class JudgePictures:
+    """look.judge: compare predictions with labels, for the pictures from `start` on that the time limit allows.
+
+    data: one of the paths of --data; None for the model's own data.
+    """
+
+    data: str | None = None
+    start: int = 0
+    values: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -86,6 +116,8 @@ class LookSession:
     def __init__(self, library: Library) -> None:
         self.library = library
         self._look: Look | None = None
+        self._labelled: tuple[str | None, LabelledPictures] | None = None  # with the path of the data
+        self._index: int | None = None  # of the labelled picture that is shown
 
     @property
     def look(self) -> Look:
@@ -100,6 +132,7 @@ class LookSession:
         model = self.library.open(name)
         task = task_of(model)
         self._look = task.look(model)
+        self._labelled = self._index = None
         kinds = sample_names()
         fields = {
             "model": name,
@@ -110,6 +143,7 @@ class LookSession:
             "kinds": [{"name": kind, "samples": names} for kind, names in kinds.items()],
             "sample": kinds[family_for(name, model.nominal_shape[0])][0],
             "uploads": self.library.uploads.names(),
+            "data": self.library.runs.data_paths,
         }
         return Reply(fields, {})
 
@@ -129,10 +163,14 @@ class LookSession:
     def picture(self, request: SeePicture) -> Reply:
         """Show a picture."""
         look = self.look
-        given = [one for one in (request.sample, request.upload, request.frame) if one is not None]
-        if len(given) != 1:
-            raise PellucidError("look.picture takes a sample, an upload or a frame")
-        if request.frame is not None:
+        sources = (request.sample, request.upload, request.frame, request.labelled)
+        if len([one for one in sources if one is not None]) != 1:
+            raise PellucidError("look.picture takes a sample, an upload, a frame or a labelled picture")
+        if request.labelled is not None:
+            pictures = self._labelled_pictures()
+            check(0 <= request.labelled < len(pictures.names), "labelled", "a labelled picture", request.labelled)
+            raw = pictures.picture(request.labelled)
+        elif request.frame is not None:
             raw = request.frame
             is_picture = raw.dtype == torch.uint8 and raw.dim() == 3 and raw.shape[0] == 3
             has_size = is_picture and all(MIN_SIDE <= side <= MAX_SIDE for side in raw.shape[1:])
@@ -142,6 +180,7 @@ class LookSession:
         else:
             raw = self.library.uploads[request.upload or ""]
         look.see(raw)
+        self._index = request.labelled
         reply = self.change(request)
         assert look.picture is not None
         return Reply(reply.fields, {"picture": look.picture, **reply.tensors})
@@ -151,8 +190,42 @@ class LookSession:
         look = self._seen()
         check(len(request.hints) <= MAX_HINTS, "hints", f"at most {MAX_HINTS}", len(request.hints))
         hints = [_hint(values) for values in request.hints]
-        shown = look.shown(self._values(request.values), hints)
-        return _reply(shown, {tuple(one) for one in request.maps})
+        values = self._values(request.values)
+        shown = look.shown(values, hints)
+        mistakes: Sequence[PictureLayer] = ()
+        if self._index is not None:
+            mistakes = self._labelled_pictures().mistakes(self._index, values)
+            shown = replace(shown, layers=[*shown.layers, *mistakes])
+        reply = _reply(shown, {tuple(one) for one in request.maps})
+        if self._index is not None:
+            for entry in reply.fields["layers"][-len(mistakes) :]:
+                entry["mark"] = True
+        return reply
+
+    def judge(self, request: JudgePictures) -> Reply:
+        """Return the numbers of right, false and missed ones in some labelled pictures, and at the end the curve."""
+        data = request.data
+        if data is not None:
+            check_known("no data of --data", data, self.library.runs.data_paths)
+        if self._labelled is None or self._labelled[0] != data:
+            self._labelled = (data, self.look.labelled(data))
+        pictures = self._labelled[1]
+        values = self._values(request.values)
+        count = len(pictures.names)
+        check(0 <= request.start <= count, "start", f"from 0 to {count}", request.start)
+        judged = list[tuple[int, ...]]()
+        end = time.perf_counter() + BUDGET
+        while request.start + len(judged) < count and time.perf_counter() < end:
+            judged.append(pictures.judge(request.start + len(judged), values))
+        is_done = request.start + len(judged) == count
+        names = pictures.names[request.start : request.start + len(judged)]
+        rows = [{"name": name, "counts": counts} for name, counts in zip(names, judged, strict=True)]
+        return Reply({"rows": rows, "total": count, "curve": _thinned(pictures.curve(values)) if is_done else None}, {})
+
+    def _labelled_pictures(self) -> LabelledPictures:
+        if self._labelled is None:
+            raise PellucidError("there are no labelled pictures yet; send look.judge first")
+        return self._labelled[1]
 
     def _seen(self) -> Look:
         if self.look.picture is None:
@@ -214,6 +287,11 @@ class LookSession:
         return top, left, bottom, right
 
 
+def _thinned(curve: Sequence[tuple[float, float]]) -> Sequence[tuple[float, float]]:
+    """Return at most about MAX_POINTS evenly chosen points."""
+    return curve[:: max(1, len(curve) // MAX_POINTS)]
+
+
 def _hint(values: tuple[int, ...]) -> Hint:
     is_colour = len(values) == 5 and min(values) >= 0 and max(values[2:]) <= 255
     check(is_colour, "hint", "x, y, red, green and blue", values)
@@ -255,5 +333,6 @@ HANDLERS: dict[str, tuple[type, Callable[[LookSession, Any], Reply]]] = {
     "look.card": (ReadCard, LookSession.card),
     "look.picture": (SeePicture, LookSession.picture),
     "look.change": (ChangeLook, LookSession.change),
+    "look.judge": (JudgePictures, LookSession.judge),
     "look.why": (AskWhy, LookSession.why),
 }

@@ -12,6 +12,7 @@ from torch import Tensor
 from pellucid.data.detection import scale_objects
 from pellucid.data.images import resized
 from pellucid.detectors import Decision, Detector, Fate
+from pellucid.detectors.base import Candidates
 from pellucid.detectors.faster import ProposalDetector
 from pellucid.fuse.inference import inference
 from pellucid.layers.base import Cache, Mode, Params
@@ -31,6 +32,7 @@ from pellucid.task.look import (
     Shown,
 )
 from pellucid.tasks.detect.finder import ObjectFinder
+from pellucid.tasks.detect.labelled import LabelledObjects
 from pellucid.tasks.detect.predictor import class_counts
 from pellucid.tasks.detect.scorer import Walk, walk
 from pellucid.tasks.detect.stages import FEATURE_NETS
@@ -86,25 +88,36 @@ class DetectorLook(Look):
     def see(self, picture: Tensor) -> None:
         """Compute the candidates."""
         self.read(picture)
-        small = resized(self.image, self.finder.input_size(self.image))
+        self.walk = self._walked(self.image)
+        features = next(self._kept[name] for name in reversed(FEATURE_NETS) if name in self._kept)
+        self.features: tuple[Tensor, ...] = features if isinstance(features, tuple) else (features,)
+
+    def candidates(self, image: Tensor) -> Candidates:
+        """Return the candidates of another picture, as the predictor reads it."""
+        return self._walked(image).candidates
+
+    def labelled(self, data: str | None) -> LabelledObjects:
+        """Return pictures with annotated objects."""
+        return LabelledObjects(self, data)
+
+    def _walked(self, image: Tensor) -> Walk:
+        """Return the intermediate results for a picture; the outputs of the networks are in `_kept`."""
+        small = resized(image, self.finder.input_size(image))
         self.model.outputs_for_picture((self.model.nominal_shape[0], *small.shape[1:]))
         with torch.inference_mode():
-            walked = walk(self._detector, self.model.params, self.model.scaled(small[None]))
-            self.walk: Walk = on_device(walked, CPU)
-            features = next(self._kept[name] for name in reversed(FEATURE_NETS) if name in self._kept)
-            self.features: tuple[Tensor, ...] = features if isinstance(features, tuple) else (features,)
+            return on_device(walk(self._detector, self.model.params, self.model.scaled(small[None])), CPU)
 
-    def decide(self, values: Mapping[str, float]) -> Decision:
-        """Return the detections among the candidates, at the thresholds of the controls."""
+    def decide(self, candidates: Candidates, values: Mapping[str, float]) -> Decision:
+        """Return the detections among candidates, at the thresholds of the controls."""
         detector = replace(
             self._detector, score_threshold=self.value(values, "score"), nms_threshold=self.value(values, "iou")
         )
-        return detector.decide(self.walk.candidates)
+        return detector.decide(candidates)
 
     def shown(self, values: Mapping[str, float] = NO_VALUES, hints: Sequence[Hint] = ()) -> Shown:
         """Return the layers from feature maps to boxes."""
         with torch.inference_mode():
-            decision = self.decide(values)
+            decision = self.decide(self.walk.candidates, values)
             found = self._in_picture(self._completed(decision.detections))
         layers = [*self._maps(), *self._boxes_before(decision)]
         if found.masks is not None:

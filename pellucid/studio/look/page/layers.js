@@ -1,6 +1,6 @@
 // What the view Look draws over a picture, by the kind of a layer; and numbers as bars.
 import { html, maxAbs, num, percent } from "/core/dom.js";
-import { classColour, heat, isDark, paintClasses, paintPicture } from "/core/paint.js";
+import { classColour, colour, heat, isDark, paintClasses, paintPicture } from "/core/paint.js";
 
 const SIDE = 640; // pixels of the longer side of the canvas
 const MAX_BARS = 40;
@@ -33,12 +33,14 @@ const DRAW = {
     pen.drawImage(paintClasses(surface(), mask, new Set([...hidden, without])), 0, 0, width, height);
     pen.globalAlpha = 1;
   },
-  boxes(pen, { tensors, on: isMain }, { scale, classes, place }) {
+  boxes(pen, { name, tensors, on, mark }, { scale, classes, place }) {
+    const isMain = on && !mark;
     for (const { corners: [x0, y0, x1, y1], score, label } of boxesOf(tensors)) {
       const isChosen = place && isMain && maxAbs([y0, x0, y1, x1].map((one, k) => one - place[k])) <= 1.5;
-      pen.lineWidth = isChosen ? 4 : isMain ? 2 : 1;
+      pen.lineWidth = isChosen || mark ? 4 : isMain ? 2 : 1;
       pen.setLineDash(isMain ? [] : [3, 3]);
-      pen.strokeStyle = label === null ? "oklch(0.82 0.15 205)" : classColour(label);
+      if (mark) write(pen, `${name}: ${classes[label] ?? ""}`, x0 * scale, y1 * scale + 18, "white");
+      pen.strokeStyle = mark ? colour("div", -1) : label === null ? "oklch(0.82 0.15 205)" : classColour(label);
       pen.strokeRect(x0 * scale, y0 * scale, (x1 - x0) * scale, (y1 - y0) * scale);
       if (isMain) write(pen, `${classes[label] ?? ""} ${score === null ? "" : score.toFixed(2)}`, x0 * scale, y0 * scale, classColour(label ?? 0));
     }
@@ -113,6 +115,9 @@ export const areaOf = ([x0, y0, x1, y1]) => {
   const top = Math.max(0, Math.round(y0)), left = Math.max(0, Math.round(x0));
   return [top, left, Math.max(top + 1, Math.round(y1)), Math.max(left + 1, Math.round(x1))];
 };
+
+/** Recall to the right and precision upwards: the curve, and the point at the present thresholds. */
+export const precisionRecall = (curve, recall, precision) => html`<svg class="look-curve" viewBox="0 0 100 100" role="img" aria-label="Precision ${percent(precision)} at a recall of ${percent(recall)}"><rect class="ground" width="100" height="100"/><polyline points="${curve.map(([x, y]) => `${100 * x},${100 - 100 * y}`).join(" ")}"/><circle cx="${100 * recall}" cy="${100 - 100 * precision}" r="3"/></svg>`;
 
 /** The numbers of a prediction, the largest first. */
 export function bars(given) {

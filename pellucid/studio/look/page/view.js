@@ -8,6 +8,7 @@ import { Picker } from "./picker.js";
 
 const FRAME_SIDES = [480, 480]; // pixels of a frame
 const MODEL_FILE = /\.(safetensors|onnx|pt2)$/i;
+const MAX_MISTAKES = 24; // pictures with a button
 const MAX_CHOICES = 12; // buttons; all choices are in the list
 
 const FRAME = html`<div class="panes look-panes">
@@ -26,6 +27,7 @@ const FRAME = html`<div class="panes look-panes">
     <label class="field">Opacity<input type="range" id="look-opacity" min="0" max="1" step="0.05" value="0.6"></label>
     <div id="look-controls"></div><p class="cap" id="look-time"></p><div id="look-hints" hidden><div class="row"><label class="field inline">Colour <input type="color" id="look-colour" value="#c03020"></label><label class="check-l"><input type="checkbox" id="look-hinting" checked> A click gives this colour</label><button class="btn quiet" id="look-unhint" type="button">Remove hints</button></div></div>
     <div id="look-bars"></div>
+    <h3>Labelled pictures</h3><div class="row"><label class="field inline">Data <select id="look-data"></select></label><button class="btn" id="look-judge" type="button">Compare</button></div><p id="look-judged" role="status"></p><div id="look-curve"></div><div id="look-mistakes"></div>
     <h3>Why</h3><div class="row"><label class="field inline">Method <select id="look-method"></select></label><label class="field inline">Not <select id="look-against"></select></label><button class="btn" id="look-ask" type="button">Why?</button></div>
     <div id="look-why"><p class="cap">Click a box, a pixel or a point of the picture.</p></div></section></div>`;
 
@@ -37,11 +39,11 @@ export function start(root, server, { state: address, remember: put }) {
   const S = {
     open: null, source: address.get("upload") ? { upload: address.get("upload") } : address.get("sample") ? { sample: address.get("sample") } : null,
     picture: null, layers: [], classes: [], bars: [], hidden: new Set(), switched: new Map(), maps: new Map(), values: [], hints: [],
-    opacity: 0.6, place: null, why: null, turn: 0, changing: false, changed: false, times: [],
+    opacity: 0.6, place: null, why: null, turn: 0, changing: false, changed: false, rows: null, judging: 0, times: [],
     isOn: (layer) => (layer.group ? S.maps.get(layer.group) === layer.name : (S.switched.get(layer.name) ?? layer.on)),
   };
 
-  const remember = () => put({ model: S.open?.model, ...(S.source?.file ? {} : S.source), values: S.values.join("_") });
+  const remember = () => put({ model: S.open?.model, ...(S.source?.labelled === undefined ? S.source : {}), values: S.values.join("_") });
 
   function problem(error) {
     if (error instanceof LostError || !root.isConnected) return;
@@ -80,6 +82,31 @@ export function start(root, server, { state: address, remember: put }) {
     element("hints").hidden = !takes_hints;
     fill(element("method"), html`${methods.map((one) => html`<option value="${one}">${one.replaceAll("_", " ")}</option>`)}`);
     fill(element("against"), html`<option value="">no other</option>`);
+    fill(element("data"), html`<option value="">the model's own</option>${S.open.data.map((one) => html`<option>${one}</option>`)}`);
+    for (const part of ["judged", "curve", "mistakes"]) fill(element(part), html``);
+    S.rows = null;
+  }
+
+  /** Compare the predictions for labelled pictures with the labels, at the present values. */
+  const judge = attempt(async () => {
+    const turn = ++S.judging, data = element("data").value || null, values = [...S.values], rows = [];
+    for (let found; !found?.curve; ) {
+      found = await server.ask("look.judge", { data, start: rows.length, values });
+      if (turn !== S.judging) return;
+      rows.push(...found.rows);
+      element("judged").textContent = `${rows.length} of ${found.total} pictures…`;
+      if (found.curve) showJudged(rows, found.curve);
+    }
+  });
+
+  function showJudged(rows, curve) {
+    S.rows = rows;
+    const [right, wrong, missed] = [0, 1, 2].map((k) => rows.reduce((sum, row) => sum + row.counts[k], 0));
+    const precision = right / (right + wrong || 1), recall = right / (right + missed || 1);
+    element("judged").textContent = `Precision ${percent(precision)}, recall ${percent(recall)}: ${right} right, ${wrong} false, ${missed} missed in ${rows.length} pictures`;
+    fill(element("curve"), layers.precisionRecall(curve, recall, precision));
+    const worst = [...rows.keys()].filter((k) => rows[k].counts[1] + rows[k].counts[2]).sort((a, b) => rows[b].counts[1] + rows[b].counts[2] - rows[a].counts[1] - rows[a].counts[2]).slice(0, MAX_MISTAKES);
+    fill(element("mistakes"), html`<div class="chips" role="group" aria-label="Pictures with mistakes">${worst.map((k) => html`<button class="chip" type="button" data-labelled="${k}" data-k="labelled${k}"><b>${rows[k].name}</b><small>${rows[k].counts[1]} false, ${rows[k].counts[2]} missed</small></button>`)}</div>`);
   }
 
   /** Show a picture: a sample, an upload, or a frame. */
@@ -96,7 +123,7 @@ export function start(root, server, { state: address, remember: put }) {
     if (turn !== S.turn) return;
     Object.assign(S, { picture: answer.tensors.picture, place: null, why: null });
     if (!frame) S.source = source;
-    if (!frame) element("sample").value = source.sample ?? source.upload;
+    if (!frame) element("sample").value = source.sample ?? source.upload ?? "";
     take(answer);
     if (!frame) remember();
   });
@@ -128,7 +155,7 @@ export function start(root, server, { state: address, remember: put }) {
     remember();
   });
 
-  const mainBoxes = () => S.layers.filter((one) => one.kind === "boxes" && one.on && S.isOn(one)).flatMap((one) => layers.boxesOf(one.tensors));
+  const mainBoxes = () => S.layers.filter((one) => one.kind === "boxes" && one.on && !one.mark && S.isOn(one)).flatMap((one) => layers.boxesOf(one.tensors));
 
   const why = attempt(async (place, of = null) => {
     S.place = place;
@@ -147,7 +174,7 @@ export function start(root, server, { state: address, remember: put }) {
     const shown = order.slice(0, MAX_CHOICES);
     if (found.chosen !== null && !shown.includes(found.chosen)) shown.push(found.chosen);
     const text = (k) => (!Number.isFinite(found.scores[k]) ? "" : found.are_logits ? num(found.scores[k]) : percent(found.scores[k]));
-    const asked = { model: S.open.model, ...S.source, of: found.chosen === null ? null : found.choices[found.chosen], place: found.input_place?.join(".") };
+    const asked = { model: S.open.model, sample: S.source?.sample, upload: S.source?.upload, of: found.chosen === null ? null : found.choices[found.chosen], place: found.input_place?.join(".") };
     const explained = new URLSearchParams(Object.entries(asked).filter(([, value]) => value));
     fill(element("why"), html`<p data-why>Why <b>${found.label}</b>${found.against && html`, not <b>${found.against}</b>`}? ${found.is_unsigned ? "The stronger the colour, the more depends on it." : found.against ? "Blue speaks for the first, ochre for the second." : "Blue raises it, ochre lowers it."}</p><div class="chips" role="group" aria-label="What to explain">${shown.map((k) => html`<button class="chip" type="button" data-of="${found.choices[k]}" data-k="of${k}" aria-pressed="${k === found.chosen}"><b>${found.choices[k]}</b><small>${text(k)}</small></button>`)}</div><div class="row"><button class="btn quiet" type="button" data-hide>Hide the map</button><a href="#explain?${explained}">All methods in Explain</a></div>`);
     const against = element("against"), before = against.value;
@@ -258,6 +285,11 @@ export function start(root, server, { state: address, remember: put }) {
       render();
     }
     if (button === element("ask")) why(S.place);
+    if (button === element("judge")) judge();
+    if (data.labelled) {
+      halt();
+      see({ labelled: Number(data.labelled) });
+    }
     if (button === element("unhint")) {
       S.hints = [];
       change();
@@ -282,6 +314,7 @@ export function start(root, server, { state: address, remember: put }) {
   });
   root.addEventListener("change", ({ target }) => {
     const { layer, group } = target.dataset;
+    if (target.dataset.control && S.rows) judge();
     if (target === element("sample")) {
       halt();
       see(S.open.uploads.includes(target.value) ? { upload: target.value } : { sample: target.value });

@@ -1,7 +1,8 @@
 """The objects of a training in PyTorch beside the opened network: what is taken from them, and given back."""
 
 import copy
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -19,6 +20,16 @@ from pellucid.opening.torch_training.optimizer import TorchOptimizer, TorchSourc
 from pellucid.opening.torch_training.scheduler import TorchSchedule, TorchScheduler
 from pellucid.training.callbacks import Training
 from pellucid.verify.modules import frozen_names, module_gradients, names_without_gradient
+
+
+@dataclass(frozen=True)
+class Steps:
+    """What a loop in PyTorch does around the steps of its optimizer."""
+
+    scheduler: Literal["step", "epoch"]  # after which of them it steps the scheduler
+    clip_norm: float | None
+    clip_value: float | None
+    batches: int = 1  # of which a step adds the gradients
 
 
 class TorchObjects:
@@ -61,7 +72,7 @@ class TorchObjects:
                     "with a constant in its place; write that part of the network without it"
                 )
 
-    def take(self, model: OpenedModel, stepped: Any, clip_value: float | None) -> None:
+    def take(self, model: OpenedModel, steps: Steps) -> None:
         """Set the model's weights, optimizer and schedule to the present ones of PyTorch."""
         take_weights(self.network, model)
         parameters = {self.paths[name]: parameter for name, parameter in self.network.named_parameters()}
@@ -71,10 +82,11 @@ class TorchObjects:
         else:
             torch_scheduler = TorchScheduler(self.scheduler, self.optimizer, without_parameters(self.optimizer))
             rate = torch_scheduler.reference
-            model.schedule = TorchSchedule(torch_scheduler, stepped)
+            model.schedule = TorchSchedule(torch_scheduler, steps.scheduler, steps.batches)
         if not rate:
             raise PellucidError("from_torch: the learning rate of the optimizer's first group is 0; give it a rate")
-        model.optimizer = TorchOptimizer(rate, source, clip_value, source.weight_decay)
+        model.clip = steps.clip_norm
+        model.optimizer = TorchOptimizer(rate, source, steps.clip_value, source.weight_decay)
 
     def give_back(self, training: Training) -> None:
         """Copy weights, statistics and the states of optimizer and scheduler of a training to PyTorch's objects."""

@@ -5,17 +5,20 @@ import inspect
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
 
 from pellucid.base.errors import PellucidError
 from pellucid.opening.torch_training.scheduler import GroupRates, Settings
-from pellucid.optim import SGD, Momentum, Optimizer, clip_by_value
+from pellucid.optim import SGD, Momentum, Optimizer, clip_by_norm, clip_by_value
 from pellucid.optim.base import State, tensors_of
 
 TAKEN = "[taken]"  # the entry of the state that is 1 for each parameter with a state of PyTorch, which begins as {}
+SUMS = "[sums]"  # the entry with the gradients of the batches since the last step
+BATCHES = "[batches]"  # the entry with the number of batches of the epoch so far
+OUR_ENTRIES = (TAKEN, SUMS, BATCHES)
 # Why an optimizer is refused, by the name of its class.
 REFUSED = {
     "LBFGS": "it computes the loss several times in a step",
@@ -66,18 +69,52 @@ class TorchSource:
 
 
 @dataclass(frozen=True)
+class Accumulation:
+    """Gradient accumulation: a step for every `batches` batches of an epoch, and one for those that remain.
+
+    Each gradient is divided by `batches`, as usual loops divide the loss. epoch_batches: the number of batches in an
+    epoch. clip_norm: the limit of `clip_grad_norm_`, which applies to the sums.
+    """
+
+    batches: int
+    epoch_batches: int | None
+    clip_norm: float | None
+
+    def start(self, params: list[Tensor]) -> State:
+        """Return the entries of the state before the first batch."""
+        return {SUMS: [torch.zeros_like(param) for param in params], BATCHES: 0}
+
+    def add(self, grads: list[Tensor], state: State) -> list[Tensor] | None:
+        """Add the gradients of a batch, and return the sums if a step is due."""
+        sums = tensors_of(state, SUMS)
+        for index, grad in enumerate(grads):
+            sums[index] += grad / self.batches
+        count = int(cast(int, state[BATCHES])) + 1
+        is_last = count == self.epoch_batches
+        state[BATCHES] = 0 if is_last else count
+        if count % self.batches and not is_last:
+            return None
+        state[SUMS] = [torch.zeros_like(total) for total in sums]
+        if self.clip_norm is not None:
+            clip_by_norm(sums, self.clip_norm)
+        return sums
+
+
+@dataclass(frozen=True)
 class TorchOptimizer(Optimizer):
     """An optimizer of PyTorch: `update` makes one step of the same class, with the same groups, on other tensors.
 
     lr: the learning rate of the first group; that of the others is in proportion, or as the scheduler set it.
     source: the optimizer. clip_value: the limit of `clip_grad_value_`. weight_decay: the largest of the groups, which
     the doctor changes: another value replaces that of all groups. paths: of the parameters, see `for_paths`.
+    accumulation: which calls of `update` make a step; None for each.
     """
 
     source: TorchSource
     clip_value: float | None = None
     weight_decay: float = 0.0
     paths: tuple[str, ...] = ()
+    accumulation: Accumulation | None = None
 
     @property
     def usual_lr(self) -> float:
@@ -110,10 +147,16 @@ class TorchOptimizer(Optimizer):
                 template = scratch.state[param].get(name, ABSENT)
                 tensors_of(state, name).append(own.get(name, torch.zeros_like(template)).clone())
             taken.append(torch.tensor(float(bool(own))))
-        return {**state, TAKEN: taken}
+        own_entries: State = {} if self.accumulation is None else self.accumulation.start(params)
+        return {**state, TAKEN: taken, **own_entries}
 
     def update(self, params: list[Tensor], grads: list[Tensor], state: State, lr: float) -> None:
-        """Take one step of PyTorch's optimizer."""
+        """Take one step of PyTorch's optimizer, once all batches of the step have given their gradients."""
+        if self.accumulation is not None:
+            sums = self.accumulation.add(grads, state)
+            if sums is None:
+                return
+            grads = sums
         if self.clip_value is not None:
             clip_by_value(grads, self.clip_value)
         optimizer = self._twin(params, grads, self._settings(lr))
@@ -192,7 +235,7 @@ def check_optimizer(optimizer: Any) -> None:
 
 def _state_at(state: State, index: int) -> TorchState:
     """Return PyTorch's state of one parameter."""
-    values = {name: tensors_of(state, name)[index] for name in state if name != TAKEN}
+    values = {name: tensors_of(state, name)[index] for name in state if name not in OUR_ENTRIES}
     return {name: value for name, value in values.items() if value.shape != ABSENT.shape}
 
 

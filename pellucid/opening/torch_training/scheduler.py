@@ -1,6 +1,7 @@
 """Schedulers of PyTorch as schedules of this library: a copy of the scheduler makes the same steps."""
 
 import copy
+import math
 import warnings
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -96,10 +97,14 @@ class TorchScheduler:
 
 @dataclass(frozen=True)
 class TorchSchedule(Schedule):
-    """A scheduler of PyTorch, stepped after every batch ("step") or after every epoch ("epoch")."""
+    """A scheduler of PyTorch, stepped after every step of the optimizer ("step") or after every epoch ("epoch").
+
+    batches: the number of batches of which a step adds the gradients.
+    """
 
     source: TorchScheduler
     stepped: Literal["step", "epoch"]
+    batches: int = 1
 
     @property
     def watches(self) -> bool:
@@ -112,7 +117,10 @@ class TorchSchedule(Schedule):
 
     def steps(self, now: Progress) -> int:
         """Return the number of the scheduler's steps before the next update."""
-        return now.step if self.stepped == "step" else now.step // now.epoch_steps
+        epochs = now.step // now.epoch_steps
+        if self.stepped == "epoch":
+            return epochs
+        return epochs * math.ceil(now.epoch_steps / self.batches) + now.step % now.epoch_steps // self.batches
 
     def factor(self, now: Progress, memory: Memory) -> float:
         """Return the factor of the first group's rate, with the settings of all groups."""
@@ -128,7 +136,7 @@ class TorchSchedule(Schedule):
         if self.source.watches:
             losses = tuple(row["val_loss"] for row in training.history.rows)
             return self.source.after(len(losses), losses)
-        return self.source.after(training.step if self.stepped == "step" else training.epoch)
+        return self.source.after(self.steps(training.progress) if self.stepped == "step" else training.epoch)
 
     def observe(self, memory: Memory, loss: float) -> Memory:
         """Return the losses with that of another epoch, which the scheduler is given."""

@@ -3,14 +3,15 @@
 import copy
 import inspect
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, Literal
 
 import torch
 from torch import nn
 
 from pellucid.base.errors import PellucidError
-from pellucid.base.settings.checks import check
-from pellucid.base.text import note
+from pellucid.base.settings.checks import check, integer
+from pellucid.base.text import note, plural
 from pellucid.explain.attributions import Attributions
 from pellucid.model import Model
 from pellucid.nested import map_tree
@@ -24,8 +25,8 @@ from pellucid.opening.torch_training.loaders import (
     random_states,
 )
 from pellucid.opening.torch_training.losses import TorchCriterion, check_shapes, structure_of, training_loss
-from pellucid.opening.torch_training.objects import TorchObjects, first_outputs
-from pellucid.opening.torch_training.optimizer import TorchOptimizer, check_optimizer
+from pellucid.opening.torch_training.objects import Steps, TorchObjects, first_outputs
+from pellucid.opening.torch_training.optimizer import Accumulation, TorchOptimizer, check_optimizer
 from pellucid.opening.torch_training.scheduler import STEPPED_BY_BATCH, check_scheduler
 from pellucid.run.history import History
 from pellucid.trace import Trace
@@ -47,6 +48,7 @@ def from_torch(
     scheduler_step: Literal["auto", "batch", "epoch"] = "auto",
     clip_norm: float | None = None,
     clip_value: float | None = None,
+    gradient_accumulation_steps: int = 1,
     scaler: Any = None,
     batch: BatchFunction | None = None,
     **options: Any,
@@ -58,9 +60,11 @@ def from_torch(
     groups and its state. train, validation: DataLoaders. scheduler: of torch.optim.lr_scheduler, stepped after every
     epoch, or after every batch for OneCycleLR and CyclicLR, unless scheduler_step says otherwise; ReduceLROnPlateau is
     given the mean validation loss. clip_norm, clip_value: the limits that the loop gives clip_grad_norm_ and
-    clip_grad_value_. scaler: the loop's GradScaler, which must not be enabled. batch: a function from an item of a
-    DataLoader to (inputs, targets), if the loop changes it, as in `lambda item: (item[0].flatten(1), item[1])`. Items
-    ((x1, x2), y) or (x1, x2, y) are of a network with two inputs; `model` takes them as one, (N, D).
+    clip_grad_value_. gradient_accumulation_steps: the number of batches for a step, each with its loss divided by it;
+    the last batches of an epoch make a step, however few. scaler: the loop's GradScaler, which must not be enabled.
+    batch: a function from an item of a DataLoader to (inputs, targets), if the loop changes it, as in
+    `lambda item: (item[0].flatten(1), item[1])`. Items ((x1, x2), y) or (x1, x2, y) are of a network with two inputs;
+    `model` takes them as one, (N, D).
     options: those of `pellucid.open`, such as `classes`.
 
     The gradients are those of the layers' own backward passes; the step is that of the optimizer's own class, and the
@@ -75,6 +79,7 @@ def from_torch(
         check_scheduler(scheduler, optimizer)
     check(scheduler_step in ("auto", "batch", "epoch"), "from_torch: scheduler_step", "batch or epoch", scheduler_step)
     checked_limit(clip_value, "clip_value")
+    batches = integer(gradient_accumulation_steps, "from_torch: gradient_accumulation_steps", 1)
     if scaler is not None and scaler.is_enabled():
         raise PellucidError(
             "from_torch: float16 with a GradScaler is not translated, since its scale decides which steps are left out;"
@@ -104,7 +109,11 @@ def from_torch(
     by_batch = type(scheduler).__name__ in STEPPED_BY_BATCH if scheduler_step == "auto" else scheduler_step == "batch"
     stepped = "step" if by_batch else "epoch"
     held_out = None if validation is None else LoaderBatches(validation, batch, n_inputs)
-    return TorchTraining(model, objects, loader, held_out, stepped, clip_value)
+    steps = Steps(stepped, clip_norm, clip_value, batches)
+    if loader.count is not None and loader.count % batches:
+        remaining = plural(loader.count % batches, "batch", "batches")
+        note(f"from_torch: an epoch ends with a step of {remaining}, as Lightning's and Accelerate's do")
+    return TorchTraining(model, objects, loader, held_out, steps)
 
 
 class TorchTraining:
@@ -120,16 +129,14 @@ class TorchTraining:
         objects: TorchObjects,
         train: LoaderBatches,
         validation: LoaderBatches | None,
-        stepped: Literal["step", "epoch"],
-        clip_value: float | None,
+        steps: Steps,
     ) -> None:
         self.model = model
         self.train = train
         self.validation = validation
         self.history: History | None = None
         self._objects = objects
-        self._stepped = stepped
-        self._clip_value = clip_value
+        self._steps = steps
         self._take()
         # the weights before the first step, unless the optimizer has made steps
         self._initial = None if objects.is_begun else map_tree(torch.clone, model.params)
@@ -147,6 +154,7 @@ class TorchTraining:
             )
         self._take()
         options.setdefault("steps_per_epoch", self.train.count)
+        self._accumulate(self.model, options["steps_per_epoch"])
         give_back = _GiveBack(self._objects, self.train, self.validation)
         self.history = self.model.fit(
             self.train.epoch,
@@ -161,6 +169,7 @@ class TorchTraining:
         """Return the Diagnosis of the training, before its first step or after `fit`; options: as for Model.doctor."""
         self._take()
         model = copy.copy(self.model)
+        self._accumulate(model, self.train.count)
         optimizer = model.optimizer
         assert isinstance(optimizer, TorchOptimizer)
         model.optimizer = optimizer.without_states()  # short trainings begin at the first step
@@ -199,7 +208,16 @@ class TorchTraining:
         return f"<TorchTraining: {names}; {self.model!r}>"
 
     def _take(self) -> None:
-        self._objects.take(self.model, self._stepped, self._clip_value)
+        self._objects.take(self.model, self._steps)
+
+    def _accumulate(self, model: OpenedModel, epoch_batches: int | None) -> None:
+        """Set the model's optimizer to one that adds the gradients of several batches for a step."""
+        if self._steps.batches == 1:
+            return
+        assert isinstance(model.optimizer, TorchOptimizer)
+        accumulation = Accumulation(self._steps.batches, epoch_batches, self._steps.clip_norm)
+        model.optimizer = replace(model.optimizer, accumulation=accumulation)
+        model.clip = None  # of each batch
 
     def _before_the_first_step(self) -> Model:
         """Return the model before its first step."""

@@ -25,22 +25,27 @@ class Parts:
     by_batch: bool = False
     clip_norm: float | None = None
     clip_value: float | None = None
+    accumulated: int = 1  # batches for a step
 
     def loop(self, loader: Iterable[Any], epochs: int, validation: Iterable[Any] = ()) -> list[float]:
         """Train as the usual loop in PyTorch does, and return the losses."""
         losses: list[float] = []
         for _ in range(epochs):
             self.network.train()
-            for x, y in loader:
-                self.optimizer.zero_grad()
+            batches = [*loader]
+            self.optimizer.zero_grad()
+            for number, (x, y) in enumerate(batches, 1):
                 loss = self.criterion(self.network(x), y)
-                loss.backward()
+                (loss / self.accumulated).backward()
                 losses.append(loss.item())
+                if number % self.accumulated and number < len(batches):
+                    continue
                 if self.clip_norm is not None:
                     nn.utils.clip_grad_norm_(self.network.parameters(), self.clip_norm)
                 if self.clip_value is not None:
                     nn.utils.clip_grad_value_(self.network.parameters(), self.clip_value)
                 self.optimizer.step()
+                self.optimizer.zero_grad()
                 if self.scheduler is not None and self.by_batch:
                     self.scheduler.step()
             if self.scheduler is not None and not self.by_batch:
@@ -63,6 +68,7 @@ class Parts:
             scheduler_step="batch" if self.by_batch else "epoch",
             clip_norm=self.clip_norm,
             clip_value=self.clip_value,
+            gradient_accumulation_steps=self.accumulated,
             train=loader,
             validation=validation,
             **options,

@@ -115,12 +115,14 @@ def integrated_gradients(
     steps: int = 50,
     quadrature: str = "gauss_legendre",
     batch: int = 32,
+    of: Method = gradient,
 ) -> Tensor:
     """Return (x - baseline) times the mean of ∂ score / ∂ x on the path from the baseline to x, in x's shape.
 
     With enough `steps` the result adds up to the score of x minus the score of the baseline. baseline: a number, or a
     tensor that broadcasts to x. quadrature: the integration rule, one of QUADRATURES. batch: the number of images per
-    forward pass. target: see `aim`; None is the class of x with the largest score.
+    forward pass. of: another method, as for `smoothgrad`; the result is then the mean of its maps on the path, without
+    the factor x - baseline. target: see `aim`; None is the class of x with the largest score.
     Raises PellucidError for invalid options. Source: Sundararajan, Taly and Yan 2017, equations 1 and 3.
     """
     check_choice("integrated_gradients", QUADRATURES, quadrature=quadrature)
@@ -130,16 +132,15 @@ def integrated_gradients(
     baseline_x = baseline_like("integrated_gradients", baseline, x)
     positions, weights = (torch.from_numpy(values).to(x) for values in QUADRATURES[quadrature](steps))
     target = fix_target(net, params, x, target)
-    mean = torch.zeros_like(x)
+    mean: Any = 0.0
     for position, weight in zip(positions.split(count), weights.split(count), strict=True):
-        # (N count, 1, ...) each
-        factors = [values.repeat(len(x)).view(-1, *(1,) * (x.dim() - 1)) for values in (position, weight)]
+        fractions = position.repeat(len(x)).view(-1, *(1,) * (x.dim() - 1))  # (N count, 1, ...)
         path_points = torch.lerp(
-            repeat_examples(baseline_x, len(position)), repeat_examples(x, len(position)), factors[0]
+            repeat_examples(baseline_x, len(position)), repeat_examples(x, len(position)), fractions
         )
-        gradients = gradient(net, params, path_points, repeated_target(target, len(position))) * factors[1]
-        mean += gradients.unflatten(0, (len(x), len(position))).sum(1)
-    return mean * (x - baseline_x)
+        maps = of(net, params, path_points, repeated_target(target, len(position)))
+        mean = mean + torch.einsum("nk...,k->n...", maps.unflatten(0, (len(x), len(position))), weight)
+    return mean * (x - baseline_x) if of is gradient else mean
 
 
 def baseline_like(method: str, baseline: float | Tensor, x: Tensor) -> Tensor:

@@ -4,10 +4,11 @@ from typing import Any
 
 import pytest
 import torch
+from scipy import special
 
 from pellucid.base.errors import PellucidError
 from pellucid.combine import Parallel, Sequential
-from pellucid.explain import QUADRATURES, integrated_gradients, scores
+from pellucid.explain import QUADRATURES, explain, integrated_gradients, scores
 from pellucid.layers import Dense, Identity, Layer, Multiply
 from tests.explain.networks import NETWORKS, network_and_batch
 from tests.oracle import assert_close
@@ -87,3 +88,17 @@ def test_a_batch_without_examples_is_reported() -> None:
     net, params, x = network_and_batch("vgg")
     with pytest.raises(PellucidError, match="integrated_gradients: the batch is empty"):
         integrated_gradients(net, params, x[:0], 0)
+
+
+@pytest.mark.parametrize("method", ["gradcam", "guided_backprop", "lrp", "input_x_gradient"])
+def test_the_maps_of_any_method_are_averaged_on_the_path(method: str) -> None:
+    """Each point of the path explained alone, with positions and weights of SciPy's."""
+    net, params, x = network_and_batch("vgg")
+    baseline = 0.1 * torch.ones_like(x)
+    positions, weights = special.roots_sh_legendre(5)
+    expected = sum(
+        weight * explain(net, params, baseline + position * (x - baseline), method, 1)
+        for position, weight in zip(positions.tolist(), weights.tolist(), strict=True)
+    )
+    actual = explain(net, params, x, "integrated_gradients", 1, of=method, baseline=baseline, steps=5, batch=4)
+    assert_close(actual, expected, 1e-11)

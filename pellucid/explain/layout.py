@@ -11,7 +11,7 @@ from pellucid.combine.graph import Graph
 from pellucid.layers import BatchNorm, GroupNorm
 from pellucid.layers.base import Layer, Mode, Params, Trait
 from pellucid.layers.recurrent import Recurrent
-from pellucid.operators import AffineMap, Convolve, Fixed, Learned, Permute, ToShape
+from pellucid.operators import AffineMap, Convolve, Fixed, Learned, OneHot, Permute, Positions, ToShape
 from pellucid.rules import Rules, own
 
 IMAGE_LAYERS = Trait.CONVOLUTION | Trait.RESAMPLE  # layers with inputs and outputs (N, C, H, W)
@@ -70,7 +70,9 @@ def check_has_rules(net: Layer, method: str, rules: Rules) -> None:
     layers that move values, parameters and constants need no rule. Except in LRP, convolutions and factors need none,
     either: guided backpropagation and DeconvNet have other rules for rectifiers only.
     """
-    without_rule = (Learned, Fixed) if method == "lrp" else (Learned, Fixed, Convolve, AffineMap)
+    without_rule = (Learned, Fixed, Positions, OneHot)
+    if method != "lrp":
+        without_rule += (Convolve, AffineMap)
     missing = {
         path: type(layer).__name__
         for path, layer in walk(net)

@@ -1,22 +1,46 @@
 """Parts of networks that explanations run: up to a layer, and without a last softmax or sigmoid."""
 
+from collections.abc import Iterable
+from typing import Any
+
 from pellucid.base.errors import PellucidError, nearest
 from pellucid.combine import Combinator, Fork, Graph, Parallel, Sequential, Shared
 from pellucid.combine.base import first_name, replace_layer, walk
 from pellucid.layers import Identity, LogSoftmax, Sigmoid, Softmax
 from pellucid.layers.base import Layer
 from pellucid.network.ending import last_layers, only_moves
+from pellucid.operators import Positions, Select
 
 
 def before_probabilities(net: Layer) -> Layer:
     """Return the network without a softmax or sigmoid before its outputs; paths and parameters are the same.
 
-    Its outputs are the scores, which do not saturate. Layers that only move values may follow the softmax.
+    Its outputs are the scores, which do not saturate. Layers that only move values may follow the softmax. An output
+    that is the position of the largest score becomes the scores.
     """
+    if isinstance(net, Graph):
+        outputs = tuple(_before_position(net, name) for name in net.outputs)
+        if outputs != net.outputs:
+            needed = needed_values(net.nodes, outputs)
+            nodes = {name: node for name, node in net.nodes.items() if name in needed}
+            net = net.with_fields(nodes=nodes, outputs=outputs)
     for path, last in last_layers(net, only_moves).items():
         if isinstance(last, Softmax | LogSoftmax | Sigmoid) and not _computes_further(net, path):
             net = replace_layer(net, path, lambda _: Identity())
     return net
+
+
+def _before_position(net: Graph, output: str) -> str:
+    """Return the name of the scores if an output is the position of their maximum, else of the output."""
+    name = output
+    while name in net.nodes:
+        layer, *sources = net.nodes[name]
+        if isinstance(layer, Positions):
+            return sources[0] if layer.search in ("argmax", "max") else output
+        if isinstance(layer, str) or not (only_moves(layer) or isinstance(layer, Select)):
+            return output
+        name = sources[0]
+    return output
 
 
 def _computes_further(net: Layer, path: str) -> bool:
@@ -36,6 +60,17 @@ def _is_used(graph: Graph, path: str) -> bool:
             return True
         moved.add(name)
     return False
+
+
+def needed_values(nodes: dict[str, tuple[Any, ...]], outputs: Iterable[str]) -> set[str]:
+    """Return the names of the values of a graph from which outputs are computed, and of the layers that they reuse."""
+    needed = set(outputs)
+    for name, (layer, *sources) in reversed(nodes.items()):
+        if name in needed:
+            needed.update(sources)
+            if isinstance(layer, str):
+                needed.add(layer)
+    return needed
 
 
 def upto(net: Layer, path: str) -> Layer:
@@ -82,16 +117,8 @@ def _graph_up_to(graph: Graph, name: str, inner_path: str, path: str) -> Layer:
     """Return the graph of the node `name` and the nodes that it needs, cut at `inner_path` in it unless that is ""."""
     if inner_path and (isinstance(graph.nodes[name][0], str) or any(node[0] == name for node in graph.nodes.values())):
         raise PellucidError(f"{path!r} is in a layer that runs more than once; give one of its nodes as a whole")
-    needed_nodes = set[str]()
-    pending = [name]
-    while pending:
-        current = pending.pop()
-        if current in needed_nodes or current in graph.inputs:
-            continue
-        needed_nodes.add(current)
-        layer, *sources = graph.nodes[current]
-        pending += [*sources, *([layer] if isinstance(layer, str) else [])]
-    nodes = {current: node for current, node in graph.nodes.items() if current in needed_nodes}
+    needed = needed_values(graph.nodes, (name,))
+    nodes = {current: node for current, node in graph.nodes.items() if current in needed}
     if inner_path:
         nodes[name] = (_up_to(graph.nodes[name][0], inner_path, path), *graph.nodes[name][1:])
     return Graph(nodes, (name,), graph.inputs)

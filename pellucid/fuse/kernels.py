@@ -218,7 +218,9 @@ def convolve_gradients(
     """Return the gradients with respect to the inputs of a Convolve."""
     x, weight, *bias = cache.xs
     bias_sizes = list(bias[0].shape) if bias else None
-    gradients = aten.convolution_backward(dy, x, weight, bias_sizes, *layer.settings(), (True, True, bool(bias)))
+    gradients = aten.convolution_backward(
+        dy, x, weight, bias_sizes, *layer.settings(x, weight), (True, True, bool(bias))
+    )
     return tuple(gradients[: len(cache.xs)]), {}
 
 

@@ -64,6 +64,7 @@ class ExportedNetwork:
     tensors: dict[str, Tensor] = field(repr=False)  # parameters, buffers and other constants, by name
     # the shapes of the inputs and the tensors, by name
     shapes: dict[str, tuple[Any, ...]] = field(default_factory=dict[str, tuple[Any, ...]])
+    integers: frozenset[str] = frozenset()  # the inputs that are whole numbers
 
 
 def export(
@@ -101,6 +102,7 @@ def export(
         tuple(name for name in signature.user_outputs if isinstance(name, str)),
         tensors,
         input_shapes(nodes, count),
+        frozenset(name for name, x in zip(signature.user_inputs, inputs, strict=True) if not x.is_floating_point()),
     )
 
 

@@ -10,7 +10,7 @@ from pellucid import layers, operators
 from pellucid.base.text import note_once, plural
 from pellucid.layers.base import Layer
 from pellucid.opening.exported import Multiple, Ref
-from pellucid.opening.tensor_calls import expand
+from pellucid.opening.tensor_calls import expand, scaled
 from pellucid.opening.values import CallLayer, Context, Unsupported, pair
 
 LARGE_EXPONENT = 40.0  # above it, softplus(x) is x in float64
@@ -26,19 +26,15 @@ def layer_of_tensors(make: Callable[[], Layer]) -> Callable[[Context], CallLayer
 def addcmul(c: Context) -> CallLayer:
     """Return self + value tensor1 tensor2."""
     product = CallLayer(operators.Times(), (c.source("tensor1"), c.source("tensor2")))
-    return CallLayer(operators.Plus(), (c.source("self"), _scaled(product, c.number("value"))))
+    return CallLayer(operators.Plus(), (c.source("self"), scaled(product, c.number("value"))))
 
 
 def addmm(c: Context) -> CallLayer:
     """Return beta self + alpha A B, for matrices A and B."""
     left, right = ("batch1", "batch2") if c.call.op == "baddbmm" else ("mat1", "mat2")
     product = CallLayer(operators.MatMul(), (c.source(left), c.source(right)))
-    shift = _scaled(c.source("self"), c.number("beta"))
-    return CallLayer(operators.Plus(), (shift, _scaled(product, c.number("alpha"))))
-
-
-def _scaled(source: str | CallLayer, factor: float) -> str | CallLayer:
-    return source if factor == 1 else CallLayer(operators.AffineMap(factor), (source,))
+    shift = scaled(c.source("self"), c.number("beta"))
+    return CallLayer(operators.Plus(), (shift, scaled(product, c.number("alpha"))))
 
 
 def mish(c: Context) -> CallLayer:
@@ -159,10 +155,12 @@ def rms_norm(c: Context) -> CallLayer:
 
 def step(c: Context) -> CallLayer:
     """Return StepFunction, a comparison with a number or with another tensor, or a function without derivative."""
-    names = {"ne": "eq", "bitwise_not": "logical_not", "bitwise_and": "logical_and", "bitwise_or": "logical_or"}
-    if (c.call.op.startswith("bitwise") and c.call.dtype is not torch.bool) or c.call.arguments.get("decimals"):
+    is_bitwise = c.call.op.startswith(("bitwise", "__"))
+    if (is_bitwise and c.call.dtype is not torch.bool) or c.call.arguments.get("decimals"):
         raise Unsupported
-    function = names.get(c.call.op, c.call.op)
+    function = "eq" if c.call.op == "ne" else c.call.op
+    if is_bitwise:
+        function = "logical_" + c.call.op.removeprefix("bitwise").strip("_")
     other = c.call.arguments.get("other")
     number = None if other is None or isinstance(other, Ref) else c.number("other")
     sources = tuple(value.name for value in c.call.arguments.values() if isinstance(value, Ref))
@@ -189,6 +187,13 @@ def maximum(c: Context) -> CallLayer:
     if "dim" not in c.call.arguments:
         return CallLayer(operators.Largest(tuple(range(len(c.shape())))), (c.source("self"),))
     return CallLayer(operators.LargestOne(c.axis(), bool(c["keepdim"])), (c.source("self"),))
+
+
+def amin(c: Context) -> CallLayer:
+    """Return the minimum, which is minus the maximum of -x."""
+    negative = CallLayer(operators.AffineMap(-1.0), (c.source("self"),))
+    largest = CallLayer(operators.Largest(c.axes(), bool(c["keepdim"])), (negative,))
+    return CallLayer(operators.AffineMap(-1.0), (largest,))
 
 
 def larger(c: Context) -> CallLayer:
@@ -330,8 +335,11 @@ TRANSLATIONS: dict[str, Callable[[Context], Any]] = {
     "masked_fill": masked_fill,
     "where": where,
     **dict.fromkeys(("sign", "floor", "ceil", "round", "eq", "ne", "gt", "ge", "lt", "le"), step),
-    **dict.fromkeys(("logical_not", "logical_and", "logical_or"), step),
-    **dict.fromkeys(("bitwise_not", "bitwise_and", "bitwise_or"), step),
+    **dict.fromkeys(("trunc", "floor_divide", "isnan", "isposinf", "isneginf"), step),
+    **dict.fromkeys(("logical_not", "logical_and", "logical_or", "logical_xor"), step),
+    **dict.fromkeys(("bitwise_not", "bitwise_and", "bitwise_or", "bitwise_xor"), step),
+    **dict.fromkeys(("__and_", "__or_", "__xor_"), step),
+    "amin": amin,
     "max": maximum,
     "maximum": larger,
     "minimum": larger,

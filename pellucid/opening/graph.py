@@ -12,7 +12,7 @@ from pellucid.base.limits import LIMITS_HINT, MAX_PROGRAM_CONSTANT_WORK, MAX_PRO
 from pellucid.combine import Graph
 from pellucid.layers.base import Params
 from pellucid.network.bounds import Tally
-from pellucid.opening import function_calls, layer_calls, pooling_calls, tensor_calls
+from pellucid.opening import choice_calls, function_calls, layer_calls, pooling_calls, tensor_calls
 from pellucid.opening.exported import Call, ExportedNetwork, Multiple, Ref, ref_names, used_calls
 from pellucid.opening.missing import REGISTERED, missing_error
 from pellucid.opening.model import memory_key
@@ -26,8 +26,11 @@ TRANSLATIONS = {
     **pooling_calls.TRANSLATIONS,
     **tensor_calls.TRANSLATIONS,
     **function_calls.TRANSLATIONS,
+    **choice_calls.TRANSLATIONS,
 }
+OUTPUTS = {**pooling_calls.OUTPUTS, **choice_calls.OUTPUTS}  # of operators with several, by operator
 INPUT = "input"
+INTEGERS = (torch.int64, torch.int32)
 FOLDING_COUNTS = (2, 3)  # numbers of examples for which constants that depend on it are computed
 # Operators that read only the shape of their first input.
 SHAPE_ONLY_OPS = ("zeros_like", "ones_like", "full_like", "new_zeros", "new_ones", "new_full", "zero")
@@ -63,7 +66,8 @@ class _GraphBuilder:
         self.varying_constants: dict[str, tuple[Any, Any]] = {}  # values for both FOLDING_COUNTS
         modules = dict(module.named_modules())
         single_input = next(name for name in (INPUT, f"{INPUT}~2") if name not in modules)
-        input_names = (single_input,) if len(exported.inputs) == 1 else exported.inputs
+        free_names = tuple(f"{name}~{INPUT}" if name in modules else name for name in exported.inputs)
+        input_names = (single_input,) if len(exported.inputs) == 1 else free_names
         self.inputs = input_names
         self.graph_names = dict(zip(exported.inputs, input_names, strict=True))  # by names in the export
         self.nodes: dict[str, tuple[Any, ...]] = {}
@@ -78,6 +82,7 @@ class _GraphBuilder:
         self.next_suffixes: dict[str, int] = {}
         self.missing_calls: dict[str, list[str]] = {}
         self.masks = {call.name for call in self.calls if call.dtype is torch.bool}
+        self.integers = {call.name for call in self.calls if call.dtype in INTEGERS} | exported.integers
         self.missing_targets: set[Any] = set()  # the operators of the calls without a layer
         self.unknown_targets: dict[str, Any] = {}  # operators without a translation, by name
 
@@ -162,15 +167,18 @@ class _GraphBuilder:
 
         None for a call with several outputs; each output that is read has a layer, see `output_part_layer`.
         """
-        context = Context(call, self.shapes, self.keys, self.constants, self.masks)
-        if has_several_outputs(call) or call.op in RECURRENT_LAYERS or call.op in pooling_calls.OUTPUTS:
+        context = Context(
+            call, self.shapes, self.keys, self.constants, self.masks, self.integers, self.varying_constants
+        )
+        has_outputs = call.op in OUTPUTS and call.dtype is None
+        if has_outputs or has_several_outputs(call) or call.op in RECURRENT_LAYERS:
             return None
         if call.op == "getitem":
             producer = self.calls_by_name[call.arguments["0"].name]
             if producer.op in RECURRENT_LAYERS:
                 return recurrent_output(replace(context, call=producer), call.arguments["1"], self.varying_constants)
-            if producer.op in pooling_calls.OUTPUTS:
-                return pooling_calls.OUTPUTS[producer.op](replace(context, call=producer), call.arguments["1"])
+            if producer.op in OUTPUTS:
+                return OUTPUTS[producer.op](replace(context, call=producer), call.arguments["1"])
             return output_part_layer(call, self.calls_by_name, self.shapes)
         translate = TRANSLATIONS.get(call.op, REGISTERED.get(call.op))
         if translate is None:

@@ -25,8 +25,15 @@ def convolution(c: Context) -> CallLayer:
     own_params = c.own_params(weight="weight", bias="bias")
     n_axes = _window_axes(c)
     if own_params is None or n_axes != 2:
-        settings = per_axis(c["stride"], n_axes), _paddings(c, n_axes), per_axis(c["dilation"], n_axes), c["groups"]
-        return CallLayer(operators.Convolve(*settings), c.sources("input", "weight", "bias"))
+        before, after = _paddings(c, n_axes)
+        groups = 0 if isinstance(c["groups"], Multiple) else c["groups"]
+        settings = per_axis(c["stride"], n_axes), before, per_axis(c["dilation"], n_axes), groups
+        _, *weights = c.sources("input", "weight", "bias")
+        x: str | CallLayer = c.source("input")
+        if before != after:  # F.pad begins with the last axis
+            widths = [width for low, high in zip(before[::-1], after[::-1], strict=True) for width in (0, high - low)]
+            x = CallLayer(operators.Pad(tuple(widths)), (x,))
+        return CallLayer(operators.Convolve(*settings), (x, *weights))
     filters, _, *kernel = c.shape("weight")
     padding = {"same": "same", "valid": 0}[c["padding"]] if isinstance(c["padding"], str) else pair(c["padding"])
     options = {"stride": pair(c["stride"]), "padding": padding, "dilation": pair(c["dilation"]), "groups": c["groups"]}
@@ -41,6 +48,7 @@ def transposed_convolution(c: Context) -> CallLayer:
     if own_params is None or n_axes != 2:
         stride, padding, dilation = (per_axis(c[name], n_axes) for name in ("stride", "padding", "dilation"))
         extra = per_axis(c["output_padding"], n_axes)
+        c.fixed_value("groups")
         return CallLayer(
             operators.Convolve(stride, padding, dilation, c["groups"], transposed=True, output_padding=extra),
             c.sources("input", "weight", "bias"),
@@ -54,17 +62,15 @@ def transposed_convolution(c: Context) -> CallLayer:
     return CallLayer(layer, (c.source("input"),), own_params)
 
 
-def _paddings(c: Context, n_axes: int) -> tuple[int, ...]:
-    """Return the padding of each axis; raises Unsupported if the two sides of an axis differ."""
-    if c["padding"] == "valid":
-        return (0,) * n_axes
+def _paddings(c: Context, n_axes: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Return the padding before and after each axis; they differ for padding="same" with a kernel of an even size."""
     if c["padding"] != "same":
-        return per_axis(c["padding"], n_axes)
+        widths = (0,) * n_axes if c["padding"] == "valid" else per_axis(c["padding"], n_axes)
+        return widths, widths
     kernel, dilation = c.shape("weight")[2:], per_axis(c["dilation"], n_axes)
     totals = [step * (size - 1) for step, size in zip(dilation, kernel, strict=True)]
-    if any(total % 2 for total in totals):
-        raise Unsupported("padding='same' of an even kernel")
-    return tuple(total // 2 for total in totals)
+    before = tuple(total // 2 for total in totals)
+    return before, tuple(total - low for total, low in zip(totals, before, strict=True))
 
 
 def linear(c: Context) -> CallLayer:

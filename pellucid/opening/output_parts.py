@@ -1,4 +1,4 @@
-"""Translation of operators with several outputs, such as chunk, unbind and max: one layer for each used output."""
+"""Translation of operators with several outputs, such as chunk and unbind: one layer for each used output."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -6,10 +6,10 @@ from typing import Any
 from pellucid.layers.base import Layer
 from pellucid.opening.exported import Call, Multiple
 from pellucid.opening.values import CallLayer, Unsupported
-from pellucid.operators import LargestOne, Mean, Select, Slice, Variance
+from pellucid.operators import Mean, Select, Slice, Variance
 
 SPLIT_OPS = ("split", "split_with_sizes", "chunk", "unbind")
-STATISTIC_OPS = ("max", "var_mean", "std_mean")
+STATISTIC_OPS = ("var_mean", "std_mean")
 
 
 def has_several_outputs(call: Call) -> bool:
@@ -35,13 +35,11 @@ def output_part_layer(call: Call, calls: Mapping[str, Call], shapes: Mapping[str
 
 
 def _statistic_layer(producer: Call, index: int, rank: int) -> Layer:
-    """Return the layer for an output of max, var_mean or std_mean; raises Unsupported for the indices of maxima."""
+    """Return the layer for an output of var_mean or std_mean; raises Unsupported for a standard deviation."""
     dim = producer.arguments["dim"]
     keep = bool(producer.arguments["keepdim"])
     axes = tuple(axis % rank for axis in ((dim,) if isinstance(dim, int) else dim or range(rank)))
-    if producer.op == "max" and index == 0:
-        return LargestOne(axes[0], keep)
-    if producer.op != "max" and index == 1:
+    if index == 1:
         return Mean(axes, keep)
     correction = producer.arguments.get("correction")
     if producer.op == "var_mean":

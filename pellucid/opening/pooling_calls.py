@@ -128,9 +128,11 @@ def batch_norm(c: Context) -> CallLayer:
         return CallLayer(operators.NormalizeChannels(c.number("eps")), affine_sources(c))
     if is_training:
         raise Unsupported("it uses the statistics of the batch in evaluation mode")
-    if own_params is None or len(own_params) < len(own_names):
+    statistics = [name for name in own_params or () if name.startswith("running")]
+    if own_params is None or len(statistics) < 2 or len(own_params) == 3:
         raise Unsupported("it has no weight, bias or running statistics of its own")
-    layer = layers.BatchNorm(c.number("momentum"), c.number("eps"))
+    kind = layers.BatchNorm if len(own_params) == len(own_names) else operators.UnscaledBatchNorm
+    layer = kind(c.number("momentum"), c.number("eps"))
     sizes = c.shape("input")[2:]
     if len(sizes) in (0, 2):
         return CallLayer(layer, (c.source("input"),), own_params)

@@ -19,10 +19,12 @@ def unchanged(c: Context) -> CallLayer | str:
     is_mask = c.first_source in c.masks
     if dtype is None or c.call.op not in ("to", "_to_copy", "type_as") or (is_mask and dtype is torch.bool):
         return c.first_source
-    if not dtype.is_floating_point:
+    is_integer = c.first_source in c.integers
+    name = str(dtype).removeprefix("torch.")
+    if name not in operators.STEPS:
         raise Unsupported(f"dtype={dtype}")
-    if is_mask:
-        return CallLayer(operators.StepFunction(str(dtype).removeprefix("torch.")), (c.first_source,))
+    if is_mask or is_integer == dtype.is_floating_point:
+        return CallLayer(operators.StepFunction(name), (c.first_source,))
     return c.first_source
 
 
@@ -174,24 +176,6 @@ def stack(c: Context) -> CallLayer:
     return CallLayer(operators.Stack(c["dim"] % len(c.call.shape)), sources)
 
 
-def index(c: Context) -> CallLayer:
-    """Return Index for a constant tensor of integers along one axis."""
-    refs = [(axis, ref) for axis, ref in enumerate(c["indices"]) if ref is not None]
-    if len(refs) != 1 or refs[0][1].name not in c.constants or c.constants[refs[0][1].name].is_floating_point():
-        raise Unsupported("indices are not one constant tensor")
-    axis, ref = refs[0]
-    if str(c.constants[ref.name].dtype) != "torch.int64":
-        raise Unsupported(f"indices of {c.constants[ref.name].dtype}")
-    return CallLayer(operators.Index(axis), (c.source("self"), ref.name))
-
-
-def index_select(c: Context) -> CallLayer:
-    """Return Index for constant indices."""
-    if c.source("index") not in c.constants:
-        raise Unsupported("indices are computed")
-    return CallLayer(operators.Index(c.axis()), (c.source("self"), c.source("index")))
-
-
 def windows_of_axis(c: Context) -> CallLayer:
     """Return the windows of an axis, with their values along a new last axis: one slice of every first value, etc."""
     axis, size, step = c.axis("dimension"), c["size"], c["step"]
@@ -204,7 +188,8 @@ def add(c: Context) -> CallLayer:
     """Return Add for tensors with a batch axis and equal shapes, Plus for other tensors, AffineMap for a number."""
     if not isinstance(c["other"], Ref):
         return CallLayer(operators.AffineMap(1.0, c.number("other") * c.number("alpha")), (c.source("self"),))
-    c.check_values(alpha=1)
+    if c["alpha"] != 1:
+        return CallLayer(operators.Plus(), (c.source("self"), scaled(c.source("other"), c.number("alpha"))))
     sources = c.source("self"), c.source("other")
     is_same_shape = c.shape("self") == c.shape("other") and c.shape("self")[:1] == (Multiple(1),)
     return CallLayer(layers.Add() if is_same_shape else operators.Plus(), sources)
@@ -216,8 +201,12 @@ def sub(c: Context) -> CallLayer:
         return CallLayer(operators.AffineMap(-c.number("alpha"), c.number("self")), (c.source("other"),))
     if not isinstance(c["other"], Ref):
         return CallLayer(operators.AffineMap(1.0, -c.number("other") * c.number("alpha")), (c.source("self"),))
-    c.check_values(alpha=1)
-    return CallLayer(operators.Minus(), (c.source("self"), c.source("other")))
+    return CallLayer(operators.Minus(), (c.source("self"), scaled(c.source("other"), c.number("alpha"))))
+
+
+def scaled(source: str | CallLayer, factor: float) -> str | CallLayer:
+    """Return a value times a number."""
+    return source if factor == 1 else CallLayer(operators.AffineMap(factor), (source,))
 
 
 def rsub(c: Context) -> CallLayer:
@@ -239,6 +228,8 @@ def mul(c: Context) -> CallLayer:
 
 def div(c: Context) -> CallLayer:
     """Return Over, or AffineMap for a number."""
+    if c.call.arguments.get("rounding_mode") == "floor" and not isinstance(c["other"], Ref):
+        return CallLayer(operators.StepFunction("floor_divide", c.number("other")), (c.source("self"),))
     if c.call.arguments.get("rounding_mode") is not None:
         raise Unsupported(f"rounding_mode={c['rounding_mode']!r}")
     if not isinstance(c["other"], Ref):
@@ -285,21 +276,6 @@ def clip(c: Context) -> CallLayer:
     return CallLayer(operators.Clip(*limits), (c.source("self"),))
 
 
-def vector_norm(c: Context) -> CallLayer:
-    """Return Length."""
-    if c["ord"] != 2 or c["dtype"] not in (None, c.call.dtype):
-        raise Unsupported(f"ord={c['ord']}, dtype={c['dtype']}")
-    return CallLayer(operators.Length(c.axes(), bool(c["keepdim"])), (c.source("self"),))
-
-
-def embedding(c: Context) -> CallLayer:
-    """Return Index for constant indices."""
-    c.check_values(scale_grad_by_freq=False, sparse=False, padding_idx=-1)
-    if c.source("indices") not in c.constants:
-        raise Unsupported("indices are computed")
-    return CallLayer(operators.Index(0), (c.source("weight"), c.source("indices")))
-
-
 def matmul(c: Context) -> CallLayer:
     """Return MatMul."""
     other_name = "mat2" if "mat2" in c.call.arguments else "other"
@@ -329,7 +305,7 @@ TRANSLATIONS: dict[str, Callable[[Context], Any]] = {
     **dict.fromkeys(("expand", "expand_as"), expand),
     **dict.fromkeys(("pad", "constant_pad_nd"), pad),
     **dict.fromkeys(("cat", "concat"), join),
-    **dict.fromkeys(("matmul", "bmm"), matmul),
+    **dict.fromkeys(("matmul", "bmm", "mm"), matmul),
     "permute": permute,
     "movedim": movedim,
     "numpy_T": lambda c: CallLayer(operators.Permute(tuple(range(len(c.shape())))[::-1]), (c.first_source,)),
@@ -341,8 +317,6 @@ TRANSLATIONS: dict[str, Callable[[Context], Any]] = {
     "copy": copy,
     "roll": roll,
     "stack": stack,
-    "index": index,
-    "index_select": index_select,
     "unfold": windows_of_axis,
     "add": add,
     "sub": sub,
@@ -351,8 +325,6 @@ TRANSLATIONS: dict[str, Callable[[Context], Any]] = {
     **dict.fromkeys(("div", "true_divide"), div),
     **dict.fromkeys(("clamp", "clamp_min", "clamp_max"), clip),
     "exp": lambda c: CallLayer(operators.Exponential(), (c.source("self"),)),
-    "linalg_vector_norm": vector_norm,
-    "embedding": embedding,
     "neg": lambda c: CallLayer(operators.AffineMap(-1.0), (c.source("self"),)),
     "pow": power,
     "square": lambda c: CallLayer(operators.Power(2.0), (c.source("self"),)),

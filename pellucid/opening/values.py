@@ -37,8 +37,11 @@ class Context:
     call: Call
     shapes: Mapping[str, tuple[Any, ...]]  # the shapes of all values
     keys: Mapping[str, str]  # the keys of parameters and buffers in the state_dict
-    constants: Mapping[str, Tensor]  # the values of folded calls and of buffers
+    constants: dict[str, Tensor]  # the values of folded calls and of buffers
     masks: Collection[str] = ()  # the values that are booleans
+    integers: Collection[str] = ()  # the values that are whole numbers
+    varying: Mapping[str, tuple[Any, Any]] = field(default_factory=dict[str, tuple[Any, Any]])
+    # constants that depend on the number of examples, for the two numbers FOLDING_COUNTS
 
     def __getitem__(self, name: str) -> Any:
         """Return an argument by its name in the operator's schema."""
@@ -50,6 +53,12 @@ class Context:
         if not isinstance(value, Ref):
             raise Unsupported(f"{name} is {value!r} instead of a tensor")
         return value.name
+
+    def constant(self, name: str, value: Tensor) -> str:
+        """Add a constant of the call, and return its name."""
+        full_name = f"{self.call.name}.{name}"
+        self.constants[full_name] = value
+        return full_name
 
     @property
     def first_source(self) -> str:

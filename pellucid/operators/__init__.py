@@ -6,12 +6,16 @@ from pellucid.operators.base import TensorLayer
 from pellucid.operators.choices import AdaptiveMaxPool, LargestOne, MaskedFill, MaxPositions, Where
 from pellucid.operators.convolution import Convolve
 from pellucid.operators.functions import (
+    FUNCTIONS,
+    STEPS,
     Absolute,
+    Angle,
     CosineFunction,
     Detach,
     ErrorFunction,
     KeepOutside,
     Logarithm,
+    NumberFunction,
     ParametricReLU,
     SineFunction,
     SoftPlus,
@@ -31,28 +35,33 @@ from pellucid.operators.moves import (
     Stack,
     ToShape,
 )
-from pellucid.operators.norms import NormalizeChannels, NormalizeGroups, NormalizeLast
-from pellucid.operators.patches import Fold, Repeat, Reverse, RunningSum, Unfold
+from pellucid.operators.norms import NormalizeChannels, NormalizeGroups, NormalizeLast, UnscaledBatchNorm
+from pellucid.operators.patches import Fold, Repeat, Reverse, RunningProduct, RunningSum, Unfold
+from pellucid.operators.positions import Gather, OneHot, Positions, Scatter
 from pellucid.operators.products import Attention, Einsum, LinearMap, MatMul
 from pellucid.operators.reductions import Largest, Length, LogSumExp, Mean, Sum, Variance
 from pellucid.operators.sampling import AffineGrid, GridSample
 from pellucid.operators.sources import Fixed, Learned, ShiftMask
 
 OPERATORS: tuple[type[Layer], ...] = (
-    Absolute, AdaptiveMaxPool, AffineGrid, AffineMap, Attention, Clip, Convolve, CosineFunction, Detach, Einsum,
-    ErrorFunction, Expand, Exponential, Fixed, Fold, GridSample, Index, Join, KeepOutside, Largest, LargestOne, Learned,
-    Length, LinearMap, LogSumExp, Logarithm, MaskedFill, MatMul, MaxPositions, Mean, Minus, NormalizeChannels,
-    NormalizeGroups, NormalizeLast, Over, Pad, ParametricReLU, Permute, Plus, Power, Repeat, ReplaceSelected,
-    ReplaceSlice, Reverse, Roll, RunningSum, Select, ShiftMask, SineFunction, Slice, SoftPlus, Stack, StepFunction,
-    Sum, Times, ToPower, ToShape, Unfold, Variance, Where,
+    Absolute, AdaptiveMaxPool, AffineGrid, AffineMap, Angle, Attention, Clip, Convolve, CosineFunction, Detach, Einsum,
+    ErrorFunction, Expand, Exponential, Fixed, Fold, Gather, GridSample, Index, Join, KeepOutside, Largest, LargestOne,
+    Learned, Length, LinearMap, LogSumExp, Logarithm, MaskedFill, MatMul, MaxPositions, Mean, Minus, NormalizeChannels,
+    NormalizeGroups, NormalizeLast, NumberFunction, OneHot, Over, Pad, ParametricReLU, Permute, Plus, Positions, Power,
+    Repeat, ReplaceSelected, ReplaceSlice, Reverse, Roll, RunningProduct, RunningSum, Scatter, Select, ShiftMask,
+    SineFunction, Slice, SoftPlus, Stack, StepFunction, Sum, Times, ToPower, ToShape, Unfold, UnscaledBatchNorm,
+    Variance, Where,
 )  # fmt: skip
 
 __all__ = [
+    "FUNCTIONS",
     "OPERATORS",
+    "STEPS",
     "Absolute",
     "AdaptiveMaxPool",
     "AffineGrid",
     "AffineMap",
+    "Angle",
     "Attention",
     "Clip",
     "Convolve",
@@ -64,6 +73,7 @@ __all__ = [
     "Exponential",
     "Fixed",
     "Fold",
+    "Gather",
     "GridSample",
     "Index",
     "Join",
@@ -83,18 +93,23 @@ __all__ = [
     "NormalizeChannels",
     "NormalizeGroups",
     "NormalizeLast",
+    "NumberFunction",
+    "OneHot",
     "Over",
     "Pad",
     "ParametricReLU",
     "Permute",
     "Plus",
+    "Positions",
     "Power",
     "Repeat",
     "ReplaceSelected",
     "ReplaceSlice",
     "Reverse",
     "Roll",
+    "RunningProduct",
     "RunningSum",
+    "Scatter",
     "Select",
     "ShiftMask",
     "SineFunction",
@@ -108,6 +123,7 @@ __all__ = [
     "ToPower",
     "ToShape",
     "Unfold",
+    "UnscaledBatchNorm",
     "Variance",
     "Where",
 ]

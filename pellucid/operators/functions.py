@@ -3,16 +3,23 @@
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from pellucid.base.settings.checks import check_known
-from pellucid.layers.base import Mode, Params, Trait
-from pellucid.operators.base import TensorLayer
+from pellucid.layers.base import Mode, Params, Trait, expanded_zeros
+from pellucid.operators.base import TensorLayer, unbroadcast
 from pellucid.operators.moves import InputCache, InputsCache
+
+
+class InputOutputCache(NamedTuple):
+    """Cache of a layer whose derivative is computed from its input and its output."""
+
+    x: Tensor
+    y: Tensor
 
 
 @dataclass(frozen=True)
@@ -173,12 +180,73 @@ class Detach(TensorLayer):
         return torch.zeros_like(cache.x), {}
 
 
-# Functions whose derivative is 0 wherever they have one, by name; masks of booleans become numbers by a dtype's name.
+# Functions of numbers, and their derivatives as functions of x and y, by name.
+FUNCTIONS: dict[str, tuple[Callable[[Tensor], Tensor], Callable[[Tensor, Tensor], Tensor]]] = {
+    "acos": (torch.acos, lambda x, y: -torch.rsqrt(1 - x * x)),
+    "asin": (torch.asin, lambda x, y: torch.rsqrt(1 - x * x)),
+    "atan": (torch.atan, lambda x, y: 1 / (1 + x * x)),
+    "asinh": (torch.asinh, lambda x, y: torch.rsqrt(1 + x * x)),
+    "atanh": (torch.atanh, lambda x, y: 1 / (1 - x * x)),
+    "tan": (torch.tan, lambda x, y: 1 + y * y),
+    "exp2": (torch.exp2, lambda x, y: math.log(2) * y),
+    "expm1": (torch.expm1, lambda x, y: y + 1),
+    "log1p": (torch.log1p, lambda x, y: 1 / (1 + x)),
+    "log2": (torch.log2, lambda x, y: 1 / (math.log(2) * x)),
+    "log10": (torch.log10, lambda x, y: 1 / (math.log(10) * x)),
+    "erfc": (torch.erfc, lambda x, y: -2 / math.sqrt(math.pi) * (-x * x).exp()),
+    "lgamma": (torch.lgamma, lambda x, y: torch.digamma(x)),
+}
+
+
+@dataclass(frozen=True)
+class NumberFunction(TensorLayer):
+    """Compute a function of each number, such as acos or log1p: a name in FUNCTIONS."""
+
+    traits: ClassVar[Trait] = Trait.ANY_AXES | Trait.ELEMENTWISE
+
+    function: str
+
+    def __post_init__(self) -> None:
+        """Raise PellucidError for an unknown function."""
+        check_known("NumberFunction: function", self.function, FUNCTIONS)
+
+    def forward(self, params: Params, x: Tensor, mode: Mode) -> tuple[Tensor, InputOutputCache]:
+        """Compute y = f(x)."""
+        y = FUNCTIONS[self.function][0](x)
+        return y, InputOutputCache(x, y)
+
+    def backward(self, params: Params, cache: InputOutputCache, dy: Tensor) -> tuple[Tensor, Params]:
+        """Compute dx = f'(x) dy."""
+        return dy * FUNCTIONS[self.function][1](cache.x, cache.y), {}
+
+
+@dataclass(frozen=True)
+class Angle(TensorLayer):
+    """Compute the angle of the point with the coordinates (second input, first input), from -π to π: atan2."""
+
+    traits: ClassVar[Trait] = Trait.ANY_AXES | Trait.MULTIPLE_INPUTS
+
+    def forward(self, params: Params, x: tuple[Tensor, Tensor], mode: Mode) -> tuple[Tensor, InputsCache]:
+        """Compute atan2(a, b)."""
+        return torch.atan2(*x), InputsCache(x)
+
+    def backward(self, params: Params, cache: InputsCache, dy: Tensor) -> tuple[tuple[Tensor, Tensor], Params]:
+        """Compute da = dy b / (a² + b²) and db = -dy a / (a² + b²)."""
+        a, b = cache.xs
+        scaled = dy / (a * a + b * b)
+        return (unbroadcast(scaled * b, a), unbroadcast(-scaled * a, b)), {}
+
+
+# Functions whose derivative is 0 wherever they have one, by name; other values become numbers by a dtype's name.
 STEPS: dict[str, Callable[..., Tensor]] = {
-    **{name: getattr(torch, name) for name in ("sign", "floor", "ceil", "round", "eq", "gt", "ge", "lt", "le")},
-    **{name: getattr(torch, name) for name in ("logical_not", "logical_and", "logical_or")},
+    **{name: getattr(torch, name) for name in ("sign", "floor", "ceil", "round", "trunc", "floor_divide")},
+    **{name: getattr(torch, name) for name in ("eq", "gt", "ge", "lt", "le")},
+    **{name: getattr(torch, name) for name in ("logical_not", "logical_and", "logical_or", "logical_xor")},
+    **{name: getattr(torch, name) for name in ("isnan", "isposinf", "isneginf")},
     "float32": Tensor.float,
     "float64": Tensor.double,
+    "int64": Tensor.long,
+    "int32": Tensor.int,
 }
 
 
@@ -202,7 +270,7 @@ class StepFunction(TensorLayer):
         """Compute the function."""
         inputs = x if isinstance(x, tuple) else (x,)
         numbers = () if self.number is None else (self.number,)
-        return STEPS[self.function](*inputs, *numbers), InputsCache(inputs)
+        return STEPS[self.function](*inputs, *numbers), InputsCache(tuple(map(expanded_zeros, inputs)))
 
     def backward(self, params: Params, cache: InputsCache, dy: Tensor | None) -> tuple[Any, Params]:
         """Return dx = 0, None for masks."""

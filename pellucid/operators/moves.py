@@ -6,6 +6,7 @@ from typing import Any, ClassVar, NamedTuple
 import torch
 from torch import Tensor
 
+from pellucid.base.errors import PellucidError
 from pellucid.layers.base import Mode, Params, Trait
 from pellucid.operators.base import TensorLayer
 
@@ -255,22 +256,32 @@ class Join(TensorLayer):
 class Index(TensorLayer):
     """Return the values at indices of an axis; the indices are a second input, whose axes replace that axis.
 
-    The relative position bias of Liu et al. 2021, equation 4, is `Index(0)` of (table, indices).
+    The relative position bias of Liu et al. 2021, equation 4, is `Index(0)` of (table, indices). Indices may also be
+    whole numbers of a floating dtype, as inputs of networks are. ignored: an index whose values receive no gradient.
     """
 
     traits: ClassVar[Trait] = Trait.ANY_AXES | Trait.COPIES_VALUES
     constants: ClassVar[tuple[int, ...]] = (1,)
 
     axis: int = 0
+    ignored: int | None = None
 
     def forward(self, params: Params, x: tuple[Tensor, Tensor], mode: Mode) -> tuple[Tensor, InputsCache]:
-        """Return the values at the indices."""
-        values, indices = x
-        return values[(slice(None),) * self.axis + (indices,)], InputsCache(x)
+        """Return the values at the indices; raises PellucidError for floats that are no indices."""
+        values, given = x
+        indices = given.long()
+        if given.is_floating_point() and not given.is_meta:
+            size = values.shape[self.axis]
+            if not torch.equal(indices.to(given), given) or bool((indices.abs() >= size).any()):
+                raise PellucidError(f"Index: indices must be whole numbers below {size}")
+        return values[(slice(None),) * self.axis + (indices,)], InputsCache((values, indices))
 
     def backward(self, params: Params, cache: InputsCache, dy: Tensor) -> tuple[tuple[Tensor, None], Params]:
         """Return, for each index of the axis, the sum of dy over its occurrences in the second input."""
         values, indices = cache.xs
         flat = dy.flatten(self.axis, self.axis + indices.dim() - 1) if indices.dim() else dy.unsqueeze(self.axis)
         size = values.shape[self.axis]
-        return (dy.new_zeros(values.shape).index_add(self.axis, indices.flatten() % size, flat), None), {}
+        dvalues = dy.new_zeros(values.shape).index_add(self.axis, indices.flatten() % size, flat)
+        if self.ignored is not None:
+            dvalues = dvalues.index_fill(self.axis, torch.tensor(self.ignored, device=dy.device), 0.0)
+        return (dvalues, None), {}

@@ -10,7 +10,8 @@ from typing import Any, ClassVar, NamedTuple
 import torch
 from torch import Tensor
 
-from pellucid.layers.base import Mode, Params, Trait
+from pellucid.layers.base import Mode, Params, Shape, Trait
+from pellucid.layers.batchnorm import BatchCache, BatchNorm, RunningCache
 from pellucid.layers.windows import sum_dtype
 from pellucid.operators.base import TensorLayer
 
@@ -102,6 +103,32 @@ class NormalizeChannels(TensorLayer):
         channels_shape = 1, x.shape[1], *(1,) * (x.dim() - 2)
         axes = 0, *range(2, x.dim())
         return _gradients(cache, dy, x.shape, channels_shape, channels_shape, axes), {}
+
+
+@dataclass(frozen=True)
+class UnscaledBatchNorm(BatchNorm):
+    """BatchNorm without a scale and a shift: y = (x - μ) / sqrt(σ² + ε)."""
+
+    traits: ClassVar[Trait] = Trait.NORM | Trait.NEW_OUTPUT | Trait.NEW_DX
+
+    def init(self, shape: Shape, rng: torch.Generator) -> tuple[Params, Shape]:
+        """Return buffers with mean 0 and variance 1."""
+        params, out = super().init(shape, rng)
+        return {name: params[name] for name in self.buffers}, out
+
+    def forward(self, params: Params, x: Tensor, mode: Mode) -> tuple[Tensor, BatchCache | RunningCache]:
+        """Compute y = (x - μ) / sqrt(σ² + ε), per channel."""
+        return super().forward(with_scale_1(params), x, mode)
+
+    def backward(self, params: Params, cache: BatchCache | RunningCache, dy: Tensor) -> tuple[Tensor, Params]:
+        """Compute dx = (dy - mean(dy) - x̂ mean(dy x̂)) / sqrt(σ² + ε), or dy / sqrt(σ² + ε) in evaluation mode."""
+        return super().backward(with_scale_1(params), cache, dy)[0], {}
+
+
+def with_scale_1(params: Params) -> Params:
+    """Return the parameters of BatchNorm with the scale 1 and the shift 0, from running statistics."""
+    mean = params["running_mean"]
+    return {**params, "weight": torch.ones_like(mean), "bias": torch.zeros_like(mean)}
 
 
 def _inputs(x: Any) -> tuple[Tensor, ...]:

@@ -1,8 +1,9 @@
-"""Operators for windows of images, repetition, reversal and running sums."""
+"""Operators for windows of images, repetition, reversal, running sums and products."""
 
 from dataclasses import dataclass
 from typing import ClassVar
 
+import torch
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -90,6 +91,29 @@ class Reverse(TensorLayer):
     def backward(self, params: Params, cache: InputCache, dy: Tensor) -> tuple[Tensor, Params]:
         """Return dy, reversed."""
         return dy.flip(self.axes), {}
+
+
+@dataclass(frozen=True)
+class RunningProduct(TensorLayer):
+    """Compute the products of all values up to each position of an axis, such as the light left along a ray."""
+
+    traits: ClassVar[Trait] = Trait.ANY_AXES
+
+    axis: int
+
+    def forward(self, params: Params, x: Tensor, mode: Mode) -> tuple[Tensor, InputCache]:
+        """Compute y_k = x_1 ... x_k."""
+        return x.cumprod(self.axis), InputCache(x)
+
+    def backward(self, params: Params, cache: InputCache, dy: Tensor) -> tuple[Tensor, Params]:
+        """Compute dx_i = Σ_k≥i dy_k x_1 ... x_k / x_i, as products without x_i, which may be 0."""
+        x = cache.x
+        parts: list[Tensor] = []
+        for i in range(x.shape[self.axis]):
+            others = x.index_fill(self.axis, torch.tensor(i, device=x.device), 1.0).cumprod(self.axis)
+            later = dy.narrow(self.axis, i, x.shape[self.axis] - i)
+            parts.append((later * others.narrow(self.axis, i, later.shape[self.axis])).sum(self.axis))
+        return torch.stack(parts, self.axis), {}
 
 
 @dataclass(frozen=True)

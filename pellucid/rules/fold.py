@@ -14,6 +14,8 @@ from pellucid.layers.conv2d import Conv2d
 from pellucid.layers.convtranspose2d import ConvTranspose2d
 from pellucid.layers.dense import Dense
 from pellucid.layers.identity import Identity
+from pellucid.operators import UnscaledBatchNorm
+from pellucid.operators.norms import with_scale_1
 
 LayerAndParams = tuple[Layer, Params]  # a layer and its parameters after folding
 
@@ -23,9 +25,12 @@ def fold(net: Layer, params: Params) -> LayerAndParams:
 
     If only batch normalization uses the output of a dense or convolutional layer, the scale and shift are folded into
     that layer, and an Identity replaces the batch normalization, so all paths remain valid. Other normalization layers,
-    subclasses of these layers, and the argument `params` are unchanged. Dense layers must have inputs (N, n).
+    subclasses of these layers, and the argument `params` are unchanged. Dense layers must have inputs (N, n). A batch
+    normalization without a scale gets the scale 1.
     Source: Jacob et al. 2018, section 3.2.
     """
+    if isinstance(net, UnscaledBatchNorm):
+        return BatchNorm(net.momentum, net.epsilon), with_scale_1(params)
     if not isinstance(net, Combinator):
         return net, params
     layers: dict[str, Layer] = {}

@@ -108,7 +108,7 @@ def test_operators_that_do_not_exist_or_have_a_layer_are_refused(name: str, mess
 
 def test_operators_with_required_arguments_need_samples() -> None:
     with pytest.raises(PellucidError, match=r"needs the argument 'dim'; give samples"):
-        pellucid.register_op("aten.cumprod", HyperbolicSine)
+        pellucid.register_op("aten.logcumsumexp", HyperbolicSine)
 
 
 def test_the_class_proposed_in_the_error_works_once_its_gradient_is_filled_in() -> None:

@@ -24,6 +24,7 @@ from tests.opening.networks import (
 )
 from tests.opening.rare_operators import EinsumAttention, StandardizedWeights
 from tests.opening.test_opened import build_network, images
+from tests.opening.test_posted_networks import POSTED
 
 
 class SegFormer(nn.Module):
@@ -170,3 +171,29 @@ def test_a_trace_explains_weights_of_attention_up_to_the_loss(row: int) -> None:
     titles = {link.title for link in explanation.links}
     assert any(title.startswith("Attention") for title in titles)
     assert any(link.where == "loss" for link in explanation.links)
+
+
+def without_biases(name: str, seed: int) -> tuple[nn.Module, Tensor]:
+    kind, shape = POSTED[name]
+    torch.manual_seed(seed)
+    network = kind().double().eval()
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d | nn.Linear) and module.bias is not None:
+            nn.init.zeros_(module.bias)
+    return network, torch.randn(2, *shape, dtype=torch.float64)
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+@pytest.mark.parametrize("name", ["CBAMClassifier", "GeMRetrieval"])
+def test_without_biases_all_relevance_reaches_the_input_and_the_ledger_names_the_rest(name: str, seed: int) -> None:
+    network, x = without_biases(name, seed)
+    model = pellucid.open(network, x)
+    for composite in ("epsilon", "cp_lrp"):
+        account = model.ledger(x, composite=composite)
+        assert account.input == pytest.approx(account.score, rel=2e-3)
+    account = model.ledger(x, composite="epsilon_plus")
+    assert abs(account.gap) <= 1e-10 * abs(account.score)
+    largest = max(account.absorbed, key=lambda entry: abs(entry.relevance))
+    if name == "CBAMClassifier":  # a gate's convolution without positive contributions
+        assert 0.2 < 1 - account.input / account.score < 0.5
+        assert largest.path.endswith("fc.2")

@@ -9,14 +9,17 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from pellucid import operators
 from pellucid.base.errors import PellucidError
 from pellucid.layers import Layer, Mode
 from pellucid.operators import (
+    FUNCTIONS,
     OPERATORS,
     Absolute,
     AdaptiveMaxPool,
     AffineGrid,
     AffineMap,
+    Angle,
     Attention,
     Clip,
     Convolve,
@@ -28,6 +31,7 @@ from pellucid.operators import (
     Exponential,
     Fixed,
     Fold,
+    Gather,
     GridSample,
     Index,
     Join,
@@ -47,6 +51,7 @@ from pellucid.operators import (
     NormalizeChannels,
     NormalizeGroups,
     NormalizeLast,
+    NumberFunction,
     Over,
     Pad,
     ParametricReLU,
@@ -58,7 +63,9 @@ from pellucid.operators import (
     ReplaceSlice,
     Reverse,
     Roll,
+    RunningProduct,
     RunningSum,
+    Scatter,
     Select,
     ShiftMask,
     SineFunction,
@@ -86,6 +93,7 @@ class Case(NamedTuple):
 
 INDICES = torch.tensor([[2, 0, 0], [1, -1, 2]])
 KEEP_MASK = torch.tensor([[True, False, True, True], [True, True, True, False], [False, True, True, True]])
+ORDER = torch.rand(2, 3, 4, generator=torch.Generator().manual_seed(2)).argsort(1)
 GRID = 1.4 * torch.rand((2, 6, 7, 2), generator=torch.Generator().manual_seed(1), dtype=torch.float64) - 0.7
 GRID[:, 0] *= 2.5  # some positions are far outside of the image
 TIED_MAXIMA = torch.tensor([[1.0, 2.0, 2.0], [0.0, 0.0, 0.0]], dtype=torch.float64)
@@ -196,6 +204,18 @@ CASES = [
         torch.pow,
     ),
     Case(StepFunction("sign"), ((2, 3),), torch.sign),
+    Case(Gather(1), ((2, 3, 4), ORDER), lambda x, at: x.take_along_dim(at, 1)),
+    Case(Gather(2), ((2, 3, 4), ORDER[:, :, :2]), lambda x, at: torch.gather(x, 2, at)),
+    Case(Scatter(1), ((2, 3, 4), ORDER[:, :2], (2, 2, 4)), lambda x, at, y: torch.scatter(x, 1, at, y)),
+    Case(Scatter(2, 0.5), ((2, 3, 4), ORDER[:, :, :2]), lambda x, at: torch.scatter(x, 2, at, 0.5)),
+    Case(Index(0, ignored=2), ((4, 3), INDICES.abs()), lambda x, at: F.embedding(at, x, padding_idx=2)),
+    Case(RunningProduct(1), ((2, 3, 4),), lambda x: x.cumprod(1)),
+    Case(RunningProduct(0), (torch.tensor([0.5, 0.0, 2.0, 0.0, 3.0], dtype=torch.float64),), lambda x: x.cumprod(0)),
+    Case(Angle(), ((2, 3, 4), (3, 1)), torch.atan2),
+    *(
+        Case(NumberFunction(name), (0.1 + 0.8 * torch.rand(3, 4, dtype=torch.float64),), getattr(torch, name))
+        for name in FUNCTIONS
+    ),
     Case(StepFunction("floor"), ((2, 3),), torch.floor),
     Case(
         Unfold((3, 2), (2, 1), (1, 0), (1, 2)),
@@ -254,7 +274,8 @@ def draw_inputs(case: Case) -> tuple[Tensor, ...]:
 
 
 def test_every_operator_with_an_input_has_a_case() -> None:
-    assert {type(case.layer) for case in CASES} == set(OPERATORS) - {Learned, Fixed, MaxPositions, ShiftMask}
+    elsewhere = {MaxPositions, operators.Positions, operators.OneHot, operators.UnscaledBatchNorm}
+    assert {type(case.layer) for case in CASES} == set(OPERATORS) - elsewhere - {Learned, Fixed, ShiftMask}
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: str(case.layer).replace(" ", ""))

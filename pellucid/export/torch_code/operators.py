@@ -11,6 +11,7 @@ from pellucid.export.torch_code.calls import Name, call, literal
 from pellucid.layers.base import Layer
 from pellucid.network.traced import TracedLayer
 
+NUMBERS = ("float32", "float64", "int64", "int32")  # functions of StepFunction that convert to a dtype
 AFFINE_ARGUMENTS = "x, weight=None, bias=None"  # arguments of normalizations and of convolutions
 CONVOLUTION, TRANSPOSED_CONVOLUTION = "F.conv{}d", "F.conv_transpose{}d"
 
@@ -60,7 +61,7 @@ def expand(layer: operators.Expand, step: TracedLayer) -> str:
 
 def index(layer: operators.Index, step: TracedLayer) -> str:
     """Return the indexing of an axis by a tensor of indices."""
-    return apply_code("x, positions", f"x[{':, ' * layer.axis}positions]")
+    return apply_code("x, positions", f"x[{':, ' * layer.axis}positions.long()]")
 
 
 def max_positions(layer: operators.MaxPositions, step: TracedLayer) -> str:
@@ -71,10 +72,37 @@ def max_positions(layer: operators.MaxPositions, step: TracedLayer) -> str:
 
 def step_function(layer: operators.StepFunction, step: TracedLayer) -> str:
     """Return the function of PyTorch, or the conversion of a mask to numbers."""
-    if layer.function in ("float32", "float64"):
+    if layer.function in NUMBERS:
         return apply_code("x", f"x.to(torch.{layer.function})")
     numbers = [] if layer.number is None else [layer.number]
     return apply_code("*xs", call(f"torch.{layer.function}", Name("*xs"), *numbers))
+
+
+def batch_norm(layer: operators.UnscaledBatchNorm, step: TracedLayer) -> str:
+    """Return nn.BatchNorm2d or nn.BatchNorm1d without weight and bias."""
+    module = "nn.BatchNorm2d" if len(step.inputs[0].shape) == 4 else "nn.BatchNorm1d"
+    return call(module, step.inputs[0].shape[1], layer.epsilon, layer.momentum, affine=False)
+
+
+SEARCH_CODE = {
+    "argmax": "x.argmax({axis}, keepdim=True)",
+    "argmin": "x.argmin({axis}, keepdim=True)",
+    "kthvalue": "x.kthvalue({count}, {axis}, keepdim=True).indices",
+    "largest": "x.topk({count}, {axis}).indices",
+    "smallest": "x.topk({count}, {axis}, largest=False).indices",
+    "ascending": "x.sort({axis}).indices",
+    "descending": "x.sort({axis}, descending=True).indices",
+    "cummax": "x.cummax({axis}).indices",
+    "cummin": "x.cummin({axis}).indices",
+    **{name: f"x.{name}({{axis}}, keepdim=True).indices" for name in ("max", "min", "median")},
+}
+
+
+def scatter(layer: operators.Scatter, step: TracedLayer) -> str:
+    """Return Tensor.scatter with a third input or a number."""
+    values = "values" if layer.value is None else literal(layer.value)
+    arguments = "x, positions" + (", values" if layer.value is None else "")
+    return apply_code(arguments, f"x.scatter({layer.axis}, positions.long(), {values})")
 
 
 def reduction(name: str) -> Coder:
@@ -84,7 +112,11 @@ def reduction(name: str) -> Coder:
 
 def convolve(layer: operators.Convolve, step: TracedLayer) -> str:
     """Return F.conv2d or F.conv_transpose2d, or the same function for another number of axes."""
-    options: dict[str, Any] = {"padding": layer.padding, "dilation": layer.dilation, "groups": layer.groups}
+    options: dict[str, Any] = {
+        "padding": layer.padding,
+        "dilation": layer.dilation,
+        "groups": layer.groups or Name("x.shape[1] // weight.shape[1]"),
+    }
     if layer.transposed and layer.output_padding:
         options["output_padding"] = layer.output_padding
     name = (TRANSPOSED_CONVOLUTION if layer.transposed else CONVOLUTION).format(len(layer.stride))
@@ -197,6 +229,16 @@ CODERS: Mapping[type[Layer], Coder] = {
         AFFINE_ARGUMENTS, f"F.batch_norm(x, None, None, weight, bias, True, eps={literal(layer.epsilon)})"
     ),
     operators.ToShape: to_shape,
+    operators.NumberFunction: lambda layer, step: f"Apply(torch.{layer.function})",
+    operators.Angle: apply_function("torch.atan2"),
+    operators.UnscaledBatchNorm: batch_norm,
+    operators.RunningProduct: lambda layer, step: apply_code("x", f"x.cumprod({layer.axis})"),
+    operators.Positions: lambda layer, step: apply_code(
+        "x", SEARCH_CODE[layer.search].format(axis=layer.axis, count=layer.count)
+    ),
+    operators.OneHot: lambda layer, step: apply_code("x", f"F.one_hot(x.long(), {layer.count})"),
+    operators.Gather: lambda layer, step: apply_code("x, positions", f"x.gather({layer.axis}, positions.long())"),
+    operators.Scatter: scatter,
     operators.Permute: lambda layer, step: apply_code("x", call("x.permute", *layer.axes)),
     operators.Slice: slice_,
     operators.Select: lambda layer, step: apply_code("x", call("x.select", layer.axis, layer.index)),

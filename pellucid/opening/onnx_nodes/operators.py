@@ -91,20 +91,99 @@ def max_positions(layer: operators.MaxPositions, n: Nodes) -> None:
     n.last("Mod", positions, n.integers("pixels", n.size(2) * n.size(3)))
 
 
+CASTS = {"float32": 1, "float64": 1, "int64": 7, "int32": 6}  # all numbers of the file are float32
 STEP_OPS = {
     "sign": "Sign", "floor": "Floor", "ceil": "Ceil", "round": "Round", "eq": "Equal", "gt": "Greater",
     "ge": "GreaterOrEqual", "lt": "Less", "le": "LessOrEqual", "logical_not": "Not", "logical_and": "And",
-    "logical_or": "Or",
+    "logical_or": "Or", "logical_xor": "Xor", "isnan": "IsNaN",
 }  # fmt: skip
 
 
 def step(layer: operators.StepFunction, n: Nodes) -> None:
     """Write the operator, or Cast for numbers from a mask."""
-    if layer.function in ("float32", "float64"):
-        n.last("Cast", n.x, to=1)  # float32, as all numbers of the file
+    if layer.function in CASTS:
+        n.last("Cast", n.x, to=CASTS[layer.function])
         return
+    if layer.function == "floor_divide" and layer.number is not None:
+        n.last("Floor", n.inner("Div", n.x, n.number("number", layer.number)))
+        return
+    if layer.function in ("isposinf", "isneginf"):
+        is_positive = layer.function == "isposinf"
+        n.last("IsInf", n.x, detect_positive=int(is_positive), detect_negative=int(not is_positive))
+        return
+    if layer.function not in STEP_OPS:
+        raise PellucidError(f"to_onnx: ONNX has no operator for StepFunction({layer.function!r})")
     numbers = [] if layer.number is None else [n.number("number", layer.number)]
     n.last(STEP_OPS[layer.function], *n.sources, *numbers)
+
+
+FUNCTION_OPS = {"acos": "Acos", "asin": "Asin", "atan": "Atan", "asinh": "Asinh", "atanh": "Atanh", "tan": "Tan"}
+
+
+def number_function(layer: operators.NumberFunction, n: Nodes) -> None:
+    """Write the operator, or its composition of an exponential or a logarithm."""
+    name = layer.function
+    if name in FUNCTION_OPS:
+        n.last(FUNCTION_OPS[name], n.x)
+    elif name == "log1p":
+        n.last("Log", n.inner("Add", n.x, n.number("one", 1.0)))
+    elif name == "expm1":
+        n.last("Sub", n.inner("Exp", n.x), n.number("one", 1.0))
+    elif name == "erfc":
+        n.last("Sub", n.number("one", 1.0), n.inner("Erf", n.x))
+    elif name == "exp2":
+        n.last("Exp", n.inner("Mul", n.x, n.number("scale", math.log(2))))
+    elif name in ("log2", "log10"):
+        n.last("Div", n.inner("Log", n.x), n.number("scale", math.log(float(name.removeprefix("log")))))
+    else:
+        raise PellucidError(f"to_onnx: ONNX has no operator for {name}")
+
+
+def no_operator(layer: Layer, n: Nodes) -> None:
+    """Raise PellucidError for a layer that ONNX cannot express."""
+    raise PellucidError(f"to_onnx: {n.step.name}: ONNX has no operator for {type(layer).__name__}")
+
+
+def positions(layer: operators.Positions, n: Nodes) -> None:
+    """Write ArgMax, ArgMin or TopK."""
+    if layer.search in ("argmax", "max", "argmin", "min"):
+        n.last("ArgMax" if "max" in layer.search else "ArgMin", n.x, axis=layer.axis, keepdims=1)
+        return
+    is_all = layer.search in ("ascending", "descending")
+    if not is_all and layer.search not in ("largest", "smallest"):
+        raise PellucidError(f"to_onnx: {n.step.name}: ONNX has no operator for the positions of {layer.search!r}")
+    count = n.integers("count", n.size(layer.axis) if is_all else layer.count)
+    largest = int(layer.search in ("largest", "descending"))
+    _, found = n.inners("TopK", 2, n.x, count, axis=layer.axis, largest=largest)
+    n.last("Identity", found)
+
+
+def one_hot(layer: operators.OneHot, n: Nodes) -> None:
+    """Write OneHot."""
+    values = n.integers("values", 0, 1)
+    n.last("OneHot", n.inner("Cast", n.x, to=CASTS["int64"]), n.integers("count", layer.count), values)
+
+
+def gather(layer: operators.Gather, n: Nodes) -> None:
+    """Write GatherElements."""
+    x, indices = n.sources
+    n.last("GatherElements", x, n.inner("Cast", indices, to=CASTS["int64"]), axis=layer.axis)
+
+
+def scatter(layer: operators.Scatter, n: Nodes) -> None:
+    """Write ScatterElements."""
+    x, indices, *values = n.sources
+    if layer.value is not None:
+        raise PellucidError(f"to_onnx: {n.step.name}: Scatter of a number has no form in ONNX")
+    n.last("ScatterElements", x, n.inner("Cast", indices, to=CASTS["int64"]), *values, axis=layer.axis)
+
+
+def batch_norm(layer: operators.UnscaledBatchNorm, n: Nodes) -> None:
+    """Write BatchNormalization with the scale 1 and the shift 0."""
+    statistics = [n.constant(name, n.step.params[name]) for name in layer.buffers]
+    size = len(n.step.params["running_mean"])
+    affine = n.constant("scale", torch.ones(size)), n.constant("shift", torch.zeros(size))
+    n.last("BatchNormalization", n.x, *affine, *statistics, epsilon=float(layer.epsilon))
 
 
 def variance(layer: operators.Variance, n: Nodes) -> None:
@@ -195,6 +274,8 @@ def convolve(layer: operators.Convolve, n: Nodes) -> None:
 
     Raises PellucidError for output padding that onnxruntime does not support.
     """
+    if not layer.groups:
+        no_operator(layer, n)
     window = {"strides": [*layer.stride], "dilations": [*layer.dilation], "group": layer.groups}
     pads = [*layer.padding, *layer.padding]
     if not layer.transposed:
@@ -275,6 +356,14 @@ WRITERS: Mapping[type[Layer], Callable[[Any, Nodes], None]] = {
     operators.AdaptiveMaxPool: adaptive_max_pool,
     operators.MaxPositions: max_positions,
     operators.StepFunction: step,
+    operators.NumberFunction: number_function,
+    operators.Angle: no_operator,
+    operators.RunningProduct: no_operator,
+    operators.Positions: positions,
+    operators.OneHot: one_hot,
+    operators.Gather: gather,
+    operators.Scatter: scatter,
+    operators.UnscaledBatchNorm: batch_norm,
     operators.RunningSum: lambda layer, n: n.last("CumSum", n.x, n.constant("axis", torch.tensor(layer.axis))),
     operators.MatMul: single_node("MatMul"),
     operators.LinearMap: linear_map,

@@ -199,6 +199,9 @@ def _check_training_modes(network: nn.Module) -> None:
                 f"from_torch: {name} ({type(module).__name__}) has dropout={module.dropout} inside, which training "
                 "here does not have; set it to 0"
             )
+        if isinstance(module, nn.AlphaDropout | nn.FeatureAlphaDropout) and module.p:
+            kind = type(module).__name__
+            raise PellucidError(f"from_torch: {name}: {kind} is not done here in training; set p=0, or take Dropout")
         has_norm = type(module).__name__ == "_SpectralNorm" or any(key.endswith("_u") for key in module._buffers)
         if isinstance(module, nn.RReLU) or has_norm:
             what = "RReLU draws its slopes" if isinstance(module, nn.RReLU) else "spectral_norm changes its vectors"

@@ -244,6 +244,7 @@ REFUSED: dict[str, tuple[Any, str]] = {
         lambda made: nn.utils.parametrizations.spectral_norm(made.network[0]), "spectral_norm changes its vectors",
     ),
     "random slopes": (lambda made: made.network.append(nn.RReLU()), "5: RReLU draws its slopes in training"),
+    "alpha dropout": (lambda made: made.network.append(nn.AlphaDropout(0.1)), "5: AlphaDropout is not done here"),
     "evaluation mode": (lambda made: made.network[1].eval(), "BatchNorm2d. is in evaluation mode"),
 }  # fmt: skip
 

@@ -133,6 +133,8 @@ class Model(BaseModel):
             # Grad-CAM has no map for an input that its layer does not depend on.
             return None if maps is None else attributions_of(on_device(maps, CPU), float_images(images).cpu(), method)
 
+        if isinstance(explained, tuple) != isinstance(inputs, tuple) or len(explained) != len(inputs):
+            inputs = explained  # of indices with several embeddings, or the only one of several that is explained
         return mapped(attributions, explained, inputs)
 
     @checked

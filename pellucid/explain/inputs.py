@@ -34,9 +34,12 @@ class SplitInputs(TensorLayer):
         parts = [part.reshape(len(x), *shape) for part, shape in zip(x.split(sizes, 1), self.shapes, strict=True)]
         return tuple(parts), JoinedCache(x)
 
-    def backward(self, params: Params, cache: JoinedCache, dy: tuple[Tensor, ...]) -> tuple[Tensor, Params]:
-        """Join the gradients of the inputs."""
-        return join(dy), {}
+    def backward(self, params: Params, cache: JoinedCache, dy: tuple[Tensor | None, ...]) -> tuple[Tensor, Params]:
+        """Join the gradients of the inputs; None, for an input without effect, is 0."""
+        parts = zip(dy, self.shapes, strict=True)
+        return join(
+            tuple(cache.x.new_zeros(len(cache.x), *shape) if part is None else part for part, shape in parts)
+        ), {}
 
 
 def join(values: tuple[Tensor, ...]) -> Tensor:

@@ -1,7 +1,7 @@
 """The ledger of relevance: how much of the score distributed by LRP each layer absorbs, and for which cause."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, cast
 
 import torch
@@ -10,6 +10,7 @@ from torch import Tensor
 from pellucid.base.brief import screen_repr
 from pellucid.base.text import plural
 from pellucid.combine.base import uses_flow
+from pellucid.explain.embedded import at_embeddings
 from pellucid.explain.functions import is_function
 from pellucid.explain.lrp import lrp
 from pellucid.explain.sweeps import relevance_to_distribute, scores
@@ -100,6 +101,10 @@ def ledger(
     errors. The relevance that a layer absorbs is the relevance of its output minus the relevance of its input. The part
     of it that the bias absorbs is computed by the layer's rule.
     """
+    embedded = at_embeddings(net, params, x)
+    if embedded is not None:
+        account = ledger(embedded.net, params, embedded.x, target, watch, **options)
+        return replace(account, map=embedded.explained(account.map))
     absorbed: list[Absorbed] = []
 
     def record(path: str, layer: Layer, dy: Any, dx: Any, dparams: Params) -> None:

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable
 from dataclasses import replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -17,6 +17,7 @@ from pellucid.explain.incremental import IncrementalNetwork
 from pellucid.explain.layout import has_channels_last, with_channels_first
 from pellucid.explain.sweeps import check_not_empty, fix_target
 from pellucid.explain.target import Target, aim, example_target
+from pellucid.explain.windows import occlude_windows
 from pellucid.layers.base import Layer, Mode, Params
 from pellucid.sweep import forward
 from pellucid.training.model import BaseModel
@@ -61,17 +62,27 @@ class Occluded(NamedTuple):
 def occlusion(
     net: Layer,
     params: Params,
-    x: Tensor,
+    x: Any,
     target: Target = None,
-    square: int | None = None,
-    stride: int | None = None,
-    fill: FillValue = 0.0,
+    square: int | tuple[int, ...] | None = None,
+    stride: int | tuple[int, ...] | None = None,
+    fill: FillValue | tuple[FillValue, ...] = 0.0,
     batch: int = 16,
-) -> Tensor:
+) -> Any:
     """Return the decrease of the target's score when a pixel is hidden, (N, 1, H, W): see `Occluded.effect`.
 
-    For the options see `occlude`. Source: Zeiler and Fergus 2014, section 4.2.
+    For the options see `occlude`. Signals (N, C, L) have maps (N, 1, L), volumes (N, 1, D, H, W), vectors (N, D);
+    several inputs, of which one is hidden at a time, have a tuple of maps. Source: Zeiler and Fergus 2014, section 4.2.
     """
+    if isinstance(x, tuple) or x.dim() != 4:
+        inputs = x if isinstance(x, tuple) else (x,)
+        axes = [None if one.dim() < 3 else 1 for one in inputs]
+        if has_channels_last(net, x):
+            axes = [inputs[0].dim() - 1]
+        maps = occlude_windows(net, params, inputs, axes, target, square, stride, fill, batch)
+        return maps if isinstance(x, tuple) else maps[0]
+    if isinstance(square, tuple) or isinstance(stride, tuple) or isinstance(fill, tuple):
+        raise PellucidError("occlusion: square, stride and fill of one image are one number each")
     occluded = occlude(net, params, x, target, square, stride, fill, batch)
     if has_channels_last(net, x):
         return occluded.effect(x.shape[1], x.shape[2]).movedim(1, -1)

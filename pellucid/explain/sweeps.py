@@ -51,6 +51,7 @@ class ForwardPass:
 
     aim: Aim
     params: Params
+    x: Any
     y: Any
     cache: Cache
 
@@ -69,7 +70,8 @@ class ForwardPass:
     ) -> Any:
         """Return the gradient or relevance of the input by `rules`; consume: release the caches during the pass."""
         dy = initial_gradient(self.y, self.aim.gradient(self.y))
-        return backward(self.aim.net, self.params, self.cache, dy, rules_with_kernels(rules), watch, consume=consume)[0]
+        dx, _ = backward(self.aim.net, self.params, self.cache, dy, rules_with_kernels(rules), watch, consume=consume)
+        return mapped(lambda x, part: torch.zeros_like(x) if part is None else part, self.x, dx)
 
 
 @torch.no_grad()
@@ -77,7 +79,7 @@ def forward_to(net: Layer, params: Params, x: Any, target: Target, watch: Forwar
     """Run `net` on x in evaluation mode up to the target; raise PellucidError if the target does not fit."""
     selection = aim(net, target, n_examples(x))
     y, cache = forward(selection.net, params, x, Mode(), watch)
-    return ForwardPass(selection, params, y, cache)
+    return ForwardPass(selection, params, x, y, cache)
 
 
 @torch.no_grad()

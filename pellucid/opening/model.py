@@ -32,6 +32,7 @@ class OpenedModel(Model):
     unused: dict[str, Tensor]  # entries of the state_dict that are not part of the graph
     tied: dict[str, str]  # by key of the state_dict, the path in the graph or the first key of the same tensor
     cut: tuple[str, ...] = ()  # the omitted operators of an ONNX file
+    index_inputs: tuple[bool, ...] = ()  # for each input, whether it is whole numbers; () if none is
 
     def __call__(self, x: Any) -> Any:
         """Return the network's outputs in evaluation mode; for a network with several inputs, x is a tuple of them.
@@ -39,7 +40,7 @@ class OpenedModel(Model):
         Several outputs are a tuple; those with names, such as the entries of a dict, are also found by name: y["aux"].
         """
         if not self._has_several_inputs:
-            y = super().__call__(x)
+            y = super().__call__(self._as_floats(x))
         else:
             with torch.no_grad():
                 y = self.net.forward(self.params, self._inputs(x), Mode(keep=False))[0]
@@ -98,6 +99,7 @@ class OpenedModel(Model):
 
     def _given_inputs(self, x: Any) -> Any:
         """Return the network's input, or the tuple of its inputs, after checks of their shapes and values."""
+        x = self._as_floats(x)
         if not self._has_several_inputs:
             return super()._given_inputs(x)
         shapes: Any = self.input_shape
@@ -107,6 +109,15 @@ class OpenedModel(Model):
         for index, (tensor, shape) in enumerate(zip(tensors, shapes, strict=True)):
             check_inputs(tensor.shape, shape, f"x[{index}]")
         return tensors
+
+    def _as_floats(self, x: Any) -> Any:
+        """Return the inputs with whole numbers in the model's dtype where the network takes whole numbers."""
+        if not any(self.index_inputs):
+            return x
+        xs = x if isinstance(x, tuple) else (x,)
+        pairs = zip(xs, self.index_inputs, strict=False)
+        floats = tuple(as_tensor(one, "x").to(self.dtype) if is_index else one for one, is_index in pairs)
+        return floats + xs[len(floats) :] if isinstance(x, tuple) else floats[0]
 
     def _keep_state(self, state: Mapping[str, Tensor], graph_tensors: Mapping[str, Tensor]) -> None:
         """Store the keys and dtypes of the network's state_dict, and copies of its entries outside of the graph.

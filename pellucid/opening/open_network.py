@@ -24,7 +24,7 @@ from pellucid.nested import flatten, map_tree
 from pellucid.network.bounds import init_within_bounds
 from pellucid.opening.custom_backward import check_custom_backward
 from pellucid.opening.exported import ExportedNetwork, export, parts_of
-from pellucid.opening.graph import graph_of
+from pellucid.opening.graph import INTEGERS, graph_of
 from pellucid.opening.huggingface import folder_network
 from pellucid.opening.missing import MissingLayersError
 from pellucid.opening.model import OpenedModel
@@ -87,6 +87,8 @@ def open(
         raise PellucidError(
             "open takes an example instead of input_shape: pellucid.open(network, torch.rand(1, *input_shape))"
         )
+    if isinstance(example, tuple) and len(example) == 1:
+        example = example[0]  # as torch.onnx.export takes one input
     if options.get("loss", "") is None:
         del options["loss"]  # the default
     if isinstance(network, (str, os.PathLike)):
@@ -107,14 +109,11 @@ def open(
 def _check_example(example: Any) -> None:
     examples = example if isinstance(example, tuple) else (example,)
     for x in examples:
-        if isinstance(x, Tensor) and x.dtype in (torch.int64, torch.int32):
-            kind = str(x.dtype).removeprefix("torch.")
+        is_numbers = isinstance(x, Tensor) and (x.is_floating_point() or x.dtype in INTEGERS)
+        if not is_numbers or not x.dim() or not len(x):
             raise PellucidError(
-                f"open: the example is {kind}, and indices have neither gradients nor maps; open the part after the "
-                "embedding, with an example of the embedding's output"
+                "open: the example must be a tensor (N, ...) of floats, or of int64 for indices, or a tuple of them"
             )
-    if not all(isinstance(x, Tensor) and x.dim() and len(x) and x.is_floating_point() for x in examples):
-        raise PellucidError("open: the example must be a tensor (N, ...) of floats, or a tuple of them")
 
 
 def _open_module(
@@ -123,11 +122,17 @@ def _open_module(
     """Return the model of a module; from_file: whether a file describes it, so `network.bounds` limits its size."""
     examples = example if isinstance(example, tuple) else (example,)
     inputs = tuple(x[:2].detach() for x in examples)
-    x = inputs if isinstance(example, tuple) else inputs[0]
+    has_double = any(tensor.dtype is torch.float64 for tensor in (*network.state_dict().values(), *examples))
+    dtype = torch.float64 if has_double else torch.float32
+    floats = tuple(one if one.is_floating_point() else one.to(dtype) for one in inputs)
+    if options.get("precision") == "bf16" and any(not one.is_floating_point() for one in inputs):
+        raise PellucidError("open: precision='bf16' has no whole numbers above 256, as indices are; leave it out")
+    x = floats if isinstance(example, tuple) else floats[0]
     _check_weights(network, examples)
     try:
-        net, params, y, functions, names = _checked_graph(network, example, x, from_file)
+        net, params, y, functions, names = _checked_graph(network, example, inputs, x, from_file)
     except PellucidError:
+        _check_dtype(network, inputs)
         _check_batch_axis(network, examples)
         raise
     is_double = any(tensor.dtype is torch.float64 for tensor in (*flatten(params).values(), *examples))
@@ -135,6 +140,7 @@ def _open_module(
     if "loss" not in options:
         defaults["loss"] = loss_for(net, y)
     model = OpenedModel(net, **{**defaults, **options})
+    model.index_inputs = tuple(not one.is_floating_point() for one in inputs)
     model._set_params(map_tree(torch.clone, params), *free_shapes(network, net, params, x, y))
     model._keep_state(network.state_dict(), flatten(params))
     model.example_shape = shape_of(x)
@@ -144,6 +150,17 @@ def _open_module(
     _freeze(model, network)
     _note_training(network)
     return model
+
+
+def _check_dtype(network: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+    """Raise PellucidError if a network that cannot be opened takes these whole numbers only as floats."""
+    kinds = [str(x.dtype).removeprefix("torch.") for x in inputs if not x.is_floating_point()]
+    if not kinds or outputs_if_accepted(network, inputs) is not None:
+        return
+    if outputs_if_accepted(network, tuple(x.float() for x in inputs)) is not None:
+        raise PellucidError(
+            f"open: the example is {kinds[0]}, and {type(network).__name__} computes with floats; give example.float()"
+        ) from None
 
 
 def _check_batch_axis(network: nn.Module, examples: tuple[Tensor, ...]) -> None:
@@ -184,7 +201,11 @@ def _freeze(model: OpenedModel, network: nn.Module) -> None:
 
 
 def _checked_graph(
-    network: nn.Module, example: Tensor | tuple[Tensor, ...], x: Any, from_file: bool
+    network: nn.Module,
+    example: Tensor | tuple[Tensor, ...],
+    inputs: tuple[Tensor, ...],
+    x: Any,
+    from_file: bool,
 ) -> tuple[Graph, Params, Any, set[str], tuple[str, ...]]:
     """Return the graph of a module, its parameters by path, its outputs for x, its custom functions, and output names.
 
@@ -199,7 +220,6 @@ def _checked_graph(
                 init_within_bounds(net, shape_of(x))
             params = map_tree(torch.detach, params)  # shares the network's memory, by which tied weights are found
             y = outputs_of(net, params, x)
-            inputs = x if isinstance(x, tuple) else (x,)
             functions, names = check_outputs(network, inputs, y, difference_hint(exported, inputs[0].dtype))
         except PellucidError as error:
             first_error = first_error or error

@@ -132,4 +132,4 @@ def test_invalid_arguments_are_refused(options: dict[str, int], message: str) ->
 def test_inputs_that_are_no_images_are_refused() -> None:
     net = Sequential(conv=Conv2d(1, 1))
     with pytest.raises(PellucidError, match="images"):
-        occlusion(net, {}, torch.ones(3, 4), 0)
+        occlude(net, {}, torch.ones(3, 4), 0)

@@ -171,14 +171,3 @@ def test_entries_with_several_outputs_give_no_names() -> None:
     model = pellucid.open(Listed("dict").eval(), example())
     assert model.output_names == ()
     assert len(model(example())) == 2
-
-
-def test_indices_are_refused_with_the_way_around() -> None:
-    rest = nn.Sequential(nn.Linear(4, 3), nn.ReLU())
-    embedding = nn.Embedding(10, 4)
-    indices = torch.tensor([[1, 2], [3, 4]])
-    with pytest.raises(PellucidError, match=r"the example is int64, .*open the part after the embedding"):
-        pellucid.open(nn.Sequential(embedding, rest), indices)
-    values = embedding(indices).detach()
-    map_ = pellucid.open(rest, values).explain(values, "input_x_gradient", (1, 2))
-    assert map_.shape == (2, 2, 4)

@@ -54,6 +54,18 @@ relative to the largest entry of each tensor, with the floor of `verify` (1e-3 o
 relative to it. The time is that of `pellucid.open` beside that of one `torch.export`; opening also runs the network and
 its layers for comparisons. "open (outputs)" are networks with more than 100 million parameters, in float32, of which
 only the outputs were compared.
+
+What each of these libraries can do, on twelve networks as people write them, is in [explanations beside other
+libraries](beside.md), by a command. In short:
+
+| library | takes | leaves to others |
+|---|---|---|
+| Pellucid | inputs and targets of any kind: gradients, LRP with a ledger, CAMs, occlusion, measures | SHAP, concepts |
+| Captum | any PyTorch code for gradients; LRP and DeepLIFT of modules used once | functional sums, attention |
+| Zennit | LRP of modules, with canonizers | functional sums, attention, LSTM, several inputs |
+| LXT | LRP of transformers it patches | other networks |
+| pytorch-grad-cam | CAMs of images and volumes | signals, images (N, H, W, C), several inputs |
+| Quantus | measures of given maps | maps |
 """,
     "families": """# Families of networks that open
 

@@ -12,6 +12,7 @@ from pellucid.base.errors import PellucidError
 from pellucid.data import FeatureStats
 from pellucid.layers.base import Layer, Mode, Params
 from pellucid.network.traced import GraphTrace, GraphValue
+from pellucid.operators import Index
 from pellucid.sweep import forward
 
 TOLERANCE = 1e-5  # relative to the largest absolute value of an output
@@ -44,10 +45,13 @@ class Parity:
 
 
 def batch(traced: GraphTrace, images: int = BATCH) -> tuple[Tensor, ...]:
-    """Return random inputs in [0, 1); inputs that are switches of max pooling are distinct random indices."""
+    """Return random inputs in [0, 1); switches of max pooling are distinct random indices, and other indices 0 or 1."""
     rng = torch.Generator().manual_seed(SEED)
+    indices = {step.inputs[1].name for step in traced.steps if isinstance(step.layer, Index)}
 
     def draw(value: GraphValue) -> Tensor:
+        if value.name in indices:
+            return torch.randint(2, (images, *value.shape), generator=rng).float()
         if value.name not in traced.switches:
             return torch.rand(images, *value.shape, generator=rng)
         channels, height, width = value.shape

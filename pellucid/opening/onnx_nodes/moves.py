@@ -46,6 +46,14 @@ def replace(layer: operators.ReplaceSlice | operators.ReplaceSelected, n: Nodes)
     n.last("Gather", n.inner("Concat", x, other, axis=layer.axis), n.constant("order", order), axis=layer.axis)
 
 
+def index(layer: operators.Index, n: Nodes) -> None:
+    """Write Gather, after a Cast to int64 of indices that are an input of floats."""
+    x, indices = n.sources
+    if n.step.inputs[1].dtype.is_floating_point:
+        indices = n.inner("Cast", indices, to=7)
+    n.last("Gather", x, indices, axis=layer.axis)
+
+
 def expand(layer: operators.Expand, n: Nodes) -> None:
     """Write Expand; the number of examples is read from the last input."""
     sizes = [1 if size == -1 else size for size in layer.sizes]
@@ -136,7 +144,7 @@ WRITERS: Mapping[type[Layer], Callable[[Any, Nodes], None]] = {
     operators.Pad: pad,
     operators.Stack: stack,
     operators.Join: lambda layer, n: n.last("Concat", *n.sources, axis=layer.axis),
-    operators.Index: lambda layer, n: n.last("Gather", *n.sources, axis=layer.axis),
+    operators.Index: index,
     operators.Unfold: unfold,
     operators.Fold: fold,
     operators.Repeat: repeat,

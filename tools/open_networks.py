@@ -51,8 +51,8 @@ transformers have at most two layers. Written by `tools/open_networks.py`. The g
 differentiation in float64, in evaluation mode, for two images: of outputs relative to the largest one, of gradients
 relative to the largest entry of each tensor, with the floor of `verify` (1e-3 of the network's largest gradient, or of
 1). The ledger is what the relevance of the pixels by `cp_lrp` and all that layers absorbed lack of the explained score,
-relative to it. The time is relative to one `torch.export`. "open (outputs)" are networks with more than 100 million parameters, in float32, of which
-only the outputs were compared.
+relative to it. The time is relative to one `torch.export`. "open (outputs)" are networks with more than 100 million
+parameters, in float32, of which only the outputs were compared.
 
 Of 30 networks of public reports, frozen before, 29 opened at the first try, equal to PyTorch's in outputs and gradients
 (`python -m benchmarks.posted FOLDER`); then 30. What libraries can do is [measured on twelve networks](beside.md):

@@ -185,15 +185,11 @@ def without_biases(name: str, seed: int) -> tuple[nn.Module, Tensor]:
 
 @pytest.mark.parametrize("seed", [1, 2, 3])
 @pytest.mark.parametrize("name", ["CBAMClassifier", "GeMRetrieval"])
-def test_without_biases_all_relevance_reaches_the_input_and_the_ledger_names_the_rest(name: str, seed: int) -> None:
+def test_without_biases_relevance_reaches_the_input_if_gates_are_constant(name: str, seed: int) -> None:
     network, x = without_biases(name, seed)
     model = pellucid.open(network, x)
-    for composite in ("epsilon", "cp_lrp"):
+    account = model.ledger(x, composite="cp_lrp")
+    assert account.input == pytest.approx(account.score, rel=2e-3)
+    for composite in ("epsilon", "epsilon_plus", "attn_lrp"):
         account = model.ledger(x, composite=composite)
-        assert account.input == pytest.approx(account.score, rel=2e-3)
-    account = model.ledger(x, composite="epsilon_plus")
-    assert abs(account.gap) <= 1e-10 * abs(account.score)
-    largest = max(account.absorbed, key=lambda entry: abs(entry.relevance))
-    if name == "CBAMClassifier":  # a gate's convolution without positive contributions
-        assert 0.2 < 1 - account.input / account.score < 0.5
-        assert largest.path.endswith("fc.2")
+        assert abs(account.gap) <= 1e-10 * abs(account.score)

@@ -255,7 +255,7 @@ def _curves_by_path(layer_rows: Rows, key: str, ylabel: str, guide: float | None
     return figure
 
 
-def _shorten(path: str, max_length: int = 22) -> str:
+def _shorten(path: str, max_length: int = 19) -> str:
     """Return the last names of a path that fit into `max_length` characters."""
     path = path.removesuffix(".weight")
     if len(path) <= max_length:

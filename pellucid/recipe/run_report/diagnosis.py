@@ -13,10 +13,10 @@ DOCTOR_TEXT = (
     "`pellucid doctor` with this run's folder examines the data, the network and the training, and tests causes."
 )
 
-Rows = Sequence[Mapping[str, Any]]
 
-
-def diagnosis(metrics: Mapping[str, Any], merits: Sequence[Merit], history: Rows, val_data: str) -> list[SectionPart]:
+def diagnosis(
+    metrics: Mapping[str, Any], merits: Sequence[Merit], history: Sequence[Mapping[str, Any]], val_data: str
+) -> list[SectionPart]:
     """Return the sentences that a report begins with; [] without results and without a history.
 
     metrics, merits, history, val_data: see `ReportData`. Overfitting is stated if the training loss fell after the
@@ -36,7 +36,7 @@ def _figure_parts(metrics: Mapping[str, Any], merits: Sequence[Merit]) -> list[S
     return [sentence if is_above_baseline(merit, metrics) else Warned(sentence)]
 
 
-def _course_parts(history: Rows, val_data: str) -> list[SectionPart]:
+def _course_parts(history: Sequence[Mapping[str, Any]], val_data: str) -> list[SectionPart]:
     """Return a sentence about the losses by epoch; [] for fewer than two epochs with finite held-out losses."""
     with_loss = [row for row in history if "train_loss" in row]
     for row in with_loss:

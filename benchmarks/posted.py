@@ -34,9 +34,11 @@ def as_tensors(y: Any) -> list[Tensor]:
 
 
 def as_double(x: Any) -> Any:
-    """Return an input, or a tuple of several, with floats in float64."""
+    """Return an input, a dictionary of inputs, or a tuple of several, with floats in float64."""
     if isinstance(x, Tensor):
         return x.double() if x.is_floating_point() else x
+    if isinstance(x, Mapping):
+        return {key: as_double(one) for key, one in x.items()}
     tensors = tuple(as_double(one) for one in x)
     return tensors[0] if len(tensors) == 1 else tensors
 
@@ -50,8 +52,11 @@ def difference(actual: Tensor | None, expected: Tensor | None) -> float:
     return float(gap.abs().max()) / max(float(expected.abs().max()), FLOOR) if gap.numel() else 0.0
 
 
-def compared(network: nn.Module, inputs: Any) -> tuple[float, float]:
-    """Open a network, and return the largest difference of its outputs and of its gradients from PyTorch's."""
+def compared(network: nn.Module, inputs: Any) -> tuple[float, float | None]:
+    """Open a network, and return the largest difference of its outputs and of its gradients from PyTorch's.
+
+    The second is None if PyTorch computes no gradient of the network, such as one that changes saved values in place.
+    """
     network.eval()
     xs = inputs if isinstance(inputs, tuple) else (inputs,)
     model = pellucid.open(network, inputs)
@@ -68,18 +73,21 @@ def compared(network: nn.Module, inputs: Any) -> tuple[float, float]:
     wanted = [x for x in leaves if x.requires_grad] + list(parameters.values())
     if not parts or not wanted:
         return output_gap, 0.0
-    references = torch.autograd.grad([y for y, _ in parts], wanted, [dy for _, dy in parts], allow_unused=True)
+    try:
+        references = torch.autograd.grad([y for y, _ in parts], wanted, [dy for _, dy in parts], allow_unused=True)
+    except RuntimeError:
+        return output_gap, None
     gradients = model.gradients(inputs, dys[0] if len(dys) == 1 else tuple(dys))
     dxs = gradients["input"] if isinstance(gradients["input"], tuple) else (gradients["input"],)
     actual = [dx for dx, x in zip(dxs, leaves, strict=True) if x.requires_grad]
     actual += [gradients.get(model.tied.get(name, name)) for name in parameters]
     scale = max((float(one.abs().max()) for one in references if one is not None and one.numel()), default=0.0)
     floor = max(scale * FLOOR, 1e-12)  # a gradient that is 0 but for rounding has no scale of its own
-    gaps = [
-        difference(one, reference) if reference is None or float(reference.abs().max()) > floor
-        else difference(one, reference) * FLOOR / floor
-        for one, reference in zip(actual, references, strict=True)
-    ]  # fmt: skip
+    gaps = []
+    for one, reference in zip(actual, references, strict=True):
+        gap = difference(one, reference)
+        is_rounding = reference is not None and float(reference.abs().max()) <= floor
+        gaps.append(gap * FLOOR / floor if is_rounding else gap)
     return output_gap, max(gaps)
 
 
@@ -100,7 +108,7 @@ def tried(path: Path) -> dict[str, Any]:
         return {"name": path.stem, "state": "refused", "line": first_line(error)}
     except Exception as error:
         return {"name": path.stem, "state": "error", "line": f"{type(error).__name__}: {first_line(error)}"}
-    state = "equal" if max(output_gap, gradient_gap) <= LIMIT else "differs"
+    state = "equal" if max(output_gap, gradient_gap or 0.0) <= LIMIT else "differs"
     return {"name": path.stem, "state": state, "outputs": output_gap, "gradients": gradient_gap}
 
 
@@ -112,7 +120,10 @@ def main(folder: str, out: str = "") -> None:
         torch.manual_seed(0)
         result = tried(path)
         results.append(result)
-        detail = result.get("line") or f"outputs {result['outputs']:.1e}, gradients {result['gradients']:.1e}"
+        detail = result.get("line")
+        if detail is None:
+            gradients = "PyTorch has none" if result["gradients"] is None else f"{result['gradients']:.1e}"
+            detail = f"outputs {result['outputs']:.1e}, gradients {gradients}"
         print(f"{result['name']:32} {result['state']:10} {detail}", flush=True)
     counts = {state: sum(result["state"] == state for result in results) for state in {r["state"] for r in results}}
     print(f"{len(results)} networks: " + ", ".join(f"{count} {state}" for state, count in sorted(counts.items())))

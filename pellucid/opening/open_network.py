@@ -3,6 +3,7 @@
 import contextlib
 import io
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -109,6 +110,11 @@ def open(
 def _check_example(example: Any) -> None:
     examples = example if isinstance(example, tuple) else (example,)
     for x in examples:
+        if isinstance(x, Mapping):
+            raise PellucidError(
+                "open: an input is a dictionary; open a module whose forward takes its tensors one by one and calls "
+                f"the network with {{{', '.join(f'{key!r}: ...' for key in list(x)[:3])}}}"
+            )
         is_numbers = isinstance(x, Tensor) and (x.is_floating_point() or x.dtype in INTEGERS)
         if not is_numbers or not x.dim() or not len(x):
             raise PellucidError(
@@ -164,18 +170,30 @@ def _check_dtype(network: nn.Module, inputs: tuple[Tensor, ...]) -> None:
 
 
 def _check_batch_axis(network: nn.Module, examples: tuple[Tensor, ...]) -> None:
-    """Raise PellucidError if a network that cannot be opened takes these examples only with another first axis."""
-    unbatched = [tuple(x.shape) for x in examples]
-    several = tuple(torch.cat([x[:1]] * OTHER_COUNT) for x in examples)
+    """Raise PellucidError if a network that cannot be opened takes no batch, or none of these examples."""
+    name, batches = type(network).__name__, tuple(x[None] for x in examples)
     with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):  # of the network
-        accepts_any_count = outputs_if_accepted(network, several) is not None
-        if accepts_any_count or outputs_if_accepted(network, tuple(x[None] for x in examples)) is None:
+        if outputs_if_accepted(network, _repeated(examples)) is not None:
             return
-    raise PellucidError(
-        f"open: the example has no batch axis: its shape is {', '.join(map(str, unbatched))}, and "
-        f"{type(network).__name__} takes {', '.join(str((1, *shape)) for shape in unbatched)}; give example[None]"
-        + (" for each of them" if len(examples) > 1 else "")
-    ) from None
+        has_no_batch_axis = outputs_if_accepted(network, _repeated(batches)) is not None
+        takes_one = outputs_if_accepted(network, tuple(x[:1] for x in examples)) is not None
+    if has_no_batch_axis:
+        shapes = ", ".join(str(tuple(x.shape)) for x in examples)
+        raise PellucidError(
+            f"open: the example has no batch axis: its shape is {shapes}, and {name} takes "
+            f"{', '.join(str(tuple(x.shape)) for x in batches)}; give example[None]"
+            + (" for each of them" if len(examples) > 1 else "")
+        ) from None
+    if takes_one:
+        raise PellucidError(
+            f"open: {name} takes a single example, not several at once; keep the first axis of its inputs, as by "
+            "x.flatten(1) in place of x.view(-1), or without x.squeeze(0)"
+        ) from None
+
+
+def _repeated(examples: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    """Return batches of OTHER_COUNT times the first example."""
+    return tuple(torch.cat([x[:1]] * OTHER_COUNT) for x in examples)
 
 
 def _check_weights(network: nn.Module, examples: tuple[Tensor, ...]) -> None:

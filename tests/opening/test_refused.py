@@ -48,6 +48,34 @@ def test_a_number_of_examples_squared_is_refused() -> None:
         pellucid.open(Counting(), images(2))
 
 
+class Flattening(nn.Module):
+    """A network for one example: its first axis is lost, in one of the ways of `lose`."""
+
+    def __init__(self, lose: Any) -> None:
+        super().__init__()
+        self.lose, self.fc = lose, nn.Linear(3 * 6 * 8, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.fc(self.lose(x))
+
+
+@pytest.mark.parametrize(
+    "lose", [lambda x: x.view(-1), lambda x: x.flatten(), lambda x: x.squeeze(0).reshape(-1), lambda x: x.ravel()[None]]
+)
+def test_a_network_for_a_single_example_is_refused_as_such(lose: Any) -> None:
+    network = Flattening(lose)
+    assert network(torch.rand(1, 3, 6, 8)).numel() == 4
+    with pytest.raises(PellucidError, match=r"Flattening takes a single example, not several at once") as caught:
+        pellucid.open(network, torch.rand(1, 3, 6, 8))
+    assert "x.flatten(1)" in str(caught.value)
+
+
+def test_inputs_in_a_dictionary_are_refused_with_advice() -> None:
+    example = {"left": torch.rand(1, 3), "right": torch.rand(1, 3)}
+    with pytest.raises(PellucidError, match=r"takes its tensors one by one .* \{'left': \.\.\., 'right': \.\.\.\}"):
+        pellucid.open(nn.Linear(3, 2), (example, torch.rand(1, 3)))  # type: ignore[arg-type]
+
+
 class OneMore(nn.Module):
     """A network that appends an example, so one of its sizes is the number of examples plus one."""
 

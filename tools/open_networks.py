@@ -54,9 +54,9 @@ relative to the largest entry of each tensor, with the floor of `verify` (1e-3 o
 relative to it. The time is relative to one `torch.export`. "open (outputs)" are networks with more than 100 million
 parameters, in float32, of which only the outputs were compared.
 
-Of 60 posted networks, in halves, the second unseen until the end, 29 and 25 of 30 opened at once, with PyTorch's outputs
-and gradients (`python -m benchmarks.posted FOLDER`). Refused: FFT, a straight-through estimator,
-networks for one example, a dictionary. Libraries, [measured on twelve networks](beside.md):
+Of 60 posted networks, in halves, the second unseen until the end, 29 and 25 of 30 opened at once, with PyTorch's
+outputs and gradients (`python -m benchmarks.posted FOLDER`). Refused: FFT, a straight-through estimator, networks for
+one example, a dictionary. Libraries, [measured on twelve networks](beside.md):
 
 | library | takes | not |
 |---|---|---|

@@ -328,7 +328,7 @@ TRANSLATIONS: dict[str, Callable[[Context], Any]] = {
         name: lambda c, name=name: CallLayer(operators.NumberFunction(name), (c.first_source,))
         for name in operators.FUNCTIONS
     },
-    "atan2": lambda c: CallLayer(operators.Angle(), (c.source("self"), c.source("other"))),
+    "atan2": lambda c: CallLayer(operators.AngleOfPoint(), (c.source("self"), c.source("other"))),
     **dict.fromkeys(("argmax", "argmin"), largest_at),
     "argsort": sorted_at,
     **dict.fromkeys(("gather", "take_along_dim"), gather),
@@ -356,5 +356,7 @@ TRANSLATIONS: dict[str, Callable[[Context], Any]] = {
     **{f"_upsample_nearest_exact{n}d": resize("nearest-exact") for n in (1, 2, 3)},
     **dict.fromkeys(("alpha_dropout", "feature_alpha_dropout"), shifted_dropout),
 }
+# Operators that take more time than their values, in constants of files
+COSTLY = ("cdist", "sort", "topk", "argsort", "median", "kthvalue")
 # Operators with several outputs; the layer of one of them is that of its index.
 OUTPUTS = dict.fromkeys(("max", "min", "median", "kthvalue", "topk", "sort", "cummax", "cummin"), chosen_output)

@@ -347,7 +347,8 @@ def _check_folding(tally: Tally, call: Call, values: dict[str, Any], count: int)
         arguments["device"] = torch.device("meta")
     with torch.device("meta"), tally:
         _compute(replace(call, arguments=arguments), meta_values, count)
-    if torch.Tag.pointwise not in getattr(call.target, "tags", ()) and call.op not in TRANSLATIONS:
+    has_cost = call.op in choice_calls.COSTLY or call.op not in TRANSLATIONS
+    if torch.Tag.pointwise not in getattr(call.target, "tags", ()) and has_cost:
         n_values = sum(value.numel() for value in tree_leaves(meta_values) if isinstance(value, Tensor))
         tally.work += round(n_values**1.5)  # of operators on matrices, such as a decomposition
     if tally.values > scaled_limit(MAX_PROGRAM_CONSTANTS) or tally.work > scaled_limit(MAX_PROGRAM_CONSTANT_WORK):

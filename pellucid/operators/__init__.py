@@ -9,7 +9,7 @@ from pellucid.operators.functions import (
     FUNCTIONS,
     STEPS,
     Absolute,
-    Angle,
+    AngleOfPoint,
     CosineFunction,
     Detach,
     ErrorFunction,
@@ -44,13 +44,13 @@ from pellucid.operators.sampling import AffineGrid, GridSample
 from pellucid.operators.sources import Fixed, Learned, ShiftMask
 
 OPERATORS: tuple[type[Layer], ...] = (
-    Absolute, AdaptiveMaxPool, AffineGrid, AffineMap, Angle, Attention, Clip, Convolve, CosineFunction, Detach, Einsum,
-    ErrorFunction, Expand, Exponential, Fixed, Fold, Gather, GridSample, Index, Join, KeepOutside, Largest, LargestOne,
-    Learned, Length, LinearMap, LogSumExp, Logarithm, MaskedFill, MatMul, MaxPositions, Mean, Minus, NormalizeChannels,
-    NormalizeGroups, NormalizeLast, NumberFunction, OneHot, Over, Pad, ParametricReLU, Permute, Plus, Positions, Power,
-    Repeat, ReplaceSelected, ReplaceSlice, Reverse, Roll, RunningProduct, RunningSum, Scatter, Select, ShiftMask,
-    SineFunction, Slice, SoftPlus, Stack, StepFunction, Sum, Times, ToPower, ToShape, Unfold, UnscaledBatchNorm,
-    Variance, Where,
+    Absolute, AdaptiveMaxPool, AffineGrid, AffineMap, AngleOfPoint, Attention, Clip, Convolve, CosineFunction, Detach,
+    Einsum, ErrorFunction, Expand, Exponential, Fixed, Fold, Gather, GridSample, Index, Join, KeepOutside, Largest,
+    LargestOne, Learned, Length, LinearMap, LogSumExp, Logarithm, MaskedFill, MatMul, MaxPositions, Mean, Minus,
+    NormalizeChannels, NormalizeGroups, NormalizeLast, NumberFunction, OneHot, Over, Pad, ParametricReLU, Permute, Plus,
+    Positions, Power, Repeat, ReplaceSelected, ReplaceSlice, Reverse, Roll, RunningProduct, RunningSum, Scatter, Select,
+    ShiftMask, SineFunction, Slice, SoftPlus, Stack, StepFunction, Sum, Times, ToPower, ToShape, Unfold,
+    UnscaledBatchNorm, Variance, Where,
 )  # fmt: skip
 
 __all__ = [
@@ -61,7 +61,7 @@ __all__ = [
     "AdaptiveMaxPool",
     "AffineGrid",
     "AffineMap",
-    "Angle",
+    "AngleOfPoint",
     "Attention",
     "Clip",
     "Convolve",

@@ -221,7 +221,7 @@ class NumberFunction(TensorLayer):
 
 
 @dataclass(frozen=True)
-class Angle(TensorLayer):
+class AngleOfPoint(TensorLayer):
     """Compute the angle of the point with the coordinates (second input, first input), from -π to π: atan2."""
 
     traits: ClassVar[Trait] = Trait.ANY_AXES | Trait.MULTIPLE_INPUTS

@@ -7,6 +7,7 @@ from pellucid.layers.base import Layer, Trait
 from pellucid.operators import (
     AffineGrid,
     AffineMap,
+    AngleOfPoint,
     Attention,
     Convolve,
     Einsum,
@@ -20,6 +21,7 @@ from pellucid.operators import (
     NormalizeLast,
     Over,
     ParametricReLU,
+    RunningProduct,
     StepFunction,
     Times,
     ToPower,
@@ -66,7 +68,8 @@ def _operator_rows(convolution: Rule, dense: Rule, stabilizer: float, constant_w
         (Attention, Attend(constant_weights, stabilizer)),
         (LinearMap, AsWeighted(dense)),
         (Convolve, AsWeighted(convolution)),
-        ((Over, ParametricReLU, ToPower, StepFunction), First()),
+        ((Over, ParametricReLU, ToPower, StepFunction, AngleOfPoint), First()),
+        (RunningProduct, Pass()),  # to the last factor: those before it are constant, as gates are
         (_is_shifted, Norm(stabilizer)),
         (Trait.ELEMENTWISE, Pass()),
         ((Length, LogSumExp, AffineGrid, GridSample), Norm(stabilizer)),

@@ -68,6 +68,7 @@ def test_the_largest_seed_is_accepted_by_every_generator(cli: Cli, tmp_path: Pat
     assert output["seed"] == 2147483647
 
 
+@pytest.mark.slow
 def test_a_notebook_is_written(cli: Cli, tmp_path: Path):
     file = tmp_path / "lesson.ipynb"
     assert cli("lesson", "perceptron", "--notebook", str(file), "--json").json["notebook"] == str(file)

@@ -10,7 +10,7 @@ from conformance.opinfo import OPERATORS
 from pellucid import operators
 from pellucid.operators import (
     AffineGrid,
-    Angle,
+    AngleOfPoint,
     Detach,
     Fixed,
     Fold,
@@ -111,7 +111,7 @@ def test_every_reason_belongs_to_an_existing_operator() -> None:
 OPERATORS_WITHOUT_SAMPLES = {  # Pellucid's operators without an entry in OPERATORS
     **dict.fromkeys((AffineGrid, Detach, GridSample, KeepOutside, LogSumExp), "compared in tests/operators"),
     **dict.fromkeys((MaxPositions, StepFunction, ToPower), "compared in tests/operators"),
-    **dict.fromkeys((Angle, Gather, NumberFunction, OneHot, Positions), "compared in tests/operators"),
+    **dict.fromkeys((AngleOfPoint, Gather, NumberFunction, OneHot, Positions), "compared in tests/operators"),
     **dict.fromkeys((RunningProduct, Scatter, UnscaledBatchNorm), "compared in tests/operators"),
     Fixed: "no input", Learned: "no input", ShiftMask: "no operator of PyTorch", Fold: "no samples of fold",
 }  # fmt: skip

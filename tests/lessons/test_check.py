@@ -1,5 +1,6 @@
 """Functions that readers write are compared with the reference of an exercise."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,7 @@ import torch
 from pellucid import PellucidError
 from pellucid.lessons import check
 from pellucid.lessons.checked_function import CALLS, CheckedFunction
-from pellucid.lessons.guide import FunctionExercise, Guide
+from pellucid.lessons.guide import FunctionExercise
 from pellucid.lessons.lesson import find_lesson
 
 
@@ -84,7 +85,7 @@ def test_the_expected_value_is_that_of_numpy() -> None:
 def checked_pair(monkeypatch: pytest.MonkeyPatch, function: Any) -> CheckedFunction:
     """Return the check of a function whose reference returns an array and a number."""
     exercise = FunctionExercise("", lambda x: (2 * x, x.sum()), lambda random: (random.normal(size=4),), "")
-    guide = Guide("", 1, (), {}, {}, {}, (), "", {"pair": exercise})
+    guide = replace(find_lesson("descent").GUIDE, functions={"pair": exercise})
     monkeypatch.setattr(find_lesson("descent"), "GUIDE", guide)
     return check("descent.pair", function)
 

@@ -126,15 +126,15 @@ def test_the_class_proposed_in_the_error_works_once_its_gradient_is_filled_in() 
 
 @dataclass(frozen=True)
 class HalfRight(TensorLayer):
-    """exp(x) - 1 with a derivative that is correct only for positive numbers."""
+    """The Bessel function I0 with a derivative that is correct only for positive numbers."""
 
     def forward(self, params: Any, x: Tensor, mode: Any) -> tuple[Tensor, InputCache]:
-        return x.expm1(), InputCache(x)
+        return x.i0(), InputCache(x)
 
     def backward(self, params: Any, cache: InputCache, dy: Tensor) -> tuple[Tensor, dict[str, Any]]:
-        return dy * cache.x.abs().exp(), {}
+        return dy * torch.special.i1(cache.x.abs()), {}
 
 
 def test_gradients_are_verified_below_0_too() -> None:
     with pytest.raises(PellucidError, match="the gradient of HalfRight with respect to input 0 differs"):
-        pellucid.register_op("aten.expm1", HalfRight)
+        pellucid.register_op("aten.i0", HalfRight)

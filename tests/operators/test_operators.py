@@ -19,7 +19,7 @@ from pellucid.operators import (
     AdaptiveMaxPool,
     AffineGrid,
     AffineMap,
-    Angle,
+    AngleOfPoint,
     Attention,
     Clip,
     Convolve,
@@ -211,7 +211,7 @@ CASES = [
     Case(Index(0, ignored=2), ((4, 3), INDICES.abs()), lambda x, at: F.embedding(at, x, padding_idx=2)),
     Case(RunningProduct(1), ((2, 3, 4),), lambda x: x.cumprod(1)),
     Case(RunningProduct(0), (torch.tensor([0.5, 0.0, 2.0, 0.0, 3.0], dtype=torch.float64),), lambda x: x.cumprod(0)),
-    Case(Angle(), ((2, 3, 4), (3, 1)), torch.atan2),
+    Case(AngleOfPoint(), ((2, 3, 4), (3, 1)), torch.atan2),
     *(
         Case(NumberFunction(name), (0.1 + 0.8 * torch.rand(3, 4, dtype=torch.float64),), getattr(torch, name))
         for name in FUNCTIONS

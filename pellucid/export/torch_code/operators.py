@@ -230,7 +230,7 @@ CODERS: Mapping[type[Layer], Coder] = {
     ),
     operators.ToShape: to_shape,
     operators.NumberFunction: lambda layer, step: f"Apply(torch.{layer.function})",
-    operators.Angle: apply_function("torch.atan2"),
+    operators.AngleOfPoint: apply_function("torch.atan2"),
     operators.UnscaledBatchNorm: batch_norm,
     operators.RunningProduct: lambda layer, step: apply_code("x", f"x.cumprod({layer.axis})"),
     operators.Positions: lambda layer, step: apply_code(

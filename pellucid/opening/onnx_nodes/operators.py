@@ -357,7 +357,7 @@ WRITERS: Mapping[type[Layer], Callable[[Any, Nodes], None]] = {
     operators.MaxPositions: max_positions,
     operators.StepFunction: step,
     operators.NumberFunction: number_function,
-    operators.Angle: no_operator,
+    operators.AngleOfPoint: no_operator,
     operators.RunningProduct: no_operator,
     operators.Positions: positions,
     operators.OneHot: one_hot,

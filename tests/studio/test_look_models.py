@@ -1,0 +1,134 @@
+"""Models of Look that are broken or dropped, requests that do not fit, and memory over many pictures."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from starlette.testclient import TestClient
+
+from pellucid.base import limits
+from pellucid.command.models import open_network
+from pellucid.model import Model
+from pellucid.studio.app import application
+from pellucid.studio.look.session import LookSession
+from pellucid.studio.opened_files import MAX_DROPPED
+from pellucid.studio.runs import Runs
+from pellucid.studio.serve import limits as server_limits
+from pellucid.studio.view import Library
+from tests.studio.talk import Tab
+from tests.studio.test_security import COOKIE, FOREIGN_HOSTS, HOST, ORIGINS, TOKEN
+
+
+@pytest.mark.slow
+def test_a_broken_file_says_why_and_breaks_no_other_model(tmp_path: Path) -> None:
+    Model.load("mnist-lenet").save(tmp_path / "good.safetensors")
+    (tmp_path / "broken.onnx").write_bytes(b"nonsense")
+    damaged = bytearray((tmp_path / "good.safetensors").read_bytes())
+    damaged[-100] ^= 255
+    (tmp_path / "damaged.safetensors").write_bytes(damaged)
+    (tmp_path / "link.onnx").symlink_to(tmp_path / "broken.onnx")
+    tab = Tab(Library(("mnist-lenet",), open_network, Runs(tmp_path), ("bccd", "backbone")))
+    kinds = {entry["name"]: entry["kind"] for entry in tab.ask("look.models")["models"]}
+    files = {"broken.onnx": "file", "damaged.safetensors": "file", "good.safetensors": "file"}
+    assert kinds == {"mnist-lenet": "command line", "bccd": "shipped", "backbone": "shipped", **files}
+    assert tab.ask("look.open", model="mnist-lenet")["task"] == "classification"
+    for name, words in (("broken.onnx", "broken.onnx"), ("damaged.safetensors", "damaged"), ("backbone", "no classes")):
+        card = tab.ask("look.card", model=name)
+        assert words in card["fault"]
+        assert str(tmp_path) not in card["fault"]
+        assert words in tab.ask("look.open", model=name)["message"]
+    assert tab.ask("look.picture", sample="digit 3")["label"]  # of the model that is still open
+    card = tab.ask("look.card", model="good.safetensors")
+    assert (card["fault"], card["task"]) == ("", "classification")
+    assert tab.ask("look.card", model="bccd")["figure"] == "AP50 / AP 90.35% / 56.35%"
+    assert tab.ask("look.card", model="../secret.onnx")["kind"] == "error"
+    assert tab.ask("explain.open", model="good.safetensors")["model"] == "good.safetensors"
+
+
+def test_requests_that_do_not_fit_are_refused() -> None:
+    tab = Tab(Library(("mnist-lenet",), Model.load))
+    assert "send look.open first" in tab.ask("look.picture", sample="digit 3")["message"]
+    tab.ask("look.open")
+    assert "send look.picture first" in tab.ask("look.change")["message"]
+    assert "takes a sample" in tab.ask("look.picture")["message"]
+    for shape in ((3, 4, 64), (1, 64, 64), (3, 641, 64), (64, 64)):
+        assert "frame must be" in tab.ask("look.picture", {"frame": torch.zeros(shape, dtype=torch.uint8)})["message"]
+    seen = tab.ask("look.picture", {"frame": torch.arange(3 * 64 * 80, dtype=torch.uint8).view(3, 64, 80)})
+    assert seen["kind"] == "look.picture"
+    assert "place must be" in tab.ask("look.why", place=[0, 0, 400, 4])["message"]
+    assert "no method" in tab.ask("look.why", method="magic")["message"]
+    assert "values must be of 0 controls" in tab.ask("look.change", values=[0.5])["message"]
+
+
+@pytest.fixture
+def library() -> Library:
+    return Library(("mnist-lenet",), Model.load)
+
+
+@pytest.fixture
+def client(library: Library) -> Any:
+    with TestClient(application(library, (HOST,), TOKEN, COOKIE), base_url=f"http://{HOST}") as opened_client:
+        opened_client.get(f"/?token={TOKEN}")
+        yield opened_client
+
+
+def test_dropped_files_have_the_checks_of_uploads(
+    client: TestClient, library: Library, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    body = b"x" * 2000
+    for origin in ORIGINS:
+        assert client.post("/model?name=a.onnx", content=body, headers={"Origin": origin}).status_code == 403, origin
+    for host in FOREIGN_HOSTS:
+        assert client.post("/model?name=a.onnx", content=body, headers={"Host": host}).status_code == 403
+    for name in ("a.pth", "a.py", "onnx", "", "a.onnx.exe", "x" * 200 + ".onnx", "a\n.onnx"):
+        assert client.post("/model", params={"name": name}, content=body).status_code == 415, name
+    with TestClient(application(library, (HOST,), TOKEN, COOKIE), base_url=f"http://{HOST}") as without_cookie:
+        assert without_cookie.post("/model?name=a.onnx", content=body).status_code == 403
+    monkeypatch.setattr(server_limits, "MAX_MODEL_UPLOAD_BYTES", 1999)
+    assert client.post("/model?name=a.onnx", content=body).status_code == 413
+    assert not library.files.dropped
+    assert not [*library.files.folder.iterdir()]
+    monkeypatch.setattr(server_limits, "MAX_MODEL_UPLOAD_BYTES", 2000)
+    lines = [client.post("/model?name=../../a.onnx", content=body).json() for _ in range(MAX_DROPPED + 1)]
+    assert [entry["line"] for entry in lines[:-1]] == [""] * MAX_DROPPED
+    assert "was dropped" in lines[-1]["line"]
+    assert len([*library.files.folder.iterdir()]) == MAX_DROPPED
+    assert {name.partition(" ")[2] for name in library.files.dropped} == {"a.onnx"}
+
+
+def test_a_dropped_model_is_opened_by_another_process_within_limits(
+    client: TestClient, library: Library, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Model.load("mnist-lenet").save(tmp_path / "mine.safetensors")
+    name = client.post("/model?name=mine.safetensors", content=(tmp_path / "mine.safetensors").read_bytes()).json()[
+        "model"
+    ]
+    tab = Tab(library)
+    assert {"name": name, "kind": "dropped"} in tab.ask("look.models")["models"]
+    monkeypatch.setattr("pellucid.studio.opened_files.MAX_OPENING_MEMORY", 64 << 20)
+    monkeypatch.setattr("pellucid.studio.opened_files.MEMORY_COPIES", 0)
+    assert "64 MiB to be opened" in tab.ask("look.open", model=name)["message"]
+    monkeypatch.setattr("pellucid.studio.opened_files.MAX_OPENING_MEMORY", limits.MAX_OPENING_MEMORY)
+    assert tab.ask("look.open", model=name)["model"] == name
+    assert tab.ask("look.picture", sample="digit 3")["bars"]
+
+
+@pytest.mark.slow
+@pytest.mark.heavy
+def test_memory_stays_flat_over_frames() -> None:
+    session = LookSession(Library(("bccd",), Model.load))
+    tab = Tab(Library(("bccd",), Model.load))
+    tab.session.sessions["look"] = session
+    tab.ask("look.open")
+    generator = torch.Generator().manual_seed(0)
+    frames = [torch.randint(0, 256, (3, 120, 160), generator=generator, dtype=torch.uint8) for _ in range(4)]
+
+    def show(count: int) -> int:
+        """Return the bytes of memory after a number of frames."""
+        for k in range(count):
+            assert tab.ask("look.picture", {"frame": frames[k % 4]}, maps=[["Features", "x"]])["kind"] == "look.picture"
+        return int(Path("/proc/self/statm").read_text().split()[1]) * 4096
+
+    before = show(100)
+    assert show(400) < before + (24 << 20)

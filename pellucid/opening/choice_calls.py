@@ -2,7 +2,7 @@
 
 import math
 import string
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -53,7 +53,14 @@ def chosen_output(c: Context, index: int) -> CallLayer:
 def gather(c: Context) -> CallLayer:
     """Return Gather."""
     index = "index" if "index" in c.call.arguments else "indices"
+    sizes, index_sizes = list(c.shape()), list(c.shape(index))
+    if c.call.op == "take_along_dim" and _without(sizes, c.axis()) != _without(index_sizes, c.axis()):
+        raise Unsupported("indices of other sizes, which are repeated")
     return CallLayer(operators.Gather(c.axis()), (c.source("self"), c.source(index)))
+
+
+def _without(sizes: Sequence[Any], axis: int) -> list[Any]:
+    return [size for number, size in enumerate(sizes) if number != axis]
 
 
 def scatter(c: Context) -> CallLayer:
@@ -63,6 +70,8 @@ def scatter(c: Context) -> CallLayer:
     if "value" in c.call.arguments:
         layer = operators.Scatter(c.axis(), c.number("value"))
         return CallLayer(layer, (c.source("self"), c.source("index")))
+    if c.shape("src") != c.shape("index"):
+        raise Unsupported("a source of another size than its indices")
     return CallLayer(operators.Scatter(c.axis()), (c.source("self"), c.source("index"), c.source("src")))
 
 
@@ -91,7 +100,7 @@ def index(c: Context) -> CallLayer:
     refs = [(axis, ref) for axis, ref in enumerate(c["indices"]) if ref is not None]
     (first, ref), *others = refs
     x = c.source("self")
-    if len(others) == 1 and first == 0 and _is_range(c, ref) and others[0][1].name in c.integers:
+    if [axis for axis, _ in refs] == [0, 1] and _is_range(c, ref) and others[0][1].name in c.integers:
         return _one_of_each_example(c, _integers(c, others[0][1]))
     if any(ref.name not in c.constants for _, ref in refs):
         if others or ref.name not in c.integers:
@@ -171,10 +180,14 @@ def index_fill(c: Context) -> CallLayer:
 
 
 def _filled(c: Context, axis: int, positions: torch.Tensor, value: float) -> CallLayer:
-    """Return MaskedFill with a number at constant positions of an axis."""
-    mask = torch.zeros(c.shape()[axis], dtype=torch.bool)
-    mask[positions] = True
-    mask_name = c.constant("mask", mask.view(-1, *(1,) * (len(c.shape()) - axis - 1)))
+    """Return MaskedFill with a number at constant positions of an axis, or where a constant mask is True."""
+    if positions.dtype is torch.bool:
+        mask = positions
+    else:
+        mask = torch.zeros(c.shape()[axis], dtype=torch.bool)
+        mask[positions] = True
+    n_later_axes = len(c.shape()) - axis - mask.dim()
+    mask_name = c.constant("mask", mask.view(*mask.shape, *(1,) * n_later_axes))
     return CallLayer(operators.MaskedFill(value), (c.source("self"), mask_name))
 
 
@@ -226,23 +239,21 @@ def nan_to_num(c: Context) -> CallLayer:
 
 
 def norm(c: Context) -> CallLayer:
-    """Return Length, or the norm of another order than 2."""
-    order = c.number("ord")
-    if c["dtype"] not in (None, c.call.dtype) or not order >= 1:
-        raise Unsupported(f"ord={c['ord']}, dtype={c['dtype']}")
-    return _norm(order, c.source("self"), c.axes(), bool(c["keepdim"]))
+    """Return Length, or the sum or the largest of absolute values."""
+    if c["dtype"] not in (None, c.call.dtype):
+        raise Unsupported(f"dtype={c['dtype']}")
+    return _norm(c.number("ord"), c.source("self"), c.axes(), bool(c["keepdim"]))
 
 
 def _norm(order: float, x: str | CallLayer, axes: tuple[int, ...], keep: bool) -> CallLayer:
     if order == 2:
         return CallLayer(operators.Length(axes, keep), (x,))
     sizes = CallLayer(operators.Absolute(), (x,))
-    if math.isinf(order):
+    if math.isinf(order) and order > 0:
         return CallLayer(operators.Largest(axes, keep), (sizes,))
     if order == 1:
         return CallLayer(operators.Sum(axes, keep), (sizes,))
-    total = CallLayer(operators.Sum(axes, keep), (CallLayer(operators.Power(order), (sizes,)),))
-    return CallLayer(operators.Power(1 / order), (total,))
+    raise Unsupported(f"a norm of order {order}")  # whose gradient at 0 powers do not give
 
 
 def distances(c: Context) -> CallLayer:

@@ -231,9 +231,10 @@ class AngleOfPoint(TensorLayer):
         return torch.atan2(*x), InputsCache(x)
 
     def backward(self, params: Params, cache: InputsCache, dy: Tensor) -> tuple[tuple[Tensor, Tensor], Params]:
-        """Compute da = dy b / (a² + b²) and db = -dy a / (a² + b²)."""
+        """Compute da = dy b / (a² + b²) and db = -dy a / (a² + b²), both 0 at the origin."""
         a, b = cache.xs
-        scaled = dy / (a * a + b * b)
+        squares = a * a + b * b
+        scaled = torch.where(squares == 0, 0, dy / squares)
         return (unbroadcast(scaled * b, a), unbroadcast(-scaled * a, b)), {}
 
 

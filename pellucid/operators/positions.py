@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar, NamedTuple
 
+import torch
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -81,7 +82,10 @@ class GatherCache(NamedTuple):
 
 @dataclass(frozen=True)
 class Gather(TensorLayer):
-    """Return the values at positions of an axis: y[i, j] = x[i, positions[i, j]] for the last axis of a matrix."""
+    """Return the values at positions of an axis: y[i, j] = x[i, positions[i, j]] for the last axis of a matrix.
+
+    Negative positions count from the end.
+    """
 
     traits: ClassVar[Trait] = Trait.ANY_AXES | Trait.COPIES_VALUES
     constants: ClassVar[tuple[int, ...]] = (1,)
@@ -91,11 +95,13 @@ class Gather(TensorLayer):
     def forward(self, params: Params, x: tuple[Tensor, Tensor], mode: Mode) -> tuple[Tensor, GatherCache]:
         """Return the values."""
         values, positions = x
-        return values.gather(self.axis, positions.long()), GatherCache(expanded_zeros(values), positions)
+        positions = positions.long()
+        positions = torch.where(positions < 0, positions + values.shape[self.axis], positions)
+        return values.gather(self.axis, positions), GatherCache(expanded_zeros(values), positions)
 
     def backward(self, params: Params, cache: GatherCache, dy: Tensor) -> tuple[tuple[Tensor, None], Params]:
         """Return, for each value, the sum of dy over its occurrences."""
-        return (dy.new_zeros(cache.x.shape).scatter_add(self.axis, cache.positions.long(), dy), None), {}
+        return (dy.new_zeros(cache.x.shape).scatter_add(self.axis, cache.positions, dy), None), {}
 
 
 @dataclass(frozen=True)

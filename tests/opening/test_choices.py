@@ -12,9 +12,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 import pellucid
+from pellucid.base.errors import PellucidError
 from tests.oracle import assert_close
 
 ROWS, TOKENS, IMAGES, VOLUMES = (3, 6), (3, 4, 6), (3, 4, 6, 6), (3, 2, 4, 6, 6)
+MASK = torch.rand(4, 6, generator=torch.Generator().manual_seed(0)) > 0.6
 
 
 @pytest.fixture(autouse=True)
@@ -43,6 +45,12 @@ def written(x: Tensor) -> Tensor:
     return y
 
 
+def masked(x: Tensor) -> Tensor:
+    y = x.clone()
+    y[:, MASK] = 0.0
+    return y
+
+
 def sparse_gates(x: Tensor) -> Tensor:
     values, positions = x.topk(2, -1)
     return torch.zeros_like(x).scatter(-1, positions, values.softmax(-1)) * x
@@ -61,6 +69,7 @@ FUNCTIONS: dict[str, tuple[Callable[[Tensor], Any], tuple[int, ...]]] = {
     "second of max": (lambda x: x.max(1)[1], TOKENS),
     "hard attention": (lambda x: x.gather(1, x.argmax(1, keepdim=True)), ROWS),
     "argsort": (lambda x: torch.take_along_dim(x, x.argsort(1), 1), TOKENS),
+    "repeated indices": (lambda x: torch.take_along_dim(x, x[:, :1].argmax(2, keepdim=True), 2), TOKENS),
     "one-hot": (lambda x: x * F.one_hot(x.argmax(1), 6), ROWS),
     "straight-through": (lambda x: F.one_hot(x.argmax(1), 6).to(x) - x.detach() + x, ROWS),
     "gates": (sparse_gates, TOKENS),
@@ -69,6 +78,8 @@ FUNCTIONS: dict[str, tuple[Callable[[Tensor], Any], tuple[int, ...]]] = {
     "triangle": (lambda x: (x @ x.mT)[:, torch.triu_indices(4, 4)[0], torch.triu_indices(4, 4)[1]], TOKENS),
     "mask of columns": (lambda x: x[:, torch.tensor([True, False, True, False, True, True])], ROWS),
     "written": (written, ROWS),
+    "written where a mask is True": (masked, TOKENS),
+    "last position of each": (lambda x: x[torch.arange(x.size(0)), (x > 9).long().sum((1, 2)) - 1], TOKENS),
     "index_fill": (lambda x: x.index_fill(1, torch.tensor([1]), 0.3), TOKENS),
     "any, all": (lambda x: (x > 0).any(1).to(x) + (x > -1).all(1) * x[:, 0], TOKENS),
     "exclusive or": (lambda x: ((x > 0) ^ (x > 0.2)).to(x.dtype) * x, ROWS),
@@ -77,7 +88,6 @@ FUNCTIONS: dict[str, tuple[Callable[[Tensor], Any], tuple[int, ...]]] = {
     "steps": (lambda x: x * (x.detach() // 0.1) + torch.div(x, 0.2, rounding_mode="floor") + x.trunc(), ROWS),
     "not a number": (lambda x: torch.nan_to_num(x).masked_fill(x.isinf() | x.isnan(), 0.0), ROWS),
     "norm 1": (lambda x: F.normalize(x, p=1.0, dim=1), ROWS),
-    "norm 3": (lambda x: x.norm(p=3, dim=1), ROWS),
     "largest size": (lambda x: x.norm(p=float("inf"), dim=1), ROWS),
     "distances": (lambda x: torch.cdist(x, x[:, :2] + 1), TOKENS),
     "distances 1": (lambda x: torch.cdist(x, 2 * x, p=1), TOKENS),
@@ -86,6 +96,7 @@ FUNCTIONS: dict[str, tuple[Callable[[Tensor], Any], tuple[int, ...]]] = {
     "product": (lambda x: x.prod(1), ROWS),
     "transmittance": (lambda x: torch.cumprod(1 - x.sigmoid(), 1), ROWS),
     "log-add-exp": (lambda x: torch.logaddexp(x, 2 * x), ROWS),
+    "angle of the origin": (lambda x: torch.atan2(x.relu(), 2 * x.relu()) + x, ROWS),
     "angle": (lambda x: torch.atan2(x, x.flip(1) + 2), ROWS),
     "matrices": (lambda x: torch.mm(x, torch.linspace(-1, 1, 24).view(6, 4)), ROWS),
     "scaled sum": (lambda x: torch.add(x, x * x, alpha=2) - torch.sub(x, x * x, alpha=3), ROWS),
@@ -103,6 +114,24 @@ FUNCTIONS: dict[str, tuple[Callable[[Tensor], Any], tuple[int, ...]]] = {
     "no scale": (nn.BatchNorm1d(6, affine=False, dtype=torch.float64).eval(), ROWS),
     "alpha dropout": (nn.AlphaDropout(0.3).eval(), ROWS),
 }
+
+
+REFUSED: dict[str, tuple[Callable[[Tensor], Tensor], tuple[int, ...], str]] = {
+    "norm of order 3": (lambda x: x.norm(p=3, dim=1), ROWS, "a norm of order 3"),
+    "distances of order 1.5": (lambda x: torch.cdist(x, x, p=1.5), TOKENS, "a norm of order 1.5"),
+    "distances of order 0": (lambda x: torch.cdist(x, x, p=0.0), TOKENS, "a norm of order 0"),
+    "larger source": (lambda x: x.scatter(1, x[:, :3].argsort(1), 2 * x), ROWS, "a source of another size"),
+    "position in a later axis": (
+        lambda x: x[torch.arange(x.size(0)), :, x[:, 0].argmax(1)], TOKENS, "its indices are computed"
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_choices_without_a_layer_are_refused_by_name(name: str) -> None:
+    function, shape, message = REFUSED[name]
+    with pytest.raises(PellucidError, match=message):
+        pellucid.open(Between(function).eval(), torch.rand(shape), loss="quadratic")
 
 
 @pytest.mark.parametrize("name", FUNCTIONS)

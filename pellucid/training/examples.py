@@ -113,7 +113,8 @@ def as_inputs(x: Any, data_name: str = "x", dtype: torch.dtype = torch.float32) 
         return tensor
     if not tensor.is_floating_point():
         kind = str(tensor.dtype).removeprefix("torch.")
-        raise PellucidError(f"{data_name} is {kind}; give inputs as uint8 (0..255) or floats (0..1)")
+        advice = f"or indices as floats, {data_name}.float()" if tensor.dim() == 2 else "(0..1)"
+        raise PellucidError(f"{data_name} is {kind}; give inputs as uint8 (0..255) or floats {advice}")
     inputs = tensor.to(dtype)
     index = first_not_finite(inputs)
     if index is not None:

@@ -1,6 +1,7 @@
 """Networks that take tokens, classes or times as whole numbers: gradients, and maps at their embeddings."""
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -198,3 +199,12 @@ def test_what_is_no_index_is_refused() -> None:
     _, given, model = opened("padding")
     with pytest.raises(PellucidError, match="smoothgrad changes all inputs, and the network also uses indices"):
         model.explain(given, "smoothgrad", 0)
+
+
+def test_a_saved_network_of_indices_takes_them_as_floats(tmp_path: Path) -> None:
+    network, tokens = TextCNN(), torch.randint(20, (2, 7))
+    pellucid.open(network, tokens).save(tmp_path / "net.safetensors")
+    loaded = pellucid.Model.load(tmp_path / "net.safetensors")
+    assert_close(loaded(tokens.float()), network(tokens).detach().to(loaded(tokens.float()).dtype), 1e-5)
+    with pytest.raises(PellucidError, match=r"x is int64; .* or indices as floats, x\.float\(\)"):
+        loaded(tokens)

@@ -27,6 +27,7 @@ LESSONS = {
     "softmax": "softmax outputs, the log-likelihood, and their gradient",
     "convolution": "kernels over a photo: sizes, counts, receptive fields, pooling, dilation",
     "deconvnet": "a network run backwards: three rules for a ReLU, and the places of the largest pixels",
+    "transfer": "features of some digits for others: when they help, when they harm, and what is forgotten",
     "boxes": "anchors and receptive fields, overlap, suppression, average precision by hand",
     "detectors": "from sliding windows to R-CNN to YOLO on one image",
     "segmentation": "a class for each pixel: measures, rare classes, and small maps made large again",

@@ -15,6 +15,7 @@ class GlossaryTerm(NamedTuple):
 GLOSSARY = {
     "accuracy": GlossaryTerm("The fraction of examples whose class is predicted correctly.", "neighbours"),
     "anchor": GlossaryTerm("A box of fixed size and place, from which a detector predicts an object's box.", "boxes"),
+    "annealed mean": GlossaryTerm("The mean of a distribution that a low temperature has sharpened.", "colorization"),
     "average precision": GlossaryTerm("The area under the curve of precision against recall; 1 is perfect.", "boxes"),
     "backpropagation": GlossaryTerm(
         "Computes the derivatives of the cost from the last layer to the first.", "backprop"
@@ -24,6 +25,7 @@ GLOSSARY = {
     "bias": GlossaryTerm("A number that a neuron adds to its weighted sum.", "perceptron"),
     "calibrated": GlossaryTerm("Said of probabilities that are right as often as they say.", "nonsense"),
     "centre": GlossaryTerm("The mean of the points of a cluster.", "kmeans"),
+    "chroma": GlossaryTerm("The distance of a colour from grey of the same lightness.", "colorization"),
     "cluster": GlossaryTerm("A group of points that are near each other.", "kmeans"),
     "convolution": GlossaryTerm(
         "Slides a kernel over an image, and adds up the products at each position.", "convolution"

@@ -31,6 +31,7 @@ LESSONS = {
     "boxes": "anchors and receptive fields, overlap, suppression, average precision by hand",
     "detectors": "from sliding windows to R-CNN to YOLO on one image",
     "segmentation": "a class for each pixel: measures, rare classes, and small maps made large again",
+    "colorization": "mean colours are grey: a probability for each colour, sharpened, and weights of rare colours",
     "landscape": "the Hessian of a small network, symmetries of its weights, and the noise of its data",
     "universality": "a network of one hidden layer, built to approximate a function to a given error",
     "nonsense": "a digit network's confidence in noise, and temperature scaling",

@@ -37,6 +37,7 @@ GLOSSARY = {
         "The negative logarithm of the probability that was given to the right class.", "cost"
     ),
     "dilation": GlossaryTerm("The distance between the pixels that a kernel reads.", "convolution"),
+    "discriminator": GlossaryTerm("The network of a GAN that tells real from generated examples.", "gan"),
     "dropout": GlossaryTerm("Leaves out random neurons in each step of training, against overfitting.", "overfitting"),
     "early stopping": GlossaryTerm("Ends the training when the cost of held-out examples rises.", "overfitting"),
     "eigenvalue": GlossaryTerm("The factor by which a matrix stretches its eigenvector.", "linear-algebra"),
@@ -44,6 +45,7 @@ GLOSSARY = {
     "epoch": GlossaryTerm("One pass over all training examples.", "perceptron"),
     "fine-tuning": GlossaryTerm("Training the weights of a trained network further, for another task.", "transfer"),
     "finite difference": GlossaryTerm("A derivative measured by changing one number a little.", "backprop"),
+    "generator": GlossaryTerm("A network that turns random numbers into examples, such as images.", "gan"),
     "gradient": GlossaryTerm("All derivatives of the cost; it points to where the cost rises fastest.", "descent"),
     "Hessian": GlossaryTerm("The matrix of all second derivatives: the curvature of the cost.", "landscape"),
     "hidden layer": GlossaryTerm("Neurons between the inputs and the outputs.", "perceptron"),
@@ -54,6 +56,8 @@ GLOSSARY = {
     "kernel": GlossaryTerm("The small grid of weights that a convolution slides over an image.", "convolution"),
     "learning rate": GlossaryTerm("The factor between the gradient and a step.", "descent"),
     "margin": GlossaryTerm("The strip between two classes without points in it.", "svm"),
+    "maximum mean discrepancy": GlossaryTerm("A distance of two samples, computed with a kernel.", "gan"),
+    "mode collapse": GlossaryTerm("A generator serves only some kinds of examples.", "gan"),
     "non-maximum suppression": GlossaryTerm("Removes boxes that overlap a box with a better score.", "boxes"),
     "overfitting": GlossaryTerm(
         "Learning the training examples by heart, so that new ones are predicted badly.", "overfitting"

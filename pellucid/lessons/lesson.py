@@ -42,6 +42,7 @@ LESSONS = {
     "svm": "margins, support vectors and kernels",
     "pca": "principal components of points and of digits",
     "sampling": "draws of any distribution from uniform numbers: by formula, by table, and by a learned network",
+    "gan": "a generator against a discriminator, groups that it leaves out, and moment matching beside it",
 }  # in the order of a course
 
 

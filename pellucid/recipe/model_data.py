@@ -11,7 +11,7 @@ import torch
 from pellucid.base.errors import PellucidError, nearest
 from pellucid.data import CATALOGUE, Dataset, data_root
 from pellucid.data.folder import MaskDataset
-from pellucid.data.tree import data_folder
+from pellucid.data.tree import YAML_SUFFIXES, data_folder
 from pellucid.model import Model
 from pellucid.recipe.material import SHAPES, mask_parts_of
 from pellucid.recipe.recipe import recipe_of_run
@@ -35,11 +35,16 @@ def check_data_in_run_folder(name: str, file: Path | None) -> None:
     if file is None or not name or name in CATALOGUE or name in SHAPES:
         return
     run = run_folder_of(file.resolve())
-    if run is None or not (Path(name).resolve().is_relative_to(run) or _has_checksums_of_run(name, run)):
+    if run is None or not (_is_inside(name, run) or _has_checksums_of_run(name, run)):
         raise PellucidError(
             f"{file} names its training data by a path outside its run folder, which is not opened, since a file of "
             f"somebody else could name any path; if it is yours, add --data {shlex.quote(name):.200}"
         )
+
+
+def _is_inside(name: str, run: Path) -> bool:
+    """Return whether a path is in a run folder, and with a settings file also the folder that its key `path` names."""
+    return Path(name).resolve().is_relative_to(run) and data_folder(name).resolve().is_relative_to(run)
 
 
 @cache
@@ -68,9 +73,17 @@ def _has_checksums_of_run(name: str, run: Path) -> bool:
 
 
 def is_folder_of_training(model: Model, path: str | Path) -> bool:
-    """Return whether a path is that of a user's folder, zip or settings file on which a model was trained."""
+    """Return whether a path is that of a user's folder, zip or settings file on which a model was trained.
+
+    A settings file is its folder, except beside another one: two of one folder may name other images of it.
+    """
     name = data_name(model)
-    return bool(name) and name not in CATALOGUE and data_folder(name).resolve() == data_folder(path).resolve()
+    if not name or name in CATALOGUE:
+        return False
+    paths = [Path(name), Path(path)]
+    if any(one.suffix.lower() not in YAML_SUFFIXES for one in paths):
+        paths = [data_folder(one) for one in paths]
+    return paths[0].resolve() == paths[1].resolve()
 
 
 def skips_images(file: Path | None) -> bool:

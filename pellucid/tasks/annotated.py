@@ -109,7 +109,7 @@ def images_held_out(model: Model, source: Folder) -> Folder:
     name, path, total = data_name(model), source.tree.path, plural(len(source), "image")
     if not name or name in CATALOGUE:
         return source
-    if not is_folder_of_training(model, path):
+    if not is_folder_of_training(model, path / source.tree.settings):
         note(f"{path}: all {total} are measured: the folder is not that of the training ({name})")
         return source
     part = source.subset(split_images(len(source), TEST_FRACTION, 0, str(path))[1])

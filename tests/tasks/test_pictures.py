@@ -65,6 +65,30 @@ def test_the_folder_that_a_weights_file_names_is_read_only_inside_its_run_folder
     assert len(held_out(loaded, str(folder))) == 2
 
 
+@pytest.mark.parametrize("stated", ["../private", "ABSOLUTE", "."])
+def test_a_settings_file_in_a_run_folder_does_not_lead_out_of_it(tmp_path: Path, stated: str) -> None:
+    run, private = tmp_path / "run", tmp_path / "private"
+    run.mkdir()
+    private.mkdir()
+    settings = run / "data.yaml"
+    settings.write_text(f"path: {stated.replace('ABSOLUTE', str(private))}\nnames: [a]\n")
+    if stated == ".":
+        model_data.check_data_in_run_folder(str(settings), run / "recipe.toml")
+        return
+    with pytest.raises(PellucidError, match="outside its run folder, which is not opened"):
+        model_data.check_data_in_run_folder(str(settings), run / "recipe.toml")
+
+
+def test_two_settings_files_of_one_folder_are_different_data(tmp_path: Path) -> None:
+    one, other = tmp_path / "fold1.yaml", tmp_path / "fold2.yaml"
+    one.write_text("val: 1/images\n")
+    other.write_text("val: 2/images\n")
+    model = Model(Sequential(Flatten(), Dense(2)), input_shape=(1, 8, 8), preprocess={"data": str(one)})
+    assert model_data.is_folder_of_training(model, one)
+    assert model_data.is_folder_of_training(model, tmp_path)
+    assert not model_data.is_folder_of_training(model, other)
+
+
 @pytest.mark.usefixtures("no_report")
 def test_data_outside_a_run_folder_are_read_if_they_are_those_of_its_training(tmp_path, capsys):
     folder = write_collection(tmp_path / "pictures", 6)

@@ -366,7 +366,7 @@ GUIDE = Guide(
             0.1,
             "Column 45/8 = 5 and row 20/8 = 2, both rounded down; a row has 8 cells: 2 · 8 + 5 = 21.",
             {
-                42: "NumberRows come first: the row is multiplied by 8.",
+                42: "Rows come first: the row is multiplied by 8.",
                 17: "A row has 64/8 = 8 cells. 6 is the number of rows.",
             },
         ),

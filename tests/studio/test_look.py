@@ -15,10 +15,12 @@ from pellucid.data.catalogue import data_root
 from pellucid.layers import Dense, Flatten
 from pellucid.losses import BinaryCrossEntropy
 from pellucid.model import Model
-from pellucid.studio.look.session import METHODS
+from pellucid.nested import map_tree
+from pellucid.studio.look.session import METHODS, LookSession, OpenLook, SeePicture
 from pellucid.studio.runs import Runs
 from pellucid.studio.view import Library
 from pellucid.task import Task, register_task, registered
+from pellucid.task.look import Judged, LabelledPictures
 from pellucid.tasks.detect.pipeline import pipeline
 from tests.studio.talk import Tab
 
@@ -283,6 +285,24 @@ def test_each_label_has_a_threshold() -> None:
     assert [bar["threshold"] for bar in changed["bars"]] == [lowest, lowest, 1.0]
 
 
+def test_one_control_shifts_the_thresholds_of_many_labels() -> None:
+    """At first the labels are those of `predict`: of probabilities of 0.5, those with a threshold of 0.2."""
+    classes = ("shift", *(f"label{k}" for k in range(12)))
+    model = Model(
+        Sequential(flat=Flatten(), scores=Dense(13)), loss=BinaryCrossEntropy(), input_shape=(1, 8, 8), classes=classes
+    )
+    thresholds = [0.2] * 6 + [0.8] * 7
+    model.preprocess |= {"table": {"kind": "labels"}, "thresholds": thresholds}
+    model.params = map_tree(torch.zeros_like, model.params)
+    tab = Tab(Library(("labels",), lambda _: model))
+    (control,) = tab.ask("look.open")["controls"]
+    seen = tab.ask("look.picture", sample="digit 3", values=[control["value"]])
+    assert seen["label"] == ", ".join(classes[:6])
+    assert [bar["threshold"] for bar in seen["bars"]] == pytest.approx(thresholds)
+    assert tab.ask("look.change", values=[-0.4])["label"] == ", ".join(classes)
+    assert tab.ask("look.change", values=[0.4])["label"] == "no label"
+
+
 def test_a_classifier_shows_its_probabilities_and_explains_its_class() -> None:
     tab, _, seen = opened("mnist-lenet")
     model = Model.load("mnist-lenet")
@@ -338,3 +358,30 @@ def test_a_task_that_only_predicts_is_shown_without_a_line_in_the_studio() -> No
         assert tab.ask("look.card", model="own")["task"] == "corners"
     finally:
         del registered._TASKS["corners"]
+
+
+class _WithoutMistakes(LabelledPictures):
+    """One picture whose predictions are right."""
+
+    names = ("one",)
+
+    def picture(self, index: int) -> torch.Tensor:
+        return torch.zeros(3, 48, 64, dtype=torch.uint8)
+
+    def judge(self, index: int, values: Any) -> Judged:
+        return Judged(1, 0, 0)
+
+    def mistakes(self, index: int, values: Any) -> Any:
+        return ()
+
+    def curve(self, values: Any) -> Any:
+        return []
+
+
+def test_no_layer_of_a_picture_without_mistakes_is_marked_as_one() -> None:
+    session = LookSession(Library(("colorize",), Model.load))
+    session.open(OpenLook())
+    session._labelled = (None, _WithoutMistakes())
+    layers = session.picture(SeePicture(labelled=0)).fields["layers"]
+    assert layers
+    assert not any("mark" in entry for entry in layers)

@@ -198,7 +198,7 @@ class LookSession:
             shown = replace(shown, layers=[*shown.layers, *mistakes])
         reply = _reply(shown, {tuple(one) for one in request.maps})
         if self._index is not None:
-            for entry in reply.fields["layers"][-len(mistakes) :]:
+            for entry in reply.fields["layers"][len(shown.layers) - len(mistakes) :]:
                 entry["mark"] = True
         return reply
 

@@ -115,10 +115,11 @@ class Judged(NamedTuple):
 class LabelledPictures(ABC):
     """Labelled pictures, with which the predictions at the values of controls are compared.
 
-    names: of the pictures.
+    names: of the pictures. available: how many there are; `names` may be the first of them.
     """
 
     names: Sequence[str]
+    available: int
 
     @abstractmethod
     def picture(self, index: int) -> "Tensor":

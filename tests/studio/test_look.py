@@ -148,7 +148,7 @@ def test_precision_and_recall_on_a_labelled_folder_are_those_of_a_plain_count(tm
     assert "no data of --data" in tab.ask("look.judge", data=str(root))["message"]
     assert "send look.judge first" in tab.ask("look.picture", labelled=0)["message"]
     classes = Model.load("bccd").classes or ()
-    for values in ([0.5, 0.6], [0.3, 0.3]):
+    for values in ([0.5, 0.6], [0.3, 0.3], [0.02, 0.5]):
         rows: list[Any] = []
         curve = None
         while curve is None:
@@ -156,6 +156,7 @@ def test_precision_and_recall_on_a_labelled_folder_are_those_of_a_plain_count(tm
             rows += answer["rows"]
             curve = answer["curve"]
         assert [Path(row["name"]).stem for row in rows] == sorted(names)
+        assert answer["available"] == len(names)
         for index, row in enumerate(rows):
             shown = tab.ask("look.picture", labelled=index, values=values)
             boxes = layer(shown, "boxes", "boxes").numpy()
@@ -364,6 +365,7 @@ class _WithoutMistakes(LabelledPictures):
     """One picture whose predictions are right."""
 
     names = ("one",)
+    available = 1
 
     def picture(self, index: int) -> torch.Tensor:
         return torch.zeros(3, 48, 64, dtype=torch.uint8)

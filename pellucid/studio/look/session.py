@@ -220,7 +220,8 @@ class LookSession:
         is_done = request.start + len(judged) == count
         names = pictures.names[request.start : request.start + len(judged)]
         rows = [{"name": name, "counts": counts} for name, counts in zip(names, judged, strict=True)]
-        return Reply({"rows": rows, "total": count, "curve": _thinned(pictures.curve(values)) if is_done else None}, {})
+        curve = _thinned(pictures.curve(values)) if is_done else None
+        return Reply({"rows": rows, "total": count, "available": pictures.available, "curve": curve}, {})
 
     def _labelled_pictures(self) -> LabelledPictures:
         if self._labelled is None:

@@ -14,8 +14,8 @@ from pellucid.task.look import BoxLayer, Judged, LabelledPictures, PictureLayer
 from pellucid.tasks.annotated import held_out
 from pellucid.tasks.detect.score_choice import score_curve
 
-MAX_PICTURES = 500  # the candidates of each take some 50 kB
-LOWEST_SCORE = 0.05  # of the curve
+MAX_PICTURES = 500  # whose candidates are kept, 24 bytes of each and 4 for each class
+LOWEST_SCORE = 0.05  # of the curve, and of the kept candidates while no lower one is asked for
 
 
 class LabelledObjects(LabelledPictures):
@@ -28,6 +28,8 @@ class LabelledObjects(LabelledPictures):
         self.look = look
         self.source, _ = held_out(look.model, data, look.finder.classes)
         self.names = self.source.names[:MAX_PICTURES]
+        self.available = len(self.source)
+        self._lowest = LOWEST_SCORE
         self._known = dict[int, tuple[Candidates, Objects]]()
         self._sizes = dict[int, tuple[int, int]]()  # (H, W) of the pictures
 
@@ -63,13 +65,19 @@ class LabelledObjects(LabelledPictures):
 
     def _compared(self, index: int, values: Mapping[str, float]) -> tuple[Detections, Objects]:
         """Return the detections and the objects of a picture, in its pixels."""
+        look = self.look
+        if look.value(values, "score") < self._lowest:
+            self._lowest = 0.0
+            self._known.clear()
         if index not in self._known:
             image, objects = self.source.example(index)
-            look = self.look
-            self._known[index] = (look.candidates(look.predictor.frame(image[:3].expand(3, -1, -1))), objects)
+            found: Candidates = look.candidates(look.predictor.frame(image[:3].expand(3, -1, -1)))
+            is_kept = (found.scores >= self._lowest).any(1)
+            kept = Candidates(found.boxes[is_kept], found.scores[is_kept], found.anchors[is_kept], found.size)
+            self._known[index] = (kept, objects)
             self._sizes[index] = (int(image.shape[1]), int(image.shape[2]))
         candidates, objects = self._known[index]
-        detections = self.look.decide(candidates, values).detections
+        detections = look.decide(candidates, values).detections
         return scale_objects(detections, candidates.size, self._sizes[index]), objects
 
 

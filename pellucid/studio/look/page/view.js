@@ -70,7 +70,7 @@ export function start(root, server, { state: address, remember: put }) {
 
   async function list() {
     const { models } = await server.ask("look.models");
-    picker.show(models, S.open.model);
+    picker.show(models, S.open?.model);
   }
 
   /** Fill what depends on the model alone. */
@@ -95,15 +95,15 @@ export function start(root, server, { state: address, remember: put }) {
       if (turn !== S.judging) return;
       rows.push(...found.rows);
       element("judged").textContent = `${rows.length} of ${found.total} pictures…`;
-      if (found.curve) showJudged(rows, found.curve);
+      if (found.curve) showJudged(rows, found);
     }
   });
 
-  function showJudged(rows, curve) {
+  function showJudged(rows, { curve, available }) {
     S.rows = rows;
     const [right, wrong, missed] = [0, 1, 2].map((k) => rows.reduce((sum, row) => sum + row.counts[k], 0));
     const precision = right / (right + wrong || 1), recall = right / (right + missed || 1);
-    element("judged").textContent = `Precision ${percent(precision)}, recall ${percent(recall)}: ${right} right, ${wrong} false, ${missed} missed in ${rows.length} pictures`;
+    element("judged").textContent = `Precision ${percent(precision)}, recall ${percent(recall)}: ${right} right, ${wrong} false, ${missed} missed in ${available > rows.length ? `the first ${rows.length} of ${available}` : rows.length} pictures`;
     fill(element("curve"), layers.precisionRecall(curve, recall, precision));
     const worst = [...rows.keys()].filter((k) => rows[k].counts[1] + rows[k].counts[2]).sort((a, b) => rows[b].counts[1] + rows[b].counts[2] - rows[a].counts[1] - rows[a].counts[2]).slice(0, MAX_MISTAKES);
     fill(element("mistakes"), html`<div class="chips" role="group" aria-label="Pictures with mistakes">${worst.map((k) => html`<button class="chip" type="button" data-labelled="${k}" data-k="labelled${k}"><b>${rows[k].name}</b><small>${rows[k].counts[1]} false, ${rows[k].counts[2]} missed</small></button>`)}</div>`);
@@ -202,6 +202,7 @@ export function start(root, server, { state: address, remember: put }) {
 
   const send = attempt(async (file) => {
     halt();
+    if (!S.open) throw new Error("no model is open; open a model's file first");
     const answer = await uploaded(file);
     S.open.uploads = [...S.open.uploads, answer.upload];
     S.source = { upload: answer.upload };

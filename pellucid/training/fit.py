@@ -315,7 +315,7 @@ class Loop:
 
     def _mode(self, number: int) -> Mode:
         """Return the training mode for a step, numbered from 0, with the random generator seeded for it."""
-        return Mode(True, seed_step(self.rng, self.model.seed, number))
+        return Mode(True, seed_step(self.rng, self.model.seed, self.model.earlier_steps + number))
 
     def _check_learned(self) -> None:
         """Raise StoppedError for NaN or infinity in the parameters or the optimizers' states."""

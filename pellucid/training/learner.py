@@ -33,6 +33,7 @@ class Learner(Protocol):
     average: WeightAverage | None  # None without averaging
     precision: str  # one of PRECISIONS, such as "float32"
     seed: int
+    earlier_steps: int  # of trainings that this one continues; a step's random draws depend on its number among all
     frozen: set[str]  # paths of parameters that are not updated
     rates: dict[str, float]  # factors of the learning rate, by path
     custom: tuple[Any, ...]  # classes and functions of the user that files of the model name

@@ -92,6 +92,7 @@ class BaseModel(Trainable, Predicting):
         usable_precision(precision, self.device)
         self.precision = precision
         self.seed = integer(seed, "seed", 0)
+        self.earlier_steps = 0
         self.classes = class_names(classes)
         self.preprocess = dict(preprocess or {})
         self.stats = feature_stats(self.preprocess)

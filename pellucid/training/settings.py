@@ -59,6 +59,7 @@ def training_settings(
         **({} if model.average is None else {"average of the weights": model.average}),
         "precision": usable_precision(model.precision, model.device)[0],
         "seed": model.seed,
+        **({"earlier steps": model.earlier_steps} if model.earlier_steps else {}),
         "metrics": tuple(map(_metric_setting, model.metrics)),
         "classes": model.classes,
         "frozen parameters": sorted(model.frozen),

@@ -151,7 +151,7 @@ class ShardedStep:
     def _seed(self, number: int) -> None:
         """Seed the random generators of this process's shards for a step."""
         for rng, shard in zip(self.rngs, self.own_shards, strict=True):
-            rng.manual_seed(mix(self.model.seed, DRAW_SEED, number, shard))
+            rng.manual_seed(mix(self.model.seed, DRAW_SEED, self.model.earlier_steps + number, shard))
 
     def _loss_factors(
         self, shard_batches: Sequence[Batch], weights: Sequence[float], number: int

@@ -44,7 +44,7 @@ class WholeBatchStep:
         """
         self.check_due = check_due
         if self.is_random:
-            seed_step(self.rng, self.model.seed, number)
+            seed_step(self.rng, self.model.seed, self.model.earlier_steps + number)
         losses = self.step(batch, lr, self.rng)
         self.weight = self.model.objective.total_weight(batch)
         self.examples = len(batch.images)
@@ -61,7 +61,7 @@ class WholeBatchStep:
 
     def fault(self, batch: Batch, number: int, error: NotFiniteError) -> NotFinite | None:
         """Return what is not finite in a step, found by repeating it."""
-        mode = Mode(True, seed_step(self.rng, self.model.seed, number))
+        mode = Mode(True, seed_step(self.rng, self.model.seed, self.model.earlier_steps + number))
         return step_fault(self.model, self.step, batch, mode, error)
 
     def wait_columns(self) -> Row:

@@ -11,7 +11,8 @@ from torch.nn.modules.dropout import _DropoutNd
 
 from pellucid.base.errors import PellucidError
 from pellucid.base.text import first_line, note, plural
-from pellucid.combine.nets import all_buffers
+from pellucid.combine.nets import all_buffers, named_layers
+from pellucid.layers import Dropout
 from pellucid.nested import flatten
 from pellucid.opening.custom_backward import TOLERANCE
 from pellucid.opening.exported import evaluating
@@ -179,6 +180,14 @@ def first_outputs(network: nn.Module, inputs: Tensor) -> Any:
             f"{', '.join(map(str, inputs.shape[1:]))}): {first_line(error):.200}; give what your loop does to them, as "
             "in batch=lambda item: (item[0].permute(0, 3, 1, 2), item[1])"
         ) from error
+
+
+def note_dropout(model: OpenedModel) -> None:
+    """Write a note if the network has dropout, whose masks are not PyTorch's."""
+    if any(isinstance(layer, Dropout) and layer.rate for _, layer in named_layers(model.objective.nets)):
+        note(
+            "from_torch: dropout draws its masks here, so the training equals PyTorch's in distribution, not bit by bit"
+        )
 
 
 def take_weights(network: nn.Module, model: OpenedModel) -> None:

@@ -4,6 +4,7 @@ import copy
 import inspect
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, Literal
 
 import torch
@@ -25,7 +26,7 @@ from pellucid.opening.torch_training.loaders import (
     random_states,
 )
 from pellucid.opening.torch_training.losses import TorchCriterion, check_shapes, structure_of, training_loss
-from pellucid.opening.torch_training.objects import Steps, TorchObjects, first_outputs
+from pellucid.opening.torch_training.objects import Steps, TorchObjects, first_outputs, note_dropout
 from pellucid.opening.torch_training.optimizer import Accumulation, TorchOptimizer, check_optimizer
 from pellucid.opening.torch_training.scheduler import STEPPED_BY_BATCH, check_scheduler
 from pellucid.run.history import History
@@ -65,11 +66,14 @@ def from_torch(
     batch: a function from an item of a DataLoader to (inputs, targets), if the loop changes it, as in
     `lambda item: (item[0].flatten(1), item[1])`. Items ((x1, x2), y) or (x1, x2, y) are of a network with two inputs;
     `model` takes them as one, (N, D).
-    options: those of `pellucid.open`, such as `classes`.
+    options: those of `pellucid.open`, such as `classes`. seed: of the masks of dropout, by default drawn from PyTorch's
+    generator, whose state does not change: torch.manual_seed before decides them.
 
     The gradients are those of the layers' own backward passes; the step is that of the optimizer's own class, and the
     learning rates are those of a copy of the scheduler. After `fit`, weights, statistics, the optimizer's state and the
-    scheduler are given back, so that the loop in PyTorch continues as if it had never stopped.
+    scheduler are given back, so that the loop in PyTorch continues as if it had never stopped. Masks of dropout are
+    drawn by this library's generator, and go on from `fit` to `fit`: with active dropout, a training equals PyTorch's
+    in distribution, not bit by bit, which a note says.
 
     Raises PellucidError, by name, for what is not equal here: losses that use weights, optimizers that are not of
     torch.optim, float16 with a GradScaler, layers whose modes differ; and if gradients differ from PyTorch's.
@@ -100,12 +104,14 @@ def from_torch(
     with kept_random_states():
         outputs = first_outputs(network, inputs[:2])
         translated = training_loss(loss, structure_of(outputs))
-        model = open(network, inputs, **{"loss": translated, "clip": clip_norm, "device": str(device), **options})
+        defaults = {"loss": translated, "clip": clip_norm, "device": str(device), "seed": int(torch.randint(2**31, ()))}
+        model = open(network, inputs, **{**defaults, **options})
         check_shapes(translated, model(inputs[:2]), targets[:2])
         if isinstance(translated, TorchCriterion):
             translated(model(inputs), targets.to(device))  # raises its errors before the training
         objects = TorchObjects(network, optimizer, scheduler, model)
         objects.check_gradients(model, inputs[:2])
+    note_dropout(model)
     by_batch = type(scheduler).__name__ in STEPPED_BY_BATCH if scheduler_step == "auto" else scheduler_step == "batch"
     stepped = "step" if by_batch else "epoch"
     held_out = None if validation is None else LoaderBatches(validation, batch, n_inputs)
@@ -137,6 +143,8 @@ class TorchTraining:
         self.history: History | None = None
         self._objects = objects
         self._steps = steps
+        self._finished_steps = 0  # of all calls of `fit`
+        self._starts: dict[Path, int] = {}  # by run folder, the finished steps before its training
         self._take()
         # the weights before the first step, unless the optimizer has made steps
         self._initial = None if objects.is_begun else map_tree(torch.clone, model.params)
@@ -155,14 +163,18 @@ class TorchTraining:
         self._take()
         options.setdefault("steps_per_epoch", self.train.count)
         self._accumulate(self.model, options["steps_per_epoch"])
+        self.model.earlier_steps = self._steps_before(options.get("run"), options.get("resume", False))
         give_back = _GiveBack(self._objects, self.train, self.validation)
-        self.history = self.model.fit(
-            self.train.epoch,
-            epochs=epochs,
-            validation=None if self.validation is None else self.validation.epoch,
-            callbacks=[*callbacks, give_back],
-            **options,
-        )
+        try:
+            self.history = self.model.fit(
+                self.train.epoch,
+                epochs=epochs,
+                validation=None if self.validation is None else self.validation.epoch,
+                callbacks=[*callbacks, give_back],
+                **options,
+            )
+        finally:
+            self._finished_steps = self.model.earlier_steps + give_back.steps
         return self.history
 
     def doctor(self, **options: Any) -> Any:
@@ -219,6 +231,15 @@ class TorchTraining:
         model.optimizer = replace(model.optimizer, accumulation=accumulation)
         model.clip = None  # of each batch
 
+    def _steps_before(self, run: Any, resume: bool) -> int:
+        """Return the finished steps before a training: for one that resumes a run, those before the run."""
+        if run is None:
+            return self._finished_steps
+        folder = Path(run)
+        if not resume or folder not in self._starts:
+            self._starts[folder] = self._finished_steps
+        return self._starts[folder]
+
     def _before_the_first_step(self) -> Model:
         """Return the model before its first step."""
         assert self._initial is not None
@@ -234,6 +255,11 @@ class _GiveBack(Callback):
         self.objects = objects
         self.restore_random_states = random_states(loaders)
         self.training: Training | None = None
+
+    @property
+    def steps(self) -> int:
+        """The number of finished steps."""
+        return 0 if self.training is None else self.training.step
 
     def on_start(self, training: Training) -> None:
         """Restore the random states that looking at the first batches has changed."""

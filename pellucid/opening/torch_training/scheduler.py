@@ -9,12 +9,13 @@ from typing import Any, Literal
 import torch
 
 from pellucid.base.errors import PellucidError
+from pellucid.base.text import note
 from pellucid.optim import Progress, Schedule
 from pellucid.optim.schedules import Memory
 from pellucid.training.callbacks import Training
 
 Settings = dict[str, Any]  # the hyperparameters of a group of parameters
-# Schedulers that are stepped after every batch, as their documentation shows; the others after every epoch.
+# Schedulers that are stepped after every batch, as their documentation shows; for others, it depends on the loop.
 STEPPED_BY_BATCH = ("OneCycleLR", "CyclicLR")
 
 
@@ -156,6 +157,18 @@ def check_scheduler(scheduler: Any, optimizer: torch.optim.Optimizer) -> None:
             f"from_torch: {name} with mode={scheduler.mode!r} watches a metric, and it is given the validation loss "
             "here; make it with mode='min'"
         )
+
+
+def step_of(scheduler: Any) -> Literal["batch", "epoch"]:
+    """Return after which of them a scheduler is stepped, with a note if loops do either."""
+    if type(scheduler).__name__ in STEPPED_BY_BATCH:
+        return "batch"
+    if scheduler is not None and not isinstance(scheduler, torch.optim.lr_scheduler.ReduceLROnPlateau):
+        note(
+            f"from_torch: the {type(scheduler).__name__} steps after each epoch; give scheduler_step='batch' if your "
+            "loop steps it after each step of the optimizer, else scheduler_step='epoch'"
+        )
+    return "epoch"
 
 
 def _copy(scheduler: Any, old: torch.optim.Optimizer, new: torch.optim.Optimizer) -> Any:

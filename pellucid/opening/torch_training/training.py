@@ -28,7 +28,7 @@ from pellucid.opening.torch_training.loaders import (
 from pellucid.opening.torch_training.losses import TorchCriterion, check_shapes, structure_of, training_loss
 from pellucid.opening.torch_training.objects import Steps, TorchObjects, first_outputs, note_dropout
 from pellucid.opening.torch_training.optimizer import Accumulation, TorchOptimizer, check_optimizer
-from pellucid.opening.torch_training.scheduler import STEPPED_BY_BATCH, check_scheduler
+from pellucid.opening.torch_training.scheduler import check_scheduler, step_of
 from pellucid.run.history import History
 from pellucid.trace import Trace
 from pellucid.training.arguments import checked_limit
@@ -57,15 +57,15 @@ def from_torch(
     """Return a training that was written in PyTorch, as it stands: `fit`, `doctor`, `verify`, `trace`, `explain`.
 
     loss: a criterion such as nn.CrossEntropyLoss(weight=...), or its function; PyTorch computes others, of (outputs,
-    targets), and their gradient with respect to the outputs, with a note. optimizer: of torch.optim, with its
-    groups and its state. train, validation: DataLoaders. scheduler: of torch.optim.lr_scheduler, stepped after every
-    epoch, or after every batch for OneCycleLR and CyclicLR, unless scheduler_step says otherwise; ReduceLROnPlateau is
-    given the mean validation loss. clip_norm, clip_value: the limits that the loop gives clip_grad_norm_ and
-    clip_grad_value_. gradient_accumulation_steps: the number of batches for a step, each with its loss divided by it;
-    the last batches of an epoch make a step, however few. scaler: the loop's GradScaler, which must not be enabled.
-    batch: a function from an item of a DataLoader to (inputs, targets), if the loop changes it, as in
-    `lambda item: (item[0].flatten(1), item[1])`. Items ((x1, x2), y) or (x1, x2, y) are of a network with two inputs;
-    `model` takes them as one, (N, D).
+    targets), and their gradient with respect to the outputs, with a note. optimizer: of torch.optim, with its groups
+    and its state. train, validation: DataLoaders. scheduler: of torch.optim.lr_scheduler, stepped after every epoch,
+    with a note, or after every batch for OneCycleLR and CyclicLR, unless scheduler_step says otherwise, such as "batch"
+    for a warm-up of steps; ReduceLROnPlateau is given the mean validation loss. clip_norm, clip_value: the limits that
+    the loop gives clip_grad_norm_ and clip_grad_value_. gradient_accumulation_steps: the number of batches for a step,
+    each with its loss divided by it; the last batches of an epoch make a step, however few. scaler: the loop's
+    GradScaler, which must not be enabled. batch: a function from an item of a DataLoader to (inputs, targets), if the
+    loop changes it, as in `lambda item: (item[0].flatten(1), item[1])`. Items ((x1, x2), y) or (x1, x2, y) are of a
+    network with two inputs; `model` takes them as one, (N, D).
     options: those of `pellucid.open`, such as `classes`. seed: of the masks of dropout, by default drawn from PyTorch's
     generator, whose state does not change: torch.manual_seed before decides them.
 
@@ -112,10 +112,9 @@ def from_torch(
         objects = TorchObjects(network, optimizer, scheduler, model)
         objects.check_gradients(model, inputs[:2])
     note_dropout(model)
-    by_batch = type(scheduler).__name__ in STEPPED_BY_BATCH if scheduler_step == "auto" else scheduler_step == "batch"
-    stepped = "step" if by_batch else "epoch"
+    stepped = step_of(scheduler) if scheduler_step == "auto" else scheduler_step
     held_out = None if validation is None else LoaderBatches(validation, batch, n_inputs)
-    steps = Steps(stepped, clip_norm, clip_value, batches)
+    steps = Steps("step" if stepped == "batch" else "epoch", clip_norm, clip_value, batches)
     if loader.count is not None and loader.count % batches:
         remaining = plural(loader.count % batches, "batch", "batches")
         note(f"from_torch: an epoch ends with a step of {remaining}, as Lightning's and Accelerate's do")

@@ -60,12 +60,12 @@ class Parts:
         return sum(total for total, _ in sums) / sum(count for _, count in sums)
 
     def taken(self, loader: Any, validation: Any = None, **options: Any) -> TorchTraining:
+        options.setdefault("scheduler_step", "batch" if self.by_batch else "epoch")
         return pellucid.from_torch(
             self.network,
             loss=self.criterion,
             optimizer=self.optimizer,
             scheduler=self.scheduler,
-            scheduler_step="batch" if self.by_batch else "epoch",
             clip_norm=self.clip_norm,
             clip_value=self.clip_value,
             gradient_accumulation_steps=self.accumulated,

@@ -54,6 +54,19 @@ class LoaderBatches:
                 "conversion: batch=lambda item: (item[0].float() / 255, item[1])"
             )
 
+    def epochs(self) -> Callable[[], Iterator[tuple[Tensor, Tensor]]]:
+        """Return the function of the batches of each epoch that `Model.fit` takes.
+
+        By its first call, `fit` looks at the first batch: that is the known one, as the loader and `convert` may draw
+        random numbers.
+        """
+        known = [self.first]
+
+        def batches() -> Iterator[tuple[Tensor, Tensor]]:
+            return iter([known.pop()]) if known else self.epoch()
+
+        return batches
+
     def epoch(self) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield the batches of an epoch.
 
@@ -110,15 +123,6 @@ def joined_network(network: nn.Module, shapes: tuple[tuple[int, ...], ...]) -> n
 @contextlib.contextmanager
 def kept_random_states(loaders: Iterable[LoaderBatches | None] = ()) -> Iterator[None]:
     """Restore, after a block, the states of all random generators from which batches are drawn."""
-    restore = random_states(loaders)
-    try:
-        yield
-    finally:
-        restore()
-
-
-def random_states(loaders: Iterable[LoaderBatches | None]) -> Callable[[], None]:
-    """Return a function that restores the present states of all random generators from which batches are drawn."""
     generators: dict[int, torch.Generator] = {}
     for batches in loaders:
         for part in () if batches is None else _loader_and_samplers(batches.loader):
@@ -129,15 +133,14 @@ def random_states(loaders: Iterable[LoaderBatches | None]) -> Callable[[], None]
     torch_state = torch.get_rng_state()
     numpy_state = np.random.get_state()
     python_state = random.getstate()
-
-    def restore() -> None:
+    try:
+        yield
+    finally:
         for generator, state in states:
             generator.set_state(state)
         torch.set_rng_state(torch_state)
         np.random.set_state(numpy_state)
         random.setstate(python_state)
-
-    return restore
 
 
 def _loader_and_samplers(loader: Any) -> list[Any]:

@@ -23,7 +23,6 @@ from pellucid.opening.torch_training.loaders import (
     LoaderBatches,
     joined_network,
     kept_random_states,
-    random_states,
 )
 from pellucid.opening.torch_training.losses import TorchCriterion, check_shapes, structure_of, training_loss
 from pellucid.opening.torch_training.objects import Steps, TorchObjects, first_outputs, note_dropout
@@ -64,8 +63,9 @@ def from_torch(
     the loop gives clip_grad_norm_ and clip_grad_value_. gradient_accumulation_steps: the number of batches for a step,
     each with its loss divided by it; the last batches of an epoch make a step, however few. scaler: the loop's
     GradScaler, which must not be enabled. batch: a function from an item of a DataLoader to (inputs, targets), if the
-    loop changes it, as in `lambda item: (item[0].flatten(1), item[1])`. Items ((x1, x2), y) or (x1, x2, y) are of a
-    network with two inputs; `model` takes them as one, (N, D).
+    loop changes it, as in `lambda item: (item[0].flatten(1), item[1])`. It is called for each batch of `fit`, and
+    before, here, for the first batch of each loader: set a generator of its own back after that. Items ((x1, x2), y) or
+    (x1, x2, y) are of a network with two inputs; `model` takes them as one, (N, D).
     options: those of `pellucid.open`, such as `classes`. seed: of the masks of dropout, by default drawn from PyTorch's
     generator, whose state does not change: torch.manual_seed before decides them.
 
@@ -163,12 +163,12 @@ class TorchTraining:
         options.setdefault("steps_per_epoch", self.train.count)
         self._accumulate(self.model, options["steps_per_epoch"])
         self.model.earlier_steps = self._steps_before(options.get("run"), options.get("resume", False))
-        give_back = _GiveBack(self._objects, self.train, self.validation)
+        give_back = _GiveBack(self._objects)
         try:
             self.history = self.model.fit(
-                self.train.epoch,
+                self.train.epochs(),
                 epochs=epochs,
-                validation=None if self.validation is None else self.validation.epoch,
+                validation=None if self.validation is None else self.validation.epochs(),
                 callbacks=[*callbacks, give_back],
                 **options,
             )
@@ -250,9 +250,8 @@ class TorchTraining:
 class _GiveBack(Callback):
     """Give the state after the last step back to PyTorch's objects, also if the training ends with an error."""
 
-    def __init__(self, objects: TorchObjects, *loaders: LoaderBatches | None) -> None:
+    def __init__(self, objects: TorchObjects) -> None:
         self.objects = objects
-        self.restore_random_states = random_states(loaders)
         self.training: Training | None = None
 
     @property
@@ -261,9 +260,8 @@ class _GiveBack(Callback):
         return 0 if self.training is None else self.training.step
 
     def on_start(self, training: Training) -> None:
-        """Restore the random states that looking at the first batches has changed."""
+        """Store the training."""
         self.training = training
-        self.restore_random_states()
 
     def on_close(self) -> None:
         """Give back."""

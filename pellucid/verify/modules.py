@@ -43,9 +43,10 @@ def module_gradients(
     The gradients are those of sum(outputs * dy); the gradients of the parameters are by name.
     """
     with torch.no_grad():
-        shapes = [y.shape for y in output_tensors(module(*inputs))]
+        ys = output_tensors(module(*inputs))
+    shapes = [y.shape for y in ys]
     parameters = dict(module.named_parameters())
-    dy = torch.linspace(0.5, 1.5, sum(shape.numel() for shape in shapes)).to(inputs[0])
+    dy = torch.linspace(0.5, 1.5, sum(shape.numel() for shape in shapes)).to(torch.cat([y.flatten() for y in ys]))
     xs = tuple(x.detach().clone() for x in inputs)
 
     def outputs() -> Tensor:

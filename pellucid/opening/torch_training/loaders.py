@@ -14,6 +14,7 @@ from pellucid.base.errors import PellucidError
 from pellucid.base.text import shown
 from pellucid.explain.inputs import SplitInputs, join
 from pellucid.layers.base import Mode
+from pellucid.opening.graph import INTEGERS
 
 BatchFunction = Callable[[Any], Any]  # an item of a loader -> (inputs, targets); inputs may be a tuple of tensors
 END = object()  # after the last item of a loader
@@ -25,7 +26,8 @@ class LoaderBatches:
     convert: a function from an item of the loader to (inputs, targets), or None. first: the first batch. count: the
     number of batches of an epoch, None if unknown. n_inputs: how many inputs the network must be given; items
     (x1, x2, y) are of two inputs only for a network of two. shapes: those of several inputs (x1, x2), as items
-    ((x1, x2), y) or (x1, x2, y) have them, which are joined to one, (N, D); None for one input. Raises PellucidError
+    ((x1, x2), y) or (x1, x2, y) have them, which are joined to one, (N, D); None for one input. index_dtype: the floats
+    to which indices are converted, None to yield whole numbers as they are. Raises PellucidError
     for items that are not batches, and for inputs that the network cannot take as they are.
     """
 
@@ -36,6 +38,7 @@ class LoaderBatches:
         self.convert = convert
         self.n_inputs = n_inputs
         self.shapes: tuple[tuple[int, ...], ...] | None = None
+        self.index_dtype: torch.dtype | None = None
         try:
             self.count: int | None = len(self.loader)
         except TypeError:  # of an iterable, or of a DataLoader of one
@@ -48,11 +51,8 @@ class LoaderBatches:
         x = first[0]
         if x.is_floating_point() and not bool(x.isfinite().all()):
             raise PellucidError("from_torch: the first inputs of a loader contain NaN or infinity; find their origin")
-        if not x.is_floating_point():
-            raise PellucidError(
-                f"from_torch: the loader yields inputs of {x.dtype}, which your loop or network converts; give the "
-                "conversion: batch=lambda item: (item[0].float() / 255, item[1])"
-            )
+        if not x.is_floating_point() and x.dtype not in INTEGERS:
+            raise unconverted(x.dtype)
 
     def epochs(self) -> Callable[[], Iterator[tuple[Tensor, Tensor]]]:
         """Return the function of the batches of each epoch that `Model.fit` takes.
@@ -91,7 +91,22 @@ class LoaderBatches:
                 f"from_torch: the loader yields {shown(pair)}, not (inputs, targets) as tensors; give a function "
                 "that returns them: batch=lambda item: (item['image'], item['label'])"
             )
-        return pair[0], pair[1]
+        return self._floats(pair[0]), pair[1]
+
+    def convert_indices(self, dtype: torch.dtype) -> None:
+        """Convert indices to floats in all batches, as the layers take them; raise PellucidError for inexact ones."""
+        self.index_dtype = dtype
+        self.first = self._floats(self.first[0]), self.first[1]
+
+    def _floats(self, x: Tensor) -> Tensor:
+        if self.index_dtype is None or x.is_floating_point():
+            return x
+        floats = x.to(self.index_dtype)
+        if not torch.equal(floats.to(x.dtype), x):
+            raise PellucidError(
+                f"from_torch: inputs up to {int(x.max())} are not exact in {self.index_dtype}; use float64"
+            )
+        return floats
 
     def _joined(self, inputs: Any) -> Any:
         """Return several inputs as one, (N, D); raises PellucidError unless they are numbers of one dtype."""
@@ -106,6 +121,14 @@ class LoaderBatches:
             raise PellucidError(f"from_torch: the loader yields inputs of shapes {shapes} after {self.shapes}")
         self.shapes = shapes
         return join(tuple(inputs))
+
+
+def unconverted(dtype: torch.dtype) -> PellucidError:
+    """Return the error for inputs of this dtype that the network does not take."""
+    return PellucidError(
+        f"from_torch: the loader yields inputs of {dtype}, which the network does not take as they are; give the "
+        "conversion of your loop: batch=lambda item: (item[0].float() / 255, item[1])"
+    )
 
 
 def joined_network(network: nn.Module, shapes: tuple[tuple[int, ...], ...]) -> nn.Module:

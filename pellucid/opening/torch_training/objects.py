@@ -17,6 +17,7 @@ from pellucid.nested import flatten
 from pellucid.opening.custom_backward import TOLERANCE
 from pellucid.opening.exported import evaluating
 from pellucid.opening.model import OpenedModel
+from pellucid.opening.torch_training.loaders import unconverted
 from pellucid.opening.torch_training.optimizer import TorchOptimizer, TorchSource, without_parameters
 from pellucid.opening.torch_training.scheduler import TorchSchedule, TorchScheduler
 from pellucid.training.callbacks import Training
@@ -175,6 +176,8 @@ def first_outputs(network: nn.Module, inputs: Tensor) -> Any:
         with evaluating(network), torch.no_grad():
             return network(inputs)
     except Exception as error:  # the module's own code may raise any error
+        if not inputs.is_floating_point():
+            raise unconverted(inputs.dtype) from error
         raise PellucidError(
             f"from_torch: the network does not take the loader's inputs of shape (N, "
             f"{', '.join(map(str, inputs.shape[1:]))}): {first_line(error):.200}; give what your loop does to them, as "

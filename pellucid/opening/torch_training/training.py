@@ -65,7 +65,8 @@ def from_torch(
     GradScaler, which must not be enabled. batch: a function from an item of a DataLoader to (inputs, targets), if the
     loop changes it, as in `lambda item: (item[0].flatten(1), item[1])`. It is called for each batch of `fit`, and
     before, here, for the first batch of each loader: set a generator of its own back after that. Items ((x1, x2), y) or
-    (x1, x2, y) are of a network with two inputs; `model` takes them as one, (N, D).
+    (x1, x2, y) are of a network with two inputs; `model` takes them as one, (N, D). Inputs of whole numbers, such as
+    tokens, are taken as the network takes them.
     options: those of `pellucid.open`, such as `classes`. seed: of the masks of dropout, by default drawn from PyTorch's
     generator, whose state does not change: torch.manual_seed before decides them.
 
@@ -114,6 +115,11 @@ def from_torch(
     note_dropout(model)
     stepped = step_of(scheduler) if scheduler_step == "auto" else scheduler_step
     held_out = None if validation is None else LoaderBatches(validation, batch, n_inputs)
+    if not inputs.is_floating_point():
+        note("from_torch: inputs of whole numbers are taken as they are, as indices; `model` takes them, too")
+        for batches_of_indices in (loader, held_out):
+            if batches_of_indices is not None:
+                batches_of_indices.convert_indices(model.dtype)
     steps = Steps("step" if stepped == "batch" else "epoch", clip_norm, clip_value, batches)
     if loader.count is not None and loader.count % batches:
         remaining = plural(loader.count % batches, "batch", "batches")
@@ -194,6 +200,11 @@ class TorchTraining:
 
     def verify(self, samples: int = 8) -> GradientTable:
         """Compare all gradients for examples of the first batch with independent ones; see Model.verify."""
+        if any(self.model.index_inputs):
+            raise PellucidError(
+                "verify: the inputs are indices, to which no small number can be added; from_torch has compared the "
+                "gradients of all parameters with PyTorch's"
+            )
         self._take()
         x, y = self.train.first
         with kept_random_states():

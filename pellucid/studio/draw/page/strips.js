@@ -75,16 +75,13 @@ function strip(S, k, highlighted, paints, across) {
       const [map, scale] = shades(name, data), context = fitted(canvas, wide, high);
       for (let m = 0; m < n; m++)
         context.drawImage(heat(scratch, data.subarray(m * height * width, (m + 1) * height * width), width, map, scale), ...place(m), size, size);
-      const { style } = canvas.nextElementSibling;
-      style.gridTemplateColumns = `repeat(${per}, ${size}px)`;
-      style.gridAutoRows = `${size}px`;
     }]);
     const tiles = Array.from({ length: n }, (_, m) => {
       const name = `${layer.path} map ${m}`;
       const unit = `${layer.path}:${m}`, lit = highlighted.has(unit) ? "lit" : "";
       return layer.weight ? html`<button class="tile ${lit}" data-unit="${unit}" data-card="${unit}" data-k="u${k}:${m}" aria-pressed="${chosen && S.at.row === m}" aria-label="${name}"></button>` : html`<span class="tile ${lit}" data-tip="${name}"></span>`;
     });
-    return html`<div class="strip" data-needs="${needs}">${head}<div class="sheet"><canvas class="px" width="${wide}" height="${high}" data-h="${k}" role="img" aria-label="The maps of ${layer.path}"></canvas><div class="tiles">${tiles}</div></div></div>`;
+    return html`<div class="strip" data-needs="${needs}">${head}<div class="sheet"><canvas class="px" width="${wide}" height="${high}" data-h="${k}" role="img" aria-label="The maps of ${layer.path}"></canvas><div class="tiles" data-per="${per}" data-size="${size}">${tiles}</div></div></div>`;
   }
   paints.push([`${k}`, (canvas) => tensors[name] && heat(canvas, tensors[name].data, layer.shape.at(-1), ...shades(name, tensors[name].data))]);
   if (!layer.weight || layer.shape.length !== 1) return html`<div class="strip" data-needs="${needs}">${head}<div><span class="cells"><canvas class="px ${layer.shape.length === 1 ? "vec" : "tokens"}" data-h="${k}" role="img" aria-label="Values of ${layer.path}"></canvas></span></div></div>`;
@@ -164,6 +161,10 @@ export function strips(S, highlighted) {
     /** Paint the canvases below an element as soon as they are seen; returns a function that ends it. need: see view.js. */
     paint(root, need) {
       for (const one of $$("[data-fill]", root)) one.style.background = one.dataset.fill;
+      for (const { dataset, style } of $$(".tiles", root)) {
+        style.gridTemplateColumns = `repeat(${dataset.per}, ${dataset.size}px)`;
+        style.gridAutoRows = `${dataset.size}px`;
+      }
       const ways = new Map(paints), stops = [];
       function* painted(box) {
         for (const canvas of $$("[data-h]", box)) {

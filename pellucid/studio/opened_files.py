@@ -5,6 +5,7 @@ import subprocess
 import sys
 import weakref
 from collections import OrderedDict
+from contextlib import suppress
 from itertools import count
 from pathlib import Path
 from shutil import rmtree
@@ -33,7 +34,8 @@ class OpenedFiles:
         self._folder: Path | None = None
         self._models = OrderedDict[tuple[str, int, int], Model]()  # by path, time and size of the file
         self._numbers = count(1)
-        self._lock = Lock()  # one file is opened at a time
+        self._opening = Lock()  # one file is opened at a time
+        self._adding = Lock()  # so that dropping a file does not wait for the opening of another
 
     @property
     def folder(self) -> Path:
@@ -49,18 +51,19 @@ class OpenedFiles:
 
     def add(self, name: str, path: Path) -> tuple[str, str]:
         """Keep a dropped file; return its model's name, and a line about the file that it replaces, "" if none."""
-        with self._lock:
+        with self._adding:
             model_name = f"{path.stem} {name}"
             self.dropped[model_name] = path
             if len(self.dropped) <= MAX_DROPPED:
                 return model_name, ""
             old_name, old_path = self.dropped.popitem(last=False)
-            old_path.unlink(missing_ok=True)
+            with suppress(OSError):  # on Windows while it is opened; the folder is deleted at the end
+                old_path.unlink()
             return model_name, f"{old_name} was dropped: the studio keeps {MAX_DROPPED} files of models"
 
     def model(self, path: Path, name: str) -> Model:
         """Return the model of a file; raises PellucidError, in which the file is called `name`."""
-        with self._lock:
+        with self._opening:
             try:
                 status = path.stat()
             except OSError as error:

@@ -304,24 +304,44 @@ def test_heat_maps_bars_and_colours(page: Any) -> None:
     until(tab, "document.querySelector('#explain-h')?.textContent === 'Why 4?'")
 
 
+LOSE_NEXT = """() => {
+  const send = WebSocket.prototype.send;
+  WebSocket.prototype.send = function () {
+    WebSocket.prototype.send = send;
+    window.wasLost = true;
+    this.close();
+  };
+}"""  # the connection that sends next is lost
+
+
 def test_models_are_found_and_a_broken_file_says_why(page: Any) -> None:
     shown = page("model=mnist-lenet")
     tab = shown.tab
+    until(tab, "document.querySelectorAll('.look-card[data-state=ready]').length > 1", wait=2 * WAIT)
     tab.fill("#look-search", "detection")
+    until(
+        tab, "document.querySelector('#look-count').textContent.includes('still to read: press Enter')", wait=3 * WAIT
+    )
+    tab.evaluate(LOSE_NEXT)
+    tab.press("#look-search", "Enter")
+    until(tab, "window.wasLost && document.querySelector('#look-count').textContent.includes('press Enter')")
+    tab.press("#look-search", "Enter")  # goes on with what was waiting
     until(tab, "document.querySelector('[data-model=bccd] small').textContent.includes('AP50')")
     until(tab, "!document.querySelector('#look-count').textContent.includes('still')", wait=3 * WAIT)
     visible = (
         "[...document.querySelectorAll('.look-card')].filter((one) => !one.hidden).map((one) => one.dataset.model)"
     )
     assert tab.evaluate(visible) == ["bccd", "pennfudan"]
+    assert "connection" not in tab.text_content("#look-cards")
     tab.fill("#look-search", "broken")
     assert tab.evaluate(visible) == ["broken.onnx"]
-    assert "broken.onnx" in tab.inner_text("[data-model='broken.onnx'] small")
+    until(tab, "document.querySelector('[data-model=\"broken.onnx\"] small').textContent.includes('broken.onnx')")
     tab.click("[data-model='broken.onnx']")
     until(tab, "document.querySelector('#look-problem').textContent.includes('broken.onnx')")
     assert tab.inner_text("#look-h") == "mnist-lenet: classification"
     tab.fill("#look-search", "mine")
-    assert "classification" in tab.inner_text("[data-model='mine.safetensors']")
+    mine = "document.querySelector('[data-model=\"mine.safetensors\"]')"
+    until(tab, f"{mine}.textContent.includes('classification')", wait=2 * WAIT)
     tab.click("[data-model='mine.safetensors']")
     until(tab, "document.querySelector('#look-h').textContent.startsWith('mine.safetensors')", wait=2 * WAIT)
     assert tab.evaluate("document.querySelector('[data-model=\"mine.safetensors\"] canvas').width") > 1

@@ -1,7 +1,7 @@
 // The list of models: their cards, read one at a time on a connection of their own as they come into sight, and a search.
 import { $, $$, fill, html } from "/core/dom.js";
 import { paintPicture } from "/core/paint.js";
-import { Server } from "/core/server.js";
+import { LostError, Server } from "/core/server.js";
 
 export class Picker {
   /** element: of the cards; search: the field. */
@@ -17,9 +17,9 @@ export class Picker {
     });
     this.queue = new Set();
     this.server = null;
-    search.addEventListener("input", () => {
-      this.filter();
-      if (search.value.trim()) this.read(this.models.map((one) => one.name)); // also tasks and figures are searched
+    search.addEventListener("input", () => this.filter());
+    search.addEventListener("keydown", ({ key }) => {
+      if (key === "Enter") this.read(this.unread()); // so that tasks and figures are searched too
     });
   }
 
@@ -33,6 +33,12 @@ export class Picker {
       this.seen.observe(card);
     }
     this.filter();
+    this.read([]); // what was waiting when the connection was lost
+  }
+
+  /** The names of models without a card, except files: opening each takes a process of its own. */
+  unread() {
+    return this.models.filter(({ name, kind }) => kind !== "file" && !this.cards.has(name)).map(({ name }) => name);
   }
 
   /** Write what is known of a model on its card. */
@@ -52,7 +58,8 @@ export class Picker {
       card.hidden = !words.every((word) => card.textContent.toLowerCase().includes(word));
       shown += !card.hidden;
     }
-    const waiting = words.length && this.queue.size ? `, ${this.queue.size} still to read` : "";
+    const unread = words.length ? this.unread().length : 0;
+    const waiting = !unread ? "" : `, ${unread} still to read${this.server ? "" : ": press Enter"}`;
     this.count.textContent = `${shown} of ${this.models.length}${waiting}`;
   }
 
@@ -61,6 +68,7 @@ export class Picker {
     for (const name of names) if (!this.cards.has(name)) this.queue.add(name);
     if (!this.queue.size || this.server) return;
     this.server = new Server(() => {});
+    this.filter();
     this.server.onopen = () => this.work();
   }
 
@@ -69,16 +77,22 @@ export class Picker {
     try {
       while (this.queue.size && this.element.isConnected) {
         const [name] = this.queue;
-        const found = await server.ask("look.card", { model: name }).catch((error) => ({ fault: error.message, tensors: {} }));
+        const found = await server.ask("look.card", { model: name }).catch((error) => {
+          if (error instanceof LostError) throw error;
+          return { fault: error.message, tensors: {} };
+        });
         this.queue.delete(name);
         this.cards.set(name, found);
         const card = $(`[data-model="${CSS.escape(name)}"]`, this.element);
         if (card) this.write(card);
         this.filter();
       }
+    } catch (error) {
+      if (!(error instanceof LostError)) throw error; // the queue is kept for `show`
     } finally {
       server.close();
       this.server = null;
+      this.filter();
     }
   }
 }

@@ -32,7 +32,7 @@ export class Server {
       if (this.isClosed) return;
       const known = this.tries < RETRY.length;
       this.showLink(known ? "Connecting again…" : "No connection. If the studio was started again, open the address it printed.");
-      setTimeout(() => this.connect(), RETRY[Math.min(this.tries++, RETRY.length - 1)]);
+      setTimeout(() => this.isClosed || this.connect(), RETRY[Math.min(this.tries++, RETRY.length - 1)]);
     };
   }
 

@@ -35,7 +35,8 @@ class Tree(ABC):
 
     names: sorted paths with "/" as separator. empty_folders: sorted paths of the folders that contain none of these
     files, at any depth. hidden_pictures: sorted paths of hidden images. links: sorted paths of links to folders, which
-    are not followed. settings: the path of the YAML file by which the tree was named, "" for none.
+    are not followed. settings: the path of the YAML file by which the tree was named, absolute if it is on another
+    drive; "" for none.
     """
 
     settings = ""
@@ -95,7 +96,10 @@ def tree_at(path: str | os.PathLike[str]) -> Tree:
         return FolderTree(path)
     if (folder := data_folder(path)) != path:
         tree = FolderTree(folder)
-        tree.settings = Path(os.path.relpath(path, folder)).as_posix()
+        try:
+            tree.settings = Path(os.path.relpath(path, folder)).as_posix()
+        except ValueError:  # on another drive of Windows
+            tree.settings = path.resolve().as_posix()
         return tree
     if path.suffix.lower() != ".zip" and path.is_file() and not zipfile.is_zipfile(path):
         raise PellucidError(f"{path} is neither a folder nor a .zip; give the folder that it is in, or a .zip of it")

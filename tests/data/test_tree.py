@@ -2,6 +2,7 @@
 
 import stat
 import zipfile
+from pathlib import Path
 
 import pytest
 
@@ -74,3 +75,19 @@ def test_an_empty_class_folder_is_refused(write_tree, name):
             packed.mkdir("train/.cache")
     with open_tree(root) as files, pytest.raises(PellucidError, match="train/eel is a class folder without images"):
         classes_of(files, "train/")
+
+
+def test_a_settings_file_on_another_drive_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On Windows no relative path leads from one drive to another."""
+
+    def relpath(path: Path, start: Path) -> str:
+        raise ValueError(f"path is on mount {path!r}, start on mount {start!r}")
+
+    data = tmp_path / "data"
+    data.mkdir()
+    settings = tmp_path / "data.yaml"
+    settings.write_text(f"path: {data}\n")
+    monkeypatch.setattr("os.path.relpath", relpath)
+    with open_tree(settings) as tree:
+        assert tree.path == data
+        assert tree.document(tree.settings) == settings.read_bytes()

@@ -39,7 +39,7 @@ from pellucid.tasks.detect.stages import FEATURE_NETS
 from pellucid.tasks.detect.thresholds import score_of
 from pellucid.training.device import CPU, on_device
 
-NO_OBJECT = 255  # in the layer of outlines
+NO_OBJECT = 255  # in the layer of outlines, which is left out for more classes
 
 
 @dataclass(frozen=True, eq=False)
@@ -120,12 +120,12 @@ class DetectorLook(Look):
             decision = self.decide(self.walk.candidates, values)
             found = self._in_picture(self._completed(decision.detections))
         layers = [*self._maps(), *self._boxes_before(decision)]
-        if found.masks is not None:
+        classes = tuple(self.finder.classes)
+        if found.masks is not None and len(classes) <= NO_OBJECT:
             layers.append(ClassLayer("outlines", True, self._outlines(found), NO_OBJECT))
         layers.append(BoxLayer("boxes", True, found.boxes, found.scores, found.labels))
         if found.keypoints is not None:
             layers.append(PointLayer("points", True, found.keypoints.reshape(-1, 3)))
-        classes = tuple(self.finder.classes)
         return Shown(class_counts(found, classes), layers, classes=classes)
 
     def _maps(self) -> list[PictureLayer]:

@@ -15,6 +15,7 @@ from pellucid.base.text import shown
 from pellucid.explain.inputs import SplitInputs, join
 from pellucid.layers.base import Mode
 from pellucid.opening.graph import INTEGERS
+from pellucid.opening.torch_training.targets import NestedTargets, kind_of
 
 BatchFunction = Callable[[Any], Any]  # an item of a loader -> (inputs, targets); inputs may be a tuple of tensors
 END = object()  # after the last item of a loader
@@ -24,11 +25,12 @@ class LoaderBatches:
     """The batches of a DataLoader, or of any iterable that can be read again.
 
     convert: a function from an item of the loader to (inputs, targets), or None. first: the first batch. count: the
-    number of batches of an epoch, None if unknown. n_inputs: how many inputs the network must be given; items
-    (x1, x2, y) are of two inputs only for a network of two. shapes: those of several inputs (x1, x2), as items
-    ((x1, x2), y) or (x1, x2, y) have them, which are joined to one, (N, D); None for one input. index_dtype: the floats
-    to which indices are converted, None to yield whole numbers as they are. Raises PellucidError
-    for items that are not batches, and for inputs that the network cannot take as they are.
+    number of batches of an epoch, None if unknown. n_inputs: how many inputs the network must be given; items (x1, x2,
+    y) are of two inputs only for a network of two. shapes: those of several inputs (x1, x2), as items ((x1, x2), y) or
+    (x1, x2, y) have them, which are joined to one, (N, D); None for one input. nested_targets: the structure of targets
+    that are not one tensor, which are joined to one. index_dtype: the floats to which indices are converted, None to
+    yield whole numbers as they are. Raises PellucidError for items that are not batches, and for inputs that the
+    network cannot take as they are.
     """
 
     def __init__(self, loader: Any, convert: BatchFunction | None, n_inputs: int = 1) -> None:
@@ -38,6 +40,7 @@ class LoaderBatches:
         self.convert = convert
         self.n_inputs = n_inputs
         self.shapes: tuple[tuple[int, ...], ...] | None = None
+        self.nested_targets: NestedTargets | None = None
         self.index_dtype: torch.dtype | None = None
         try:
             self.count: int | None = len(self.loader)
@@ -84,14 +87,26 @@ class LoaderBatches:
         pair: Any = item if self.convert is None else self.convert(item)
         if isinstance(pair, tuple | list) and len(pair) == self.n_inputs + 1 > 2:
             pair = pair[:-1], pair[-1]
+        elif isinstance(pair, tuple | list) and len(pair) == self.n_inputs > 1 and isinstance(pair[0], Tensor):
+            raise PellucidError(
+                f"from_torch: the network has {self.n_inputs} inputs, and the loader yields {kind_of(pair)}, so no "
+                "targets; for a loss of the outputs alone give batch=lambda item: (item, None)"
+            )
         if isinstance(pair, tuple | list) and len(pair) == 2 and isinstance(pair[0], tuple | list):
             pair = self._joined(pair[0]), pair[1]
-        if not isinstance(pair, tuple | list) or len(pair) != 2 or not all(isinstance(one, Tensor) for one in pair):
+        if not isinstance(pair, tuple | list) or len(pair) != 2 or not isinstance(pair[0], Tensor):
             raise PellucidError(
-                f"from_torch: the loader yields {shown(pair)}, not (inputs, targets) as tensors; give a function "
-                "that returns them: batch=lambda item: (item['image'], item['label'])"
+                f"from_torch: the loader yields {kind_of(pair)}, not (inputs, targets); give a function that returns "
+                "them: batch=lambda item: (item['image'], item['label'])"
             )
-        return self._floats(pair[0]), pair[1]
+        return self._floats(pair[0]), self._joined_targets(pair[1], len(pair[0]))
+
+    def _joined_targets(self, targets: Any, count: int) -> Tensor:
+        if isinstance(targets, Tensor) and self.nested_targets is None:
+            return targets
+        if self.nested_targets is None:
+            self.nested_targets = NestedTargets.of(targets, count)
+        return self.nested_targets.join(targets, count)
 
     def convert_indices(self, dtype: torch.dtype) -> None:
         """Convert indices to floats in all batches, as the layers take them; raise PellucidError for inexact ones."""

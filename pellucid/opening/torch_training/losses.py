@@ -23,7 +23,8 @@ from pellucid.losses import (
     Quadratic,
     SoftmaxCrossEntropy,
 )
-from pellucid.verify.modules import criterion_gradients
+from pellucid.opening.torch_training.targets import NestedTargets
+from pellucid.verify.modules import criterion_gradients, output_tensors
 
 OWN_LOSS = (
     "write its value and its gradient as a pellucid.Loss with one method, compute (docs: your own parts), and give that"
@@ -49,12 +50,14 @@ class TorchCriterion(Loss):
     """A criterion that PyTorch computes from (outputs, targets), with its gradient with respect to the outputs only.
 
     structure: what the network returns, such as a tuple or a dict, with the class Tensor in place of each tensor.
+    targets: the structure of targets that are not one tensor.
     """
 
     indivisible: ClassVar[str] = "PyTorch computes the loss of a batch"
 
     criterion: Callable[..., Any]  # of outputs and targets; returns the loss as a tensor
     structure: Any = Tensor
+    targets: NestedTargets | None = None
 
     def compute(self, y: Any, target: Tensor) -> tuple[Tensor, Any]:
         """Return the value and the gradient of each output; raises PellucidError if the criterion fails."""
@@ -62,12 +65,14 @@ class TorchCriterion(Loss):
         def value_of(leaves: list[Tensor]) -> Tensor:
             remaining = iter(leaves)
             outputs = tree_map(lambda leaf: next(remaining) if leaf is Tensor else leaf, self.structure)
+            copied = target.clone()  # no tensor of the inference mode
+            targets = copied if self.targets is None else self.targets.split(copied)
             try:
-                return self.criterion(outputs, target.clone())  # no tensor of the inference mode
+                return self.criterion(outputs, targets)
             except Exception as error:  # the criterion's own code may raise any error
                 raise PellucidError(
                     f"from_torch: the loss {_name_of(self.criterion)} raises {type(error).__name__}: "
-                    f"{first_line(error):.300}; outputs: {_shapes(leaves)}, targets: {_shapes([target])}"
+                    f"{first_line(error):.300}; outputs: {_shapes(leaves)}, targets: {_shapes(output_tensors(targets))}"
                 ) from error
 
         value, gradients = criterion_gradients(value_of, y if isinstance(y, tuple) else (y,))
@@ -92,17 +97,18 @@ def _shapes(tensors: list[Tensor]) -> str:
     return ", ".join(f"{tuple(one.shape)} of {str(one.dtype).removeprefix('torch.')}" for one in tensors)
 
 
-def structure_of(outputs: Any) -> Any:
-    """Return the outputs of a network with the class Tensor in place of each tensor."""
-    return tree_map(lambda leaf: Tensor if isinstance(leaf, Tensor) else leaf, outputs)
-
-
-def training_loss(criterion: Any, structure: Any) -> Loss:
+def training_loss(criterion: Any, structure: Any, targets: NestedTargets | None = None) -> Loss:
     """Return the loss of a criterion, one that PyTorch computes, with a note, for a criterion without a counterpart.
 
-    structure: see `TorchCriterion`. Raises PellucidError for a criterion with parameters.
+    structure, targets: see `TorchCriterion`. Raises PellucidError for a criterion with parameters, and for targets that
+    are not one tensor unless PyTorch computes the criterion.
     """
     is_known = isinstance(criterion, Loss) or type(criterion) in CONVERSIONS or criterion in [*MODULES]
+    if is_known and targets is not None:
+        raise PellucidError(
+            f"from_torch: targets are {targets}, and {_name_of(criterion)} takes one tensor; give it, or a function of "
+            "(outputs, targets) as the loss"
+        )
     if is_known or not callable(criterion):
         return loss_of(criterion)
     name = _name_of(criterion)
@@ -112,7 +118,7 @@ def training_loss(criterion: Any, structure: Any) -> Loss:
         f"from_torch: PyTorch computes the loss {name} and its gradient with respect to the outputs; the backward pass "
         "of the network is that of its layers here"
     )
-    return TorchCriterion(criterion, structure)
+    return TorchCriterion(criterion, structure, targets)
 
 
 def loss_of(criterion: Any) -> Loss:

@@ -24,10 +24,11 @@ from pellucid.opening.torch_training.loaders import (
     joined_network,
     kept_random_states,
 )
-from pellucid.opening.torch_training.losses import TorchCriterion, check_shapes, structure_of, training_loss
+from pellucid.opening.torch_training.losses import TorchCriterion, check_shapes, training_loss
 from pellucid.opening.torch_training.objects import Steps, TorchObjects, first_outputs, note_dropout
 from pellucid.opening.torch_training.optimizer import Accumulation, TorchOptimizer, check_optimizer
 from pellucid.opening.torch_training.scheduler import check_scheduler, step_of
+from pellucid.opening.torch_training.targets import structure_of
 from pellucid.run.history import History
 from pellucid.trace import Trace
 from pellucid.training.arguments import checked_limit
@@ -104,7 +105,7 @@ def from_torch(
     inputs = inputs.to(device)
     with kept_random_states():
         outputs = first_outputs(network, inputs[:2])
-        translated = training_loss(loss, structure_of(outputs))
+        translated = training_loss(loss, structure_of(outputs), loader.nested_targets)
         defaults = {"loss": translated, "clip": clip_norm, "device": str(device), "seed": int(torch.randint(2**31, ()))}
         model = open(network, inputs, **{**defaults, **options})
         check_shapes(translated, model(inputs[:2]), targets[:2])
@@ -115,6 +116,8 @@ def from_torch(
     note_dropout(model)
     stepped = step_of(scheduler) if scheduler_step == "auto" else scheduler_step
     held_out = None if validation is None else LoaderBatches(validation, batch, n_inputs)
+    if held_out is not None and held_out.nested_targets != loader.nested_targets:
+        raise PellucidError("from_torch: the targets of train and validation are not of one structure")
     if not inputs.is_floating_point():
         note("from_torch: inputs of whole numbers are taken as they are, as indices; `model` takes them, too")
         for batches_of_indices in (loader, held_out):

@@ -301,9 +301,9 @@ def test_an_enabled_scaler_and_odd_batches_are_refused() -> None:
     scaler = torch.amp.GradScaler("cpu", enabled=True)
     with pytest.raises(PellucidError, match="float16 with a GradScaler"):
         parts().taken(loader(), scaler=scaler)
-    with pytest.raises(PellucidError, match=r"not \(inputs, targets\) as tensors; give a function"):
+    with pytest.raises(PellucidError, match=r"not \(inputs, targets\); give a function"):
         parts().taken([{"image": torch.rand(2, 1, 6, 6)}])
-    with pytest.raises(PellucidError, match=r"not \(inputs, targets\) as tensors; give a function"):
+    with pytest.raises(PellucidError, match=r"not \(inputs, targets\); give a function"):
         parts().taken([(torch.rand(2, 1, 6, 6), torch.zeros(2).long(), torch.arange(2))])  # an index, no second input
     with pytest.raises(PellucidError, match=r"yields 2 inputs of torch.float32, torch.int64; several inputs must be"):
         parts().taken([((torch.rand(2, 1, 6, 6), torch.arange(2)), torch.zeros(2).long())])

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from pellucid.base.errors import PellucidError
 from pellucid.base.settings.checks import check, integer
@@ -65,9 +65,10 @@ def from_torch(
     each with its loss divided by it; the last batches of an epoch make a step, however few. scaler: the loop's
     GradScaler, which must not be enabled. batch: a function from an item of a DataLoader to (inputs, targets), if the
     loop changes it, as in `lambda item: (item[0].flatten(1), item[1])`. It is called for each batch of `fit`, and
-    before, here, for the first batch of each loader: set a generator of its own back after that. Items ((x1, x2), y) or
-    (x1, x2, y) are of a network with two inputs; `model` takes them as one, (N, D). Inputs of whole numbers, such as
-    tokens, are taken as the network takes them.
+    before, here, for the first batch of each loader: set a generator of its own back after that. Targets may be a dict
+    or tuple of tensors for a loss of your own, and None for one of the outputs alone. Items ((x1, x2), y) or (x1, x2,
+    y) are of a network with two inputs; `model` takes them as one, (N, D). Inputs of whole numbers, such as tokens, are
+    taken as the network takes them.
     options: those of `pellucid.open`, such as `classes`. seed: of the masks of dropout, by default drawn from PyTorch's
     generator, whose state does not change: torch.manual_seed before decides them.
 
@@ -196,7 +197,9 @@ class TorchTraining:
         known = {"batch_size": len(self.train.first[0]), "history": self.history}
         if self._initial is not None:
             known["begin"] = self._before_the_first_step
-        if self.validation is not None:
+        if self._has_several_outputs and self.validation is not None:
+            note("doctor: the validation examples are left out, since the network has several outputs")
+        elif self.validation is not None:
             known["validation"] = self.validation.epoch
         with kept_random_states([self.train, self.validation]):
             return model.doctor(self.train.epoch, **{**known, **options})
@@ -234,6 +237,10 @@ class TorchTraining:
 
     def _take(self) -> None:
         self._objects.take(self.model, self._steps)
+
+    @property
+    def _has_several_outputs(self) -> bool:
+        return isinstance(self.model.loss, TorchCriterion) and self.model.loss.structure is not Tensor
 
     def _accumulate(self, model: OpenedModel, epoch_batches: int | None) -> None:
         """Set the model's optimizer to one that adds the gradients of several batches for a step."""

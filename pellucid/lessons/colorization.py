@@ -71,8 +71,10 @@ def one_pixel(setting: Setting, share: float = 0.6, temperature: float = 0.38, c
     sizes = (600 * probabilities[is_used]).tolist()
     plane.scatter(*centres.T, s=sizes, c=painted(centres).numpy(), edgecolors=INK, linewidths=0.4)
     for name, value in answers.items():
-        plane.plot(*value[:, None], marker="x", color=INK)
-        plane.annotate(name, value.tolist(), (5, 4), textcoords="offset points", fontsize=SMALL, color=INK)
+        a, b = value.tolist()
+        offset = (-34, -14) if name == "mean" else (-44, 4)  # in points, so that the names do not cover each other
+        plane.plot([a], [b], marker="x", color=INK)
+        plane.annotate(name, (a, b), offset, textcoords="offset points", fontsize=SMALL, color=INK)
     name_axes(plane, "a", "b")
     shown = {"first": ab[0], "second": ab[1], **answers}
     show_image(swatches, painted(torch.stack([*shown.values()]))[:, None].numpy())
@@ -135,7 +137,7 @@ def balls(count: int, share: float, rng: torch.Generator) -> tuple[Tensor, Tenso
 
 
 @cache
-def trained(share: float, seed: int, epochs: int) -> tuple[Model, Model]:
+def trained(share: float, seed: int) -> tuple[Model, Model]:
     """Return a regression with the quadratic cost, and a classifier of colours, trained on pictures of balls."""
     pictures, _ = balls(60, share, torch.Generator().manual_seed(seed))
     regression = Sequential(Conv2d(16, 3, padding=1), ReLU(), Conv2d(2, 3, padding=1))
@@ -144,7 +146,7 @@ def trained(share: float, seed: int, epochs: int) -> tuple[Model, Model]:
     models = []
     for objective in (Regression(regression, Quadratic()), Zhang(classifier, uniform=1.0)):
         model = Model(objective, optimizer=Adam(0.03), metrics=(), input_shape=(3, SIDE, SIDE), seed=seed)
-        model.fit(pictures, torch.zeros(len(pictures)), epochs=epochs, batch_size=16, verbose=False)
+        model.fit(pictures, torch.zeros(len(pictures)), epochs=25, batch_size=16, verbose=False)
         models.append(model)
     return models[0], models[1]
 
@@ -157,7 +159,7 @@ def learned(setting: Setting, share: float = 0.6, temperature: float = 0.38) -> 
     predicts a probability for each bin, here without rebalancing, and paints the annealed mean. The chroma is the
     distance from grey.
     """
-    regression, classifier = trained(share, setting.seed, 15 if setting.small else 25)
+    regression, classifier = trained(share, setting.seed)
     pictures, masks = balls(10, share, torch.Generator().manual_seed(setting.seed + 1))
     lab = rgb_to_lab(pictures)
     logits, _ = classifier.objective.nets["generator"].forward(

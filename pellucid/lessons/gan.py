@@ -131,7 +131,7 @@ def trained(setting: Setting, rate: float = 0.002, loss: GANLoss = "non_saturati
     points = real_points(4_096, setting.seed)
     model = adversarial(rate, loss, setting.seed)
     z = torch.randn(SHOWN, 2, generator=torch.Generator().manual_seed(setting.seed))
-    epochs = 2 if setting.small else 8
+    epochs = 8  # between two of the figure's plots
     numbers = {}
     figure, plots = plots_in_rows(["real", *(f"epoch {k * epochs}" for k in range(1, 5))], 5, 1.5, square=True)
     draw_points(plots[0], points[:SHOWN], REAL_COLOUR)
@@ -166,7 +166,7 @@ def matched(setting: Setting, width: float = 0.2) -> Result:
     model = moment_matching(width, setting.seed)
     z = 2 * torch.rand(SHOWN, 2, generator=torch.Generator().manual_seed(setting.seed)) - 1
     before = generated_by(model, z)
-    model.fit(points, torch.zeros(len(points)), epochs=8 if setting.small else 32, batch_size=128, verbose=False)
+    model.fit(points, torch.zeros(len(points)), epochs=32, batch_size=128, verbose=False)
     after = generated_by(model, z)
     shown = {"real": points[:SHOWN], "before": before, "after": after}
     numbers = {}

@@ -93,8 +93,8 @@ def test_balls_are_red_as_often_as_said_and_only_their_colour_differs():
 
 @pytest.mark.parametrize("temperature", [1.0, 0.1])
 def test_chromas_of_the_networks_answers_are_those_of_numpy(temperature: float):
-    numbers = learned(Setting(small=True), 0.7, temperature).numbers
-    regression, classifier = trained(0.7, 0, 15)
+    numbers = learned(Setting(), 0.7, temperature).numbers
+    regression, classifier = trained(0.7, 0)
     pictures, masks = balls(10, 0.7, torch.Generator().manual_seed(1))
     lab = rgb2lab(pictures.permute(0, 2, 3, 1).numpy())
     inside = masks.numpy()

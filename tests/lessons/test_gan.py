@@ -85,14 +85,14 @@ def test_groups_of_generated_points_are_counted():
     assert numbers["groups found"] == (counts >= 500 / 32).sum() > 0
 
 
-@pytest.mark.parametrize("width", [0.03, 0.2, 2.0])
+@pytest.mark.parametrize("width", [0.2, 2.0])
 def test_mmd_before_and_after_the_training_is_that_of_scikit_learn(width: float):
-    numbers = matched(Setting(small=True), width).numbers
+    numbers = matched(Setting(), width).numbers
     points = real_points(4_096, 0)
     z = 2 * torch.rand(1_000, 2, generator=torch.Generator().manual_seed(0)) - 1
     model = moment_matching(width, 0)
     samples = {"real": points[:1_000], "before": by_pytorch(model, z)}
-    model.fit(points, torch.zeros(len(points)), epochs=8, batch_size=128, verbose=False)
+    model.fit(points, torch.zeros(len(points)), epochs=32, batch_size=128, verbose=False)
     samples["after"] = by_pytorch(model, z)
     for name, sample in samples.items():
         expected = squared_mmd(sample.numpy(), points[1_000:2_000].numpy(), width)

@@ -32,7 +32,6 @@ class OpenedModel(Model):
     unused: dict[str, Tensor]  # entries of the state_dict that are not part of the graph
     tied: dict[str, str]  # by key of the state_dict, the path in the graph or the first key of the same tensor
     cut: tuple[str, ...] = ()  # the omitted operators of an ONNX file
-    index_inputs: tuple[bool, ...] = ()  # for each input, whether it is whole numbers; () if none is
 
     def __call__(self, x: Any) -> Any:
         """Return the network's outputs in evaluation mode; for a network with several inputs, x is a tuple of them.

@@ -80,6 +80,7 @@ class ModelDisplay(metaclass=Checked):
     seed: int
     input_shape: FreeShape  # without the batch axis; None for a free height or width
     example_shape: tuple[int, ...] = ()  # of the example with which a network was opened; () for other networks
+    index_inputs: tuple[bool, ...] = ()  # for each input of an opened network, whether it is whole numbers
     output_shape: Any
     preprocess: dict[str, Any]
     stats: FeatureStats | None  # of the preprocessing

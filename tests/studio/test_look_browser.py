@@ -230,8 +230,7 @@ def test_false_and_missed_ones_on_labelled_pictures(page: Any, labelled: Path) -
 
 
 def test_times_of_the_sliders_and_of_a_picture_are_shown(page: Any) -> None:
-    """No limit of seconds: what is asked is that the slider needs no pass of the network."""
-    shown = page("model=bccd")
+    shown = page("model=bccd")  # the sliders need no pass of the network
     seen = len([one for one in shown.answers if one["kind"] == "look.picture"])
     for value in (0.2, 0.4, 0.6):
         shown.slide(0, value)

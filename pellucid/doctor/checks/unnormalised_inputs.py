@@ -13,7 +13,6 @@ from pellucid.doctor.remedies import rebuilt, with_parts
 from pellucid.layers import LocalResponseNorm
 from pellucid.layers.base import Trait
 from pellucid.network.ending import only_reshapes
-from pellucid.opening.model import OpenedModel
 from pellucid.run.described import scaling_entries
 from pellucid.task.traits import is_image
 
@@ -26,7 +25,7 @@ CHUNK_SIZE = 64  # examples measured at a time
 
 def find(case: Case) -> list[Finding]:
     """Compute statistics of a sample of the inputs, over all values and by channel, and compare them with limits."""
-    if isinstance(case.model, OpenedModel) and any(case.model.index_inputs):
+    if any(case.model.index_inputs):
         return []  # indices have no scale
     first_layer = next((layer for layer, _ in case.layer_outputs.values() if not only_reshapes(layer)), None)
     if first_layer is not None and Trait.NORM in first_layer.traits and not isinstance(first_layer, LocalResponseNorm):

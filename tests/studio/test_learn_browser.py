@@ -263,6 +263,32 @@ def test_what_is_dragged_is_computed_by_the_library(lesson: str, step: str, open
     assert handles.name not in tab.url.split("?")[1]
 
 
+@pytest.mark.parametrize("index", [0, 1])
+def test_a_grip_follows_moves_that_are_larger_than_it(index: int, opened: Any) -> None:
+    tab = opened("lesson=boxes")
+    section = "[data-step=overlap]"
+    if tab.locator(f"{section} [data-answer='0']").count():
+        tab.click(f"{section} [data-answer='0']")
+    until(tab, f"'shown' in document.querySelector('{section}').dataset")
+    grip = tab.locator(f"{section} [data-grip='{index}']")
+    grip.scroll_into_view_if_needed()
+
+    def middle() -> tuple[float, float]:
+        box = grip.bounding_box()
+        return box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+
+    x, y = middle()
+    tab.mouse.move(x, y)
+    tab.mouse.down()
+    for k in range(1, 7):
+        tab.mouse.move(x + 30 * k, y + 5 * k)
+        tab.wait_for_timeout(150)
+        assert middle() == pytest.approx((x + 30 * k, y + 5 * k), abs=4)  # a box moves in whole units
+    tab.mouse.up()
+    tab.mouse.move(x, y)
+    assert middle() == pytest.approx((x + 180, y + 30), abs=4)
+
+
 def test_points_are_moved_by_keys_and_stay_in_the_plot(opened: Any) -> None:
     tab = opened("lesson=neighbours&voting.query=4.9,0")
     press_until(tab, "[data-step=voting] [data-grip='0']")

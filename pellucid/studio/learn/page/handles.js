@@ -96,6 +96,8 @@ export function dragging({ root, stepRoot, handlesOf, S, changed, done }) {
   };
   root.addEventListener("pointerup", release);
   root.addEventListener("pointercancel", release);
+  // A browser would drag the picture, which lies under the grip that has left, and cancel the pointer.
+  root.addEventListener("dragstart", (event) => held && event.preventDefault());
 
   root.addEventListener("keydown", (event) => {
     const button = event.target.closest?.("[data-grip]"), way = { ArrowUp: [0, 1], ArrowDown: [0, -1], ArrowLeft: [-1, 0], ArrowRight: [1, 0] }[event.key];

@@ -2,7 +2,8 @@
 
 The gradient of a cost points in the direction in which the cost rises fastest. Gradient descent repeatedly takes a step
 in the opposite direction. Two choices decide how well this works: the length of a step, and the number of examples from
-which it is computed.
+which it is computed. A rule that turns gradients into steps is called an optimizer. Others than this one do more: with
+momentum, for example, each step keeps a part of the previous one.
 """
 
 from typing import Any

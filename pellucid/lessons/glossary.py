@@ -14,6 +14,9 @@ class GlossaryTerm(NamedTuple):
 
 GLOSSARY = {
     "accuracy": GlossaryTerm("The fraction of examples whose class is predicted correctly.", "neighbours"),
+    "activation": GlossaryTerm(
+        "The output of a neuron, or the function that turns its weighted sum into it, such as the sigmoid.", "neuron"
+    ),
     "anchor": GlossaryTerm("A box of fixed size and place, from which a detector predicts an object's box.", "boxes"),
     "annealed mean": GlossaryTerm("The mean of a distribution that a low temperature has sharpened.", "colorization"),
     "average precision": GlossaryTerm("The area under the curve of precision against recall; 1 is perfect.", "boxes"),
@@ -54,11 +57,29 @@ GLOSSARY = {
     "inertia": GlossaryTerm("The sum of the squared distances of points to their centres.", "kmeans"),
     "IoU": GlossaryTerm("Intersection over union: how much two boxes overlap, from 0 to 1.", "boxes"),
     "kernel": GlossaryTerm("The small grid of weights that a convolution slides over an image.", "convolution"),
+    "L1": GlossaryTerm(
+        "The norm that adds up absolute values. As a penalty on the weights, it makes many of them 0.", "linear-algebra"
+    ),
+    "L2": GlossaryTerm(
+        "The norm that is the root of the sum of squares. As a penalty, it keeps the weights small.", "overfitting"
+    ),
     "learning rate": GlossaryTerm("The factor between the gradient and a step.", "descent"),
+    "loss": GlossaryTerm("Another word for the cost.", "neuron"),
     "margin": GlossaryTerm("The strip between two classes without points in it.", "svm"),
     "maximum mean discrepancy": GlossaryTerm("A distance of two samples, computed with a kernel.", "gan"),
+    "mini-batch": GlossaryTerm(
+        "A small batch: a few of the training examples, from which one step is computed.", "descent"
+    ),
     "mode collapse": GlossaryTerm("A generator serves only some kinds of examples.", "gan"),
+    "momentum": GlossaryTerm(
+        "Keeps a part of the previous step in each step, so that steps in the same direction add up.", "descent"
+    ),
+    "neuron": GlossaryTerm(
+        "A unit of a network: it adds up its weighted inputs and a bias, and turns the sum into its output.",
+        "perceptron",
+    ),
     "non-maximum suppression": GlossaryTerm("Removes boxes that overlap a box with a better score.", "boxes"),
+    "optimizer": GlossaryTerm("The rule that turns gradients into steps of the weights.", "descent"),
     "overfitting": GlossaryTerm(
         "Learning the training examples by heart, so that new ones are predicted badly.", "overfitting"
     ),

@@ -1,11 +1,11 @@
 """One sigmoid neuron.
 
-A sigmoid neuron has a weight w and a bias b. For an input x it outputs a = σ(z), where z = w x + b is its weighted
-input and σ(z) = 1 / (1 + exp(-z)) is the sigmoid: a smooth step that is 1/2 at z = 0, nearly 0 for very negative z and
-nearly 1 for large z. A cost measures how far the output is from the target y, the output that is wanted. Learning
-changes w and b in small steps that lower the cost; the learning rate η is the length of a step in relation to the slope
-of the cost. In this lesson, the target for the input 1 is 0. How fast the neuron learns this depends on the cost
-(Nielsen 2015, chapter 3).
+A sigmoid neuron has a weight w and a bias b. For an input x it outputs the activation a = σ(z), where z = w x + b is
+its weighted input and σ(z) = 1 / (1 + exp(-z)) is the sigmoid: a smooth step that is 1/2 at z = 0, nearly 0 for very
+negative z and nearly 1 for large z. A cost, or loss, measures how far the output is from the target y, the output that
+is wanted. Learning changes w and b in small steps that lower the cost; the learning rate η is the length of a step in
+relation to the slope of the cost. In this lesson, the target for the input 1 is 0. How fast the neuron learns this
+depends on the cost (Nielsen 2015, chapter 3).
 """
 
 from typing import Any

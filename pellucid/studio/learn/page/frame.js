@@ -66,7 +66,7 @@ const question = (name, { asks, answers }) => html`<fieldset class="learn-guess"
 function sliders(S, step) {
   const all = S.lesson.guide.sliders[step] ?? [];
   const handles = S.lesson.guide.handles[step];
-  const drag = handles && html`<p class="cap">${S.isFile ? `In the studio, ${handles.label} can be dragged in this figure.` : HINTS[handles.kind](handles.label)}</p>`;
+  const drag = handles && html`<p class="cap">${S.isFile ? `In the studio, ${handles.label} can be dragged in this figure; what is said here about dragging is for there.` : HINTS[handles.kind](handles.label)}</p>`;
   if (!all.length && (!drag || S.isFile)) return drag;
   if (S.fixed.includes(step)) return html`${drag}<p class="cap">In this file the figure stays at the start values: ${all.map((one) => `${one.label} ${S.start(step, one.name)}`).join(", ")}.</p>`;
   return html`${drag}<div class="learn-sliders">${all.map((one) => slider(S, step, one))}<button class="btn small" type="button" data-reset="${step}">Reset</button></div>`;

@@ -362,6 +362,8 @@ def test_a_lesson_is_one_file_that_works_without_a_server(width: int, scheme: st
     assert not tab.is_visible(f"{RATES} img")
     tab.click(RIGHT_GUESS)
     until_shown(tab, "0.5")
+    figure = tab.locator(f"{RATES} .learn-figure")
+    assert figure.evaluate("one => one.scrollWidth") <= width - 32
     tab.focus(f"{RATE} [type=range]")
     for rate in RATE_VALUES[RATE_VALUES.index("0.5") + 1 :]:
         tab.keyboard.press("ArrowRight")

@@ -78,6 +78,10 @@ def test_a_view_that_loads_late_does_not_hide_the_one_chosen_since(folder: Path,
 def test_start_pause_step_resume_and_scrub(folder: Path, browser: Any) -> None:  # noqa: F811
     with studio(str(folder)) as served:
         page = TrainPage(browser, served)
+        page.start(train__epochs="1")
+        page.status("finished")  # one epoch: a dot for the training and one for the held-out data, of each metric
+        until(page.tab, "document.querySelectorAll('#train-curves .chart circle.bold').length === 2")
+        assert page.tab.locator("#train-curves .chart circle.thin").count() == 2
         run = page.start(train__epochs="4000", optimizer__lr="0.001")
         page.status("running")
         until(page.tab, "document.querySelectorAll('#train-curves .chart .bold').length > 0")

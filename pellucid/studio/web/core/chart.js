@@ -43,7 +43,7 @@ function apart(labels, low, high) {
 
 /**
  * A chart. lines: [{name, style, points: [[x, y]]}], where style is a class of the line and of its name at its end and
- * an empty name shows none; log: the y axis; cursor: an x; label: the text for those who do not see it.
+ * an empty name shows none, and a line of one point is a dot; log: the y axis; cursor: an x; label: the text for those who do not see it.
  */
 export function chart({ lines, xmax, log = false, cursor = null, height = 132, label, percent = false }) {
   const shown = lines.map((one) => ({ ...one, points: thin(one.points.filter(([, y]) => Number.isFinite(y) && (!log || y > 0))) })).filter((one) => one.points.length);
@@ -56,12 +56,15 @@ export function chart({ lines, xmax, log = false, cursor = null, height = 132, l
   const X = (x) => LEFT + (x / end) * (right - LEFT);
   const Y = (y) => bottom - ((as(y) - as(low)) / (as(high) - as(low))) * (bottom - TOP);
   const name = (y) => (percent ? `${+(100 * y).toPrecision(4)} %` : num(y, 2));
-  const drawn = shown.map((one) => ({ ...one, d: one.points.map(([x, y]) => `${X(x).toFixed(1)} ${Y(y).toFixed(1)}`).join("L") }));
-  const ends = apart(drawn.filter((one) => one.name).map((one) => ({ ...one, x: X(one.points.at(-1)[0]), y: Y(one.points.at(-1)[1]) })), TOP + 4, bottom);
+  const at = ([x, y]) => [X(x).toFixed(1), Y(y).toFixed(1)];
+  const ends = apart(shown.filter((one) => one.name).map((one) => ({ ...one, x: X(one.points.at(-1)[0]), y: Y(one.points.at(-1)[1]) })), TOP + 4, bottom);
   return html`<svg class="chart" viewBox="0 0 ${WIDTH} ${height}" role="img" aria-label="${label}">
     ${(log ? decades(low, high) : ticks(low, high)).map((y) => html`<line class="grid" x1="${LEFT}" x2="${right}" y1="${Y(y)}" y2="${Y(y)}"/><text class="y" x="${LEFT - 6}" y="${Y(y) + 4}">${name(y)}</text>`)}
     ${ticks(0, end, 4).filter(Number.isInteger).map((x) => html`<text class="x" x="${X(x)}" y="${height - 4}">${x}</text>`)}
-    ${drawn.map((one) => html`<path class="${one.style}" d="M${one.d}"/>`)}
+    ${shown.map(({ style, points }) => {
+      const [x, y] = at(points[0]);
+      return points.length > 1 ? html`<path class="${style}" d="M${points.map((one) => at(one).join(" ")).join("L")}"/>` : html`<circle class="${style}" cx="${x}" cy="${y}" r="3.5"/>`;
+    })}
     ${cursor !== null && html`<line class="cursor" x1="${X(cursor)}" x2="${X(cursor)}" y1="${TOP - 4}" y2="${bottom}"/>`}
     ${ends.map((one) => html`<text class="${one.style}" x="${Math.min(one.x, right) + 5}" y="${one.y + 4}">${one.name}</text>`)}</svg>`;
 }

@@ -13,6 +13,7 @@ from pellucid.task import Merit, task_of
 from pellucid.training.measures import Measures
 from pellucid.training.reading import read_batches
 
+ADVICE = "run `pellucid doctor` on it"  # for a model that is not above its baseline, in a terminal
 BATCH_SIZE = 16
 FEATURE_SHARE = 5  # training steps compute gradients of this many images for each image of the baseline
 
@@ -46,23 +47,24 @@ def _scored_examples(objective: Objective, batch: Batch) -> Batch:
     return batch if is_scored is None else Batch(batch.images[is_scored], batch.targets[is_scored])
 
 
-def baseline_text(merits: Sequence[Merit], results: Mapping[str, Any]) -> str:
+def baseline_text(merits: Sequence[Merit], results: Mapping[str, Any], advice: str = ADVICE) -> str:
     """Return the results of a run's baseline as a sentence, which says if the model is not above it; "" without one.
 
     merits: of the task. results: of the run, with those of `baseline_results` as "baseline".
+    advice: for a model that is not above it.
     """
     baseline = results.get("baseline", {})
     merit = next((merit for merit in merits if merit.name in baseline), None)
     if merit is None:
         return ""
     is_above = is_above_baseline(merit, results)
-    warning = "" if is_above else "; the model is NOT BETTER than that: run `pellucid doctor` on it"
+    warning = "" if is_above else f"; the model is NOT BETTER than that: {advice}"
     return f"{merit.label} {merit.text(baseline[merit.name])} by {baseline['name']}{warning}"
 
 
-def figure_text(merits: Sequence[Merit], results: Mapping[str, Any]) -> str:
+def figure_text(merits: Sequence[Merit], results: Mapping[str, Any], advice: str = ADVICE) -> str:
     """Return a sentence with a run's main figure on test data and that of its baseline; see `baseline_text`."""
-    comparison = baseline_text(merits, results)
+    comparison = baseline_text(merits, results, advice)
     if not comparison:
         return ""
     merit = next(merit for merit in merits if merit.name in results["baseline"])

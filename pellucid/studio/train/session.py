@@ -278,7 +278,7 @@ def _figure(path: Path) -> str:
     if not (path / "recipe.toml").is_file():
         return ""
     task = task_for(recipe_of_run(path).training_objective())
-    return figure_text(task.merits, read_object_or_empty(path / "results.json"))
+    return figure_text(task.merits, read_object_or_empty(path / "results.json"), advice="see Doctor on this page")
 
 
 HANDLERS: dict[str, tuple[type, Callable[[TrainSession, Any], Reply]]] = {

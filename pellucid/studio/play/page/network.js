@@ -6,6 +6,7 @@ import { paintPlane } from "./plane.js";
 const ROWS = [48, 68]; // pixels between two neurons of a column, where columns are narrow and where they are wide
 const WIDE = 130; // pixels of a wide column
 const TOP = 44; // pixels above the first neuron, for the buttons of a layer
+const BELOW = 8; // pixels below the last neuron, for its name
 const LINKS_AT_ONCE = 50; // that are painted without a pause
 const MOST_WIDTH = 6; // pixels of the widest link
 
@@ -25,7 +26,7 @@ export function unitName(S, column, row) {
 /** Draw the columns anew: their number, and the number of their neurons, have changed. */
 export function layOut(S, root) {
   const { sizes } = S, tallest = Math.max(...sizes), last = sizes.length - 1;
-  const isWide = root.clientWidth / sizes.length > WIDE, gap = ROWS[Number(isWide)], height = TOP + tallest * gap;
+  const isWide = root.clientWidth / sizes.length > WIDE, gap = ROWS[Number(isWide)], height = TOP + tallest * gap + BELOW;
   root.classList.toggle("wide", isWide);
   const x = (column) => (100 * (column + 0.5)) / sizes.length;
   const y = (column, row) => TOP + (row + 0.5 + (tallest - sizes[column]) / 2) * gap;

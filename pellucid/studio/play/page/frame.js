@@ -14,7 +14,7 @@ export const FRAME = html`<div class="play"><section class="pane playbar" aria-l
     <p class="notice" id="play-problem" role="alert" hidden></p><p class="ask" id="play-ask" role="status" hidden></p></section>
   <div class="panes play-panes">
     <section class="pane" aria-labelledby="play-data-h"><h2 id="play-data-h">Data</h2><div id="play-data"></div>
-      <p class="cap">Blue is positive, ochre negative. Rings are points for testing: the network does not learn from them.</p><h3 id="play-break-h">Break it</h3><div class="row tight" role="group" aria-labelledby="play-break-h">${BREAKS.map((one, k) => html`<button class="btn small" type="button" data-break="${k}">${one.name}</button>`)}</div></section>
+      <p class="cap">Blue is positive, ochre negative.<span id="play-rings"> Rings are points for testing: the network does not learn from them.</span></p><h3 id="play-break-h">Break it</h3><div class="row tight" role="group" aria-labelledby="play-break-h">${BREAKS.map((one, k) => html`<button class="btn small" type="button" data-break="${k}">${one.name}</button>`)}</div></section>
     <section class="pane" aria-labelledby="play-net-h"><div class="head"><h2 id="play-net-h">Network</h2><span class="row tight"><button class="btn small" id="play-less" type="button" aria-label="One hidden layer less">− layer</button><button class="btn small" id="play-more" type="button" aria-label="One hidden layer more">+ layer</button></span></div>
       <div class="columns" id="play-net"><p class="cap">Loading the playground…</p></div>
       <p class="legend"><span>${scaleBar("div", "−", "+")} output of a neuron, weight of a link</span></p>

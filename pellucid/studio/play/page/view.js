@@ -203,6 +203,7 @@ export function start(root, server, { state: address, remember }) {
     marked = { points: S.points, point: S.point };
     fill($("#play-marks", root), pointMarks(S.points, { count: S.train, hasClasses: S.hasClasses }, S.extent, S.point));
     const test = S.points.shape[0] - S.train;
+    $("#play-rings", root).hidden = test === 0;
     $("#play-plane", root).setAttribute("aria-label", `The plane, ${S.train} points to train and ${test} to test. Arrow keys move a cursor, Enter uses it.`);
   }
 

@@ -66,6 +66,7 @@ export function start(root, server, { state: address, remember }) {
       <button class="btn quiet" type="button" data-drop ${stretch === null && html`disabled`} data-k="drop ${name}" aria-label="Remove the last stretch of ${name}">Undo</button><button class="btn quiet" type="button" data-remove data-k="remove ${name}" aria-label="Remove ${name}">Remove</button></div></div></div>`)}`);
     for (const card of $$("[data-class]", root)) if (S.latest.has(card.dataset.class)) paintPicture($("canvas", card), S.latest.get(card.dataset.class));
     element("fit").disabled = S.busy || S.classes.length < 2;
+    element("fit").title = S.classes.length < 2 ? "add two classes with pictures" : "";
   }
 
   /** Show that a class has a further frame. */

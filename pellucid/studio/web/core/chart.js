@@ -61,11 +61,11 @@ export function chart({ lines, xmax, log = false, cursor = null, height = 132, l
   return html`<svg class="chart" viewBox="0 0 ${WIDTH} ${height}" role="img" aria-label="${label}">
     ${(log ? decades(low, high) : ticks(low, high)).map((y) => html`<line class="grid" x1="${LEFT}" x2="${right}" y1="${Y(y)}" y2="${Y(y)}"/><text class="y" x="${LEFT - 6}" y="${Y(y) + 4}">${name(y)}</text>`)}
     ${ticks(0, end, 4).filter(Number.isInteger).map((x) => html`<text class="x" x="${X(x)}" y="${height - 4}">${x}</text>`)}
+    ${cursor !== null && html`<line class="cursor" x1="${X(cursor)}" x2="${X(cursor)}" y1="${TOP - 4}" y2="${bottom}"/>`}
     ${shown.map(({ style, points }) => {
       const [x, y] = at(points[0]);
       return points.length > 1 ? html`<path class="${style}" d="M${points.map((one) => at(one).join(" ")).join("L")}"/>` : html`<circle class="${style}" cx="${x}" cy="${y}" r="3.5"/>`;
     })}
-    ${cursor !== null && html`<line class="cursor" x1="${X(cursor)}" x2="${X(cursor)}" y1="${TOP - 4}" y2="${bottom}"/>`}
     ${ends.map((one) => html`<text class="${one.style}" x="${Math.min(one.x, right) + 5}" y="${one.y + 4}">${one.name}</text>`)}</svg>`;
 }
 

@@ -1,5 +1,6 @@
 """Comparison of an opened model's outputs with the network's: for the example, and for images of other sizes."""
 
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
@@ -58,7 +59,8 @@ def _network_outputs(network: nn.Module, inputs: tuple[Tensor, ...]) -> Any:
 def outputs_if_accepted(network: nn.Module, inputs: tuple[Tensor, ...]) -> list[Tensor] | None:
     """Return the output tensors of a PyTorch network, None if it raises an error for inputs of these shapes."""
     try:
-        return [output.detach() for output in output_tensors(_network_outputs(network, inputs))]
+        with warnings.catch_warnings(action="ignore"):  # a warning that the user turns into an error is no refusal
+            return [output.detach() for output in output_tensors(_network_outputs(network, inputs))]
     except Exception:  # the module's own code may raise any error
         return None
 

@@ -176,7 +176,7 @@ export function strips(S, highlighted) {
         for (const { isIntersecting, target } of entries) {
           if (!isIntersecting) continue;
           seen.unobserve(target);
-          await need((target.dataset.needs ?? "").split(" "));
+          await need((/** @type {HTMLElement} */ (target).dataset.needs ?? "").split(" "));
           if (target.isConnected) stops.push(inSlices(painted(target)));
         }
       }, { rootMargin: "100px" });

@@ -110,8 +110,9 @@ export function draw(canvas, S) {
 /** The boxes that can be explained, as buttons. */
 export const boxButtons = (boxes, classes, place) => boxes.length > 0 && html`<div class="chips" role="group" aria-label="Boxes">${boxes.map(({ corners, score, label }, k) => html`<button class="chip" type="button" data-box="${k}" data-k="box${k}" aria-pressed="${Boolean(place) && maxAbs(areaOf(corners).map((one, i) => one - place[i])) === 0}"><svg class="look-swatch" viewBox="0 0 1 1" aria-hidden="true"><rect width="1" height="1" fill="${classColour(label ?? 0)}"/></svg><b>${k + 1} ${classes[label] ?? ""}</b><small>${score === null ? "" : percent(score)}</small></button>`)}</div>`;
 
-/** A box as top, left, bottom and right in whole pixels. */
-export const areaOf = ([x0, y0, x1, y1]) => {
+/** A box as top, left, bottom and right in whole pixels. @param {any} corners */
+export const areaOf = (corners) => {
+  const [x0, y0, x1, y1] = corners;
   const top = Math.max(0, Math.round(y0)), left = Math.max(0, Math.round(x0));
   return [top, left, Math.max(top + 1, Math.round(y1)), Math.max(left + 1, Math.round(x1))];
 };

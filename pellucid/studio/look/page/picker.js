@@ -13,7 +13,7 @@ export class Picker {
     this.cards = new Map();
     this.chosen = null;
     this.seen = new IntersectionObserver((entries) => {
-      for (const { isIntersecting, target } of entries) if (isIntersecting) this.read([target.dataset.model]);
+      for (const { isIntersecting, target } of entries) if (isIntersecting) this.read([/** @type {HTMLElement} */ (target).dataset.model]);
     });
     this.queue = new Set();
     this.server = null;
@@ -56,7 +56,7 @@ export class Picker {
     let shown = 0;
     for (const card of $$(".look-card", this.element)) {
       card.hidden = !words.every((word) => card.textContent.toLowerCase().includes(word));
-      shown += !card.hidden;
+      if (!card.hidden) shown += 1;
     }
     const unread = words.length ? this.unread().length : 0;
     const waiting = !unread ? "" : `, ${unread} still to read${this.server ? "" : ": press Enter"}`;

@@ -268,7 +268,7 @@ export function start(root, server, { state: address, remember: put }) {
       S.hints.push([x, y, ...colour]);
       return change();
     }
-    const around = mainBoxes().map((one) => one.corners).filter(([x0, y0, x1, y1]) => x0 <= x && x < x1 && y0 <= y && y < y1);
+    const around = mainBoxes().map((one) => one.corners).filter((at) => at[0] <= x && x < at[2] && at[1] <= y && y < at[3]);
     const areas = around.map(layers.areaOf).sort((a, b) => (a[2] - a[0]) * (a[3] - a[1]) - (b[2] - b[0]) * (b[3] - b[1]));
     why(areas[0] ?? [y, x, y + 1, x + 1]);
   });

@@ -69,7 +69,8 @@ export function heat(canvas, values, width, map, scale) {
 }
 
 /** Paint a picture (3, H, W) uint8. */
-export function paintPicture(canvas, { shape: [, height, width], data }) {
+export function paintPicture(canvas, { shape, data }) {
+  const [, height, width] = shape;
   Object.assign(canvas, { width, height });
   const image = new ImageData(width, height), size = width * height;
   for (let k = 0; k < size; k++) image.data.set([data[k], data[size + k], data[2 * size + k], 255], 4 * k);

@@ -6,6 +6,7 @@ SETTINGS is a JSON object with the arguments of `main`. The operating system end
 import json
 import sys
 
+from pellucid.base.child import OUT_OF_MEMORY
 from pellucid.base.errors import PellucidError
 from pellucid.command.models import open_network
 
@@ -34,5 +35,5 @@ if __name__ == "__main__":
     except (MemoryError, ImportError, RuntimeError, OSError) as error:
         is_limit = isinstance(error, MemoryError) or any(word in str(error) for word in OUT_OF_MEMORY_WORDS)
         if is_limit:
-            sys.exit(3)
+            sys.exit(OUT_OF_MEMORY)
         raise

@@ -1,8 +1,6 @@
 """Models in files of others: each is opened and converted by a process of its own, with limits of time and memory."""
 
 import json
-import subprocess
-import sys
 import weakref
 from collections import OrderedDict
 from contextlib import suppress
@@ -12,13 +10,13 @@ from shutil import rmtree
 from tempfile import mkdtemp
 from threading import Lock
 
+from pellucid.base.child import run_child
 from pellucid.base.errors import PellucidError
 from pellucid.base.limits import LIMITS_HINT, MAX_OPENING_MEMORY, MAX_OPENING_SECONDS, scaled_limit
 from pellucid.model import Model
 
 SCRIPT = "pellucid.studio.open_file"
 MEMORY_COPIES = 8  # of the file, in the process that opens it
-OUT_OF_MEMORY = 3  # exit code of the process
 MAX_DROPPED = 4  # dropped files that are kept
 MAX_MODELS = 4  # opened models that are kept
 
@@ -88,15 +86,6 @@ class OpenedFiles:
         limit_error = PellucidError(
             f"{name} needs more than {seconds} s or {memory >> 20:,} MiB to be opened; {LIMITS_HINT}"
         )
-        try:
-            process = subprocess.run(
-                [sys.executable, "-m", SCRIPT, settings],
-                stdin=subprocess.DEVNULL, capture_output=True, timeout=2 * seconds, check=False,
-            )  # fmt: skip
-        except subprocess.TimeoutExpired as error:
-            raise limit_error from error
-        if process.returncode < 0 or process.returncode == OUT_OF_MEMORY:  # ended by the system, or by the script
-            raise limit_error
-        if process.returncode:
-            message = process.stderr.decode("utf-8", "replace").strip().rpartition("\n")[2]
+        message = run_child(["-m", SCRIPT, settings], 2 * seconds, limit_error)
+        if message is not None:
             raise PellucidError(message.replace(str(path), name)[:400] or f"{name} cannot be opened")

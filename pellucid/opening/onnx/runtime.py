@@ -1,8 +1,6 @@
 """Outputs of onnxruntime for the comparison with an opened file, computed in another process within limits."""
 
 import json
-import subprocess
-import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from pellucid.base.child import run_child
 from pellucid.base.errors import PellucidError
 from pellucid.base.limits import LIMITS_HINT, MAX_ONNX_MEMORY, MAX_ONNX_SECONDS, scaled_limit
 from pellucid.opening.onnx.file import FLOAT16, MAX_BYTE, UINT8, OnnxNetwork
@@ -20,7 +19,6 @@ from pellucid.weights.fault import quoted
 
 MODEL_COPIES = 6  # the file, its tensors, and the weights in the layouts of the kernels
 RUNTIME_DTYPES = {FLOAT16: torch.float16, UINT8: torch.uint8}  # of inputs that the network takes as float32
-OUT_OF_MEMORY = 3  # exit code of the script
 MAX_THREADS = 8  # each reserves address space
 SCRIPT = Path(__file__).with_name("runtime_script.py")
 
@@ -68,15 +66,9 @@ def _run(path: Path, data: bytes, names: Sequence[str], inputs: Sequence[Tensor]
         folder = Path(name)
         (folder / "model.onnx").write_bytes(data)
         np.savez(folder / "inputs.npz", *(x.numpy() for x in inputs))
-        command = [sys.executable, "-P", str(SCRIPT), str(folder), json.dumps(settings)]
-        try:
-            process = subprocess.run(command, capture_output=True, timeout=settings["seconds"], check=False)
-        except subprocess.TimeoutExpired as error:
-            raise _limit_error(path) from error
-        message = process.stderr.decode("utf-8", "replace").strip().rpartition("\n")[2]
-        if process.returncode < 0 or process.returncode == OUT_OF_MEMORY:  # ended by the system, or by the script
-            raise _limit_error(path)
-        if process.returncode:
+        arguments = ["-P", str(SCRIPT), str(folder), json.dumps(settings)]
+        message = run_child(arguments, settings["seconds"], _limit_error(path))
+        if message is not None:
             raise PellucidError(f"{path}: onnxruntime cannot run it ({quoted(message, 200)})")
         with np.load(folder / "outputs.npz", allow_pickle=False) as file:
             outputs = [torch.from_numpy(file[name]) for name in file.files]

@@ -31,15 +31,13 @@ def handle(args: argparse.Namespace) -> int:
 
     Under torchrun, the processes share the images if the task supports it, and the first process prints.
     """
-    from pellucid.data.skipping import skipping
-    from pellucid.recipe.model_data import is_folder_of_training, skips_images
+    from pellucid.recipe.model_data import reading_as_in_training
     from pellucid.task import task_of
     from pellucid.training.distributed import processes
 
     model = open_model(args.model, args.device)
     task = task_of(model)
-    is_own = args.data is None or is_folder_of_training(model, args.data)
-    with skipping(is_own and skips_images(model.source)):
+    with reading_as_in_training(model, args.data):
         evaluation = task.evaluate(model, args.model, args.data, **given_options(args, "evaluate", task))
     if processes().is_first:
         print_result(args, {"model": args.model, "engine": ENGINE, **evaluation.values}, *evaluation.lines)

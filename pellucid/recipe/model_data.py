@@ -2,6 +2,7 @@
 
 import shlex
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -11,6 +12,7 @@ import torch
 from pellucid.base.errors import PellucidError, nearest
 from pellucid.data import CATALOGUE, Dataset, data_root
 from pellucid.data.folder import MaskDataset
+from pellucid.data.skipping import skipping
 from pellucid.data.tree import YAML_SUFFIXES, data_folder
 from pellucid.model import Model
 from pellucid.recipe.material import SHAPES, mask_parts_of
@@ -84,6 +86,16 @@ def is_folder_of_training(model: Model, path: str | Path) -> bool:
     if any(one.suffix.lower() not in YAML_SUFFIXES for one in paths):
         paths = [data_folder(one) for one in paths]
     return paths[0].resolve() == paths[1].resolve()
+
+
+def reading_as_in_training(model: Model, data: str | Path | None) -> AbstractContextManager[None]:
+    """Return a context in which unreadable images of the training's data are left out if the training left them out.
+
+    data: the data that are read, None for those of the training. Without the context, the images would be others, and
+    another fifth of them would be held out.
+    """
+    is_own = data is None or is_folder_of_training(model, data)
+    return skipping(is_own and skips_images(model.source))
 
 
 def skips_images(file: Path | None) -> bool:

@@ -2,7 +2,6 @@
 
 import os
 from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -19,7 +18,7 @@ from pellucid.data.image_formats import ColourMode
 from pellucid.data.labelled_images import TableImages, load_table, parts_of
 from pellucid.data.parts import parts_among
 from pellucid.data.seeds import generator
-from pellucid.data.skipping import note_skipped, skipping
+from pellucid.data.skipping import note_skipped
 from pellucid.data.source import Subset
 from pellucid.data.table_files import table_columns, table_files
 from pellucid.data.table_targets import TableFormat, TargetKind
@@ -32,8 +31,8 @@ from pellucid.recipe.model_data import (
     data_and_root,
     data_name,
     is_folder_of_training,
+    reading_as_in_training,
     run_folder_of,
-    skips_images,
 )
 from pellucid.recipe.recipe import load_recipe
 from pellucid.run.folder import RunFolder
@@ -90,14 +89,6 @@ def held_out(model: Model, data: str | None, classes: Sequence[str] | None) -> t
         source.refuse_unreadable()
     parts_among(parts).note_use(path, parts)
     return source, part
-
-
-def reading_as_in_training(model: Model, path: Path) -> AbstractContextManager[None]:
-    """Return a context in which unreadable images of the training's folder are left out if the training left them out.
-
-    Otherwise the images would be others, and another fifth of them would be held out.
-    """
-    return skipping(is_folder_of_training(model, path) and skips_images(model.source))
 
 
 def images_held_out(model: Model, source: Folder) -> Folder:

@@ -27,9 +27,9 @@ from pellucid.fuse.inference import inference
 from pellucid.metrics import BoundaryF1, MeanIoU
 from pellucid.model import Model
 from pellucid.objective import Supervised
-from pellucid.recipe.model_data import run_folder_of
+from pellucid.recipe.model_data import reading_as_in_training, run_folder_of
 from pellucid.recipe.recipe import load_recipe
-from pellucid.tasks.annotated import check_image, data_path, held_out, images_held_out, mode_of, reading_as_in_training
+from pellucid.tasks.annotated import check_image, data_path, held_out, images_held_out, mode_of
 from pellucid.tasks.keypoints.finder import is_keypoint_model
 from pellucid.tasks.outputs import check_outputs, png
 from pellucid.tasks.segment.crf import dense_crf, kernels_for

@@ -53,22 +53,27 @@ def baseline_text(merits: Sequence[Merit], results: Mapping[str, Any], advice: s
     merits: of the task. results: of the run, with those of `baseline_results` as "baseline".
     advice: for a model that is not above it.
     """
-    baseline = results.get("baseline", {})
-    merit = next((merit for merit in merits if merit.name in baseline), None)
+    merit = compared_merit(merits, results)
     if merit is None:
         return ""
-    is_above = is_above_baseline(merit, results)
-    warning = "" if is_above else f"; the model is NOT BETTER than that: {advice}"
+    baseline = results["baseline"]
+    warning = "" if is_above_baseline(merit, results) else f"; the model is NOT BETTER than that: {advice}"
     return f"{merit.label} {merit.text(baseline[merit.name])} by {baseline['name']}{warning}"
 
 
 def figure_text(merits: Sequence[Merit], results: Mapping[str, Any], advice: str = ADVICE) -> str:
     """Return a sentence with a run's main figure on test data and that of its baseline; see `baseline_text`."""
-    comparison = baseline_text(merits, results, advice)
-    if not comparison:
+    merit = compared_merit(merits, results)
+    if merit is None:
         return ""
-    merit = next(merit for merit in merits if merit.name in results["baseline"])
+    comparison = baseline_text(merits, results, advice)
     return f"Test {merit.label} {merit.text(results[merit.name])}; baseline: {comparison}."
+
+
+def compared_merit(merits: Sequence[Merit], results: Mapping[str, Any]) -> Merit | None:
+    """Return the figure by which a run is compared with its baseline, None without one; see `baseline_text`."""
+    baseline = results.get("baseline", {})
+    return next((merit for merit in merits if merit.name in baseline), None)
 
 
 def is_above_baseline(merit: Merit, results: Mapping[str, Any]) -> bool:

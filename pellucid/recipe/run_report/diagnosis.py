@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from pellucid.recipe.baseline import figure_text, is_above_baseline
+from pellucid.recipe.baseline import compared_merit, figure_text, is_above_baseline
 from pellucid.report.sections import SectionPart, Warned
 from pellucid.task import Merit
 
@@ -29,10 +29,10 @@ def diagnosis(
 
 def _figure_parts(metrics: Mapping[str, Any], merits: Sequence[Merit]) -> list[SectionPart]:
     """Return the sentence of the main figure and its baseline, in red if the model is not above it."""
-    sentence = figure_text(merits, metrics)
-    if not sentence:
+    merit = compared_merit(merits, metrics)
+    if merit is None:
         return []
-    merit = next(merit for merit in merits if merit.name in metrics["baseline"])
+    sentence = figure_text(merits, metrics)
     return [sentence if is_above_baseline(merit, metrics) else Warned(sentence)]
 
 

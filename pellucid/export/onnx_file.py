@@ -53,18 +53,18 @@ def to_onnx(
         metadata["classes"] = json.dumps(list(model.classes))
     if size is None and takes_any_size(model):
         size = training_size(model)
-    data_and_parity = None if isinstance(model.objective, Supervised) else task_of(model).onnx(model, size, metadata)
+    is_supervised = isinstance(model.objective, Supervised)
+    data_and_parity = None if is_supervised else task_of(model).onnx(model, size, metadata)
+    shape = model.nominal_shape
     if data_and_parity is None:
-        shape = model.nominal_shape if size is None else _resized_shape(model, size)
+        shape = shape if size is None else _resized_shape(model, size)
         metadata["outputs"] = json.dumps(CONVERSIONS[0][0] if whole else output_meaning(model, shape))
         data_and_parity = onnx_bytes(model.net, model.params, shape, model.stats, metadata)
     data, parity = data_and_parity
     if whole:
         from pellucid.export.onnx_whole import page, with_pictures  # the page's templates take time to import
 
-        operator = None
-        if isinstance(model.objective, Supervised):
-            operator = _prediction_operator(model, model.nominal_shape if size is None else _resized_shape(model, size))
+        operator = _prediction_operator(model, shape) if is_supervised else None
         data, parity = with_pictures(data, model, operator)
         write_atomically(Path(path).with_suffix(".html"), page(path, data, model, parity).html().encode("utf-8"))
     write_atomically(path, data)

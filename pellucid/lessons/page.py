@@ -158,7 +158,7 @@ def notebook(text: str) -> dict[str, Any]:
 
 
 def notebook_with_outputs(text: str, lesson: Lesson) -> dict[str, Any]:
-    """Return the Markdown of a lesson as a notebook that holds what its cells put out when the lesson was run."""
+    """Return the Markdown of a lesson as a notebook with the outputs of its cells."""
     written = notebook(text)
     code_cells = [cell for cell in written["cells"] if cell["cell_type"] == "code"]
     for count, cell in enumerate(code_cells, start=1):

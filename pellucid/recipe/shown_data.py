@@ -57,18 +57,15 @@ def planned_recipe(
 ) -> Recipe:
     """Return the recipe that `pellucid train TASK DATA` uses; verb: the TASK, by default the first that fits the data.
 
-    overrides: settings of the user.
-
     For a data set that no task takes, it is the first built-in recipe of this data set. root: the folder of the data
-    sets. Raises PellucidError, with the error of each task, if none fits.
+    sets. overrides: settings of the user. Raises PellucidError, with the error of each task, if none fits.
     """
     errors: list[str] = []
     verbs = [*tasks_by_verb()] if verb is None else [verb]
     overrides = overrides or {}
     has_mask_settings = any(f"data.{key}" in overrides for key in slots(MaskSettings))
-    if (
-        has_mask_settings or is_annotated(data) or mask_parts_of(data)
-    ):  # classification, the first, would take the parts for classes
+    if has_mask_settings or is_annotated(data) or mask_parts_of(data):
+        # Classification, the first, would take the parts for classes.
         verbs = verbs[1:] + verbs[:1]
     for name in verbs:
         try:

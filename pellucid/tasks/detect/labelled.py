@@ -15,7 +15,7 @@ from pellucid.tasks.annotated import held_out
 from pellucid.tasks.detect.score_choice import score_curve
 
 MAX_PICTURES = 500  # whose candidates are kept, 24 bytes of each and 4 for each class
-LOWEST_SCORE = 0.05  # of the curve, and of the kept candidates while no lower one is asked for
+LOWEST_SCORE = 0.05  # of the curve, and of the candidates that are kept until a control is below it
 
 
 class LabelledObjects(LabelledPictures):

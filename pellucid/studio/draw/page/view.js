@@ -1,5 +1,5 @@
 // The view Draw: what is chosen, what the server says of it, and what follows when a person draws, clicks or types.
-import { $, $$, argmax, attempts, count, fill, html, maxAbs, num, percent, say } from "/core/dom.js";
+import { $, $$, argmax, attempts, count, fill, html, maxAbs, num, percent, say, showing } from "/core/dom.js";
 import { heat, inSlices, paintScales, scaleBar } from "/core/paint.js";
 import { LostError, openOrDefault } from "/core/server.js";
 import { cards, formula } from "./card.js";
@@ -58,12 +58,7 @@ export function start(root, server, { state: address, remember: put }) {
   const remember = () => put({ model: S.model?.model, sample: S.sample, what: S.chosen ? S.subject : "", label: S.label, pass: S.pass });
 
   /** Show an error of the server; a lost connection is shown elsewhere. */
-  function problem(error) {
-    if (error instanceof LostError || !root.isConnected) return; // of a view that another has replaced
-    $("#problem").hidden = !error;
-    $("#problem").textContent = error?.message ?? "";
-    if (error) say(error.message);
-  }
+  const problem = showing(root, "#problem");
   const attempt = attempts(problem);
 
   const open = attempt(async (name) => {

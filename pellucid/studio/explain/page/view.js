@@ -1,5 +1,5 @@
 // The view Explain: the question, what the server answers to it, and what follows when a person clicks, drops or types.
-import { $, $$, attempts, fill, html, percent, say } from "/core/dom.js";
+import { $, $$, attempts, fill, html, percent, say, showing } from "/core/dom.js";
 import { LostError, openOrDefault, uploaded } from "/core/server.js";
 import { Pad } from "/core/pad.js";
 import * as drawing from "./drawing.js";
@@ -39,12 +39,7 @@ export function start(root, server, { state: address, remember: put }) {
   });
 
   /** Show an error of the server; a lost connection is shown elsewhere. */
-  function problem(error) {
-    if (error instanceof LostError || !root.isConnected) return; // of a view that another has replaced
-    element("problem").hidden = !error;
-    element("problem").textContent = error?.message ?? "";
-    if (error) say(error.message);
-  }
+  const problem = showing(root, "#explain-problem");
   const attempt = attempts(problem);
 
   const open = attempt(async (model) => {

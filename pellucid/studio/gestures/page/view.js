@@ -1,5 +1,5 @@
 // The view Teach: frames of a class while a button is held, a model of them in seconds, and its answers while one watches.
-import { $, $$, attempts, fill, html, percent, say } from "/core/dom.js";
+import { $, $$, attempts, fill, html, percent, say, showing } from "/core/dom.js";
 import { paintPicture } from "/core/paint.js";
 import { LostError } from "/core/server.js";
 import * as results from "./results.js";
@@ -31,12 +31,7 @@ export function start(root, server, { state: address, remember }) {
   const element = (id) => $(`#teach-${id}`, root), video = element("video");
   const S = { collection: address.get("collection"), classes: [], limits: null, fitted: null, latest: new Map(), held: null, stretch: 0, busy: false, times: [], mapped: 0 };
 
-  function problem(error) {
-    if (error instanceof LostError || !root.isConnected) return;
-    element("problem").hidden = !error;
-    element("problem").textContent = error?.message ?? "";
-    if (error) say(error.message);
-  }
+  const problem = showing(root, "#teach-problem");
   const attempt = attempts(problem);
 
   const open = attempt(async () => {

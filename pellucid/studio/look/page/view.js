@@ -1,5 +1,5 @@
 // The view Look: a model from the list, a picture or a film, layers over it, controls, and why.
-import { $, $$, attempts, fill, html, num, percent, say } from "/core/dom.js";
+import { $, $$, attempts, fill, html, num, percent, say, showing } from "/core/dom.js";
 import { classColour } from "/core/paint.js";
 import { LostError, openOrDefault, uploaded, uploadedModel } from "/core/server.js";
 import { droppedFiles, grab, isPlaying, play, stop } from "/core/source.js";
@@ -45,12 +45,7 @@ export function start(root, server, { state: address, remember: put }) {
 
   const remember = () => put({ model: S.open?.model, ...(S.source?.labelled === undefined ? S.source : {}), values: S.values.join("_") });
 
-  function problem(error) {
-    if (error instanceof LostError || !root.isConnected) return;
-    element("problem").hidden = !error;
-    element("problem").textContent = error?.message ?? "";
-    if (error) say(error.message);
-  }
+  const problem = showing(root, "#look-problem");
   const attempt = attempts(problem);
   const fields = () => ({ values: S.values, hints: S.hints, maps: [...S.maps].filter(([, name]) => name) });
 

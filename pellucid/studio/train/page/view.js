@@ -1,5 +1,5 @@
 // The view Train: which recipe and which run are chosen, what the server says of the run, and how a person steers it.
-import { $, $$, attempts, fill, html, num, say } from "/core/dom.js";
+import { $, $$, attempts, fill, html, num, say, showing } from "/core/dom.js";
 import { LostError } from "/core/server.js";
 import { RecipeForm } from "./form.js";
 import * as panels from "./panels.js";
@@ -49,12 +49,7 @@ export function start(root, server, { state: address, remember: put }) {
   /** The last of some epochs that is not after the one that is shown. */
   const before = (epochs) => epochs.filter((one) => one <= at()).at(-1) ?? epochs[0];
 
-  function problem(error) {
-    if (error instanceof LostError || !root.isConnected) return; // of a view that another has replaced
-    $("#train-problem").hidden = !error;
-    $("#train-problem").textContent = error?.message ?? "";
-    if (error) say(error.message);
-  }
+  const problem = showing(root, "#train-problem");
   const attempt = attempts(problem);
 
   // ---- the recipe

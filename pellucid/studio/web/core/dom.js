@@ -54,6 +54,18 @@ function showLost(control) {
   note.style.top = `${Math.max(4, Math.min(box.bottom + 6, innerHeight - note.offsetHeight - 4))}px`;
 }
 
+/**
+ * How a view shows the error of an action, null for none: in the field of the selector, and to screen readers. A lost
+ * connection is shown at what was clicked, and a view that another has replaced shows nothing.
+ */
+export const showing = (root, selector) => (error) => {
+  if (error instanceof LostError || !root.isConnected) return;
+  const field = $(selector, root);
+  field.hidden = !error;
+  field.textContent = error?.message ?? "";
+  if (error) say(error.message);
+};
+
 /** How a view runs its actions: `problem` shows the error of an action that fails, and is cleared before each. */
 export const attempts = (problem) => (action) => async (...given) => {
   const control = used?.closest?.("button, select, input, canvas, a") ?? null;

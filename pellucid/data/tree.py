@@ -116,7 +116,7 @@ def data_folder(path: str | os.PathLike[str]) -> Path:
     Other paths are returned unchanged.
     """
     path = Path(path)
-    if path.suffix.lower() not in YAML_SUFFIXES or not path.is_file():
+    if path.suffix.lower() not in YAML_SUFFIXES or not path.is_file() or zipfile.is_zipfile(path):
         return path
     text = read_file(path, MAX_YAML_BYTES, "a file of settings").decode("utf-8", errors="replace")
     stated = _PATH_KEY.search(text)

@@ -68,22 +68,28 @@ def trainings(
     only_healthy: bool, with_unopened: bool, only_pairs: bool = False, list_name: str | None = None
 ) -> Iterator[tuple[str, str, Callable[[int], Fit]]]:
     """Yield each training's id, a hash of its code and the doctor's, and the function of a seed that returns it."""
-    doctor_hash = hashlib.sha256()
-    for pattern in ("doctor/**/*.py", "tasks/*/doctor.py", "tasks/*/doctor/*.py"):
-        for path in sorted(PACKAGE.glob(pattern)):
-            doctor_hash.update(path.read_bytes())
+    doctor = doctor_hash()
     if only_healthy:
-        file_hash = hashlib.sha256(Path(healthy.__file__).read_bytes() + doctor_hash.digest()).hexdigest()[:12]
+        file_hash = hashlib.sha256(Path(healthy.__file__).read_bytes() + doctor.digest()).hexdigest()[:12]
         for name, make_fit in healthy.HEALTHY.items():
             yield f"healthy-{re.sub(r'[^a-z0-9]+', '-', name.lower())}", file_hash, make_fit
         return
     if only_pairs:
         for data, settings in PAIRS:
-            code = hashlib.sha256(Path(paired.__file__).read_bytes() + doctor_hash.digest()).hexdigest()[:12]
+            code = hashlib.sha256(Path(paired.__file__).read_bytes() + doctor.digest()).hexdigest()[:12]
             yield f"{data}+{settings}", code, partial(both_mistakes, data, settings)
         return
     for id, case in (later_cases(list_name) if list_name else cases(with_unopened=with_unopened)).items():
-        yield id, f"{code_hash(case)}-{doctor_hash.hexdigest()[:12]}", lambda seed, case=case: case(seed).mistaken
+        yield id, f"{code_hash(case)}-{doctor.hexdigest()[:12]}", lambda seed, case=case: case(seed).mistaken
+
+
+def doctor_hash() -> "hashlib._Hash":
+    """Return a hash of the code of the package's and the tasks' doctors."""
+    result = hashlib.sha256()
+    for pattern in ("doctor/**/*.py", "tasks/*/doctor.py", "tasks/*/doctor/*.py"):
+        for path in sorted(PACKAGE.glob(pattern)):
+            result.update(path.read_bytes())
+    return result
 
 
 def listed_cause(id: str) -> Record:

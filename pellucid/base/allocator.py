@@ -2,7 +2,7 @@
 
 By default glibc returns large blocks to the operating system when they are freed, which clears each page when it is
 allocated again: for activations of tens of MB, this can take longer than the arithmetic on them. Other C libraries are
-left as they are. Tests: tests/test_allocator.py.
+left as they are. Tests: tests/base/test_allocator.py.
 """
 
 import ctypes

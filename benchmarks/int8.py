@@ -32,7 +32,7 @@ from pellucid.recipe.job import load_data
 from pellucid.recipe.material import load_splits
 from pellucid.recipe.model_data import table_for
 from pellucid.recipe.recipe import read_recipe
-from pellucid.tasks.classify.predict import evaluate
+from pellucid.tasks.classify.predictor import evaluate
 from pellucid.tasks.keypoints.finder import is_keypoint_model
 from pellucid.tasks.keypoints.measure import evaluate as evaluate_keypoints
 from pellucid.tasks.segment.segmenter import evaluate as evaluate_masks

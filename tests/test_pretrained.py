@@ -24,7 +24,7 @@ from pellucid.nested import map_tree
 from pellucid.recipe.material import load_splits
 from pellucid.recipe.model_data import table_for
 from pellucid.recipe.recipe import read_recipe
-from pellucid.tasks.classify.predict import evaluate
+from pellucid.tasks.classify.predictor import evaluate
 from pellucid.tasks.colorize.measure import evaluate as evaluate_colours
 from pellucid.tasks.detect.measure import evaluate as evaluate_objects
 from pellucid.tasks.keypoints.measure import evaluate as evaluate_keypoints

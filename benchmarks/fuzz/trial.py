@@ -32,7 +32,7 @@ from pellucid.export import from_onnx
 from pellucid.layers.base import Mode
 from pellucid.model import Model
 from pellucid.nested import nest
-from pellucid.tasks.classify.predict import predict
+from pellucid.tasks.classify.predictor import predict
 from pellucid.tasks.pictures import read_picture
 from pellucid.weights import open_weights, require_match
 

@@ -21,7 +21,7 @@ from pellucid.recipe.job import train
 from pellucid.run.weights import read_weights, write_weights
 from pellucid.tasks import pictures
 from pellucid.tasks.classify.confidence import fit_confidence
-from pellucid.tasks.classify.predict import evaluate, predict
+from pellucid.tasks.classify.predictor import evaluate, predict
 from pellucid.tasks.pictures import calibrated_probabilities, class_names
 
 

@@ -21,7 +21,7 @@ from pellucid.model import Model
 from pellucid.recipe import model_data
 from pellucid.recipe.job import train
 from pellucid.recipe.recipe import load_recipe
-from pellucid.tasks.classify.predict import evaluate
+from pellucid.tasks.classify.predictor import evaluate
 from pellucid.tasks.pictures import held_out
 from tests.tasks.gestures.colours import BLUE, GREEN, GREY, RED, SIDE, colour_model, picture
 

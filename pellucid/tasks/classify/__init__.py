@@ -116,7 +116,7 @@ class Classification(Task):
 
     def predictor(self, model: "Model", out: Path | None = None) -> Predictor:
         """Return a predictor of the class, which writes no files."""
-        from pellucid.tasks.classify.predict import ClassPredictor
+        from pellucid.tasks.classify.predictor import ClassPredictor
 
         return ClassPredictor(model)
 
@@ -190,7 +190,7 @@ class Classification(Task):
 
     def evaluate(self, model: "Model", name: str, data: str | None, **options: Any) -> Evaluation:
         """Return accuracy, macro F1, loss, calibration, the number of images, and a row for each class."""
-        from pellucid.tasks.classify.predict import evaluate
+        from pellucid.tasks.classify.predictor import evaluate
         from pellucid.training.distributed import processes
 
         evaluation = evaluate(model, data, processes())

@@ -31,7 +31,7 @@ from pellucid.recipe.model_data import check_data_exists
 from pellucid.recipe.recipe import Recipe, load_recipe
 from pellucid.recipe.resume import train_or_resume
 from pellucid.tasks.classify.own import class_settings
-from pellucid.tasks.classify.predict import class_results
+from pellucid.tasks.classify.predictor import class_results
 from pellucid.tasks.comparison import Comparison
 from pellucid.tasks.gestures.backbone import adapted_settings, backbone_settings, enough_epochs
 from pellucid.tasks.gestures.comparison import VARIANTS, TrainingVariant, Trial, comparison_of, row_of

@@ -9,7 +9,7 @@ from torch import Tensor
 from pellucid.base.text import percent
 from pellucid.model import Model
 from pellucid.predictor import Picture, Predicted
-from pellucid.tasks.classify.predict import ClassPredictor
+from pellucid.tasks.classify.predictor import ClassPredictor
 from pellucid.tasks.multilabel.report import thresholds_of
 from pellucid.tasks.pictures import class_names
 

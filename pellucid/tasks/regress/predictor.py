@@ -8,7 +8,7 @@ from torch import Tensor
 
 from pellucid.model import Model
 from pellucid.predictor import Picture, Predicted
-from pellucid.tasks.classify.predict import ClassPredictor
+from pellucid.tasks.classify.predictor import ClassPredictor
 from pellucid.tasks.regress.measure import quantities
 
 

@@ -10,7 +10,7 @@ from pellucid.base.errors import PellucidError
 from pellucid.calibration.confidence import Confidence
 from pellucid.model import Model
 from pellucid.models import mlp
-from pellucid.tasks.classify.predict import predict
+from pellucid.tasks.classify.predictor import predict
 from tests.tasks.gestures.colours import BLUE, GREY, PURE, RED, SIDE, colour_model, picture
 
 

@@ -13,7 +13,7 @@ from pellucid.data.video import VideoFrame, video_frames
 from pellucid.layers import Conv2d
 from pellucid.model import Model
 from pellucid.models import mlp
-from pellucid.tasks.classify.predict import predict
+from pellucid.tasks.classify.predictor import predict
 from pellucid.tasks.gestures.watch import AnswerSmoothing, FrameCounts, SmoothedPrediction, SmoothingState, watch
 from tests.tasks.gestures.colours import GREEN, GREY, PURE, RED, colour_model, tensor
 

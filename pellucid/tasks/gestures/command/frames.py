@@ -14,7 +14,7 @@ from pellucid.calibration.familiarity import score_suffix, score_to_json
 from pellucid.command.models import open_model
 from pellucid.command.out import plain, print_json, print_lines
 from pellucid.data.video import camera_frames, video_frames
-from pellucid.tasks.classify.predict import UNSURE, threshold_of
+from pellucid.tasks.classify.predictor import UNSURE, threshold_of
 from pellucid.tasks.gestures.watch import (
     UNCALIBRATED_NOTE,
     AnswerSmoothing,

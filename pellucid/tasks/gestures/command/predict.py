@@ -53,7 +53,7 @@ def handle(args: argparse.Namespace) -> int:
 def _classify_pictures(args: argparse.Namespace) -> int:
     """Print the predicted gesture of each image, and report on stderr why images were skipped."""
     from pellucid.predictor import pictures, predicted
-    from pellucid.tasks.classify.predict import ClassPredictor
+    from pellucid.tasks.classify.predictor import ClassPredictor
     from pellucid.tasks.gestures.watch import UNCALIBRATED_NOTE
 
     model = open_model(args.model)

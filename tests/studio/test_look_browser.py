@@ -216,7 +216,8 @@ def test_false_and_missed_ones_on_labelled_pictures(page: Any, labelled: Path) -
     tab.click("#look-judge")
     judged = "document.querySelector('#look-judged').textContent"
     until(tab, f"{judged}.startsWith('Precision')", wait=2 * WAIT)
-    counts = [sum(row["counts"][k] for row in shown.last("look.judge")["rows"]) for k in range(3)]
+    answers = [one for one in shown.answers if one["kind"] == "look.judge"]  # a slow machine answers in several
+    counts = [sum(row["counts"][k] for answer in answers for row in answer["rows"]) for k in range(3)]
     assert f"{counts[0]} right, {counts[1]} false, {counts[2]} missed in 2 pictures" in tab.evaluate(judged)
     point = float(tab.get_attribute("#look-curve circle", "cx"))
     assert point == pytest.approx(100 * counts[0] / (counts[0] + counts[2]))

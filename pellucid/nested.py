@@ -36,6 +36,20 @@ def nest(template: Params, flat: Mapping[str, Tensor], prefix: str = "") -> Para
     }
 
 
+def params_at(params: Params, path: str) -> Params:
+    """Return the parameters of the layer at a path; {} if it has none.
+
+    Names of layers may contain dots, as those of opened networks do.
+    """
+    if not path:
+        return params
+    for name, value in params.items():
+        is_on_the_way = isinstance(value, dict) and f"{path}.".startswith(f"{name}.")
+        if is_on_the_way and (found := params_at(value, path[len(name) + 1 :])):
+            return found
+    return {}
+
+
 def map_tree(f: Callable[[Tensor], Tensor], params: Params) -> Params:
     """Return nested dicts like `params` with `f` applied to each tensor."""
     return {name: map_tree(f, value) if isinstance(value, dict) else f(value) for name, value in params.items()}

@@ -3,7 +3,7 @@
 import torch
 
 from pellucid.layers.base import Params
-from pellucid.nested import flatten, leaves, map_tree, nest
+from pellucid.nested import flatten, leaves, map_tree, nest, params_at
 
 
 def tree() -> Params:
@@ -44,3 +44,11 @@ def test_map_tree_keeps_the_nesting() -> None:
 def test_leaves_are_in_the_order_of_the_tree() -> None:
     assert [leaf.item() for leaf in leaves(tree())] == [1, 2, 3, 4, 5]
     assert leaves({"relu": {}}) == []
+
+
+def test_parameters_are_found_also_below_names_with_dots() -> None:
+    dotted: Params = {"d1": {"conv": {"weight": torch.tensor(1.0)}}, "d1.1": {"mean": torch.tensor(2.0)}, "d1.2.a": {}}
+    assert params_at(dotted, "") is dotted
+    assert params_at(dotted, "d1.conv")["weight"].item() == 1
+    assert params_at(dotted, "d1.1")["mean"].item() == 2
+    assert params_at(dotted, "d1.2.a") == params_at(dotted, "d2") == {}

@@ -14,7 +14,7 @@ from pellucid.combine.base import Combinator, join, walk
 from pellucid.fuse import kernel_gradient
 from pellucid.layers import BatchNorm, Dropout
 from pellucid.layers.base import Mode
-from pellucid.nested import flatten, map_tree
+from pellucid.nested import flatten, map_tree, params_at
 from pellucid.sweep import backward, forward, run
 
 if TYPE_CHECKING:
@@ -48,13 +48,6 @@ def library_part(part: Any) -> Any:
 def leaves(net: Layer) -> Iterator[tuple[str, Layer]]:
     """Yield (path, layer) of every layer that is not a combinator, in order."""
     return ((path, layer) for path, layer in walk(net) if not isinstance(layer, Combinator))
-
-
-def params_at(params: Params, path: str) -> Params:
-    """Return the parameters of the layer at a path; {} if it has none."""
-    for name in path.split(".") if path else []:
-        params = params.get(name, {})
-    return params
 
 
 def dropout_rate(model: BaseModel) -> float:

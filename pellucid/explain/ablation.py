@@ -19,6 +19,7 @@ from pellucid.explain.top_patches import BATCH, Prepare, map_means, one_tensor
 from pellucid.layers import ConvTranspose2d, Dense, Flatten
 from pellucid.layers.base import Cache, Layer, Mode, Params, Trait
 from pellucid.metrics import accuracy, classes_of
+from pellucid.nested import params_at
 from pellucid.sweep import run
 
 OutputEdit = Callable[[Any], Any]  # function of a layer's output that returns its replacement
@@ -160,9 +161,7 @@ def _count_parameters(net: Layer, params: Params, removal: Removal) -> int:
     of the layers after it are counted; for maps of merged branches, the number is 0.
     """
     layer = dict(walk(net))[removal.path]
-    layer_params = params
-    for name in filter(None, removal.path.split(".")):
-        layer_params = layer_params[name]
+    layer_params = params_at(params, removal.path)
     if removal.maps is not None:
         return len(removal.maps) * _count_map_parameters(layer, layer_params)
     if not isinstance(layer, Combinator):

@@ -11,12 +11,12 @@ from pellucid.data.seeds import generator
 from pellucid.doctor.case import Case
 from pellucid.doctor.finding import Check, Evidence, Finding
 from pellucid.doctor.inputs import subsample
-from pellucid.doctor.passes import is_user_defined, leaves, params_at
+from pellucid.doctor.passes import is_user_defined, leaves
 from pellucid.doctor.predictions import UnansweredError
 from pellucid.layers import Identity
 from pellucid.layers.base import Cache, Layer, Mode, Params
 from pellucid.losses import Loss
-from pellucid.nested import map_tree
+from pellucid.nested import map_tree, params_at
 from pellucid.sweep import forward
 from pellucid.verify import verify
 

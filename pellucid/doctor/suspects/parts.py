@@ -14,7 +14,7 @@ from pellucid.combine.base import buffer_paths, join, walk
 from pellucid.data.seeds import generator
 from pellucid.doctor.case import Case
 from pellucid.doctor.finding import Suspect, suspect
-from pellucid.doctor.passes import is_user_defined, leaves, params_at, rms, trainable_layers
+from pellucid.doctor.passes import is_user_defined, leaves, rms, trainable_layers
 from pellucid.doctor.rehearsal import reinitialized
 from pellucid.doctor.remedies import (
     DRAWN_AS_HE,
@@ -27,7 +27,7 @@ from pellucid.doctor.remedies import (
 )
 from pellucid.layers.base import Cache, Layer, Mode, Params
 from pellucid.losses import Loss
-from pellucid.nested import flatten
+from pellucid.nested import flatten, params_at
 from pellucid.sweep import forward
 from pellucid.training.model import BaseModel
 

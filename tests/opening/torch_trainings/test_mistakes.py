@@ -25,6 +25,7 @@ class Script:
     shuffle: bool = True
     class_weights: Tensor | None = None
     ending: list[nn.Module] = field(default_factory=list)
+    network: type[nn.Module] | None = None
     change: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]] = lambda x, y: (x, y)
 
 
@@ -34,11 +35,13 @@ def training_of(script: Script) -> Any:
     order = torch.randperm(len(digits.target), generator=torch.Generator().manual_seed(0))  # others wrote the last ones
     x = torch.tensor(digits.images / 16, dtype=torch.float32)[order, None]
     y = torch.tensor(digits.target)[order]
-    network = nn.Sequential(
+    network: nn.Module = nn.Sequential(
         nn.Conv2d(1, 16, 3, padding=1, bias=False), nn.BatchNorm2d(16), nn.ReLU(), nn.MaxPool2d(2),
         nn.Conv2d(16, 32, 3, padding=1, bias=False), nn.BatchNorm2d(32), nn.ReLU(), nn.AdaptiveAvgPool2d(2),
         nn.Flatten(), nn.Linear(128, 10), *script.ending,
     )  # fmt: skip
+    if script.network is not None:
+        network = script.network()
     optimizer = torch.optim.SGD(network.parameters(), lr=script.lr, momentum=0.9, weight_decay=script.weight_decay)
     train = TensorDataset(*script.change(x[:N_TRAIN], y[:N_TRAIN]))
     return pellucid.from_torch(
@@ -126,3 +129,25 @@ def test_weights_on_the_last_axis_of_maps_are_refused(name: str) -> None:
         pellucid.from_torch(
             network, loss=WEIGHTED[name](torch.tensor([1.0, 2.0, 3.0])), optimizer=optimizer, train=batches
         )
+
+
+class SkipNetwork(nn.Module):
+    """Digits by blocks of several layers and a skip connection, opened under names such as `down.1`."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.down = nn.Sequential(nn.Conv2d(1, 8, 3, padding=1), nn.BatchNorm2d(8), nn.ReLU())
+        self.inside = nn.Sequential(nn.Conv2d(8, 8, 3, padding=1), nn.BatchNorm2d(8), nn.ReLU())
+        self.out = nn.Linear(8 * 16, 10)
+
+    def forward(self, x: Tensor) -> Tensor:
+        outer = self.down(x)
+        inner = nn.functional.interpolate(self.inside(nn.functional.max_pool2d(outer, 2)), scale_factor=2)
+        return self.out(nn.functional.avg_pool2d(outer + inner, 2).flatten(1))
+
+
+@pytest.mark.slow
+def test_a_network_of_named_blocks_is_diagnosed() -> None:
+    training = training_of(Script(network=SkipNetwork, change=shuffled_labels))
+    training.fit(4, verbose=False)
+    assert training.doctor().names[0] == "shuffled-labels"

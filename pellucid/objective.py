@@ -26,7 +26,7 @@ from pellucid.sweep import BackwardWatch, ForwardWatch, backward
 
 MIN_INPUTS = 16  # number of inputs from which converting the memory layout of the weights is worthwhile
 Losses = dict[str, Tensor]  # 0-d tensors by name
-Gradients = tuple[Losses, Params]  # (losses, dparams)
+Gradients = tuple[Losses, Params]  # (losses, dparams), of a batch or of one of its turns, see `Objective.gradients`
 
 
 class BatchEvaluation(NamedTuple):
@@ -212,7 +212,9 @@ class Objective(Part):
 
     def weighted(self, factors: Mapping[str, float]) -> Self:
         """Return the same objective with the weights of losses multiplied by factors, by name."""
-        return replace(self, weights={**self.weights, **{name: self.weight(name) * f for name, f in factors.items()}})
+        return replace(
+            self, weights={**self.weights, **{name: self.weight(name) * factor for name, factor in factors.items()}}
+        )
 
     def total(self, losses: Mapping[str, float]) -> float:
         """Return the weighted sum of losses; raises PellucidError if `weights` contains a loss that is not in them."""
@@ -273,9 +275,9 @@ class Supervised(Objective):
         def evaluate(batch: Batch) -> BatchEvaluation:
             y = self.loss.main_output(run(batch.images))
             losses, outputs = {"loss": self.loss(y, batch.targets)[0]}, self.loss.predict(y)
-            valid = self.loss.valid_mask(batch.targets)
-            if valid is not None:
-                outputs, batch = outputs[valid], Batch(batch.images[valid], batch.targets[valid])
+            is_valid = self.loss.valid_mask(batch.targets)
+            if is_valid is not None:
+                outputs, batch = outputs[is_valid], Batch(batch.images[is_valid], batch.targets[is_valid])
             return BatchEvaluation(outputs, batch, losses)
 
         return evaluate
@@ -380,11 +382,13 @@ def merge_turns(result: Gradients | Iterator[Gradients]) -> Gradients:
 
 def mean_losses(turns: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Return the losses of several turns by name; a loss of several turns is the mean of its values."""
-    by_name: dict[str, list[Any]] = {}
+    values_by_name: dict[str, list[Any]] = {}
     for losses in turns:
         for name, value in losses.items():
-            by_name.setdefault(name, []).append(value)
-    return {name: values[0] if len(values) == 1 else sum(values) / len(values) for name, values in by_name.items()}
+            values_by_name.setdefault(name, []).append(value)
+    return {
+        name: values[0] if len(values) == 1 else sum(values) / len(values) for name, values in values_by_name.items()
+    }
 
 
 def _copy_weights(params: Params, trained: Params) -> None:

@@ -29,8 +29,8 @@ def checked_limit(value: Any, name: str) -> float | None:
 
 def checked_average(value: Any, name: str) -> WeightAverage | None:
     """Return `value` if it is None, "start" or a number above 0 and below 1; raises PellucidError otherwise."""
-    valid = value is None or value == "start" or (is_number(value) and 0 < value < 1)
-    check(valid, name, "a number between 0 and 1, such as 0.998, 'start' or None", value)
+    is_valid = value is None or value == "start" or (is_number(value) and 0 < value < 1)
+    check(is_valid, name, "a number between 0 and 1, such as 0.998, 'start' or None", value)
     return value
 
 
@@ -59,11 +59,12 @@ def checked_optimizers(argument: Any, objective: Objective) -> tuple[Optimizer, 
     """
     if not isinstance(argument, Mapping):
         return instance_by_name(argument, Optimizer, OPTIMIZERS, "optimizer"), {}
-    pairs = cast(Mapping[Any, Any], argument).items()
-    by_network = {
-        name: instance_by_name(value, Optimizer, OPTIMIZERS, f"optimizer of {shown(name)}") for name, value in pairs
+    named_optimizers = cast(Mapping[Any, Any], argument).items()
+    optimizer_by_network = {
+        name: instance_by_name(value, Optimizer, OPTIMIZERS, f"optimizer of {shown(name)}")
+        for name, value in named_optimizers
     }
-    optimizers = optimizers_of(by_network, objective.nets)
+    optimizers = optimizers_of(optimizer_by_network, objective.nets)
     return next(iter(optimizers.values())), optimizers
 
 

@@ -75,10 +75,10 @@ def without_frozen_front(
     if split_net is None or not flatten(split_net.front_params).keys() & model.frozen:
         return model, data, validation
     with torch.inference_mode():
-        features = next(output_batches(split_net.front, split_net.front_params, data.x[:1], 1, model.stats))[1]
+        first_features = next(output_batches(split_net.front, split_net.front_params, data.x[:1], 1, model.stats))[1]
     example_count = len(data) + (0 if validation is None else len(validation))
     # 4 bytes for each value in float32
-    if not isinstance(features, Tensor) or features.numel() * 4 * example_count > MAX_FEATURE_BYTES:
+    if not isinstance(first_features, Tensor) or first_features.numel() * 4 * example_count > MAX_FEATURE_BYTES:
         return model, data, validation
     return (
         cast(Learner, BackModel(model, split_net)),
@@ -130,12 +130,12 @@ def _is_constant(layer: Layer, params: Params, frozen: set[str]) -> bool:
 def _front_features(model: Learner, split_net: SplitNetwork, data: Arrays) -> Arrays:
     """Return the data with the outputs of the front as inputs; the checksum is still that of the images."""
     features = torch.empty(0)
-    feature_count = 0
+    n_done = 0
     with torch.inference_mode():
         for _, y in output_batches(split_net.front, split_net.front_params, data.x, FEATURE_BATCH_SIZE, model.stats):
-            if not feature_count:
+            if not n_done:
                 with torch.inference_mode(False):
                     features = torch.empty(len(data), *y.shape[1:], dtype=y.dtype)
-            features[feature_count : feature_count + len(y)].copy_(y)
-            feature_count += len(y)
+            features[n_done : n_done + len(y)].copy_(y)
+            n_done += len(y)
     return Arrays(features, data.y, data.classes, data.checksum)

@@ -133,12 +133,12 @@ def monitored_column(name: str, row: Row) -> str:
 
 def check_monitors(callbacks: Sequence[Callback], model: Learner, columns: Sequence[str]) -> None:
     """Raise PellucidError for a monitor that is not among the `columns` of the history, if any are known."""
-    row: Row = dict.fromkeys(columns, 0.0)
+    row_of_columns: Row = dict.fromkeys(columns, 0.0)
     for callback in (callback for callback in callbacks if isinstance(callback, BestEpochCallback)):
         # A user-defined objective may have losses of other names in training than in evaluation.
         may_be_unknown = not isinstance(model.objective, Supervised) and callback.monitor.endswith("loss")
         if columns and not may_be_unknown:
-            monitored_column(callback.monitor or "auto", row)
+            monitored_column(callback.monitor or "auto", row_of_columns)
 
 
 def is_better(training: Training, name: str, value: float, best: float | None, min_improvement: float = 0.0) -> bool:
@@ -217,7 +217,7 @@ class CSVLog(Callback):
     def __init__(self, path: str | os.PathLike[str], layers: str | os.PathLike[str] | None = None) -> None:
         self.path = Path(path)
         self.layers = None if layers is None else Path(layers)
-        self._columns: list[str] = []  # of the file; [] before the first epoch
+        self._written_columns: list[str] = []  # of the file; [] before the first epoch
 
     def on_start(self, training: Training) -> None:
         """Write the epochs so far."""
@@ -227,9 +227,9 @@ class CSVLog(Callback):
 
     def on_epoch_end(self, training: Training, row: Row) -> None:
         """Append the epoch; write the file again if the epochs before it did not have all of its columns."""
-        if self._columns in ([], [*row]):
+        if self._written_columns in ([], [*row]):
             _append_rows(self.path, [row])
-            self._columns = [*row]
+            self._written_columns = [*row]
         else:
             self._write(training)
         if self.layers is not None:
@@ -240,7 +240,7 @@ class CSVLog(Callback):
 
     def _write(self, training: Training) -> None:
         write_csv(self.path, training.history.rows)
-        self._columns = [*training.history.last]
+        self._written_columns = [*training.history.last]
 
 
 def _append_rows(path: Path, rows: Sequence[Row]) -> None:
@@ -265,7 +265,7 @@ class EarlyStopping(BestEpochCallback):
         super().__init__(monitor)
         self.patience = integer(patience, "EarlyStopping: patience", 1)
         self.min_delta = min_delta
-        self._weights: dict[str, Tensor] = {}
+        self._best_weights: dict[str, Tensor] = {}
 
     def check(self, validated: bool) -> None:
         """Raise PellucidError if the column needs validation data and there are none."""
@@ -278,12 +278,12 @@ class EarlyStopping(BestEpochCallback):
         """Reset the state, unless the training is resumed."""
         super().on_start(training)
         if not training.history.rows:
-            self._weights = {}
+            self._best_weights = {}
 
     def on_epoch_end(self, training: Training, row: Row) -> None:
         """Copy the weights if they are the best so far; otherwise stop once `patience` epochs have passed."""
         if self.record_if_best(training, row, self.min_delta):
-            self._weights = {path: tensor.clone() for path, tensor in flatten(training.model.params).items()}
+            self._best_weights = {path: tensor.clone() for path, tensor in flatten(training.model.params).items()}
         elif training.epoch - self.best_epoch >= self.patience:
             name = monitored_column(self.monitor, row)
             training.stop = f"{name} has not improved on {self.best:.6g} of epoch {self.best_epoch}"
@@ -291,18 +291,18 @@ class EarlyStopping(BestEpochCallback):
     def on_end(self, training: Training) -> None:
         """Restore the best weights."""
         for path, tensor in flatten(training.model.params).items():
-            if path in self._weights:
-                tensor.copy_(self._weights[path])
+            if path in self._best_weights:
+                tensor.copy_(self._best_weights[path])
 
     def state_dict(self) -> dict[str, Any]:
         """Return the best value, its epoch and its weights."""
-        weights = {f"weights.{path}": tensor for path, tensor in self._weights.items()}
+        weights = {f"weights.{path}": tensor for path, tensor in self._best_weights.items()}
         return {**super().state_dict(), **weights}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Restore the state that `state_dict` returned."""
         super().load_state_dict(state)
-        self._weights = {path: torch.clone(tensor) for path, tensor in tensors_of(state, "weights.").items()}
+        self._best_weights = {path: torch.clone(tensor) for path, tensor in tensors_of(state, "weights.").items()}
 
 
 class Snapshots(Callback):

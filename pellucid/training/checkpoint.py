@@ -25,9 +25,8 @@ from pellucid.training.user_defined import callback_state, check_json
 # Prefixes of names in the file; no path of a network contains "[", so they differ from all names of weights.
 OPTIMIZER_PREFIX = "[optimizer]."
 CALLBACKS_PREFIX = "[callback]."
-PROGRESS_TENSOR = (
-    "[progress]"  # JSON as bytes: the values that grow with the training, since the size of a header is limited
-)
+# The values that grow with the training, as JSON in bytes, since the size of a file's header is limited.
+PROGRESS_TENSOR = "[progress]"
 _PROGRESS_TYPES = {  # types of the other entries of the progress
     "rows": list,
     "layers": list,
@@ -70,8 +69,8 @@ class SavedState:
     def find(cls, folder: RunFolder) -> "SavedState | None":
         """Return the last checkpoint of a run, or the one before it if the last is damaged or missing; None for none.
 
-        No file is changed, see `adopt`. Raises PellucidError if no checkpoint is usable, and if the last one cannot be
-        read for a reason other than damage.
+        No file is changed, see `restore_files`. Raises PellucidError if no checkpoint is usable, and if the last one
+        cannot be read for a reason other than damage.
         """
         if not folder.has_checkpoint:
             return None
@@ -87,7 +86,7 @@ class SavedState:
                     f"{error}; the checkpoint before it cannot be used either: {previous_error}"
                 ) from previous_error
 
-    def adopt(self, folder: RunFolder) -> None:
+    def restore_files(self, folder: RunFolder) -> None:
         """Make this the last checkpoint of its run if that one is damaged, and write a note to stderr.
 
         The damaged file is renamed. Call this after all checks, when the training continues from this checkpoint, so
@@ -107,9 +106,9 @@ class SavedState:
 
     def _read_progress_tensor(self) -> dict[str, Any]:
         """Return the values that grow with the training; {} for earlier versions, which stored them in the header."""
-        data = self.tensors.get(PROGRESS_TENSOR)
+        json_bytes = self.tensors.get(PROGRESS_TENSOR)
         try:
-            values: Any = {} if data is None else json.loads(data.numpy().tobytes())
+            values: Any = {} if json_bytes is None else json.loads(json_bytes.numpy().tobytes())
         except (ValueError, TypeError, RecursionError) as error:
             raise PellucidError(f"{self.path}: {PROGRESS_TENSOR} is invalid ({error}); start a new run") from error
         if not isinstance(values, dict):
@@ -138,14 +137,16 @@ class SavedState:
 
         epochs: the number of epochs to train; a finished training of fewer epochs is continued.
         """
-        saved = saved_settings(self.progress, self.about)
+        settings_of_checkpoint = saved_settings(self.progress, self.about)
         if self.done and not self.has_ended(epochs) and epochs > self.progress["epoch"]:
             self.progress["done"] = False
-            saved[EPOCHS_SETTING] = epochs
+            settings_of_checkpoint[EPOCHS_SETTING] = epochs
         different_settings = [
             name
-            for name in {**settings, **saved}
-            if name not in settings or name not in saved or not is_unchanged(saved[name], settings[name])
+            for name in {**settings, **settings_of_checkpoint}
+            if name not in settings
+            or name not in settings_of_checkpoint
+            or not is_unchanged(settings_of_checkpoint[name], settings[name])
         ]
         if different_settings:
             names = ", ".join("training data" if name == "data" else name for name in different_settings)
@@ -156,9 +157,9 @@ class SavedState:
     def restore_params(self, params: Params) -> None:
         """Copy the weights into `params`, in place."""
         weights = {name: tensor for name, tensor in self.tensors.items() if not name.startswith("[")}
-        flat = flatten(nest_like(self.path, params, weights))
+        saved_by_path = flatten(nest_like(self.path, params, weights))
         for path, tensor in flatten(params).items():
-            tensor.copy_(flat[path])
+            tensor.copy_(saved_by_path[path])
 
     def restore(self, training: Training, step: TrainingStep) -> dict[str, float]:
         """Restore the state of training and optimizer in place, and return the schedule's state."""
@@ -188,16 +189,16 @@ def save_checkpoint(
     training: Training,
     step: TrainingStep,
     callbacks: Sequence[Callback],
-    memory: Mapping[str, float],
+    schedule_memory: Mapping[str, float],
     settings: Mapping[str, Any],
     done: bool,
 ) -> None:
     """Write a checkpoint atomically and durably, and keep the one before it.
 
-    about: the model's description. memory: the schedule's state. settings: what `SavedState.check` compares. done:
-    whether the training is finished.
+    about: the model's description. schedule_memory: the schedule's state. settings: what `SavedState.check` compares.
+    done: whether the training is finished.
     """
-    check_json(f"{type(training.model.schedule).__name__}: its memory", memory)
+    check_json(f"{type(training.model.schedule).__name__}: its memory", schedule_memory)
     tensors: dict[str, Tensor] = dict(flatten(training.model.params))
     tensors.update({OPTIMIZER_PREFIX + name: tensor for name, tensor in step.state_dict().items()})
     states: dict[str, dict[str, Any]] = {}
@@ -206,7 +207,12 @@ def save_checkpoint(
         tensors.update({f"{CALLBACKS_PREFIX}{name}.{key}": tensor for key, tensor in state_tensors.items()})
     progress = {
         **{name: getattr(training, name) for name in _TRAINING_FIELDS},
-        **{"losses": training.losses, "schedule": dict(memory), "settings": describe_settings(settings), "done": done},
+        **{
+            "losses": training.losses,
+            "schedule": dict(schedule_memory),
+            "settings": describe_settings(settings),
+            "done": done,
+        },
     }
     growing_values = {"rows": training.history.rows, "layers": training.history.layers, "callbacks": states}
     try:
@@ -227,7 +233,7 @@ def prepare_folder(folder: RunFolder, checkpoint: SavedState | None) -> None:
     if checkpoint is None:
         folder.begin_again()
     else:
-        checkpoint.adopt(folder)
+        checkpoint.restore_files(folder)
 
 
 def repair_best(best_path: Path, model: Learner) -> None:

@@ -26,13 +26,13 @@ def check_device(name: str) -> None:
     """
     if name == "auto":
         return
-    kind = name.partition(":")[0]
-    if kind not in DEVICES or kind == "auto":
-        raise PellucidError(f"device must be one of {', '.join(DEVICES)}, not {name!r}{nearest(kind, DEVICES)}")
+    device_type = name.partition(":")[0]
+    if device_type not in DEVICES or device_type == "auto":
+        raise PellucidError(f"device must be one of {', '.join(DEVICES)}, not {name!r}{nearest(device_type, DEVICES)}")
     try:
         torch.device(name)
     except RuntimeError as error:
-        raise PellucidError(f"device: {name!r} is not a device; write {kind} or {kind}:0") from error
+        raise PellucidError(f"device: {name!r} is not a device; write {device_type} or {device_type}:0") from error
 
 
 def usable_device(requested: str | torch.device) -> torch.device:
@@ -128,18 +128,19 @@ class HalfCopy:
 
     def __init__(self, nets: Mapping[str, Layer], params: Params, frozen: Collection[str] = ()) -> None:
         bf16_paths = {path for path, layer in named_layers(nets) if isinstance(layer, BF16_LAYERS)}
-        flat = flatten(params)
-        paths = [path for path in flat if {path, path.rpartition(".")[0]} & bf16_paths]
-        paths = [path for path in paths if flat[path].is_floating_point()]  # not the indices and masks of Fixed
-        halves = {path: flat[path].bfloat16() for path in paths}
-        self.params = nest(params, flat | halves)
+        tensors_by_path = flatten(params)
+        paths = [path for path in tensors_by_path if {path, path.rpartition(".")[0]} & bf16_paths]
+        # not the indices and masks of Fixed
+        paths = [path for path in paths if tensors_by_path[path].is_floating_point()]
+        half_by_path = {path: tensors_by_path[path].bfloat16() for path in paths}
+        self.params = nest(params, tensors_by_path | half_by_path)
         learned_paths = [path for path in paths if path not in frozen]
-        self._masters = [flat[path] for path in learned_paths]
-        self._halves = [halves[path] for path in learned_paths]
+        self._originals = [tensors_by_path[path] for path in learned_paths]
+        self._halves = [half_by_path[path] for path in learned_paths]
 
     def refresh(self) -> None:
         """Convert the current parameters again."""
-        foreach.copy_(self._halves, self._masters)
+        foreach.copy_(self._halves, self._originals)
 
 
 def to_float32(grads: list[Tensor]) -> list[Tensor]:

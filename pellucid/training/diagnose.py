@@ -53,9 +53,9 @@ class NotFinite:
             )
         if not isinstance(value, Tensor) or not value.is_floating_point():
             return None
-        count = int((~torch.isfinite(value)).sum())
+        n_not_finite = int((~torch.isfinite(value)).sum())
         value_kind = "NaN" if bool(torch.isnan(value).any()) else "infinity"
-        return cls(kind, path, layer, tensor, value_kind, count, tuple(value.shape)) if count else None
+        return cls(kind, path, layer, tensor, value_kind, n_not_finite, tuple(value.shape)) if n_not_finite else None
 
     def to_json(self) -> dict[str, Any]:
         """Return the fields as JSON values."""
@@ -70,8 +70,8 @@ class NotFinite:
 
     def __str__(self) -> str:
         """Return the layer's path and type, or "the loss", and the message."""
-        kind = f"{self.path} ({self.layer})" if self.path and self.layer else self.path or self.layer
-        position = "the loss" if self.kind == "loss" else kind
+        layer_text = f"{self.path} ({self.layer})" if self.path and self.layer else self.path or self.layer
+        position = "the loss" if self.kind == "loss" else layer_text
         return f"{position}: {self.without_path}" if position else self.without_path
 
 
@@ -147,7 +147,7 @@ def diagnose(
         return fault
     # Output gradients that are not finite. They are reported only after all losses are checked, because `gradients`
     # returns the losses after its backward passes, and a loss that is not finite is the cause.
-    faulty_dys: list[NotFinite] = []
+    dy_faults: list[NotFinite] = []
 
     def check_forward(path: str, layer: Layer, x: Any, y: Any, cache: Cache) -> None:
         fault = _output_fault(path, layer, y)
@@ -158,8 +158,8 @@ def diagnose(
         layer_type = type(layer).__name__
         fault = NotFinite.of(dy, "gradient", "the gradient dy of its output", path, layer_type)
         if fault:
-            faulty_dys.append(fault)
-        if faulty_dys:
+            dy_faults.append(fault)
+        if dy_faults:
             return
         for name, gradient in flatten(dparams).items():
             _raise_fault(NotFinite.of(gradient, "gradient", f"the gradient d{name}", path, layer_type))
@@ -170,9 +170,9 @@ def diagnose(
         for losses, _ in (turns,) if isinstance(turns, tuple) else turns:
             for name, value in losses.items():
                 _raise_fault(loss_fault(name, value))
-            if faulty_dys and isinstance(objective, Supervised):
-                return replace(faulty_dys[0], kind="loss", path="", layer="", tensor="its gradient dy")
-            _raise_fault(next(iter(faulty_dys), None))
+            if dy_faults and isinstance(objective, Supervised):
+                return replace(dy_faults[0], kind="loss", path="", layer="", tensor="its gradient dy")
+            _raise_fault(next(iter(dy_faults), None))
     except _FaultFoundError as error:
         return error.fault
     return None
@@ -266,9 +266,9 @@ def learned_fault(step: TrainingStep) -> NotFinite | None:
     fault = weights_fault(weights_of(step))
     if fault:
         return fault
-    for kind, path, tensor in reversed(step.state_tensors()):
+    for state_name, path, tensor in reversed(step.state_tensors()):
         layer, _, name = path.rpartition(".")
-        fault = NotFinite.of(tensor, "memory", f"the optimizer's {kind} of {name}", layer)
+        fault = NotFinite.of(tensor, "memory", f"the optimizer's {state_name} of {name}", layer)
         if fault:
             return fault
     return None

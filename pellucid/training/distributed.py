@@ -24,10 +24,10 @@ from pellucid.base.version import __version__
 from pellucid.training.device import device_name
 
 # PyTorch gives some of these functions no type annotations.
-_group = cast(Any, dist)
+_dist = cast(Any, dist)
 T = TypeVar("T")
 Part = TypeVar("Part")
-Awaited = Callable[[], Tensor]  # waits for the result of an operation that all processes have begun
+WaitFunction = Callable[[], Tensor]  # waits for the result of an operation that all processes have begun
 TIMEOUT = timedelta(minutes=30)  # until a process that does not answer counts as lost, without `processes(timeout)`
 MAX_SHOWN = 40  # characters of a value that an error shows
 FAILURE_WAIT = 2.0  # seconds in which the processes that still run say so, after one of them failed
@@ -84,7 +84,7 @@ class Processes:
             return [value]
         received: list[Any] = [None] * self.count
         with self._naming_lost_processes():
-            _group.all_gather_object(received, value)
+            _dist.all_gather_object(received, value)
         return cast(list[T], received)
 
     def shared(self, parts: Sequence[Part], compute: Callable[[Part], T]) -> Iterator[T]:
@@ -112,7 +112,7 @@ class Processes:
         """Return the rows (...) of all processes as (count, ...)."""
         return self.begin_gather(row)()
 
-    def begin_gather(self, row: Tensor) -> Awaited:
+    def begin_gather(self, row: Tensor) -> WaitFunction:
         """Begin what `gather` does; the function that is returned waits for the result.
 
         Here and below, the tensors must not change until then.
@@ -121,38 +121,38 @@ class Processes:
         if self.count == 1:
             return lambda: rows.copy_(row)
         group = self._group_of(row)
-        return self._begin(rows, lambda: _group.all_gather([*rows.unbind()], row, group=group, async_op=True))
+        return self._begin(rows, lambda: _dist.all_gather([*rows.unbind()], row, group=group, async_op=True))
 
-    def begin_all_to_all(self, chunks: Tensor, counts: Sequence[int]) -> Awaited:
-        """Begin to send chunks[:, p] to process p; the function returns what all sent here, (sum of counts, ...).
+    def begin_all_to_all(self, chunks: Tensor, row_counts: Sequence[int]) -> WaitFunction:
+        """Begin to send chunks[:, p] to process p; the function returns what all sent here, (sum of row_counts, ...).
 
-        chunks: (n, count, ...), where process p has n = counts[p].
+        chunks: (n, count, ...), where process p has n = row_counts[p].
         """
-        receive_buffer = chunks.new_empty(sum(counts), *chunks.shape[2:])
+        receive_buffer = chunks.new_empty(sum(row_counts), *chunks.shape[2:])
         send_buffer = chunks.transpose(0, 1).reshape(-1, *chunks.shape[2:])
-        sizes = [*counts], [len(chunks)] * self.count
+        sizes = [*row_counts], [len(chunks)] * self.count
         group = self._group_of(chunks)
         return self._begin(
             receive_buffer,
-            lambda: _group.all_to_all_single(receive_buffer, send_buffer, *sizes, group=group, async_op=True),
+            lambda: _dist.all_to_all_single(receive_buffer, send_buffer, *sizes, group=group, async_op=True),
         )
 
-    def begin_all_reduce(self, values: Tensor) -> Awaited:
+    def begin_all_reduce(self, values: Tensor) -> WaitFunction:
         """Begin to add the values of all processes, in place; the function returns the sum.
 
         The order of the terms depends on the number of processes; of two, it does not change the bits.
         """
         group = self._group_of(values)
-        return self._begin(values, lambda: _group.all_reduce(values, group=group, async_op=True))
+        return self._begin(values, lambda: _dist.all_reduce(values, group=group, async_op=True))
 
     def _group_of(self, tensor: Tensor) -> Any:
         """Return the process group that exchanges a tensor; None for the default one, for tensors on the CPU."""
         if tensor.device.type != "cuda":
             return None
         with self._naming_lost_processes():
-            return _gpu_group(self, _group.group.WORLD)
+            return _gpu_group(self, _dist.group.WORLD)
 
-    def _begin(self, result: Tensor, start_exchange: Callable[[], Any]) -> Awaited:
+    def _begin(self, result: Tensor, start_exchange: Callable[[], Any]) -> WaitFunction:
         """Begin an operation of all processes; return the function that waits for its end and returns its result."""
         with self._naming_lost_processes():
             work = start_exchange()
@@ -183,12 +183,12 @@ class Processes:
     def answering_within(self, seconds: float) -> Generator[None, None, None]:
         """Within the context, a process that does not answer for so many seconds counts as lost; after it, TIMEOUT."""
         if self.count > 1:
-            _group.distributed_c10d._set_pg_timeout(timedelta(seconds=seconds))
+            _dist.distributed_c10d._set_pg_timeout(timedelta(seconds=seconds))
         try:
             yield
         finally:
             if self.count > 1 and dist.is_initialized():
-                _group.distributed_c10d._set_pg_timeout(TIMEOUT)
+                _dist.distributed_c10d._set_pg_timeout(TIMEOUT)
 
     @contextmanager
     def _naming_lost_processes(self) -> Generator[None, None, None]:
@@ -196,7 +196,7 @@ class Processes:
         try:
             yield
         except RuntimeError as error:
-            store = _group.distributed_c10d._get_default_store()
+            store = _dist.distributed_c10d._get_default_store()
             try:
                 store.set(f"pellucid/running/{self.rank}", socket.gethostname())
                 time.sleep(FAILURE_WAIT)
@@ -222,9 +222,9 @@ def _difference(name: str, value: str | None, first_value: str | None) -> str:
 ALONE = Processes()
 
 
-def assigned_range(rank: int, count: int, items: int) -> range:
-    """Return the numbers of the parts of a work that one of `count` processes does: contiguous, in order."""
-    return range(rank * items // count, (rank + 1) * items // count)
+def assigned_range(rank: int, n_processes: int, n_parts: int) -> range:
+    """Return the numbers of the parts of a work that one of `n_processes` does: contiguous, in order."""
+    return range(rank * n_parts // n_processes, (rank + 1) * n_parts // n_processes)
 
 
 def processes(timeout: float | None = None) -> Processes:
@@ -239,25 +239,25 @@ def processes(timeout: float | None = None) -> Processes:
     if not dist.is_initialized():
         _connect(TIMEOUT if timeout is None else timedelta(seconds=timeout))
     elif timeout is not None:
-        _group.distributed_c10d._set_pg_timeout(timedelta(seconds=timeout))
+        _dist.distributed_c10d._set_pg_timeout(timedelta(seconds=timeout))
     # decisions and losses are exchanged on the CPU, also in trainings on GPUs
     if dist.get_world_size() > 1 and not _has_cpu_backend():
         raise PellucidError(
             f"this process group ({dist.get_backend()}) exchanges no tensors on the CPU; leave out init_process_group, "
             'or call init_process_group("cpu:gloo,cuda:nccl")'
         )
-    _store_host(_group.group.WORLD)
+    _store_host(_dist.group.WORLD)
     return Processes(dist.get_rank(), dist.get_world_size())
 
 
 def _connect(timeout: timedelta) -> None:
     """Connect the processes; those of an earlier attempt, whose addresses torchrun's store still has, are not used."""
     try:
-        store, rank, count = next(_group.rendezvous("env://", timeout=timeout))
-        attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
+        store, rank, count = next(_dist.rendezvous("env://", timeout=timeout))
+        restart_count = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
         atexit.register(_disconnect)
         dist.init_process_group(
-            "gloo", store=_group.PrefixStore(attempt, store), rank=rank, world_size=count, timeout=timeout
+            "gloo", store=_dist.PrefixStore(restart_count, store), rank=rank, world_size=count, timeout=timeout
         )
     except RuntimeError as error:
         reason = str(error).partition("\n")[0]
@@ -266,7 +266,7 @@ def _connect(timeout: timedelta) -> None:
 
 def _has_cpu_backend() -> bool:
     """Return whether the processes can exchange tensors on the CPU."""
-    return "cpu" in str(_group.distributed_c10d.get_backend_config())
+    return "cpu" in str(_dist.distributed_c10d.get_backend_config())
 
 
 def _disconnect() -> None:
@@ -283,13 +283,13 @@ def _gpu_group(group_processes: Processes, default_group: Any) -> Any:
     gpus = group_processes.from_all(str(own_gpu.uuid))
     has_own_gpus = dist.is_nccl_available() and len({*gpus}) == len(gpus)
     timeout = default_group._get_backend(torch.device("cpu")).options._timeout
-    return _group.new_group(backend="nccl" if has_own_gpus else "gloo", timeout=timeout)
+    return _dist.new_group(backend="nccl" if has_own_gpus else "gloo", timeout=timeout)
 
 
 @functools.cache
 def _store_host(default_group: Any) -> None:
     """Store once for the other processes on which machine this one runs, for messages about it."""
-    store = _group.distributed_c10d._get_default_store()
+    store = _dist.distributed_c10d._get_default_store()
     store.set(f"pellucid/host/{dist.get_rank()}", socket.gethostname())
 
 

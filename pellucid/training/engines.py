@@ -60,7 +60,7 @@ class EnginePredictor:
         self._model = model
         self._check_inputs = check_inputs
         self.engine = ""
-        self._given_threads: Threads = threads
+        self._requested_threads: Threads = threads
         self.threads = 0
         self._thread_choices: dict[tuple[int, ...], ThreadChoice] = {}  # by the shape of the inputs
         self._run_functions: dict[str, RunFunction] = {}
@@ -102,10 +102,10 @@ class EnginePredictor:
 
     def _run(self, run: RunFunction, batch: Tensor) -> Any:
         """Return the outputs for a batch, computed with the given number of threads, or with the measured one."""
-        if self._given_threads == 0:
+        if self._requested_threads == 0:
             return run(batch)
-        if self._given_threads != "auto":
-            with torch_threads(self._given_threads):
+        if self._requested_threads != "auto":
+            with torch_threads(self._requested_threads):
                 return run(batch)
         shape = tuple(batch.shape)
         measure = partial(fastest_threads, partial(run, batch))

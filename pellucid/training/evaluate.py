@@ -108,10 +108,10 @@ def measure(
     """
     measures.set_decisions(model.objective)
     objective, params = model.objective, model.params
-    count, is_alone = len(data if indices is None else indices), processes.count == 1
+    n_examples, is_alone = len(data if indices is None else indices), processes.count == 1
     own_indices, first_batch_number = (indices, 0) if is_alone else _own_indices(data, indices, batch_size, processes)
     measurements: list[BatchMeasurement] = []
-    evaluate = objective.evaluator(params, count, first_batch_number)
+    evaluate = objective.evaluator(params, n_examples, first_batch_number)
     for batch in read_batches(data, own_indices, batch_size, model.stats, device_of(params), dtype_of(params)):
         with _naming_errors(model, batch.images):
             predictions, scored_batch, losses = evaluate(batch)
@@ -126,7 +126,7 @@ def measure(
             on_predictions(predictions)
     measurements = [item for process_items in processes.from_all(measurements) for item in process_items]
     if measures.running_metrics and not any(measurement.examples for measurement in measurements):
-        raise UnmeasurableError(f"evaluation: the loss ignores all {count} examples; give others, or metrics=()")
+        raise UnmeasurableError(f"evaluation: the loss ignores all {n_examples} examples; give others, or metrics=()")
     measures.merge(measurement.metrics for measurement in measurements)
     return _mean_losses(measurements), measures.compute()
 
@@ -222,7 +222,7 @@ def epoch_columns(
     for role, (data, indices) in parts.items():
         if data is not None and (model.metrics or role == "val"):
             measures = Measures(model.metrics)
-            losses, results = measure(model, measures, data, batch_size, indices, None, processes)
+            losses, results = measure(model, measures, data, batch_size, indices, processes=processes)
             if role == "val":
                 row.update(loss_columns(model.objective, losses, "val_"))
                 lower_is_better |= set(row)

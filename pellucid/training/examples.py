@@ -45,19 +45,19 @@ def examples(
         return x
     if y is None:
         raise _without_targets(x, data_name)
-    is_alone = isinstance(y, str | int | float)  # one target that is not in a list
-    target_list: Any = [y] if is_alone else y
+    is_single_target = isinstance(y, str | int | float)  # one target that is not in a list
+    target_list: Any = [y] if is_single_target else y
     targets_name = f"the targets of {data_name}"
     inputs = as_inputs(x, data_name, dtype)
     labels = named_labels(target_list, classes, targets_name, infer_classes)
     targets, names = labels or (as_targets(target_list, targets_name, dtype), None)
-    count = len(targets) if targets.dim() else 1
-    if not len(inputs) and not count:
+    n_targets = len(targets) if targets.dim() else 1
+    if not len(inputs) and not n_targets:
         raise PellucidError(f"{data_name} has no examples; give at least one")
-    if len(inputs) != count or not targets.dim() or is_alone:
-        counts = f"{plural(len(inputs), 'input')} and {plural(count, 'target')}"
-        example = f", such as [{y!r}]" if is_alone else ""
-        is_single_image = count == 1 != len(inputs) and inputs.dim() in (2, 3)
+    if len(inputs) != n_targets or not targets.dim() or is_single_target:
+        counts = f"{plural(len(inputs), 'input')} and {plural(n_targets, 'target')}"
+        example = f", such as [{y!r}]" if is_single_target else ""
+        is_single_image = n_targets == 1 != len(inputs) and inputs.dim() in (2, 3)
         hint = f"; a single image needs the batch axis, {data_name}[None]" if is_single_image else ""
         raise PellucidError(f"{data_name} has {counts}; give a list of one target for each input{example}{hint}")
     return Arrays(inputs, targets, names, _checksum(inputs, targets))
@@ -112,14 +112,14 @@ def as_inputs(x: Any, data_name: str = "x", dtype: torch.dtype = torch.float32) 
     if tensor.dtype is torch.uint8:
         return tensor
     if not tensor.is_floating_point():
-        kind = str(tensor.dtype).removeprefix("torch.")
+        dtype_name = str(tensor.dtype).removeprefix("torch.")
         advice = f"or indices as floats, {data_name}.float()" if tensor.dim() == 2 else "(0..1)"
-        raise PellucidError(f"{data_name} is {kind}; give inputs as uint8 (0..255) or floats {advice}")
+        raise PellucidError(f"{data_name} is {dtype_name}; give inputs as uint8 (0..255) or floats {advice}")
     inputs = tensor.to(dtype)
     index = first_not_finite(inputs)
     if index is not None:
-        kind = "NaN" if bool(torch.isnan(inputs[index]).any()) else "infinity"
-        raise PellucidError(f"{data_name}: example {index} contains {kind}; the data must be finite, clean them first")
+        value = "NaN" if bool(torch.isnan(inputs[index]).any()) else "infinity"
+        raise PellucidError(f"{data_name}: example {index} contains {value}; the data must be finite, clean them first")
     return inputs
 
 
@@ -139,14 +139,14 @@ def split(source: Source, fraction: float, seed: int) -> tuple[Source, Source]:
     """
     if isinstance(source, Stream):
         raise PellucidError("validation: a stream of batches cannot be split; give separate validation data")
-    held_out_count = round(len(source) * fraction)
-    if not 0 < fraction < 1 or not 0 < held_out_count < len(source):
+    n_held_out = round(len(source) * fraction)
+    if not 0 < fraction < 1 or not 0 < n_held_out < len(source):
         raise PellucidError(
             f"validation={fraction} of {plural(len(source), 'example')} leaves a part empty; give a fraction "
             "such as 0.1"
         )
     order = torch.randperm(len(source), generator=generator(seed))
-    return subset(source, order[held_out_count:].sort().values), subset(source, order[:held_out_count].sort().values)
+    return subset(source, order[n_held_out:].sort().values), subset(source, order[:n_held_out].sort().values)
 
 
 def subset(source: Source, indices: Tensor, checksum: bool = True) -> Source:

@@ -49,7 +49,9 @@ from pellucid.training.user_defined import callback_state, check_json, check_opt
 from pellucid.training.whole_batch import WholeBatchStep
 
 TICK = 0.25  # seconds between calls of `on_tick`, and between checks of the time since the last checkpoint
-CHECK_FRACTION = 0.02  # fraction of the time for checks of the parameters; 0.03 with the cache misses they cause
+# Fraction of the training's time that checks of the parameters may take; with the cache misses that they cause in the
+# steps after them, they cost 0.03 of it.
+CHECK_FRACTION = 0.02
 PAUSED_TICK = 0.05  # seconds between calls of `on_tick` while a training is paused
 BASE_COLUMNS = ("epoch", "step", "lr", "seconds", "images_per_second")  # columns other than losses and metrics
 SAVE_INTERVAL = 20  # minimum time between checkpoints at ends of epochs, as a multiple of the time to write one
@@ -71,7 +73,7 @@ class Loop:
         if self.checkpoint is not None:
             self.checkpoint.check(plan.settings, options.epochs)
             self.checkpoint.restore_params(full_model.params)
-        self.full_model = full_model
+        self.full_model = full_model  # which is saved; `model` may lack the frozen layers at its beginning
         self.plan = plan
         self.options = options
         self.model, self.data, self.validation = full_model, plan.data, plan.validation
@@ -88,16 +90,16 @@ class Loop:
         self.training = Training(full_model, options.epochs, len(self.loader), options.batch_size)
         if self.model is not full_model:  # computing the features is part of the first epoch
             self.training.seconds = time.perf_counter() - start_time
-        self.memory = model.schedule.begin()  # the schedule's state
+        self.schedule_memory = model.schedule.begin()  # the schedule's state
         self.signals = StopSignals()
         self.rng = seeded(model.device)
         self.step_hooks = [callback for callback in plan.callbacks if type(callback).on_step is not Callback.on_step]
         self.saved_at = 0.0
-        self.save_cost = 0.0
+        self.save_seconds = 0.0
         self.saved_step = -1
-        self.tick_at = 0.0
-        self.check_every = 1  # steps between checks of the parameters
-        self.check_cost = math.inf  # seconds of a check
+        self.tick_at = 0.0  # when `on_tick` is called next
+        self.check_steps = 1  # steps between checks of the parameters
+        self.check_seconds = math.inf  # seconds of a check
         self.last_finite_step = 0  # the last step after which the parameters were found to be finite
         self.sample_indices = sample_indices(data, model.seed)
         self.measured_objective: Objective | None = None  # a separate form for training, for `_measure_layers`
@@ -109,7 +111,7 @@ class Loop:
         self._restore(plan.folder)
         if self.checkpoint is not None and self.checkpoint.done:
             if plan.folder is not None:
-                self.checkpoint.adopt(plan.folder)
+                self.checkpoint.restore_files(plan.folder)
             self._repair_best()
             return training
         batch_size = self.options.batch_size
@@ -119,7 +121,7 @@ class Loop:
             self.saved_at = time.perf_counter()
             self.last_finite_step = training.step
             self._check_learned()
-            try_parts(self.model, self.step, self.data, training.progress, self.rng)
+            try_parts(self.model, self.model_step, self.data, training.progress, self.rng)
             # The batch size for evaluation: at least that of training, which takes more memory.
             self.evaluation_batch_size = batch_size = max(batch_size, batch_within_memory(self.model, self.data))
             columns = try_metrics(self.model, self.data, self.sample_indices, batch_size, self.validation is not None)
@@ -132,8 +134,8 @@ class Loop:
                 callback.on_start(training)
             while training.epoch < training.epochs and not training.stop:
                 self._epoch()
-            if self.step.average is not None:
-                self.step.average.replace_weights()
+            if self.model_step.average is not None:
+                self.model_step.average.replace_weights()
             for callback in plan.callbacks:
                 callback.on_end(training)
             self.processes.broadcast([*flatten(self.full_model.params).values()])  # a callback may have changed them
@@ -149,32 +151,34 @@ class Loop:
         shards = self.plan.shards
         batch_parts = BatchParts(self.processes.gather) if shards > 1 and options.batch_norm == "sync" else None
         state_processes = self.processes if options.shard_optimizer else ALONE
-        self.step = TrainingStep.of(self.model, len(self.data), shards == 1, batch_parts, state_processes)
-        self.training.states = self.step.states
+        self.model_step = TrainingStep.of(
+            self.model, len(self.data), in_sweep=shards == 1, batch_parts=batch_parts, state_processes=state_processes
+        )
+        self.training.states = self.model_step.states
         self.batch_step: WholeBatchStep | ShardedStep
         if shards == 1:
-            self.batch_step = WholeBatchStep(self.model, self.step, self.rng, self.signals)
+            self.batch_step = WholeBatchStep(self.model, self.model_step, self.rng, self.signals)
         else:
             is_exact = options.batch_norm == "shard"
             self.batch_step = ShardedStep(
-                self.model, self.step, self.processes, shards, self.signals, is_exact, options.bucket_mb
+                self.model, self.model_step, self.processes, shards, self.signals, is_exact, options.bucket_mb
             )
         exchange_settings = {"bucket_mb": str(options.bucket_mb), "shard_optimizer": str(options.shard_optimizer)}
         settings = {name: digest(repr(describe(value))) for name, value in self.plan.settings.items()}
         self.processes.check_equal({**settings, **exchange_settings, **versions(self.model.device)})
-        if self.step.note:
-            note(self.step.note)
+        if self.model_step.note:
+            note(self.model_step.note)
 
     def _restore(self, folder: RunFolder | None) -> None:
         """Restore the last checkpoint, if any; raise PellucidError for a state that a checkpoint cannot contain."""
         if folder is not None:
-            for optimizer in self.step.optimizers.values():
-                check_optimizer(optimizer, self.step.weights)
-            check_json(f"{type(self.model.schedule).__name__}: its memory", self.memory)
+            for optimizer in self.model_step.optimizers.values():
+                check_optimizer(optimizer, self.model_step.weights)
+            check_json(f"{type(self.model.schedule).__name__}: its memory", self.schedule_memory)
             for callback in self.plan.callbacks:
                 callback_state(callback)
         if self.checkpoint is not None:
-            self.memory = self.checkpoint.restore(self.training, self.step)
+            self.schedule_memory = self.checkpoint.restore(self.training, self.model_step)
             if folder is not None:
                 self.checkpoint.restore_callbacks(self.plan.callbacks)
                 self.saved_step = self.training.step
@@ -193,7 +197,7 @@ class Loop:
             for loaded in self._on_device(loaded_batches):  # a batch, or the shards of one
                 batch = self.batch_step.first_part(loaded)
                 if is_scheduled:
-                    training.lr = model.optimizer.lr * schedule.factor(training.progress, self.memory)
+                    training.lr = model.optimizer.lr * schedule.factor(training.progress, self.schedule_memory)
                 measure_requested = training.step >= training.measure_at
                 if (measure_requested or training.batch == training.batches - 1) and self.processes.is_first:
                     measure_updates = self._measure_layers(batch)
@@ -202,7 +206,7 @@ class Loop:
                     losses = self.batch_step(loaded, training.lr, training.step, check_due)
                 except NotFiniteError as error:
                     raise self._not_finite_error(loaded, training.step, error) from None
-                training.add(losses, self.batch_step.weight, self.batch_step.examples)
+                training.add(losses, self.batch_step.batch_weight, self.batch_step.n_examples)
                 if measure_requested:
                     training.layers, training.measure_at = measure_updates(), math.inf
                 if self.batch_step.check_due or self.batch_step.stop_requested:
@@ -214,31 +218,31 @@ class Loop:
 
     def _is_check_due(self, step: int) -> bool:
         """Return whether the parameters are to be checked after this step."""
-        return step >= min(self.checked_step + self.check_every, self.training.pause_at) or self.signals.stop_requested
+        return step >= min(self.checked_step + self.check_steps, self.training.pause_at) or self.signals.stop_requested
 
     def _check(self, batch: Batch) -> None:
         """Check the parameters and losses after some steps, the last on `batch`; call `on_step` and `on_tick`."""
         training, now = self.training, time.perf_counter()
         training.seconds += now - self.checked_at
-        per_step = (now - self.checked_at) / (training.step - self.checked_step)
+        seconds_per_step = (now - self.checked_at) / (training.step - self.checked_step)
         self._check_learned()
         self._read_losses(batch)
-        self.check_every = self._next_check(per_step)
+        self.check_steps = self._steps_to_next_check(seconds_per_step)
         self.checked_step, self.checked_at = training.step, now
-        self.check_cost = min(self.check_cost, time.perf_counter() - now)
+        self.check_seconds = min(self.check_seconds, time.perf_counter() - now)
         for callback in self.step_hooks:
             callback.on_step(training)
-        if self._decide(now >= self.tick_at or self.batch_step.stop_requested or training.step >= training.pause_at):
+        if self._agreed(now >= self.tick_at or self.batch_step.stop_requested or training.step >= training.pause_at):
             self._tick()
             self.tick_at = now + TICK
 
-    def _decide(self, is_requested: bool) -> bool:
+    def _agreed(self, is_requested: bool) -> bool:
         """Return `is_requested`; that of the first process if all processes take part in checkpoints."""
         return self.processes.from_first(lambda: is_requested) if self.options.shard_optimizer else is_requested
 
     def _is_save_due(self, interval: float) -> bool:
         """Return whether to write a checkpoint: `interval` seconds have passed since the last one."""
-        return self._decide(self.plan.folder is not None and time.perf_counter() - self.saved_at >= interval)
+        return self._agreed(self.plan.folder is not None and time.perf_counter() - self.saved_at >= interval)
 
     def _tick(self) -> None:
         """Call `on_tick`; unless the epoch is finished, stop if requested, and save if it is time for a checkpoint."""
@@ -252,7 +256,7 @@ class Loop:
             self.checked_at = time.perf_counter()  # the pause does not count as training time
         if training.batch < training.batches:
             if self.batch_step.stop_requested:
-                self._stop()
+                self._save_and_stop()
             if self._is_save_due(self.options.checkpoint_seconds):
                 self._save()
 
@@ -275,20 +279,20 @@ class Loop:
     def _finish_epoch(self, layers: list[Row]) -> None:
         """Measure losses and metrics, call the callbacks, and save a checkpoint if it is time."""
         training, model, plan = self.training, self.model, self.plan
-        with nullcontext() if self.step.average is None else self.step.average.replacing_weights():
+        with nullcontext() if self.model_step.average is None else self.model_step.average.replacing_weights():
             row = training.history.add(self._epoch_row())
             training.history.layers.extend({"epoch": row["epoch"], **layer} for layer in layers)
             training.epoch, training.batch, training.seen, training.seconds = training.epoch + 1, 0, 0, 0.0
             training.losses, training.loss_count = {}, 0.0
             if model.schedule.watches:
-                self.memory = model.schedule.observe(self.memory, row["val_loss"])
+                self.schedule_memory = model.schedule.observe(self.schedule_memory, row["val_loss"])
             for callback in plan.callbacks:
                 callback.on_epoch_end(training, row)
         training.stop = self.processes.from_first(lambda: training.stop)
         if training.epoch < training.epochs and not training.stop:
             if self.batch_step.stop_requested:
-                self._stop()
-            if self._is_save_due(SAVE_INTERVAL * self.save_cost):
+                self._save_and_stop()
+            if self._is_save_due(SAVE_INTERVAL * self.save_seconds):
                 self._save()
 
     def _epoch_row(self) -> Row:
@@ -313,49 +317,49 @@ class Loop:
             self.measured_objective = training_form(model.objective, params_before, model.frozen)
         return layer_rows(self.measured_objective, params_before, batch, self._mode(self.training.step), model.params)
 
-    def _mode(self, number: int) -> Mode:
+    def _mode(self, step: int) -> Mode:
         """Return the training mode for a step, numbered from 0, with the random generator seeded for it."""
-        return Mode(True, seed_step(self.rng, self.model.seed, self.model.earlier_steps + number))
+        return Mode(train=True, rng=seed_step(self.rng, self.model.seed, self.model.earlier_steps + step))
 
     def _check_learned(self) -> None:
         """Raise StoppedError for NaN or infinity in the parameters or the optimizers' states."""
-        number = self.training.step
-        if not learned_is_finite(self.step):
-            fault = learned_fault(self.step)
+        step = self.training.step
+        if not learned_is_finite(self.model_step):
+            fault = learned_fault(self.model_step)
             assert fault is not None
-            fault = replace(fault, note=update_note(self.last_finite_step, number))
-            raise self._stopped_error(fault, max(number, 1))
-        self.last_finite_step = number
+            fault = replace(fault, note=update_note(self.last_finite_step, step))
+            raise self._stopped_error(fault, max(step, 1))
+        self.last_finite_step = step
 
-    def _next_check(self, per_step: float) -> int:
-        """Return the number of steps to the next check; a step takes `per_step` seconds."""
-        if self.step_hooks or self.check_cost == math.inf:
+    def _steps_to_next_check(self, seconds_per_step: float) -> int:
+        """Return the number of steps to the next check."""
+        if self.step_hooks or self.check_seconds == math.inf:
             return 1
-        steps = math.ceil(self.check_cost / (CHECK_FRACTION * max(per_step, 1e-9)))
-        return max(1, min(steps, 4 * self.check_every))
+        steps = math.ceil(self.check_seconds / (CHECK_FRACTION * max(seconds_per_step, 1e-9)))
+        return max(1, min(steps, 4 * self.check_steps))
 
     def _not_finite_error(self, loaded: Any, step: int, error: NotFiniteError) -> StoppedError:
         """Return the error for a loss that is not finite; the process with the loss finds the fault for all."""
         faults = self.processes.from_all(self.batch_step.fault(loaded, step, error))
         rank, fault = next((rank, fault) for rank, fault in enumerate(faults) if fault is not None)
-        if fault == weights_fault(weights_of(self.step)):
+        if fault == weights_fault(weights_of(self.model_step)):
             fault = replace(fault, note=update_note(self.last_finite_step, step))
         return self._stopped_error(fault, step + 1, f" in process {rank}" if self.processes.count > 1 else "")
 
-    def _stopped_error(self, fault: NotFinite, step: int, where: str = "") -> StoppedError:
+    def _stopped_error(self, fault: NotFinite, step: int, in_process: str = "") -> StoppedError:
         """Return the error that ends the training, after writing it to the run folder, if there is one."""
         epoch, batch = divmod(step - 1, self.training.batches)
         checkpoint_note = ""
         if self.plan.folder is not None and self.saved_step >= 0:
             checkpoint_note = f"; the last good checkpoint, of step {self.saved_step}, is {self.plan.folder.last}"
-        position = f"step {step} (epoch {epoch + 1}, batch {batch + 1}){where}"
-        text = f"training stopped in {position}: {fault}; {fault_advice(fault, self.training.lr)}{checkpoint_note}"
-        error = StoppedError(text, step, fault)
+        position = f"step {step} (epoch {epoch + 1}, batch {batch + 1}){in_process}"
+        message = f"training stopped in {position}: {fault}; {fault_advice(fault, self.training.lr)}{checkpoint_note}"
+        error = StoppedError(message, step, fault)
         if self.plan.folder is not None:
             error.write(self.plan.folder.error)
         return error
 
-    def _stop(self) -> None:
+    def _save_and_stop(self) -> None:
         """Save, and raise KeyboardInterrupt with a message on how to resume."""
         self._save()
         position = f"in epoch {self.training.epoch + 1} after step {self.training.step}"
@@ -369,7 +373,7 @@ class Loop:
     def _save(self, done: bool = False) -> None:
         """Write the checkpoint, if there is a run folder."""
         if self.plan.folder is None:
-            self.step.state_dict()  # the state_dict of the first process needs the parts of all processes
+            self.model_step.state_dict()  # the state_dict of the first process needs the parts of all processes
             return
         start_time = time.perf_counter()
         fault = weights_fault(flatten(self.full_model.params))
@@ -379,11 +383,11 @@ class Loop:
             self.plan.folder,
             self.full_model.about(),
             self.training,
-            self.step,
+            self.model_step,
             self.plan.callbacks,
-            self.memory,
+            self.schedule_memory,
             self.plan.settings,
             done,
         )
         self.saved_at = time.perf_counter()
-        self.saved_step, self.save_cost = self.training.step, self.saved_at - start_time
+        self.saved_step, self.save_seconds = self.training.step, self.saved_at - start_time

@@ -31,25 +31,25 @@ def may_draw(layer: Layer) -> bool:
 
 
 def layer_rows(
-    objective: Objective, before: Params, batch: Batch, mode: Mode, params: Params
+    objective: Objective, params_before: Params, batch: Batch, mode: Mode, params: Params
 ) -> Callable[[], list[Row]]:
     """Measure the gradients of a batch before a step; return a function that measures the updates after it.
 
-    objective: in its form for training. before: a copy of `params`, whose running statistics this pass changes. The
-    function, called after the step has updated `params`, returns a row for each learned tensor with its path,
+    objective: in its form for training. params_before: a copy of `params`, whose running statistics this pass changes.
+    The function, called after the step has updated `params`, returns a row for each learned tensor with its path,
     grad_norm = ‖g‖ and update_ratio = rms(Δw) / rms(w), or None for values that are not finite. The gradients are those
-    of the loss, without regularizers and clipping; if there are several turns, all are computed with `before`.
+    of the loss, without regularizers and clipping; if there are several turns, all are computed with `params_before`.
     """
-    gradients = flatten(merge_turns(objective.gradients(before, batch, mode))[1])
-    norms = {path: _norm(gradients[path]) for path in flatten(before) if path in gradients}
+    gradients = flatten(merge_turns(objective.gradients(params_before, batch, mode))[1])
+    norms = {path: _norm(gradients[path]) for path in flatten(params_before) if path in gradients}
 
     def measure_updates() -> list[Row]:
-        old, new = flatten(before), flatten(params)
+        weights_before, weights_after = flatten(params_before), flatten(params)
         return [
             {
                 "path": path,
                 "grad_norm": _finite_or_none(norm),
-                "update_ratio": _ratio(_norm(new[path] - old[path]), _norm(old[path])),
+                "update_ratio": _ratio(_norm(weights_after[path] - weights_before[path]), _norm(weights_before[path])),
             }
             for path, norm in norms.items()
         ]

@@ -45,9 +45,9 @@ def check_metrics(metrics: MetricLike | Sequence[MetricLike]) -> tuple[MetricLik
     )
     for metric in metric_tuple:
         if isinstance(metric, str) and metric not in METRICS:
-            k = metric.lower().removeprefix("top").lstrip("_-")
-            is_top_k = metric.lower().startswith("top") and k.isdecimal()
-            hint = f"; give TopK({k}) of pellucid.metrics" if is_top_k else nearest(metric, METRICS)
+            k_text = metric.lower().removeprefix("top").lstrip("_-")
+            is_top_k = metric.lower().startswith("top") and k_text.isdecimal()
+            hint = f"; give TopK({k_text}) of pellucid.metrics" if is_top_k else nearest(metric, METRICS)
             raise PellucidError(f"no metric {shown(metric)}; known: {', '.join(METRICS)}{hint}")
         if isinstance(metric, type):
             raise PellucidError(f"metrics: {metric.__name__} is a class; give an object of it, {metric.__name__}(...)")

@@ -278,7 +278,7 @@ class BaseModel(Trainable, Predicting):
             raise PellucidError(f"{path}: {error}") from error
         model.device = usable_device(device)
         weights = {name: float16_to_float32(tensor) for name, tensor in tensors.items() if not name.startswith("[")}
-        calibration = model.confidence, model.familiarity
+        calibration = model.confidence, model.familiarity  # which `_set_params` discards
         model._set_params(nest_like(path, params, weights), shape, output_shape)
         model.confidence, model.familiarity, model.source = *calibration, path
         return model

@@ -84,10 +84,12 @@ def parameter_groups(
     paths, weights: all parameters that are updated. decayed_paths: paths of the parameters to which regularizers
     apply. factors: factors of the learning rate, by path.
     """
-    by_factor: dict[float, list[int]] = {}
+    indices_by_factor: dict[float, list[int]] = {}
     for index, path in enumerate(paths):
-        by_factor.setdefault(factors.get(path, 1.0), []).append(index)
-    return [_make_group(factor, indices, paths, weights, decayed_paths) for factor, indices in by_factor.items()]
+        indices_by_factor.setdefault(factors.get(path, 1.0), []).append(index)
+    return [
+        _make_group(factor, indices, paths, weights, decayed_paths) for factor, indices in indices_by_factor.items()
+    ]
 
 
 def penalize(
@@ -119,7 +121,7 @@ def update_groups(
         optimizer.decay(single_group.decayed, lr * single_group.factor)
         optimizer.update(single_group.weights, grads, state, lr * single_group.factor)
         return
-    counts: dict[str, int] = {}
+    step_counts: dict[str, int] = {}
     for group in groups:
         group_state = {
             name: entry if isinstance(entry, int) else [entry[k] for k in group.indices]
@@ -129,15 +131,17 @@ def update_groups(
         optimizer.update(group.weights, [grads[index] for index in group.indices], group_state, lr * group.factor)
         for name, entry in group_state.items():
             if isinstance(entry, int):
-                counts[name] = entry
+                step_counts[name] = entry
                 continue
             for index, tensor in zip(group.indices, entry, strict=True):  # `update` may have replaced the tensors
                 tensors_of(state, name)[index] = tensor
-    state.update(counts)  # after all groups, since each must begin with the same counts
+    state.update(step_counts)  # after all groups, since each must begin with the same counts
 
 
 def _make_group(
     factor: float, indices: list[int], paths: Sequence[str], weights: Sequence[Tensor], decayed_paths: Collection[str]
 ) -> ParameterGroup:
-    decayed = [index for index in indices if paths[index] in decayed_paths]
-    return ParameterGroup(factor, [weights[k] for k in indices], indices, [weights[k] for k in decayed], decayed)
+    decayed_indices = [index for index in indices if paths[index] in decayed_paths]
+    return ParameterGroup(
+        factor, [weights[k] for k in indices], indices, [weights[k] for k in decayed_indices], decayed_indices
+    )

@@ -24,21 +24,21 @@ class Partition:
     def __init__(self, weights: Sequence[Tensor], processes: Processes) -> None:
         self.weights = [*weights]
         self.processes = processes
-        ends = [*accumulate(tensor.numel() for tensor in weights)]
+        tensor_ends = [*accumulate(tensor.numel() for tensor in weights)]
         self.spans: list[list[slice]] = []  # by process: the part of each tensor's values
         for rank in range(processes.count):
-            own_range = assigned_range(rank, processes.count, ends[-1] if ends else 0)
+            process_range = assigned_range(rank, processes.count, tensor_ends[-1] if tensor_ends else 0)
             spans: list[slice] = []
-            for first, end in pairwise([0, *ends]):
-                start, stop = (min(max(bound, first), end) - first for bound in (own_range.start, own_range.stop))
-                spans.append(slice(start, stop))
+            for start_of_tensor, end_of_tensor in pairwise([0, *tensor_ends]):
+                start = min(max(process_range.start, start_of_tensor), end_of_tensor)
+                stop = min(max(process_range.stop, start_of_tensor), end_of_tensor)
+                spans.append(slice(start - start_of_tensor, stop - start_of_tensor))
             self.spans.append(spans)
 
     def own_parts(self, tensors: Sequence[Tensor]) -> list[Tensor]:
         """Return this process's part of each tensor, 1-d: a view if it has its parameter's strides, else a copy."""
-        spans = self.spans[self.processes.rank]
-        pairs = zip(tensors, self.weights, spans, strict=True)
-        return [_flat_view(_in_format_of(tensor, weight))[span] for tensor, weight, span in pairs]
+        triples = zip(tensors, self.weights, self.spans[self.processes.rank], strict=True)
+        return [_flat_view(_in_format_of(tensor, weight))[span] for tensor, weight, span in triples]
 
     def share(self) -> None:
         """Send this process's part of the parameters to all others, in place."""
@@ -62,16 +62,16 @@ class Partition:
     def _collect(self, parts: Sequence[Tensor], targets: list[Tensor]) -> list[Tensor]:
         """Write the parts of all processes into the complete tensors `targets`, and return these."""
         sizes = [sum(span.stop - span.start for span in spans) for spans in self.spans]
-        flat = torch.cat([*parts])
-        row = flat.new_zeros(max(sizes))
-        row[: len(flat)] = flat
-        rows = self.processes.gather(row)
+        own_values = torch.cat([*parts])
+        own_row = own_values.new_zeros(max(sizes))
+        own_row[: len(own_values)] = own_values
+        rows = self.processes.gather(own_row)
         for rank, spans in enumerate(self.spans):
-            start = 0
+            row_start = 0
             for tensor, span in zip(targets, spans, strict=True):
-                stop = start + span.stop - span.start
-                _flat_view(tensor)[span] = rows[rank, start:stop]
-                start = stop
+                row_stop = row_start + span.stop - span.start
+                _flat_view(tensor)[span] = rows[rank, row_start:row_stop]
+                row_start = row_stop
         return targets
 
 

@@ -77,13 +77,13 @@ def naming_batch_size(size: int) -> Generator[None, None, None]:
 @contextmanager
 def torch_threads(count: int) -> Generator[None, None, None]:
     """Set the number of PyTorch's CPU threads within the context; 0 leaves it unchanged."""
-    before = torch.get_num_threads()
+    count_before = torch.get_num_threads()
     if count:
         torch.set_num_threads(count)
     try:
         yield
     finally:
-        torch.set_num_threads(before)
+        torch.set_num_threads(count_before)
 
 
 @contextmanager
@@ -92,17 +92,17 @@ def deterministic_kernels() -> Generator[None, None, None]:
 
     PyTorch warns of each operation that has none.
     """
-    enabled = torch.are_deterministic_algorithms_enabled()
-    warns = torch.is_deterministic_algorithms_warn_only_enabled()
-    settings = cast(Any, torch.utils.deterministic)  # which has no type annotations
-    fills_memory = settings.fill_uninitialized_memory
-    chooses_by_time = torch.backends.cudnn.benchmark
+    was_deterministic = torch.are_deterministic_algorithms_enabled()
+    warned_only = torch.is_deterministic_algorithms_warn_only_enabled()
+    memory_settings = cast(Any, torch.utils.deterministic)  # which has no type annotations
+    filled_memory = memory_settings.fill_uninitialized_memory
+    chose_by_time = torch.backends.cudnn.benchmark
     torch.use_deterministic_algorithms(True, warn_only=True)
     torch.backends.cudnn.benchmark = False  # algorithms that are chosen by their times differ between runs
-    settings.fill_uninitialized_memory = False  # every value is written before it is read
+    memory_settings.fill_uninitialized_memory = False  # every value is written before it is read
     try:
         yield
     finally:
-        torch.use_deterministic_algorithms(enabled, warn_only=warns)
-        settings.fill_uninitialized_memory = fills_memory
-        torch.backends.cudnn.benchmark = chooses_by_time
+        torch.use_deterministic_algorithms(was_deterministic, warn_only=warned_only)
+        memory_settings.fill_uninitialized_memory = filled_memory
+        torch.backends.cudnn.benchmark = chose_by_time

@@ -53,7 +53,8 @@ class ProgressLine(Callback):
 
     def on_end(self, training: Training) -> None:
         """Draw the live line with the results of the last epoch."""
-        seconds = time.perf_counter() - self._start[0]
+        start_time, _ = self._start
+        seconds = time.perf_counter() - start_time
         self._draw(training, f"{self._results_text(training.history.last)}  in {_duration_text(seconds)}", done=True)
 
     def on_close(self) -> None:
@@ -70,8 +71,8 @@ class ProgressLine(Callback):
         start_time, start_step = self._start
         if training.step == start_step:
             return ""
-        per_step = (time.perf_counter() - start_time) / (training.step - start_step)
-        return f"{_duration_text(per_step * (training.epochs * training.batches - training.step))} left"
+        seconds_per_step = (time.perf_counter() - start_time) / (training.step - start_step)
+        return f"{_duration_text(seconds_per_step * (training.epochs * training.batches - training.step))} left"
 
     def _draw(self, training: Training, text: str, done: bool = False) -> None:
         if not self._is_live:

@@ -3,7 +3,6 @@
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import count, islice
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -134,5 +133,5 @@ def _train_with_rates(
 def _endless_batches(model: Learner, data: Source, batch_size: int, augment: Augmentation | None) -> Iterator[Batch]:
     """Yield training batches, epoch after epoch."""
     loader = batch_loader(model, data, integer(batch_size, "find_lr: batch_size", 1), augment)
-    for epoch in islice(count(), 10**6):
+    for epoch in range(10**6):  # more than are needed, but not endless if a stream yields nothing
         yield from loader.epoch(epoch, 0)

@@ -64,9 +64,9 @@ def batch_loader(
     transform = None if model.stats is None else partial(model.stats.apply, dtype=dtype)
     if not isinstance(data, Stream):
         loader = Loader(data, batch_size, model.seed, augment, transform=transform, dtype=dtype)
-        last_rows = (len(data) % batch_size) // shards  # of the last batch, in its smallest shard
+        last_shard_size = (len(data) % batch_size) // shards  # of the last batch, in its smallest shard
         # merged into the batch before only if a trial pass fails: all other trainings keep their batches and bits
-        if last_rows == 1 and single_example_fault(model, data) is not None:
+        if last_shard_size == 1 and single_example_fault(model, data) is not None:
             return replace(loader, min_rows=2)
         return loader
     if data.steps is None:
@@ -94,7 +94,8 @@ def _training_error(model: Learner, data: Source, indices: list[int]) -> Excepti
     objective = training_form(model.objective, params, model.frozen)
     try:
         with torch.inference_mode():
-            merge_turns(objective.gradients(params, batch, Mode(True, seeded(model.device).manual_seed(model.seed))))
+            mode = Mode(train=True, rng=seeded(model.device, model.seed))
+            merge_turns(objective.gradients(params, batch, mode))
     except Exception as error:  # a user-defined part may raise any
         return error
     return None
@@ -106,14 +107,14 @@ def check_single_examples(model: Learner, data: Source, batch_size: int, shards:
     A smaller last batch is not looked at unless it is that of a stream, since `batch_loader` merges others.
     """
     is_stream = isinstance(data, Stream)
-    size = data.smallest_size if is_stream else min(batch_size, len(data))
-    fault = single_example_fault(model, data) if size // shards == 1 else None
+    smallest_batch = data.smallest_size if is_stream else min(batch_size, len(data))
+    fault = single_example_fault(model, data) if smallest_batch // shards == 1 else None
     if fault is None:
         return
     batches = f"{plural(len(data), 'example')} in batches of {batch_size}"
     remedy = f"give a batch size of at least {2 * shards}"
     if is_stream:
-        batches = f"a batch of {size} from the stream"
+        batches = f"a batch of {smallest_batch} from the stream"
         remedy = "yield larger batches, or give the DataLoader drop_last=True"
     elif len(data) < 2 * shards:
         remedy = f"give at least {2 * shards} examples"
@@ -172,19 +173,19 @@ def sample_indices(data: Source, seed: int) -> list[int]:
     return cast(Any, sampled.sort().values).tolist()
 
 
-def drawn_indices(n: int, count: int, seed: int) -> Tensor:
+def drawn_indices(n_examples: int, max_count: int, seed: int) -> Tensor:
     """Return the ascending indices of at most `count` of n examples, drawn with the seed."""
-    return torch.randperm(n, generator=generator(seed))[:count].sort().values
+    return torch.randperm(n_examples, generator=generator(seed))[:max_count].sort().values
 
 
-def read_examples(source: Source, count: int, seed: int) -> list[Batch]:
+def read_examples(source: Source, max_count: int, seed: int) -> list[Batch]:
     """Return at most `count` examples, drawn with the seed, in their original order, as batches of one example each.
 
     Of a stream, they are the first ones of its first batch.
     """
     if isinstance(source, Stream):
-        return [source.batch([k], generator(seed)) for k in range(min(count, source.first_size))]
-    indices: list[int] = cast(Any, drawn_indices(len(source), count, seed)).tolist()
+        return [source.batch([k], generator(seed)) for k in range(min(max_count, source.first_size))]
+    indices: list[int] = cast(Any, drawn_indices(len(source), max_count, seed)).tolist()
 
     def read(k: int) -> Batch:
         return batch_of(source, [k], generator(seed))

@@ -11,7 +11,7 @@ from torch import Tensor
 from pellucid.base.errors import PellucidError
 from pellucid.layers.base import Layer, Params
 from pellucid.nested import flatten, leaves
-from pellucid.training.distributed import Awaited, Processes, assigned_range
+from pellucid.training.distributed import Processes, WaitFunction, assigned_range
 
 MEGABYTE = 1 << 20
 BUCKET_MB = 4.0
@@ -41,15 +41,15 @@ def total_sum(nodes: list[PartialSum]) -> Tensor:
 
 
 class Layout:
-    """Where each of several tensors stands in one flat tensor, whose length is a multiple of `count`."""
+    """Where each of several tensors stands in one flat tensor, whose length is a multiple of `divisor`."""
 
-    def __init__(self, tensors: Mapping[str, Tensor], count: int) -> None:
+    def __init__(self, tensors: Mapping[str, Tensor], divisor: int) -> None:
         self.meta_tensors = {path: torch.empty_like(tensor, device="meta") for path, tensor in tensors.items()}
         self.device = next(iter(tensors.values())).device  # there is at least one
         has_float64 = any(tensor.dtype is torch.float64 for tensor in tensors.values())
         self.dtype = torch.float64 if has_float64 else torch.float32
         self.value_count = sum(tensor.numel() for tensor in tensors.values())
-        self.size = -(-self.value_count // count) * count
+        self.size = -(-self.value_count // divisor) * divisor
 
     def views(self, flat: Tensor) -> dict[str, Tensor]:
         """Return views of a flat tensor with the shapes and the memory formats of the tensors."""
@@ -62,19 +62,19 @@ class Layout:
 
 
 class FillingBucket:
-    """One flat tensor of a shard that is being filled; `missing`: the number of tensors that it still lacks."""
+    """One flat tensor of a shard that is being filled; `n_missing`: the number of tensors that it still lacks."""
 
     def __init__(self, layout: Layout) -> None:
         self.flat = torch.empty(layout.size, dtype=layout.dtype, device=layout.device)
         self.flat[layout.value_count :] = 0.0
         self.views = layout.views(self.flat)
-        self.missing = len(self.views)
+        self.n_missing = len(self.views)
 
 
 class HandedGradient(NamedTuple):
     """A gradient that a watch was handed: the path of its layer, the number of the call, and the gradient."""
 
-    layer: str
+    layer_path: str
     call: int
     grad: Tensor
 
@@ -93,30 +93,33 @@ class Buckets:
         handed_gradients: Sequence[HandedGradient],
         buffers: Sequence[Tensor],
         size: float,
-        count: int,
+        n_processes: int,
     ) -> None:
-        paths = {id(tensor): path for path, tensor in grads.items()}
+        path_by_id = {id(tensor): path for path, tensor in grads.items()}
         # one tensor is the gradient of two paths, which its identity does not tell apart
-        if len(paths) < len(grads):
+        if len(path_by_id) < len(grads):
             handed_gradients = []
-        calls = Counter(path for path, _ in {(gradient.layer, gradient.call) for gradient in handed_gradients})
+        call_counts = Counter(
+            path for path, _ in {(gradient.layer_path, gradient.call) for gradient in handed_gradients}
+        )
         # the path of each handed gradient; None for one that is to be taken from the result
-        self.order = [
-            paths.get(id(gradient.grad)) if calls[gradient.layer] == 1 else None for gradient in handed_gradients
+        self.handed_paths = [
+            path_by_id.get(id(gradient.grad)) if call_counts[gradient.layer_path] == 1 else None
+            for gradient in handed_gradients
         ]
         self.buffer_paths = [f"[buffer {k}]" for k in range(len(buffers))]
-        early_grads = {path: grads[path] for path in self.order if path is not None}
+        early_grads = {path: grads[path] for path in self.handed_paths if path is not None}
         tensors = {**early_grads, **{path: grads[path] for path in grads if path not in early_grads}}
-        parts: list[dict[str, Tensor]] = [{}]
-        part_bytes = 0
+        tensors_by_bucket: list[dict[str, Tensor]] = [{}]
+        bucket_bytes = 0
         for path, tensor in [*tensors.items(), *zip(self.buffer_paths, buffers, strict=True)]:
-            if part_bytes >= size:
-                parts.append({})
-                part_bytes = 0
-            parts[-1][path] = tensor
-            part_bytes += tensor.numel() * tensor.element_size()
-        self.layouts = [Layout(part, count) for part in parts if part]
-        self.bucket_of_path = {path: k for k, part in enumerate(parts) for path in part}
+            if bucket_bytes >= size:
+                tensors_by_bucket.append({})
+                bucket_bytes = 0
+            tensors_by_bucket[-1][path] = tensor
+            bucket_bytes += tensor.numel() * tensor.element_size()
+        self.layouts = [Layout(bucket_tensors, n_processes) for bucket_tensors in tensors_by_bucket if bucket_tensors]
+        self.bucket_by_path = {path: k for k, bucket_tensors in enumerate(tensors_by_bucket) for path in bucket_tensors}
 
 
 class Reducer:
@@ -140,11 +143,13 @@ class Reducer:
         self.shards = shards
         self.buffers = buffers
         self.size = size
-        count = processes.count
-        self.node_positions = [_node_positions(assigned_range(rank, count, shards)) for rank in range(count)]
+        n_processes = processes.count
+        self.node_positions = [
+            _node_positions(assigned_range(rank, n_processes, shards)) for rank in range(n_processes)
+        ]
         # the sum of two numbers does not depend on their order
-        self.uses_all_reduce = not exact or (count == 2 and all(len(nodes) == 1 for nodes in self.node_positions))
-        self.last_shard = assigned_range(processes.rank, count, shards)[-1]
+        self.uses_all_reduce = not exact or (n_processes == 2 and all(len(nodes) == 1 for nodes in self.node_positions))
+        self.last_shard = assigned_range(processes.rank, n_processes, shards)[-1]
         self._buckets_by_paths: dict[tuple[str, ...], Buckets] = {}
         self._next_early_buckets: Buckets | None = None  # those of a network whose watch hands its gradients over
         self.begin_turn()
@@ -154,25 +159,26 @@ class Reducer:
         self.buffers_before = [tensor.clone() for tensor in self.buffers]
         self._early_buckets = self._buckets = self._next_early_buckets
         self._nodes: dict[int, list[PartialSum]] = {}  # by bucket
-        self._exchanges: list[Callable[[], Awaited]] = []
+        self._exchanges: list[Callable[[], WaitFunction]] = []
 
     def begin_shard(self, shard: int, weight: float) -> None:
         """Begin a shard, whose gradients are multiplied by `weight`, with the buffers from before the turn."""
         self._shard = shard
         self._weight = weight
         self._fillings: dict[int, FillingBucket] = {}  # by bucket
-        self._handed: list[HandedGradient] = []
-        self._calls = 0
+        self._handed_gradients: list[HandedGradient] = []
+        self._n_calls = 0
         for buffer, value_before in zip(self.buffers, self.buffers_before, strict=True):
             buffer.copy_(value_before)
 
     def watch(self, path: str, layer: Layer, dy: Any, dx: Any, dparams: Params) -> None:
         """Take the gradients of a layer during the backward pass, see `pellucid.sweep.BackwardWatch`."""
-        self._calls += 1
+        self._n_calls += 1
         for grad in leaves(dparams):
-            order = () if self._early_buckets is None else self._early_buckets.order
-            expected_path = order[len(self._handed)] if len(self._handed) < len(order) else None
-            self._handed.append(HandedGradient(path, self._calls, grad))
+            handed_paths = () if self._early_buckets is None else self._early_buckets.handed_paths
+            k = len(self._handed_gradients)
+            expected_path = handed_paths[k] if k < len(handed_paths) else None
+            self._handed_gradients.append(HandedGradient(path, self._n_calls, grad))
             if self._early_buckets is not None and expected_path is not None:
                 self._put(self._early_buckets, expected_path, grad)
 
@@ -181,8 +187,12 @@ class Reducer:
         grads = flatten(dparams)
         buckets = self._buckets_by_paths.get(tuple(grads)) or self._make_buckets(grads)
         self._buckets = self._buckets or buckets
-        order = [] if self._early_buckets is None else self._early_buckets.order
-        early_grads = {path: node.grad for path, node in zip(order, self._handed, strict=False) if path is not None}
+        handed_paths = [] if self._early_buckets is None else self._early_buckets.handed_paths
+        early_grads = {
+            path: handed.grad
+            for path, handed in zip(handed_paths, self._handed_gradients, strict=False)
+            if path is not None
+        }
         if buckets is not self._buckets or any(grads[path] is not grad for path, grad in early_grads.items()):
             raise PellucidError("shards: the objective returned gradients of other parameters for another shard")
         for path, grad in grads.items():
@@ -195,7 +205,7 @@ class Reducer:
         """End a shard without gradients, whose loss is not finite, so that no other process waits for its buckets."""
         if self._early_buckets is not None:
             for bucket in range(len(self._early_buckets.layouts)):
-                if self._filling(self._early_buckets, bucket).missing:
+                if self._filling(self._early_buckets, bucket).n_missing:
                     self._finish_bucket(self._early_buckets, bucket)
 
     def finish_turn(self, divisor: float) -> dict[str, Tensor]:
@@ -216,7 +226,7 @@ class Reducer:
             torch.add(value_before, sums[path], alpha=1 / self.shards, out=buffer)
         for flat in flats:
             flat.div_(divisor)
-        self._handed = []
+        self._handed_gradients = []
         self._fillings = {}
         self._nodes = {}
         self._exchanges = []
@@ -230,9 +240,9 @@ class Reducer:
     def _make_buckets(self, grads: Mapping[str, Tensor]) -> Buckets:
         """Return the buckets for gradients of these paths, which are the same in every step."""
         buckets = self._buckets_by_paths[tuple(grads)] = Buckets(
-            grads, self._handed, self.buffers, self.size, self.processes.count
+            grads, self._handed_gradients, self.buffers, self.size, self.processes.count
         )
-        if buckets.order:
+        if buckets.handed_paths:
             self._next_early_buckets = buckets
         return buckets
 
@@ -243,11 +253,11 @@ class Reducer:
 
     def _put(self, buckets: Buckets, path: str, values: Tensor, weight: float | None = None) -> None:
         """Put values, times a weight, by default that of the shard, into their bucket."""
-        bucket = buckets.bucket_of_path[path]
+        bucket = buckets.bucket_by_path[path]
         filling = self._filling(buckets, bucket)
         torch.mul(values, self._weight if weight is None else weight, out=filling.views[path])
-        filling.missing -= 1
-        if not filling.missing:
+        filling.n_missing -= 1
+        if not filling.n_missing:
             self._finish_bucket(buckets, bucket)
 
     def _finish_bucket(self, buckets: Buckets, bucket: int) -> None:
@@ -258,7 +268,7 @@ class Reducer:
         if buckets is self._early_buckets and self._shard == self.last_shard:
             self._exchanges.append(self._begin_exchange(nodes))
 
-    def _begin_exchange(self, nodes: list[PartialSum]) -> Callable[[], Awaited]:
+    def _begin_exchange(self, nodes: list[PartialSum]) -> Callable[[], WaitFunction]:
         """Begin to add the nodes of all processes; what is returned begins the second half, and what that does waits.
 
         In the order of the tree, each process adds one part of the values, which all are then sent.
@@ -272,17 +282,20 @@ class Reducer:
             wait_for_sum = self.processes.begin_all_reduce(total_sum(nodes))
             return lambda: wait_for_sum
         values = [node.value for node in nodes]
-        sent = values[0] if len(values) == 1 else torch.stack(values)  # the values of a single node are not copied
-        counts = [len(nodes_of_process) for nodes_of_process in self.node_positions]
-        wait_for_parts = self.processes.begin_all_to_all(sent.view(len(nodes), self.processes.count, -1), counts)
+        # the values of a single node are not copied
+        sent_values = values[0] if len(values) == 1 else torch.stack(values)
+        node_counts = [len(nodes_of_process) for nodes_of_process in self.node_positions]
+        wait_for_parts = self.processes.begin_all_to_all(
+            sent_values.view(len(nodes), self.processes.count, -1), node_counts
+        )
 
-        def gather() -> Awaited:
+        def gather() -> WaitFunction:
             all_sums: list[PartialSum] = []
             all_positions = (node for nodes_of_process in self.node_positions for node in nodes_of_process)
             for (level, position), value in zip(all_positions, wait_for_parts(), strict=True):
                 append_partial_sum(all_sums, PartialSum(level, position, value))
-            rows = self.processes.begin_gather(total_sum(all_sums))
-            return lambda: rows().view(-1)
+            wait_for_rows = self.processes.begin_gather(total_sum(all_sums))
+            return lambda: wait_for_rows().view(-1)
 
         return gather
 

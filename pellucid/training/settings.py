@@ -77,12 +77,12 @@ def describe_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
 
 def saved_settings(progress: Mapping[str, Any], about: Mapping[str, Any]) -> dict[str, Any]:
     """Return the descriptions of settings in a checkpoint: those that were saved, and those of the file's model."""
-    in_file = {name: about[key] for name, key in KEYS_IN_FILE.items() if key in about}
-    metrics = in_file.get("metrics")
+    settings_in_file = {name: about[key] for name, key in KEYS_IN_FILE.items() if key in about}
+    metrics = settings_in_file.get("metrics")
     if isinstance(metrics, list):
-        in_file["metrics"] = [_metric_name(entry) for entry in cast(list[Any], metrics)]
-    in_file["preprocessing"] = _sorted_json(in_file.get("preprocessing", {}))
-    return {**progress["settings"], **in_file}
+        settings_in_file["metrics"] = [_metric_name(entry) for entry in cast(list[Any], metrics)]
+    settings_in_file["preprocessing"] = _sorted_json(settings_in_file.get("preprocessing", {}))
+    return {**progress["settings"], **settings_in_file}
 
 
 def is_unchanged(saved: Any, value: Any) -> bool:

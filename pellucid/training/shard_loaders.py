@@ -47,11 +47,11 @@ class ShardLoader:
     def epoch(self, epoch: int, start: int = 0) -> Iterator[Sequence[Batch]]:
         """Yield the shards of each batch of an epoch, from batch `start`."""
         with ExitStack() as stack:
-            parts = [cast(Any, loader.epoch(epoch, start)) for loader in self.loaders]
-            for part in parts:
-                if hasattr(part, "close"):
-                    stack.enter_context(closing(part))
-            yield from zip(*parts, strict=True)
+            batches_by_shard = [cast(Any, loader.epoch(epoch, start)) for loader in self.loaders]
+            for shard_batches in batches_by_shard:
+                if hasattr(shard_batches, "close"):
+                    stack.enter_context(closing(shard_batches))
+            yield from zip(*batches_by_shard, strict=True)
 
 
 class StreamShards:

@@ -21,14 +21,16 @@ def note_split_differences(model: Predicting, data: Source, held_out: Source | N
     if held_out is None or not processes().is_first:
         return
     limits = (MAX_IN_MEMORY if isinstance(part, Arrays) else MAX_READ for part in (data, held_out))
-    parts = [read_examples(part, limit, model.seed) for part, limit in zip((data, held_out), limits, strict=True)]
-    together = [*parts[0], *parts[1]]
-    of_targets = target_traits(model, together)
-    inputs = [scaled(one.images, model.stats)[0] for one in together]
+    examples_by_part = [
+        read_examples(part, limit, model.seed) for part, limit in zip((data, held_out), limits, strict=True)
+    ]
+    all_examples = [*examples_by_part[0], *examples_by_part[1]]
+    of_targets = target_traits(model, all_examples)
+    inputs = [scaled(one.images, model.stats)[0] for one in all_examples]
     of_inputs = received_traits([(float(x.min()), float(x.max())) for x in inputs], [x.shape for x in inputs])
-    names = ("training", len(parts[0])), ("held-out", len(parts[1]))
-    found = split_differences({**of_inputs, **of_targets}, names, [*of_targets])
-    stated = [str(one) for one in found if one.kind in (VALUES, CLASSES, KINDS)]
+    names_and_counts = ("training", len(examples_by_part[0])), ("held-out", len(examples_by_part[1]))
+    differences = split_differences({**of_inputs, **of_targets}, names_and_counts, [*of_targets])
+    stated = [str(one) for one in differences if one.kind in (VALUES, CLASSES, KINDS)]
     if stated:
         more = f"; and {len(stated) - MAX_STATED} more" if len(stated) > MAX_STATED else ""
         note(f"training and held-out data differ: {'; '.join(stated[:MAX_STATED])}{more}; see pellucid.data_page")

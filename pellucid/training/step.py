@@ -87,15 +87,15 @@ class TrainingStep:
         state_processes: Processes = ALONE,
     ) -> None:
         channels_last(params)
-        flat = flatten(params)
+        tensors_by_path = flatten(params)
         nets = objective.nets
-        factors = dict(rates or {})
-        device = next((leaf.device for leaf in flat.values()), CPU)
+        lr_factors = dict(rates or {})
+        device = next((leaf.device for leaf in tensors_by_path.values()), CPU)
         self.precision, self.note = usable_precision(precision, device)
         self.frozen = frozenset(frozen)
         self.excluded_paths = all_buffers(nets) | self.frozen  # paths of tensors that the optimizers do not update
-        self.paths = [path for path in flat if path not in self.excluded_paths]
-        self.weights = [flat[path] for path in self.paths]
+        self.paths = [path for path in tensors_by_path if path not in self.excluded_paths]
+        self.weights = [tensors_by_path[path] for path in self.paths]
         self.average = average_of(self.paths, self.weights, average)
         self._learned = dict(zip(self.paths, self.weights, strict=True))
         self._examples = examples
@@ -112,15 +112,15 @@ class TrainingStep:
                 own_optimizer,
                 _lr_ratio(own_optimizer, optimizers),
                 paths_to_decay,
-                factors,
+                lr_factors,
                 state_processes,
             )
             for name, own_optimizer in optimizers.items()
         }
         self.states = {name: updater.state for name, updater in self._updaters.items()}
-        is_single = isinstance(objective, Supervised) and isinstance(optimizer, Optimizer)
-        form = describe_training(optimizer, regularizers, clip, precision, frozen, factors, device)
-        self._rate = Rate() if in_sweep and is_single and form.in_sweep else None
+        has_one_optimizer = isinstance(objective, Supervised) and isinstance(optimizer, Optimizer)
+        form = describe_training(optimizer, regularizers, clip, precision, frozen, lr_factors, device)
+        self._rate = Rate() if in_sweep and has_one_optimizer and form.in_sweep else None
         self.batch_parts = batch_parts
         self.objective = training_form(objective, params, frozen, self._rate, batch_parts)
         self._reads_losses = device.type == "cpu"  # on other devices, reading a loss would wait for the computation
@@ -186,11 +186,12 @@ class TrainingStep:
         if self._rate is not None:
             self._rate.set(lr, shrinkage(self._regularizers, self._examples, lr))
         objective = self.objective.weighted(factors) if factors else self.objective
-        return objective.gradients(self.params, batch, Mode(True, rng))
+        return objective.gradients(self.params, batch, Mode(train=True, rng=rng))
 
     def counts(self, batch: Batch, rng: torch.Generator) -> dict[str, float]:
         """Return the objective's `counts` of a batch."""
-        return self.objective.counts(self.params, Batch(self.inputs(batch.images), batch.targets), Mode(True, rng))
+        mode = Mode(train=True, rng=rng)
+        return self.objective.counts(self.params, Batch(self.inputs(batch.images), batch.targets), mode)
 
     def inputs(self, images: Tensor) -> Tensor:
         """Return images in the step's precision and memory format; in bfloat16, also refresh the copies in `params`."""
@@ -203,33 +204,33 @@ class TrainingStep:
         """Update the parameters from the gradients of one turn, and return its losses."""
         if self._reads_losses:
             losses = _read_losses(losses)
-        pairs = self._aligned(dparams)
-        if not pairs:
+        updaters_with_grads = self._updaters_with_grads(dparams)
+        if not updaters_with_grads:
             return losses
-        for updater, grads in pairs:
+        for updater, grads in updaters_with_grads:
             penalize(updater.groups, self._regularizers, grads, self._examples)
         if self._clip is not None:
-            clip_by_norm([grad for _, grads in pairs for grad in grads], self._clip)
-        for updater, grads in pairs:
+            clip_by_norm([grad for _, grads in updaters_with_grads for grad in grads], self._clip)
+        for updater, grads in updaters_with_grads:
             updater.update(self._regularizers, grads, lr)
         for limit in self._max_norms:
             limit.after_update(self._limited_weights)
         return losses
 
-    def _aligned(self, dparams: Params) -> "list[tuple[Updater, list[Tensor]]]":
+    def _updaters_with_grads(self, dparams: Params) -> "list[tuple[Updater, list[Tensor]]]":
         """Return (updater, gradients in the order of its parameters) for each network that has gradients."""
         if not isinstance(self.objective, Supervised):
-            return self._aligned_by_path(dparams)
+            return self._updaters_with_grads_by_path(dparams)
         updater = self._updaters[""]
         if self._gradient_order is None:
-            self._gradient_order = self._align(updater, dparams)
+            self._gradient_order = self._order_of_gradients(updater, dparams)
         if not self._gradient_order:
             return []
         gradients = leaves(dparams) + self._zero_gradients
         grads = [gradients[index] for index in self._gradient_order]
         return [(updater, to_float32(grads) if self._half_copy is not None else grads)]
 
-    def _align(self, updater: "Updater", dparams: Params) -> list[int]:
+    def _order_of_gradients(self, updater: "Updater", dparams: Params) -> list[int]:
         """Return the indices that sort the gradients, last layer first, into the order of their parameters.
 
         The gradients of parameters on which no output depends are zeros, so that each update is of the same parameters.
@@ -243,18 +244,18 @@ class TrainingStep:
             updater.restrict_to(indices)
         return [indices[path] for path in updater.paths]
 
-    def _aligned_by_path(self, dparams: Params) -> "list[tuple[Updater, list[Tensor]]]":
-        """Return the result of `_aligned` for gradients in any order."""
+    def _updaters_with_grads_by_path(self, dparams: Params) -> "list[tuple[Updater, list[Tensor]]]":
+        """Return the result of `_updaters_with_grads` for gradients in any order."""
         gradients = flatten(dparams)
-        pairs: list[tuple[Updater, list[Tensor]]] = []
+        updaters_with_grads: list[tuple[Updater, list[Tensor]]] = []
         for updater in self._updaters.values():
             if any(path in gradients for path in updater.paths):
                 grads = [
                     gradients[path] if path in gradients else torch.zeros_like(self._learned[path])
                     for path in updater.paths
                 ]
-                pairs.append((updater, to_float32(grads) if self._half_copy is not None else grads))
-        return pairs
+                updaters_with_grads.append((updater, to_float32(grads) if self._half_copy is not None else grads))
+        return updaters_with_grads
 
     def state_dict(self) -> dict[str, Tensor]:
         """Return the optimizers' states, such as `velocity.conv1.weight` or `NETWORK:velocity...`, and the average."""
@@ -271,14 +272,14 @@ class TrainingStep:
 
     def state_tensors(self) -> list[tuple[str, str, Tensor]]:
         """Return the tensors of the optimizers' states as (name in the state, path of the parameter, tensor)."""
-        result: list[tuple[str, str, Tensor]] = []
+        named_tensors: list[tuple[str, str, Tensor]] = []
         for updater in self._updaters.values():
             for name, tensors in updater.state.items():
                 if isinstance(tensors, int):  # a count of steps
                     continue
-                paths = zip(updater.all_paths, tensors, strict=True)
-                result += [(name, path, tensor) for path, tensor in paths]
-        return result
+                paths_and_tensors = zip(updater.all_paths, tensors, strict=True)
+                named_tensors += [(name, path, tensor) for path, tensor in paths_and_tensors]
+        return named_tensors
 
 
 class _CheckedLoss:
@@ -290,19 +291,19 @@ class _CheckedLoss:
     def __call__(self, y: Any, target: Any) -> tuple[float, Any]:
         """Return (value, dy) of the loss."""
         value, dy = self.loss(y, target)
-        number = value.item()
-        if number - number != 0.0:  # NaN or infinity
-            raise NotFiniteError("loss", number)
-        return number, dy
+        loss = value.item()
+        if loss - loss != 0.0:  # NaN or infinity
+            raise NotFiniteError("loss", loss)
+        return loss, dy
 
 
 def _read_losses(losses: StepLosses) -> StepLosses:
     """Return losses as floats; raises NotFiniteError for NaN and infinity."""
     for name, value in losses.items():
         if type(value) is not float:
-            number = losses[name] = value.item()
-            if number - number != 0.0:
-                raise NotFiniteError(name, number)
+            loss = losses[name] = value.item()
+            if loss - loss != 0.0:
+                raise NotFiniteError(name, loss)
     return losses
 
 
@@ -366,10 +367,10 @@ def describe_training(
     Layers are updated during the backward pass only with plain SGD, without regularizers other than L2, clipping, bf16,
     frozen parameters and factors of the learning rate.
     """
-    usable, _ = usable_precision(precision, device)
-    unmodified = clip is None and usable != "bf16" and not frozen and not rates
+    usable_name, _ = usable_precision(precision, device)
+    has_plain_gradients = clip is None and usable_name != "bf16" and not frozen and not rates
     is_plain_sgd = type(optimizer) is SGD and all(type(term) is L2 for term in regularizers)
-    return TrainingForm(frozenset(frozen), unmodified and is_plain_sgd)
+    return TrainingForm(frozenset(frozen), has_plain_gradients and is_plain_sgd)
 
 
 def shrinkage(regularizers: Sequence[Regularizer], examples: int, lr: float) -> float:
@@ -382,10 +383,10 @@ def shrinkage(regularizers: Sequence[Regularizer], examples: int, lr: float) -> 
     return 1 - factor + sum(lr * term.lam / examples for term in terms if not term.decoupled)
 
 
-def decayed_paths(nets: Mapping[str, Layer], kinds: tuple[type[Layer], ...] = (Layer,)) -> set[str]:
+def decayed_paths(nets: Mapping[str, Layer], types: tuple[type[Layer], ...] = (Layer,)) -> set[str]:
     """Return the paths of the parameters to which regularizers apply, in layers of these types."""
     return {
-        join(path, name) for path, layer in named_layers(nets) if isinstance(layer, kinds) for name in layer.decayed
+        join(path, name) for path, layer in named_layers(nets) if isinstance(layer, types) for name in layer.decayed
     }
 
 

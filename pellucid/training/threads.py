@@ -35,7 +35,7 @@ ROUNDS_SECONDS = 2.0  # time after which there are no more rounds than MIN_ROUND
 BURST_SECONDS = 0.05  # duration of a burst, which is at least one call
 MAX_RATIO = 2.0  # a number of threads that takes this multiple of the shortest time is not measured again
 WINDOW_SECONDS = 1.0  # time of work over which the throughput is averaged
-DROP = 0.7  # fraction of the highest throughput below which the threads are measured again
+MIN_THROUGHPUT = 0.7  # fraction of the highest throughput below which the threads are measured again
 MEASURING_FRACTION = 0.05  # maximum fraction of the time for measurements after the first
 
 
@@ -72,18 +72,18 @@ def fastest_threads(work: Callable[[], object]) -> FastestThreads:
 
     The numbers take turns in ROUNDS rounds, so that changes of the machine's load affect all of them.
     """
-    times: dict[int, list[float]] = {count: [] for count in thread_counts()}
+    times: dict[int, list[float]] = {n_threads: [] for n_threads in thread_counts()}
     start = perf_counter()
     for k in range(ROUNDS):
         if k >= MIN_ROUNDS and perf_counter() - start >= ROUNDS_SECONDS:
             break
         shortest = min(map(_median, times.values()))
-        for count in [count for count in times if _median(times[count]) <= MAX_RATIO * shortest]:
-            with torch_threads(count):
+        for n_threads in [n_threads for n_threads in times if _median(times[n_threads]) <= MAX_RATIO * shortest]:
+            with torch_threads(n_threads):
                 if k == 0:
-                    work()  # which also starts threads and prepares kernels
-                times[count].append(_seconds_per_call(work))
-    fastest = min(times, key=lambda count: _median(times[count]))
+                    work()  # not timed, since it also starts threads and prepares kernels
+                times[n_threads].append(_seconds_per_call(work))
+    fastest = min(times, key=lambda n_threads: _median(times[n_threads]))
     return FastestThreads(fastest, _median(times[fastest]))
 
 
@@ -110,17 +110,17 @@ def fastest_training_threads(
     batch_size: the number of examples that are computed at once. The steps change a copy of the weights only, by a
     learning rate of 0; random numbers and the order of the data of a training are the same as without this.
     """
-    steps_model: Any = copy(model)
-    steps_model.params = map_tree(torch.clone, model.params)
+    measured_model: Any = copy(model)
+    measured_model.params = map_tree(torch.clone, model.params)
     # `fit` trains only the layers after the frozen ones then, so these are measured
     if augment is None and model.frozen and isinstance(data, Arrays):
         sample = Arrays(data.x[:batch_size], data.y[:batch_size], data.classes)
-        steps_model, data, _ = without_frozen_front(cast(Learner, steps_model), sample, None)
-    loader = batch_loader(steps_model, data, min(batch_size, len(data)), augment)
+        measured_model, data, _ = without_frozen_front(cast(Learner, measured_model), sample, validation=None)
+    loader = batch_loader(measured_model, data, min(batch_size, len(data)), augment)
     batches = loader.epoch(0)
     batch = next(batches)
     del batches  # ends the loader's threads
-    step = TrainingStep.of(steps_model, len(data))
+    step = TrainingStep.of(measured_model, len(data))
     rng = seeded(model.device)
 
     def train() -> None:
@@ -146,36 +146,36 @@ class ThreadChoice:
         self.count = fastest.threads
         self.first = first or fastest.threads
         self.is_due = False
-        self._next_time = 0.0  # of the clock, before which nothing is measured
+        self._next_measurement_time = 0.0  # of the clock, before which nothing is measured
         self._restart(fastest.seconds)
 
     def _restart(self, seconds: float) -> None:
-        self._best_rate = 1 / seconds if seconds else 0.0
-        self._calls = 0
-        self._seconds = 0.0
+        self._best_throughput = 1 / seconds if seconds else 0.0
+        self._window_calls = 0
+        self._window_seconds = 0.0
 
     def add(self, calls: int, seconds: float) -> None:
         """Add calls of the work, and the seconds that they took."""
-        self._calls += calls
-        self._seconds += seconds
-        if self._seconds < WINDOW_SECONDS:
+        self._window_calls += calls
+        self._window_seconds += seconds
+        if self._window_seconds < WINDOW_SECONDS:
             return
-        rate = self._calls / self._seconds
-        self._calls = 0
-        self._seconds = 0.0
-        self._best_rate = max(self._best_rate, rate)
-        has_changed = rate < DROP * self._best_rate or self.count != self.first
-        self.is_due = has_changed and perf_counter() >= self._next_time
+        throughput = self._window_calls / self._window_seconds
+        self._window_calls = 0
+        self._window_seconds = 0.0
+        self._best_throughput = max(self._best_throughput, throughput)
+        has_changed = throughput < MIN_THROUGHPUT * self._best_throughput or self.count != self.first
+        self.is_due = has_changed and perf_counter() >= self._next_measurement_time
 
     def measure(self, measure: Callable[[], FastestThreads]) -> None:
         """Set the number of threads to the result of `measure`."""
         start = perf_counter()
-        before = self.count
+        count_before = self.count
         self.count, seconds = measure()
-        self._next_time = perf_counter() + (perf_counter() - start) / MEASURING_FRACTION
+        self._next_measurement_time = perf_counter() + (perf_counter() - start) / MEASURING_FRACTION
         self.is_due = False
         # With the same number, the drop has another cause, such as slow reading of the data: only a further one counts.
-        self._restart(0.0 if self.count == before else seconds)
+        self._restart(0.0 if self.count == count_before else seconds)
 
 
 class AutoThreads(Callback):
@@ -189,12 +189,12 @@ class AutoThreads(Callback):
         self.fastest = fastest
         self.measure = measure
         self._choice = ThreadChoice(fastest)
-        self._last: tuple[int, float] | None = None  # the last step that was added, and its second of the epoch
+        self._last_added: tuple[int, float] | None = None  # the last step that was added, and its second of the epoch
 
     def on_start(self, training: Training) -> None:
         """Set the number of threads; `torch_threads` around the training restores the earlier number."""
         torch.set_num_threads(self._choice.count)
-        self._last = None
+        self._last_added = None
 
     def on_tick(self, training: Training) -> None:
         """Measure again if the throughput has dropped."""
@@ -202,7 +202,7 @@ class AutoThreads(Callback):
         if self._choice.is_due and self.measure is not None:
             before = self._choice.count
             self._choice.measure(self.measure)
-            self._last = None  # the next tick's seconds contain the time of the measurement
+            self._last_added = None  # the next tick's seconds contain the time of the measurement
             if self._choice.count != before:
                 torch.set_num_threads(self._choice.count)
                 note(f"{plural(self._choice.count, 'thread')} instead of {before} from step {training.step + 1:,}")
@@ -210,12 +210,13 @@ class AutoThreads(Callback):
     def on_epoch_end(self, training: Training, row: Row) -> None:
         """Add the end of the epoch."""
         self._add(training.step, row["seconds"])
-        self._last = training.step, 0.0
+        self._last_added = training.step, 0.0
 
     def _add(self, step: int, seconds: float) -> None:
-        if self._last is not None:
-            self._choice.add(step - self._last[0], seconds - self._last[1])
-        self._last = step, seconds
+        if self._last_added is not None:
+            last_step, last_seconds = self._last_added
+            self._choice.add(step - last_step, seconds - last_seconds)
+        self._last_added = step, seconds
 
     def state_dict(self) -> dict[str, Any]:
         """Return the number of threads, and the first one."""

@@ -80,14 +80,14 @@ class Tracker(Callback, ABC):
                 note(f"train.log: {name} cannot be reached ({reason}); the training goes on")
             self._is_unreachable = True
 
-    def identity(self, make: Callable[[], str]) -> str:
+    def stored_run_id(self, make: Callable[[], str]) -> str:
         """Return the tracker's id of this run, which the run folder stores; the first call creates it by `make`."""
         file = self.run / f"{type(self).__name__.lower()}.txt"
-        stored = read_line(file, "remove it, and a new run of the tracker begins")
-        if stored is None:
-            stored = make()
-            write_atomically(file, f"{stored}\n".encode())
-        return stored
+        run_id = read_line(file, "remove it, and a new run of the tracker begins")
+        if run_id is None:
+            run_id = make()
+            write_atomically(file, f"{run_id}\n".encode())
+        return run_id
 
 
 class TensorBoard(Tracker):
@@ -134,12 +134,12 @@ class MLflow(Tracker):
         mlflow: Any = import_module("mlflow")
         self._client = mlflow.MlflowClient()
         self._is_finished = False
-        with _naming_tracker("mlflow", mlflow.exceptions.MlflowException):
-            self._id = self.identity(self._begin)
-            self._client.update_run(self._id, status="RUNNING")
+        with _as_pellucid_error("mlflow", mlflow.exceptions.MlflowException):
+            self._run_id = self.stored_run_id(self._begin)
+            self._client.update_run(self._run_id, status="RUNNING")
             names = {name for row in training.history.rows for name, _ in _finite_columns(row)}
-            names |= set(self._client.get_run(self._id).data.metrics)
-            points = ((name, self._client.get_metric_history(self._id, name)) for name in names)
+            names |= set(self._client.get_run(self._run_id).data.metrics)
+            points = ((name, self._client.get_metric_history(self._run_id, name)) for name in names)
             self._sent_points = {(name, point.step) for name, sent_points in points for point in sent_points}
             self.send(training.history.rows)
 
@@ -148,11 +148,11 @@ class MLflow(Tracker):
         entities: Any = import_module("mlflow.entities")
         now = int(1000 * time.time())
         points = [(name, value, row["epoch"]) for row in rows for name, value in _finite_columns(row)]
-        new_points = [point for point in points if (point[0], point[2]) not in self._sent_points]
+        new_points = [(name, value, epoch) for name, value, epoch in points if (name, epoch) not in self._sent_points]
         for request_batch in _request_batches(
             [entities.Metric(name, value, now, epoch) for name, value, epoch in new_points]
         ):
-            self._client.log_batch(self._id, metrics=request_batch)
+            self._client.log_batch(self._run_id, metrics=request_batch)
         self._sent_points |= {(name, epoch) for name, _, epoch in new_points}
 
     def on_end(self, training: Training) -> None:
@@ -162,7 +162,7 @@ class MLflow(Tracker):
     def close(self) -> None:
         """End the run."""
         if self._client is not None:
-            self._client.set_terminated(self._id, "FINISHED" if self._is_finished else "KILLED")
+            self._client.set_terminated(self._run_id, "FINISHED" if self._is_finished else "KILLED")
             self._client = None
 
     def _begin(self) -> str:
@@ -194,15 +194,15 @@ class Wandb(Tracker):
     def on_start(self, training: Training) -> None:
         """Begin the run, or resume it, and log the epochs so far; an offline run is replaced."""
         wandb: Any = import_module("wandb")
-        with _naming_tracker("wandb", wandb.errors.Error):
+        with _as_pellucid_error("wandb", wandb.errors.Error):
             self._run = wandb.init(
                 project=self.project, name=self.run.name, dir=str(self.run), config=self.settings,
-                id=self.identity(lambda: secrets.token_hex(4)), resume="allow", reinit="create_new",
+                id=self.stored_run_id(lambda: secrets.token_hex(4)), resume="allow", reinit="create_new",
             )  # fmt: skip
         if self._run.offline:
-            current = Path(self._run.dir).parent
-            for folder in current.parent.glob("offline-run-*"):
-                if folder != current:
+            own_folder = Path(self._run.dir).parent
+            for folder in own_folder.parent.glob("offline-run-*"):
+                if folder != own_folder:
                     shutil.rmtree(folder)
         self.send(training.history.rows)
 
@@ -237,11 +237,11 @@ def trackers(names: Sequence[str], run: Path, project: str, tables: Mapping[str,
 
 
 @contextmanager
-def _naming_tracker(name: str, kind: type[Exception]) -> Generator[None, None, None]:
+def _as_pellucid_error(name: str, error_type: type[Exception]) -> Generator[None, None, None]:
     """Convert an error of a tracker's library in the context to a PellucidError of one line."""
     try:
         yield
-    except kind as error:
+    except error_type as error:
         reason = " ".join(str(error).split())[:300]
         raise PellucidError(f"train.log: {name}: {reason}; check its settings, or leave it out") from error
 

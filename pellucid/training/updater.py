@@ -27,8 +27,8 @@ class Updater:
         learned_weights: Mapping[str, Tensor],
         optimizer: Optimizer,
         lr_ratio: float,
-        decayed: Collection[str],
-        factors: Mapping[str, float],
+        decayed_paths: Collection[str],
+        lr_factors: Mapping[str, float],
         state_processes: Processes,
     ) -> None:
         self.prefix = f"{name}:" if name else ""
@@ -36,8 +36,8 @@ class Updater:
         self.all_paths = [path for path in learned_weights if path.startswith(prefix_of(name))]
         self.optimizer = optimizer = optimizer.for_paths(self.all_paths)
         self._learned_weights = learned_weights
-        self._decayed = decayed
-        self._factors = factors
+        self._decayed_paths = decayed_paths
+        self._lr_factors = lr_factors
         weights = [learned_weights[path] for path in self.all_paths]
         self._partition = None if state_processes.count == 1 else Partition(weights, state_processes)
         if self._partition is None:
@@ -51,18 +51,18 @@ class Updater:
         """Update only these parameters from now on; the others are updated during the backward pass."""
         self.paths = [path for path in self.all_paths if path in paths]
         weights = [self._learned_weights[path] for path in self.paths]
-        self.groups: list[ParameterGroup] = parameter_groups(self.paths, weights, self._decayed, self._factors)
+        self.groups: list[ParameterGroup] = parameter_groups(self.paths, weights, self._decayed_paths, self._lr_factors)
 
     def update(self, regularizers: Sequence[Regularizer], grads: list[Tensor], lr: float) -> None:
         """Shrink the weights by the decoupled regularizers, and take one step of the optimizer."""
-        rate = lr * self.lr_ratio
+        own_lr = lr * self.lr_ratio
         groups = self.groups
         if self._partition is None:
-            update_groups(groups, self.optimizer, regularizers, grads, self.state, rate)
+            update_groups(groups, self.optimizer, regularizers, grads, self.state, own_lr)
             return
         own_weights = self._partition.own_parts(self._partition.weights)
         groups = [replace(group, weights=[own_weights[k] for k in group.indices]) for group in groups]
-        update_groups(groups, self.optimizer, regularizers, self._partition.own_parts(grads), self.state, rate)
+        update_groups(groups, self.optimizer, regularizers, self._partition.own_parts(grads), self.state, own_lr)
         self._partition.share()
 
     def state_dict(self) -> dict[str, Tensor]:
@@ -72,8 +72,9 @@ class Updater:
 
     def unpack(self, state: Mapping[str, Tensor]) -> None:
         """Restore the state from the tensors that the `state_dict` of all updaters returned."""
-        prefix = self.prefix
-        own_state = {name.removeprefix(prefix): tensor for name, tensor in state.items() if name.startswith(prefix)}
+        own_state = {
+            name.removeprefix(self.prefix): tensor for name, tensor in state.items() if name.startswith(self.prefix)
+        }
         if self._partition is None:
             unpack(self.state, self.all_paths, own_state)
             return

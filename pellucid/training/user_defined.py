@@ -62,14 +62,16 @@ def check_saves(model: Learner, model_class: Callable[..., Any]) -> None:
         if isinstance(error, PellucidError):
             raise
         raise PellucidError(f"the model cannot be saved: {error}; use finite numbers and texts in it") from error
-    entries = {path: [str(tensor.dtype), [*tensor.shape], [0, 0]] for path, tensor in flatten(model.params).items()}
+    header_entries = {
+        path: [str(tensor.dtype), [*tensor.shape], [0, 0]] for path, tensor in flatten(model.params).items()
+    }
     config.note_unsaved(model.metrics, model.custom)
-    check_size("the model", len(json.dumps([json.dumps(description), entries])))
+    check_size("the model", len(json.dumps([json.dumps(description), header_entries])))
     try:
-        _, expected, _, _ = rebuild_model(model_class, description, {}, model.custom)
+        _, rebuilt_params, _, _ = rebuild_model(model_class, description, {}, model.custom)
     except PellucidError as error:
         raise PellucidError(f"the model could be saved, but not loaded again: {error}") from error
-    mismatches = match(flatten(expected), flatten(model.params))
+    mismatches = match(flatten(rebuilt_params), flatten(model.params))
     if mismatches:
         raise PellucidError(
             f"the model could be saved, but not loaded again: {mismatches[0]}; keep the parameters that init returns"
@@ -95,10 +97,10 @@ def check_hooks(callback: Callback) -> None:
             )
 
 
-def try_parts(model: Learner, step: TrainingStep, data: Source, now: Progress, rng: torch.Generator) -> None:
+def try_parts(model: Learner, step: TrainingStep, data: Source, progress: Progress, rng: torch.Generator) -> None:
     """Run user-defined classes once, so that errors in them appear before the first step."""
     objective = model.objective
-    try_optimization_parts(model, step.weights, now)
+    try_optimization_parts(model, step.weights, progress)
     batch = next(read_batches(data, range(min(2, len(data))), 2, model.stats, model.device, dtype_of(model.params)))
     if not isinstance(objective, Supervised):
         try_objective(objective, model.params, step, batch, rng)
@@ -106,7 +108,7 @@ def try_parts(model: Learner, step: TrainingStep, data: Source, now: Progress, r
         try_network(objective.net, model.params, objective.loss, batch.images, batch.targets)
 
 
-def try_optimization_parts(model: Learner, weights: Sequence[Tensor], now: Progress) -> None:
+def try_optimization_parts(model: Learner, weights: Sequence[Tensor], progress: Progress) -> None:
     """Call the methods of user-defined optimizers, schedules (but not `observe`) and regularizers once, with zeros.
 
     Raises PellucidError, naming class and method, for an error inside one, and for a factor or cost of the wrong type.
@@ -127,7 +129,7 @@ def try_optimization_parts(model: Learner, weights: Sequence[Tensor], now: Progr
     schedule = model.schedule
     name = type(model.schedule).__name__
     if type(schedule) not in SCHEDULES.values():
-        factor = attempt(f"{name}: factor", schedule.factor, now, attempt(f"{name}: begin", schedule.begin))
+        factor = attempt(f"{name}: factor", schedule.factor, progress, attempt(f"{name}: begin", schedule.begin))
         if isinstance(factor, bool) or not isinstance(factor, int | float):
             raise PellucidError(f"{name}: the factor of the learning rate must be a number, not {describe(factor)}")
     for regularizer in model.regularizers:
@@ -148,13 +150,13 @@ def try_objective(objective: Objective, params: Params, step: TrainingStep, batc
     another shape than `init` returns.
     """
     name = type(objective).__name__
-    before = copy_of(batch.images)
+    images_before = copy_of(batch.images)
     attempt(
         f"{name}.gradients",
         lambda: _check_result(objective, step, objective.gradients(params, batch, Mode(rng=rng))),
     )
     predictions = attempt(f"{name}.predict", objective.predict, params, batch.images)
-    if has_changed(before, batch.images):
+    if has_changed(images_before, batch.images):
         raise PellucidError(f"{name} changes batch.images, which is used again later; compute new tensors")
     with torch.device("meta"):  # shapes only
         _, outputs = objective.init(tuple(batch.images.shape[1:]), torch.Generator())
@@ -192,18 +194,18 @@ def callback_state(callback: Callback) -> tuple[dict[str, Tensor], dict[str, Any
     if not isinstance(state, Mapping) or not all(isinstance(key, str) for key in state):
         raise PellucidError(f"{name}: state_dict must return values by name, not {shown(state)}")
     tensors = {key: value for key, value in state.items() if isinstance(value, Tensor)}
-    values = {key: value for key, value in state.items() if key not in tensors}
-    for key, value in values.items():
+    json_values = {key: value for key, value in state.items() if key not in tensors}
+    for key, value in json_values.items():
         check_json(f"{name}: state_dict()[{key!r}]", value)
-    return tensors, values
+    return tensors, json_values
 
 
-def _check_state(name: str, state: State, count: int) -> None:
+def _check_state(name: str, state: State, n_weights: int) -> None:
     if not isinstance(state, dict):
         raise PellucidError(f"{name}: init must return a dict, not {shown(state)}")
     for key, value in state.items():
         is_tensor_list = (
-            isinstance(value, list) and len(value) == count and all(isinstance(item, Tensor) for item in value)
+            isinstance(value, list) and len(value) == n_weights and all(isinstance(item, Tensor) for item in value)
         )
         if not isinstance(key, str) or (type(value) is not int and not is_tensor_list):
             raise PellucidError(

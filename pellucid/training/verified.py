@@ -56,8 +56,10 @@ def _verify_objective(model: Learner, objective: Objective, batch: Batch, sample
     ]
     culprits = ((name, table.culprit) for name, table in tables if table.culprit is not None)
     culprit = next((f"{name}.{path}" if path else name for name, path in culprits), objective_table.culprit)
-    verified = dict(tables)
-    notes = [f"not compared: {name}, which receives no gradient" for name in objective.nets if name not in verified]
+    table_by_name = dict(tables)
+    notes = [
+        f"not compared: {name}, which receives no gradient" for name in objective.nets if name not in table_by_name
+    ]
     return GradientTable((*rows, *objective_table.rows), culprit, tuple(notes))
 
 

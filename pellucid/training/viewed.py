@@ -160,10 +160,10 @@ class ModelDisplay(metaclass=Checked):
         shapes = (
             f"{shape_text(self.input_shape)} -> {shape_text(self.output_shape)}" if self.built else "no weights yet"
         )
-        count = f"{parameter_counts(self.objective.nets, self.params)}, " if self.built else ""
+        parameters_text = f"{parameter_counts(self.objective.nets, self.params)}, " if self.built else ""
         loss_or_objective = self.objective.loss if isinstance(self.objective, Supervised) else self.objective
         objective_and_optimizer = f"{type(loss_or_objective).__name__}, {type(self.optimizer).__name__}"
-        return f"<Model: {plural(len(self.layers), 'layer')}, {count}{shapes}; {objective_and_optimizer}>"
+        return f"<Model: {plural(len(self.layers), 'layer')}, {parameters_text}{shapes}; {objective_and_optimizer}>"
 
     def __str__(self) -> str:
         """Return the line of `repr` and, if there are weights, the table of layers."""
@@ -194,7 +194,9 @@ class ModelDisplay(metaclass=Checked):
         if not self.built:
             return summary(self.net, None, shape, self.seed)
         has_same_rank = len(shape) == len(self.input_shape)
-        if not has_same_rank or any(b not in (None, a) for a, b in zip(shape, self.input_shape, strict=True)):
+        if not has_same_rank or any(
+            model_side not in (None, side) for side, model_side in zip(shape, self.input_shape, strict=True)
+        ):
             raise PellucidError(
                 f"summary: the network takes inputs of shape {self.input_shape}, without the batch axis, not {shape}"
             )

@@ -19,7 +19,8 @@ from pellucid.training.step import NotFiniteError, StepLosses, TrainingStep
 class WholeBatchStep:
     """One training step from a whole batch; a `ShardedStep` has the same interface for the shards of a batch.
 
-    After a step, `weight` and `examples` are those of the batch, and `check_due` is whether to check the parameters.
+    After a step, `batch_weight` is the batch's weight in mean losses, `n_examples` its number of examples, and
+    `check_due` whether to check the parameters.
 
     step: the step of the model.
     rng: the random generator of the step, seeded anew for each step.
@@ -31,23 +32,23 @@ class WholeBatchStep:
         self.step = step
         self.rng = rng
         self.signals = signals
-        self.weight: Any = 0.0
-        self.examples = 0
+        self.batch_weight: Any = 0.0
+        self.n_examples = 0
         self.check_due = False
-        user_defined = not isinstance(model.objective, Supervised)
-        self.is_random = user_defined or any(may_draw(layer) for _, layer in named_layers(model.objective.nets))
+        is_user_defined = not isinstance(model.objective, Supervised)
+        self.is_random = is_user_defined or any(may_draw(layer) for _, layer in named_layers(model.objective.nets))
 
-    def __call__(self, batch: Batch, lr: float, number: int, check_due: bool = False) -> StepLosses:
-        """Update the parameters from the batch of step `number`, numbered from 0, and return the losses by name.
+    def __call__(self, batch: Batch, lr: float, step_number: int, check_due: bool = False) -> StepLosses:
+        """Update the parameters from the batch of a step, numbered from 0, and return the losses by name.
 
         check_due: whether to check the parameters after this step. Raises NotFiniteError for a loss of NaN or infinity.
         """
         self.check_due = check_due
         if self.is_random:
-            seed_step(self.rng, self.model.seed, self.model.earlier_steps + number)
+            seed_step(self.rng, self.model.seed, self.model.earlier_steps + step_number)
         losses = self.step(batch, lr, self.rng)
-        self.weight = self.model.objective.total_weight(batch)
-        self.examples = len(batch.images)
+        self.batch_weight = self.model.objective.total_weight(batch)
+        self.n_examples = len(batch.images)
         return losses
 
     @property
@@ -59,10 +60,10 @@ class WholeBatchStep:
         """Return the batch, as it is not divided."""
         return batch
 
-    def fault(self, batch: Batch, number: int, error: NotFiniteError) -> NotFinite | None:
+    def fault(self, batch: Batch, step_number: int, error: NotFiniteError) -> NotFinite | None:
         """Return what is not finite in a step, found by repeating it."""
-        mode = Mode(True, seed_step(self.rng, self.model.seed, self.model.earlier_steps + number))
-        return step_fault(self.model, self.step, batch, mode, error)
+        rng = seed_step(self.rng, self.model.seed, self.model.earlier_steps + step_number)
+        return step_fault(self.model, self.step, batch, Mode(train=True, rng=rng), error)
 
     def wait_columns(self) -> Row:
         """Return no columns, since no process waits for another."""

@@ -70,7 +70,7 @@ def test_finding_the_previous_checkpoint_changes_no_file_and_adopting_it_keeps_t
     assert result is not None
     assert result.progress["step"] == 10
     assert (folder.last.read_bytes(), folder.previous.read_bytes()) == (damaged, good)
-    result.adopt(folder)
+    result.restore_files(folder)
     assert folder.last.read_bytes() == good
     assert (folder.weights / "last-1.safetensors").read_bytes() == damaged
     assert not folder.previous.exists()

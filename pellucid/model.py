@@ -68,7 +68,7 @@ class Model(BaseModel):
         if batch_size is not None:
             raise PellucidError("predict: batch_size applies to arrays; leave it out for pictures")
         predictions = predict_pictures(task_of(self).predictor(self), x)
-        predictions.model, predictions.given = self, x
+        predictions.model, predictions.argument = self, x
         return predictions
 
     @checked

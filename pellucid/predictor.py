@@ -67,8 +67,8 @@ class Predicted:
 
     def table(self) -> Sequence[Mapping[str, Any]]:
         """Return the rows of a table."""
-        flat = {name: value for name, value in self.values.items() if isinstance(value, (str, bool, int, float))}
-        return self.rows or (flat,)
+        plain = {name: value for name, value in self.values.items() if isinstance(value, (str, bool, int, float))}
+        return self.rows or (plain,)
 
     def overlay(self, image: "Tensor", classes: Sequence[str] = ()) -> "Tensor":
         """Return the picture (3, H, W) uint8 with the prediction drawn over it, or the colorized picture.
@@ -100,7 +100,7 @@ class Predicted:
 class PredictionList(list[Predicted]):
     """A list of the predictions for pictures, in order.
 
-    skipped: the reason why a file was skipped, by file name. model, given: the model and the argument of
+    skipped: the reason why a file was skipped, by file name. model, argument: the model and the argument of
     `Model.predict`, from which a notebook displays explanations; None for predictions of other functions.
     """
 
@@ -108,11 +108,11 @@ class PredictionList(list[Predicted]):
         super().__init__(predictions)
         self.skipped = dict(skipped or {})
         self.model: Any = None
-        self.given: Any = None
+        self.argument: Any = None
 
     def __getstate__(self) -> dict[str, Any]:
         """Return the state to pickle or copy, without the model and its argument."""
-        return {**self.__dict__, "model": None, "given": None}
+        return {**self.__dict__, "model": None, "argument": None}
 
     __repr__ = screen_repr
 
@@ -169,7 +169,6 @@ class Predictor:
 
         It is called before any picture is read. By default, nothing is checked.
         """
-        return
 
     def read(self, source: Path | bytes, name: str = "") -> "Tensor":
         """Read an image, given as a file or its bytes, as a tensor (C, H, W), by default uint8 in the original size.
@@ -217,7 +216,7 @@ class Predictor:
 
 
 def paths(x: Any) -> str | Path | list[str | Path] | None:
-    """Return x as a path, or as a list of paths, for `pictures`; None for any other object."""
+    """Return x as a path, or as a list of paths, for `pictures_of`; None for any other object."""
     if isinstance(x, (str, PathLike)):
         if not str(x):
             raise PellucidError("the path of the picture is empty; give a file or a folder")
@@ -227,39 +226,39 @@ def paths(x: Any) -> str | Path | list[str | Path] | None:
     return None
 
 
-def predicted(
+def valid_predictions(
     predictor: Predictor,
     pictures: Generator[Picture, None, None],
     faults: dict[str, str],
     source: str,
-    singly: bool = False,
+    one_by_one: bool = False,
 ) -> Iterator[Predicted]:
     """Yield the prediction for each picture that can be read.
 
     faults: a dict to which the errors of the other pictures are added by file. source: the name under which an error
-    that ends a video or a camera early is added; such an error before the first image is raised. singly: whether to
+    that ends a video or a camera early is added; such an error before the first image is raised. one_by_one: whether to
     predict in batches of one picture, as for a camera.
     """
-    for picture, outcome in outcomes(predictor, pictures, faults, source, singly):
+    for picture, outcome in predictions_and_errors(predictor, pictures, faults, source, one_by_one):
         if isinstance(outcome, PellucidError):
             faults[picture.file] = str(outcome)
         else:
             yield outcome
 
 
-def outcomes(
+def predictions_and_errors(
     predictor: Predictor,
     pictures: Generator[Picture, None, None],
     faults: dict[str, str],
     source: str,
-    singly: bool = False,
+    one_by_one: bool = False,
 ) -> Iterator[tuple[Picture, Predicted | PellucidError]]:
     """Yield each picture, in order, with its prediction or the error that prevented it.
 
-    faults, source, singly: as for `predicted`, except that only the error which ends a video or a camera is added to
-    `faults`. Which pictures share a batch depends on their positions, not on which of them can be read.
+    faults, source, one_by_one: as for `valid_predictions`, except that only the error which ends a video or a camera is
+    added to `faults`. Which pictures share a batch depends on their positions, not on which of them can be read.
     """
-    for batch in _batches(pictures, faults, source, singly):
+    for batch in _batches(pictures, faults, source, one_by_one):
         readable = [(picture, image) for picture, image in batch if not isinstance(image, PellucidError)]
         predictions = zip(readable, predictor.predict(readable) if readable else (), strict=True)
         for picture, image in batch:
@@ -268,32 +267,32 @@ def outcomes(
 
 
 def _batches(
-    pictures: Generator[Picture, None, None], faults: dict[str, str], source: str, singly: bool
+    pictures: Generator[Picture, None, None], faults: dict[str, str], source: str, one_by_one: bool
 ) -> Iterator[list[tuple[Picture, "Tensor | PellucidError"]]]:
     batch: list[tuple[Picture, Tensor | PellucidError]] = []
-    pixels, started = 0, False
+    n_pixels, has_begun = 0, False
     with closing(pictures):
         try:
             for picture in pictures:
-                started = True
+                has_begun = True
                 try:
                     image = picture.read()
-                    pixels += image[0].numel()
+                    n_pixels += image[0].numel()
                 except PellucidError as error:
                     image = error
                 batch.append((picture, image))
-                if singly or len(batch) == BATCH_SIZE or pixels >= BATCH_PIXELS:
+                if one_by_one or len(batch) == BATCH_SIZE or n_pixels >= BATCH_PIXELS:
                     yield batch
-                    batch, pixels = [], 0
+                    batch, n_pixels = [], 0
         except PellucidError as error:
-            if not started:
+            if not has_begun:
                 raise
             faults[source] = str(error)
     if batch:
         yield batch
 
 
-def pictures(source: str | Path | Sequence[str | Path], predictor: Predictor) -> Generator[Picture, None, None]:
+def pictures_of(source: str | Path | Sequence[str | Path], predictor: Predictor) -> Generator[Picture, None, None]:
     """Yield the images of a file, a folder, a video, or a list of image files, which are named as in the list.
 
     Before the first image, `predictor.check` is called, except for a video. Raises PellucidError for a source without
@@ -303,7 +302,7 @@ def pictures(source: str | Path | Sequence[str | Path], predictor: Predictor) ->
         files = [Path(file) for file in source]
         video = files[0].is_file() and files[0].suffix.lower() not in STILL_SUFFIXES
         if len(files) > 1 or not (video or files[0].is_dir()):
-            yield from _of_files(files, predictor, [str(file) for file in source])
+            yield from _pictures_of_files(files, predictor, [str(file) for file in source])
             return
         source = files[0]
     source = Path(source)
@@ -311,23 +310,25 @@ def pictures(source: str | Path | Sequence[str | Path], predictor: Predictor) ->
         raise PellucidError(f"{source} is missing; give {SOURCE_HELP}")
     if source.is_dir():
         files = sorted(file for file in source.iterdir() if is_picture(file.name))
-        deeper = pictures_below(source)
-        left_out = f"{plural(len(deeper), 'image')} in subfolders, such as {deeper[0]}" if deeper else ""
+        inner = pictures_below(source)
+        left_out_text = f"{plural(len(inner), 'image')} in subfolders, such as {inner[0]}" if inner else ""
         if not files:
             suffixes = ", ".join(PICTURE_SUFFIXES[:3])
-            advice = f"it has {left_out}; give a subfolder" if deeper else f"give a folder with {suffixes} files in it"
+            advice = (
+                f"it has {left_out_text}; give a subfolder" if inner else f"give a folder with {suffixes} files in it"
+            )
             raise PellucidError(f"{source} contains no images; {advice}")
-        if deeper:
-            note(f"{source}: not read: {left_out}")
-        yield from _of_files(files, predictor, [file.name for file in files])
+        if inner:
+            note(f"{source}: not read: {left_out_text}")
+        yield from _pictures_of_files(files, predictor, [file.name for file in files])
     elif source.suffix.lower() in PICTURE_SUFFIXES:
-        yield from _of_files([source], predictor, [source.name])
+        yield from _pictures_of_files([source], predictor, [source.name])
     else:
         from pellucid.data.video import video_frames
 
         with closing(video_frames(source)) as frames:
             for frame in frames:
-                yield _frame(f"{source.stem}-{frame.number:06d}", frame, predictor)
+                yield _picture_of_frame(f"{source.stem}-{frame.number:06d}", frame, predictor)
 
 
 def camera_pictures(number: int, predictor: Predictor) -> Generator[Picture, None, None]:
@@ -336,16 +337,16 @@ def camera_pictures(number: int, predictor: Predictor) -> Generator[Picture, Non
 
     with closing(camera_frames(number)) as frames:
         for frame in frames:
-            yield _frame(f"camera-{frame.number:06d}", frame, predictor)
+            yield _picture_of_frame(f"camera-{frame.number:06d}", frame, predictor)
 
 
-def _of_files(files: Sequence[Path], predictor: Predictor, shown: Sequence[str]) -> Iterator[Picture]:
+def _pictures_of_files(files: Sequence[Path], predictor: Predictor, message_names: Sequence[str]) -> Iterator[Picture]:
     stems = [file.stem for file in files]
     names = [file.stem if stems.count(file.stem) == 1 else file.name for file in files]
     predictor.check(names, files)
-    for name, file, text in zip(names, files, shown, strict=True):
-        yield Picture(name, text, partial(predictor.read, file))
+    for name, file, message_name in zip(names, files, message_names, strict=True):
+        yield Picture(name, message_name, partial(predictor.read, file))
 
 
-def _frame(name: str, frame: Any, predictor: Predictor) -> Picture:
+def _picture_of_frame(name: str, frame: Any, predictor: Predictor) -> Picture:
     return Picture(name, name, partial(predictor.frame, frame.picture), frame.number)

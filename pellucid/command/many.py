@@ -27,7 +27,7 @@ from pellucid.command.out import ENGINE, plain, print_result
 from pellucid.command.parts import MANIFEST, Parts
 from pellucid.command.progress import CountProgress
 from pellucid.data.picture_list import PictureList, is_collection, picture_list
-from pellucid.predictor import Picture, Predicted, Predictor, outcomes
+from pellucid.predictor import Picture, Predicted, Predictor, predictions_and_errors
 from pellucid.run.folder import weights_file
 from pellucid.training.device import usable_device
 
@@ -220,7 +220,7 @@ def _part_rows(
     """Return the rows of a part: the values of each picture, or the rows of a table."""
     values: list[Mapping[str, Any]] = []
     rows: list[Mapping[str, Any]] = []
-    for picture, prediction in outcomes(predictor, _part_pictures(predictor, pictures, indices), {}, ""):
+    for picture, prediction in predictions_and_errors(predictor, _part_pictures(predictor, pictures, indices), {}, ""):
         if isinstance(prediction, Predicted):
             values.append(prediction.values)
             rows += prediction.table() if as_table else [prediction.values]

@@ -12,7 +12,7 @@ from pellucid.command.args import Parser
 from pellucid.command.files import check_output_path
 from pellucid.command.out import ENGINE, note_skipped, print_json, print_lines
 from pellucid.data.skipping import check_skipped, skips
-from pellucid.predictor import SOURCE_HELP, Predictor, camera_pictures, pictures, predicted, write_csv
+from pellucid.predictor import SOURCE_HELP, Predictor, camera_pictures, pictures_of, valid_predictions, write_csv
 
 MANY_HELP = "for many pictures a .zip, .tar files, a .txt file of paths or addresses, or an address such as s3://"
 
@@ -56,9 +56,9 @@ def predict_pictures(args: argparse.Namespace, make_predictor: Callable[[Path | 
     written_files: list[Path] = []
     skipped_reasons: dict[str, str] = {}
     is_camera = args.camera is not None
-    sources = pictures(args.source, predictor) if args.camera is None else camera_pictures(args.camera, predictor)
+    sources = pictures_of(args.source, predictor) if args.camera is None else camera_pictures(args.camera, predictor)
     with until_interrupted(args):
-        for prediction in predicted(
+        for prediction in valid_predictions(
             predictor, sources, skipped_reasons, f"camera {args.camera}" if is_camera else str(args.source), is_camera
         ):
             rows.append(prediction.values)

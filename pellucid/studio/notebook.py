@@ -112,7 +112,7 @@ def of_predictions(predictions: PredictionList) -> StudioWidget:
     if predictions.model is None:
         raise PellucidError("these predictions do not know their model")
     task = task_of(predictions.model)
-    with closing(given_pictures(predictions.given, task.predictor(predictions.model))) as pictures_:
+    with closing(given_pictures(predictions.argument, task.predictor(predictions.model))) as pictures_:
         read_pictures = (picture for picture in pictures_ if picture.file not in predictions.skipped)
         pictures = {
             one.file: task.resize_to_input(predictions.model, one.read()) for one in islice(read_pictures, MAX_PICTURES)

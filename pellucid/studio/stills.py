@@ -26,12 +26,12 @@ class Unchanged(Predictor):
 
 def stills(predictions: PredictionList) -> str | None:
     """Return the first pictures with their predictions, as HTML; None if one can no longer be read."""
-    if predictions.given is None:
+    if predictions.argument is None:
         return None
     shown = predictions[:MAX_STILLS]
     files = {prediction.values.get("image") for prediction in shown}
     try:
-        with closing(given_pictures(predictions.given, Unchanged())) as pictures:
+        with closing(given_pictures(predictions.argument, Unchanged())) as pictures:
             images = {picture.file: picture.read() for picture in pictures if picture.file in files}
     except PellucidError:  # the files have been moved since: the notebook shows the text
         return None

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from pellucid.base.errors import PellucidError
 from pellucid.base.text import note, shown
-from pellucid.predictor import Picture, PredictionList, Predictor, paths, pictures, predicted
+from pellucid.predictor import Picture, PredictionList, Predictor, paths, pictures_of, valid_predictions
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -45,7 +45,7 @@ def are_pictures(x: Any) -> bool:
 def given_pictures(x: Any, predictor: Predictor) -> Generator[Picture, None, None]:
     """Yield the pictures in x, an argument of `Model.predict`, which are read by the predictor."""
     if (source := paths(x)) is not None:
-        yield from pictures(source, predictor)
+        yield from pictures_of(source, predictor)
         return
     for k, image in enumerate(_as_list(x)):
         name = f"picture {k}"
@@ -100,7 +100,7 @@ def predict_pictures(predictor: Predictor, x: Any) -> PredictionList:
     The reasons for skipped pictures are printed on stderr. If there is no prediction, the first error is raised.
     """
     faults: dict[str, str] = {}
-    predictions = PredictionList(predicted(predictor, given_pictures(x, predictor), faults, str(paths(x))))
+    predictions = PredictionList(valid_predictions(predictor, given_pictures(x, predictor), faults, str(paths(x))))
     if faults and not predictions:
         raise PellucidError(next(iter(faults.values())))
     for message in dict.fromkeys(faults.values()):

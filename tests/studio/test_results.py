@@ -184,4 +184,9 @@ def test_skipped_files_have_no_row_and_pickled_predictions_contain_no_model(tmp_
     predictions = Model.load("bccd").predict(tmp_path)
     assert ask(notebook.of_predictions(predictions), "explain.open")["kinds"][0]["samples"] == ["b.png"]
     again = pickle.loads(pickle.dumps(predictions))
-    assert (again.model, again.given, len(again), again.skipped.keys()) == (None, None, 1, predictions.skipped.keys())
+    assert (again.model, again.argument, len(again), again.skipped.keys()) == (
+        None,
+        None,
+        1,
+        predictions.skipped.keys(),
+    )

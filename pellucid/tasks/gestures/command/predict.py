@@ -52,14 +52,14 @@ def handle(args: argparse.Namespace) -> int:
 
 def _classify_pictures(args: argparse.Namespace) -> int:
     """Print the predicted gesture of each image, and report on stderr why images were skipped."""
-    from pellucid.predictor import pictures, predicted
+    from pellucid.predictor import pictures_of, valid_predictions
     from pellucid.tasks.classify.predictor import ClassPredictor
     from pellucid.tasks.gestures.watch import UNCALIBRATED_NOTE
 
     model = open_model(args.model)
     predictor = ClassPredictor(model, says_unsure=True)
     faults: dict[str, str] = {}
-    predictions = list(predicted(predictor, pictures(args.images, predictor), faults, "", singly=True))
+    predictions = list(valid_predictions(predictor, pictures_of(args.images, predictor), faults, "", one_by_one=True))
     if not predictions:
         raise PellucidError(next(iter(faults.values())))
     if args.json:

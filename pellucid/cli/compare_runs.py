@@ -36,9 +36,12 @@ def handle(args: argparse.Namespace) -> int:
         ["compare-runs", *args.runs], {"--out": None if args.out == DEFAULT_PAGE else args.out}, []
     )
     write_atomically(path, comparison_page(comparison, command).html().encode("utf-8"))
-    lines = table([("", *comparison.names), *comparison.results], right=range(1, len(comparison.names) + 1))
-    lines += ["", *comparison.stopped] if comparison.stopped else []
-    for title, rows in (("recipes differ in", comparison.recipes), ("manifests differ in", comparison.manifests)):
+    lines = table([("", *comparison.names), *comparison.result_rows], right=range(1, len(comparison.names) + 1))
+    lines += ["", *comparison.stop_sentences] if comparison.stop_sentences else []
+    for title, rows in (
+        ("recipes differ in", comparison.recipe_differences),
+        ("manifests differ in", comparison.manifest_differences),
+    ):
         if rows:
             lines += ["", title, *table(rows)]
     print_result(args, {"page": args.out, **comparison.to_json()}, *lines, "", f"page  {Path(args.out)}")

@@ -18,23 +18,23 @@ BATCH_SIZE = 16
 FEATURE_SHARE = 5  # training steps compute gradients of this many images for each image of the baseline
 
 
-def baseline_results(model: Model, train: Source, test: Source, seen: int) -> dict[str, Any]:
+def baseline_results(model: Model, train: Source, test: Source, n_seen: int) -> dict[str, Any]:
     """Return {"name": ..., and the model's metrics for its task's baseline on `test`}, {} if the task has none.
 
-    seen: the number of images, with repetitions, on which the model was trained.
+    n_seen: the number of images, with repetitions, on which the model was trained.
     """
     if isinstance(train, Stream) or isinstance(test, Stream):
         return {}
-    baseline = task_of(model).baseline(model, train, seen // FEATURE_SHARE - len(test))
+    baseline = task_of(model).baseline(model, train, n_seen // FEATURE_SHARE - len(test))
     if baseline is None:
         return {}
     measures = Measures(model.metrics)
     measures.set_decisions(model.objective)
     try:
         for batch in read_batches(test, None, BATCH_SIZE):
-            scored = _scored_examples(model.objective, batch)
-            if len(scored.images):
-                measures.update(baseline.predict(scored.images), scored)
+            scored_batch = _scored_examples(model.objective, batch)
+            if len(scored_batch.images):
+                measures.update(baseline.predict(scored_batch.images), scored_batch)
         return {"name": baseline.name, **measures.compute()}
     except PellucidError as error:  # a metric of a user may accept the outputs of the model alone
         note(f"no comparison with {baseline.name}: {error}")
@@ -78,6 +78,6 @@ def compared_merit(merits: Sequence[Merit], results: Mapping[str, Any]) -> Merit
 
 def is_above_baseline(merit: Merit, results: Mapping[str, Any]) -> bool:
     """Return whether a run's figure is better than that of its baseline; results: see `baseline_text`."""
-    own = results[merit.name]
-    trivial = results["baseline"][merit.name]
-    return own < trivial if merit.is_error else own > trivial
+    model_value = results[merit.name]
+    baseline_value = results["baseline"][merit.name]
+    return model_value < baseline_value if merit.is_error else model_value > baseline_value

@@ -49,7 +49,7 @@ def _check_can_exist(recipe: Recipe, net: Layer | Objective, shape: Shape, table
     except (RuntimeError, OverflowError) as error:  # sizes that no tensor can have
         reason = " ".join(str(error).split())[:200]
         raise PellucidError(f"{recipe.name}: no such network can exist ({reason}); make [{table}] smaller") from error
-    needed_bytes = 4 * sum(leaf.numel() for leaf in leaves(params)) * COPIES_PER_PARAMETER
+    needed_bytes = 4 * sum(leaf.numel() for leaf in leaves(params)) * COPIES_PER_PARAMETER  # 4 for each float32
     if needed_bytes > memory_bytes():
         raise PellucidError(
             f"{recipe.name}: training this network needs {needed_bytes / 2**30:,.0f} GiB, and this machine has "

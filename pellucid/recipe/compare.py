@@ -70,7 +70,7 @@ class RunComparison:
     runs: Sequence[ComparedRun]
 
     @property
-    def results(self) -> list[tuple[str, ...]]:
+    def result_rows(self) -> list[tuple[str, ...]]:
         """The main results, the number of epochs in the history, and the step at which NaN or infinity appeared."""
         columns = [
             {
@@ -83,26 +83,26 @@ class RunComparison:
         return _table_rows(_union_of_names(columns), columns)
 
     @property
-    def stopped(self) -> list[str]:
+    def stop_sentences(self) -> list[str]:
         """A sentence for each run that NaN or infinity ended: its name, and the message with the step and layer."""
         runs = zip(self.names, self.runs, strict=True)
         return [f"{name}: {run.stopped}" for name, run in runs if run.stopped is not None]
 
     @property
-    def recipes(self) -> list[tuple[str, ...]]:
+    def recipe_differences(self) -> list[tuple[str, ...]]:
         """The keys of the recipes whose values differ, with the value in each run."""
         return differing_rows([run.settings for run in self.runs])
 
     @property
-    def manifests(self) -> list[tuple[str, ...]]:
+    def manifest_differences(self) -> list[tuple[str, ...]]:
         """The keys of the manifests whose values differ, with the value in each run."""
         return differing_rows([run.manifest for run in self.runs])
 
     @property
-    def scores(self) -> list[tuple[str, ...]]:
+    def f1_rows(self) -> list[tuple[str, ...]]:
         """F1 of each class, and the mean over the classes; empty where no run recorded a confusion matrix."""
         columns = [
-            {} if run.confusion is None else {row[0]: row[3] for row in class_rows(run.confusion, run.classes)}
+            {} if run.confusion is None else {name: f1 for name, _, _, f1, _ in class_rows(run.confusion, run.classes)}
             for run in self.runs
         ]
         classes = _union_of_names(run.classes for run in self.runs)
@@ -120,7 +120,7 @@ class RunComparison:
             }
             for name, run in zip(self.names, self.runs, strict=True)
         ]
-        tables = {"recipes": self.recipes, "classes": self.scores, "manifests": self.manifests}
+        tables = {"recipes": self.recipe_differences, "classes": self.f1_rows, "manifests": self.manifest_differences}
         return {"runs": runs, **{name: {key: texts for key, *texts in rows} for name, rows in tables.items()}}
 
 
@@ -146,13 +146,13 @@ def read_run(path: Path) -> ComparedRun:
     manifest = read_object(path / "manifest.json", WRITTEN_AGAIN) or {}
     return ComparedRun(
         path,
-        flat_settings(tables, path),
-        read_object(path / "results.json", WRITTEN_AGAIN) or {},
-        History.read(path),
-        classes,
-        confusion,
-        dict(dotted_pairs({key: value for key, value in manifest.items() if key not in PER_RUN_KEYS})),
-        StoppedError.read(RunFolder(path).error),
+        settings=flat_settings(tables, path),
+        results=read_object(path / "results.json", WRITTEN_AGAIN) or {},
+        history=History.read(path),
+        classes=classes,
+        confusion=confusion,
+        manifest=dict(dotted_pairs({key: value for key, value in manifest.items() if key not in PER_RUN_KEYS})),
+        stopped=StoppedError.read(RunFolder(path).error),
     )
 
 
@@ -199,7 +199,7 @@ def run_sections(comparison: RunComparison) -> list[Section]:
         for name, run in runs
         if run.confusion is None
     ]
-    score_tables = [TablePart("F1 on the test images", ("class", *comparison.names), comparison.scores, foot=True)]
+    score_tables = [TablePart("F1 on the test images", ("class", *comparison.names), comparison.f1_rows, foot=True)]
     confusion_figures = [
         FigurePart(
             f"confusion-{k}", None if run.confusion is None else confusion_matrix(run.confusion, run.classes),
@@ -207,35 +207,35 @@ def run_sections(comparison: RunComparison) -> list[Section]:
         )
         for k, (name, run) in enumerate(runs)
     ]  # fmt: skip
-    results_table = TablePart("", ("", *comparison.names), comparison.results)
+    results_table = TablePart("", ("", *comparison.names), comparison.result_rows)
     recipes_caption = "All keys that differ; a dash where a recipe does not have a key."
     manifests_caption = "What the results depend on besides the recipes."
     return [
-        Section("results", "Results on the test images", [results_table, *comparison.stopped, *no_result_notes]),
+        Section("results", "Results on the test images", [results_table, *comparison.stop_sentences, *no_result_notes]),
         Section(
             "recipes",
             "Differences of the recipes",
-            [_differences_part(comparison.names, "recipes", comparison.recipes, recipes_caption)],
+            [_differences_part(comparison.names, "recipes", comparison.recipe_differences, recipes_caption)],
         ),
         Section(
             "curves",
             "Curves",
             ["Solid: on held-out images; dashed: on training images.", _curves_row(comparison)],
-            True,
+            wide=True,
         ),
-        Section("classes", "Class by class", [*(score_tables if comparison.scores else []), *no_confusion_notes]),
+        Section("classes", "Class by class", [*(score_tables if comparison.f1_rows else []), *no_confusion_notes]),
         Section(
             "manifests",
             "Differences of the manifests",
-            [_differences_part(comparison.names, "manifests", comparison.manifests, manifests_caption)],
+            [_differences_part(comparison.names, "manifests", comparison.manifest_differences, manifests_caption)],
         ),
         Section("confusion", "Confusion matrices", [FigureRow(confusion_figures)], wide=True),
     ]
 
 
 def _differences_part(names: Sequence[str], subject: str, rows: list[tuple[str, ...]], caption: str) -> SectionPart:
-    head = ("key", *names)
-    return TablePart(caption, head, rows, (), wrap=True) if rows else Missing(f"The {subject} do not differ.")
+    header = ("key", *names)
+    return TablePart(caption, header, rows, (), wrap=True) if rows else Missing(f"The {subject} do not differ.")
 
 
 def _curves_row(comparison: RunComparison) -> FigureRow:
@@ -268,8 +268,11 @@ def _parse_confusion(path: Path, values: Mapping[str, Any]) -> tuple[list[str], 
     classes, rows = values.get("classes"), values.get("counts") or []
     if not isinstance(classes, list) or not all(isinstance(name, str) for name in classes):
         raise PellucidError(f"{path} has no list of class names; {WRITTEN_AGAIN}")
-    size = len(classes)
-    is_square = isinstance(rows, list) and [len(row) if isinstance(row, list) else -1 for row in rows] == [size] * size
+    n_classes = len(classes)
+    is_square = (
+        isinstance(rows, list)
+        and [len(row) if isinstance(row, list) else -1 for row in rows] == [n_classes] * n_classes
+    )
     if not is_square or not all(type(count) is int and 0 <= count < 2**53 for row in rows for count in row):
-        raise PellucidError(f"{path} does not contain {size} x {size} counts; {WRITTEN_AGAIN}")
-    return classes, np.array(rows, dtype=np.int64).reshape(size, size)
+        raise PellucidError(f"{path} does not contain {n_classes} x {n_classes} counts; {WRITTEN_AGAIN}")
+    return classes, np.array(rows, dtype=np.int64).reshape(n_classes, n_classes)

@@ -30,7 +30,7 @@ from pellucid.training.step import NotFiniteError, TrainingStep
 
 WARM_UP = 2  # steps that are not timed: they start threads and choose kernels
 MAX_SECONDS, MAX_STEPS = 3.0, 30  # of the timed steps
-EVALUATED = 32  # images whose evaluation is timed
+MAX_TIMED_EVALUATIONS = 32  # images whose evaluation is timed
 MAX_EPOCHS = 1_000
 
 
@@ -64,22 +64,22 @@ def training_cost(
     """
     if isinstance(train, Stream) or isinstance(held_out, Stream):
         return None
-    trained: Any = copy(model)
-    trained.params = map_tree(torch.clone, model.params)
-    steps_per_epoch = len(batch_loader(trained, train, batch_size, augment))
+    measured_model: Any = copy(model)
+    measured_model.params = map_tree(torch.clone, model.params)
+    steps_per_epoch = len(batch_loader(measured_model, train, batch_size, augment))
     n_evaluated = len(held_out) + len(sample_indices(train, model.seed))
     if augment is None and model.frozen and isinstance(train, Arrays):  # their features are computed only once
         sample = Arrays(train.x[: 2 * batch_size], train.y[: 2 * batch_size], train.classes)
-        trained, train, _ = without_frozen_front(cast(Learner, trained), sample, None)
-    loader = batch_loader(trained, train, batch_size, augment)
-    step, rng = TrainingStep.of(trained, len(train)), seeded(model.device)
+        measured_model, train, _ = without_frozen_front(cast(Learner, measured_model), sample, validation=None)
+    loader = batch_loader(measured_model, train, batch_size, augment)
+    step, rng = TrainingStep.of(measured_model, len(train)), seeded(model.device)
     try:
         with torch.inference_mode():
             step_seconds = _seconds_per_batch(loader, lambda batch: step(batch, 0.0, seed_step(rng, model.seed, 0)))
-            images = Subset(held_out, torch.arange(min(EVALUATED, len(held_out))))
+            timed_images = Subset(held_out, torch.arange(min(MAX_TIMED_EVALUATIONS, len(held_out))))
             start = perf_counter()
-            evaluate(model, images, batch_within_memory(model, images))
-            evaluation_seconds = (perf_counter() - start) / len(images)
+            evaluate(model, timed_images, batch_within_memory(model, timed_images))
+            evaluation_seconds = (perf_counter() - start) / len(timed_images)
     except NotFiniteError:
         return None
     return TrainingCost(steps_per_epoch * step_seconds + n_evaluated * evaluation_seconds, _peak_memory())
@@ -93,9 +93,9 @@ def _seconds_per_batch(loader: Any, work: Callable[[Batch], object]) -> float:
         for batch in loader.epoch(0):
             work(batch)
             seconds.append(perf_counter() - start)
-            timed = seconds[WARM_UP:]
-            if len(timed) >= MAX_STEPS or sum(timed) >= MAX_SECONDS:
-                return sum(timed) / len(timed)
+            timed_seconds = seconds[WARM_UP:]
+            if len(timed_seconds) >= MAX_STEPS or sum(timed_seconds) >= MAX_SECONDS:
+                return sum(timed_seconds) / len(timed_seconds)
             start = perf_counter()
 
 

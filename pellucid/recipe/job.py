@@ -71,11 +71,11 @@ class Job:
 
     def train(self) -> Run:
         """Train in the run folder, or resume its training."""
-        recipe, material, settings = self.recipe, self.material, self.recipe.train
+        recipe, material, train_table = self.recipe, self.material, self.recipe.train
         augment, threads = augmentation(recipe, material), recipe.recipe.threads
-        model, chosen = self.model, list[Callback]()
+        model, thread_callbacks = self.model, list[Callback]()
         if threads == "auto":
-            chosen = [measured := auto_threads(recipe, model, material, RunFolder(self.path), augment)]
+            thread_callbacks = [measured := auto_threads(recipe, model, material, RunFolder(self.path), augment)]
             threads = measured.fastest.threads
             model = self._model_with_threads(threads)
         manifest = {
@@ -85,24 +85,24 @@ class Job:
             "start": source_checksum(recipe.start.weights, self.root),
         }
         if (file_parts := material.file_parts()) is not None and processes().is_first:
-            record = json.dumps(file_parts, indent=1).encode()
-            if len(record) <= MAX_RUN_JSON_BYTES:  # what is larger could not be read; the seed draws it again
-                write_atomically(RunFolder(self.path).split, record)
+            split_json = json.dumps(file_parts, indent=1).encode()
+            if len(split_json) <= MAX_RUN_JSON_BYTES:  # what is larger could not be read; the seed draws it again
+                write_atomically(RunFolder(self.path).split, split_json)
         with torch_threads(threads), processes().answering_within(recipe.distributed.timeout):
             history = model.fit(
                 material.train,
-                epochs=settings.epochs,
-                batch_size=min(settings.batch_size, len(material.train)),
+                epochs=train_table.epochs,
+                batch_size=min(train_table.batch_size, len(material.train)),
                 validation=material.validation or material.test,
                 augment=augment,
-                callbacks=[*self._callbacks(model), *chosen],
+                callbacks=[*self._callbacks(model), *thread_callbacks],
                 run=self.path,
                 resume=True,
-                monitor="" if material.validation is None else settings.monitor,  # test images must not choose weights
-                checkpoint_seconds=settings.checkpoint_seconds,
+                monitor="" if material.validation is None else train_table.monitor,  # test images choose no weights
+                checkpoint_seconds=train_table.checkpoint_seconds,
                 manifest=manifest,
                 verbose=self.progress,
-                accumulate=settings.accumulate,
+                accumulate=train_table.accumulate,
                 **recipe.distributed.arguments(),
             )
         with torch_threads(threads):
@@ -112,14 +112,14 @@ class Job:
 
     def _callbacks(self, model: Model) -> list[Callback]:
         """Return the callbacks of the training of a model."""
-        folder, material, settings = RunFolder(self.path), self.material, self.recipe.train
+        folder, material, train_table = RunFolder(self.path), self.material, self.recipe.train
         previews = Previews(folder, model, material.validation or material.test)
         callbacks: list[Callback] = [previews, TrainingControl(self.path), *self.callbacks]
-        if settings.early_stopping:
-            callbacks.append(EarlyStopping(settings.early_stopping, settings.monitor))
-        if settings.keep:
-            callbacks.append(Snapshots(folder.weights, settings.keep))
-        callbacks += trackers(settings.log, self.path, self.recipe.name, self.recipe.tables())
+        if train_table.early_stopping:
+            callbacks.append(EarlyStopping(train_table.early_stopping, train_table.monitor))
+        if train_table.keep:
+            callbacks.append(Snapshots(folder.weights, train_table.keep))
+        callbacks += trackers(train_table.log, self.path, self.recipe.name, self.recipe.tables())
         return [*callbacks, _RecipeWriter(folder.recipe, self.recipe)]
 
     def _model_with_threads(self, threads: int) -> Model:
@@ -152,9 +152,9 @@ class Job:
             "images_per_second": round(sum(history["images_per_second"]) / len(history), 1),
         }
         write_atomically(path / "results.json", (json.dumps(results, indent=2) + "\n").encode())
-        val_data = "test" if material.validation is None else "validation"
+        held_out_name = "test" if material.validation is None else "validation"
         command = self.command or f"pellucid train {path / 'recipe.toml'}"
-        report_data = read_report_data(path, model, material.test, command, results, val_data, material.train)
+        report_data = read_report_data(path, model, material.test, command, results, held_out_name, material.train)
         parts = {TRAINING: material.train, VALIDATION: material.validation, TEST: material.test}
         data_page = page_of_parts(parts, recipe.data.name, model, augmentation(recipe, material))
         manifest = {**report_data.manifest, "weights_sha256": results["sha256"]}
@@ -200,9 +200,9 @@ def train(
     """
     if isinstance(recipe, Recipe) and overrides:
         raise PellucidError("a Recipe is complete; give overrides to load_recipe, or give the recipe's name")
-    complete = recipe if isinstance(recipe, Recipe) else load_recipe(recipe, overrides)
-    first, *_ = (job.train() for job in new_jobs(complete, overrides, data, out, progress))
-    return first
+    full_recipe = recipe if isinstance(recipe, Recipe) else load_recipe(recipe, overrides)
+    first_run, *_ = (job.train() for job in new_jobs(full_recipe, overrides, data, out, progress))
+    return first_run
 
 
 def new_jobs(
@@ -233,7 +233,7 @@ def new_jobs(
         for job_recipe, model, material in zip(recipes, models, materials, strict=True)
     ]
     paths = _make_folders(recipes, out)
-    return [Job(*part, data, progress) for part in zip(recipes, models, materials, paths, strict=True)]
+    return [Job(*job_parts, data, progress) for job_parts in zip(recipes, models, materials, paths, strict=True)]
 
 
 def _make_folders(recipes: Sequence[Recipe], out: str | os.PathLike[str]) -> list[Path]:
@@ -241,13 +241,13 @@ def _make_folders(recipes: Sequence[Recipe], out: str | os.PathLike[str]) -> lis
 
     Raises PellucidError, before any folder is made, for recipes that differ between the processes and too few shards.
     """
-    group = processes()
+    all_processes = processes()
     for recipe in recipes:
         settings = {f"{table}.{key}": value for table, keys in recipe.tables().items() for key, value in keys.items()}
-        group.check_equal({name: repr(value) for name, value in settings.items()})
+        all_processes.check_equal({name: repr(value) for name, value in settings.items()})
         if recipe.distributed.shards:
-            shards_of_process(group, recipe.distributed.shards)
-    return group.from_first(lambda: _new_folders(recipes, out))
+            shards_of_process(all_processes, recipe.distributed.shards)
+    return all_processes.from_first(lambda: _new_folders(recipes, out))
 
 
 def _new_folders(recipes: Sequence[Recipe], out: str | os.PathLike[str]) -> list[Path]:

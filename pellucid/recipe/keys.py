@@ -9,7 +9,7 @@ from typing import Any
 from pellucid.base.settings.annotations import Slot, name_of, slots
 from pellucid.base.text import aligned
 from pellucid.optim import Schedule
-from pellucid.recipe.recipe import KINDS, NOTHING, PLAIN, TABLES
+from pellucid.recipe.recipe import NOTHING, PART_KINDS, PLAIN_TABLES, TABLES
 from pellucid.recipe.toml import NONE, toml_value
 
 
@@ -55,7 +55,7 @@ class TableKeys:
 
 def recipe_keys() -> tuple[TableKeys, ...]:
     """Return the keys of every table of a recipe."""
-    return tuple(_plain_table_keys(table) if table in PLAIN else _part_table_keys(table) for table in TABLES)
+    return tuple(_plain_table_keys(table) if table in PLAIN_TABLES else _part_table_keys(table) for table in TABLES)
 
 
 def recipe_schema() -> dict[str, Any]:
@@ -85,12 +85,12 @@ def recipe_schema() -> dict[str, Any]:
 
 
 def _plain_table_keys(table: str) -> TableKeys:
-    about = _docstring(PLAIN[table]).removeprefix(f"[{table}]: ")
-    return TableKeys(table, about[:1].upper() + about[1:], _argument_keys(PLAIN[table]))
+    about = _docstring(PLAIN_TABLES[table]).removeprefix(f"[{table}]: ")
+    return TableKeys(table, about[:1].upper() + about[1:], _argument_keys(PLAIN_TABLES[table]))
 
 
 def _part_table_keys(table: str) -> TableKeys:
-    kind = KINDS[table]
+    kind = PART_KINDS[table]
     name_key = RecipeKey(kind.key, f"one of {', '.join(map(repr, kind.known))}", kind.default)
     about = f"The {table} by name; its arguments are the other keys of the table."
     parts = {name: None if name == NOTHING else part for name, part in kind.known.items()}
@@ -107,7 +107,7 @@ def _argument_keys(target: Callable[..., Any]) -> tuple[RecipeKey, ...]:
 
 def _argument_key(name: str, slot: Slot) -> RecipeKey:
     if slot.kind is Schedule:
-        return RecipeKey(name, "the name of a schedule, or its table", KINDS["schedule"].default)
+        return RecipeKey(name, "the name of a schedule, or its table", PART_KINDS["schedule"].default)
     if slot.default is dataclasses.MISSING:
         return RecipeKey(name, name_of(slot.kind, NONE), None, required=True)
     return RecipeKey(name, name_of(slot.kind, NONE), slot.default)

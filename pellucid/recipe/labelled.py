@@ -40,7 +40,7 @@ def is_table(name: str, *, over_class_folders: bool = False) -> bool:
         return True
     if not has_table(name) or has_objects(name):
         return False
-    table = table_files(Path(name))[1][0]
+    _, (table, *_) = table_files(Path(name))
     is_of_all = bool(table.part) or not table.folder  # not of the pictures of one folder, which may be a class
     is_of_labels = is_of_all and PurePosixPath(table.name).stem.lower() in LABEL_STEMS
     if over_class_folders or is_of_labels or not _has_class_folders(name):
@@ -51,8 +51,9 @@ def is_table(name: str, *, over_class_folders: bool = False) -> bool:
 
 def table_beside_pictures(name: str) -> bool:
     """Return whether a folder without class folders has a table, so that an error of the table is what a user needs."""
-    is_folder = name not in CATALOGUE and Path(name).exists() and not has_objects(name)
-    return is_folder and bool(table_files(Path(name))[1]) and not _has_class_folders(name)
+    is_without_objects = name not in CATALOGUE and Path(name).exists() and not has_objects(name)
+    _, tables = table_files(Path(name)) if is_without_objects else (None, [])
+    return bool(tables) and not _has_class_folders(name)
 
 
 def _has_class_folders(name: str) -> bool:
@@ -85,12 +86,11 @@ def kind_for(objective: Any) -> TargetKind:
 
 def read_table_parts(objective: Any, table: Data) -> tuple[Subset, ...] | None:
     """Return the training, the test and, if the table names one, the validation part; None for other data."""
-    kind = kind_for(objective)
-    if not is_table(table.name, over_class_folders=kind == "numbers" or bool(table.files or table.columns)):
+    target_kind = kind_for(objective)
+    if not is_table(table.name, over_class_folders=target_kind == "numbers" or bool(table.files or table.columns)):
         return None
     size = (table.size, table.size) if table.size else None
-    requested = format_of(table, kind)
-    images = load_table(table.name, requested, size=size, mode=table.mode, stream=table.stream)
+    images = load_table(table.name, format_of(table, target_kind), size=size, mode=table.mode, stream=table.stream)
     parts = parts_of(images)
     return (parts.train, parts.test) if parts.validation is None else (parts.train, parts.test, parts.validation)
 
@@ -100,8 +100,8 @@ def planned_parts(data: str, settings: Mapping[str, Any], recipe: str, kind: Tar
 
     recipe: the name of a built-in recipe that the settings change.
     """
-    own = {key: value for key, value in settings.items() if key.startswith("data.")}
-    table = load_recipe(recipe, own).data
+    data_settings = {key: value for key, value in settings.items() if key.startswith("data.")}
+    table = load_recipe(recipe, data_settings).data
     return parts_of(load_table(data, format_of(table, kind)))
 
 

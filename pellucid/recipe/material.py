@@ -101,14 +101,14 @@ def fetch_missing(name: str, root: str | os.PathLike[str] | None = None) -> None
     Data sets that are published only after a user agrees to terms have no site in the catalogue. Raises PellucidError,
     which names the files and their folder, if the download fails.
     """
-    sources, folder = missing_sources(name, root)
-    if sources:
-        size, (site, _, _) = sum(source.size for source in sources), sources[0].url.rpartition("/")
+    missing, folder = missing_sources(name, root)
+    if missing:
+        size, (site, _, _) = sum(source.size for source in missing), missing[0].url.rpartition("/")
         note(f"{name} is missing: downloading {size / 1e6:.1f} MB from {site} to {folder}")
         try:
             get(name, root)
         except PellucidError as error:
-            files = ", ".join(source.file for source in sources)
+            files = ", ".join(source.file for source in missing)
             raise PellucidError(f"{error}; {name} needs {files} in {folder}") from error
 
 
@@ -129,8 +129,8 @@ def load_material(
     """
     with skipping(table.skip), reading_masks(table):
         if reads_objects(table):
-            loaded = load(table.name, root, size=table.size or None, mode=table.mode)
-            train, test = loaded.train, loaded.test
+            splits = load(table.name, root, size=table.size or None, mode=table.mode)
+            train, test = splits.train, splits.test
         elif not table.stream:
             return load_arrays(table, seed, root, ignored)
         else:
@@ -154,7 +154,7 @@ def divide_data(table: Data, seed: int, train: Any, test: Any) -> Material[Any]:
         train = _subset(train, torch.arange(table.limit))
     if not table.validation:
         return Material(train, None, test)
-    remaining, validation = _split(train, table.validation, seed, table.name)
+    remaining, validation = _split_source(train, table.validation, seed, table.name)
     return Material(remaining, validation, test)
 
 
@@ -177,24 +177,26 @@ def _stream_splits(table: Data, root: str | os.PathLike[str] | None, ignored: in
         classes, ignored = (None, ignored) if entry is None else (entry.classes, len(entry.classes))
         mask_folders = [MaskFolder(path, part, table.size or None, table.mode, classes, ignored) for part in part_names]
         note_skipped(path, *mask_folders)
-        train, test = mask_folders if len(mask_folders) > 1 else _split(mask_folders[0], TEST_FRACTION, 0, table.name)
+        train, test = (
+            mask_folders if len(mask_folders) > 1 else _split_source(mask_folders[0], TEST_FRACTION, 0, table.name)
+        )
         return train, test
     if not table.size and table.name != "cifar10":
         raise PellucidError("data.stream: streaming images of a folder needs one size; set data.size")
     size = (table.size, table.size) if table.size else None
     with open_tree(path) as tree:
-        top = root_of(tree)
-        parts = class_parts(tree, top)
+        root_folder = root_of(tree)
+        parts = class_parts(tree, root_folder)
         folder = ImageFolder(path, parts.train or "", size, table.mode)
         test = None if parts.held_out is None else ImageFolder(path, parts.held_out, size, table.mode)
         note_skipped(path, folder, test)
-        note_class_folders(tree, top, parts)
+        note_class_folders(tree, root_folder, parts)
     if test is not None:
         return folder, test
-    return _split(folder, TEST_FRACTION, 0, table.name)
+    return _split_source(folder, TEST_FRACTION, 0, table.name)
 
 
-def _split(source: Source, fraction: float, seed: int, name: str) -> tuple[Source, Source]:
+def _split_source(source: Source, fraction: float, seed: int, name: str) -> tuple[Source, Source]:
     """Split a source into the same two parts as `split` of the same images in memory."""
     if isinstance(source, Dataset):
         parts = source.split(fraction, seed)
@@ -308,8 +310,8 @@ def shape_of_table(table: Data) -> Shape | None:
         return SHAPES[table.name]
     if reads_objects(table):
         return None
-    size = table.size or (32 if table.name == "cifar10" else 0)  # images of a folder may differ in size
-    return (1 if table.mode == "L" else 3, size, size) if size else None
+    side = table.size or (32 if table.name == "cifar10" else 0)  # images of a folder may differ in size
+    return (1 if table.mode == "L" else 3, side, side) if side else None
 
 
 def xor_splits() -> Splits[Dataset]:

@@ -40,16 +40,16 @@ def recipe_for(
             f"no folder, file or data set {data!r}{nearest(data, CATALOGUE)}; give the data to train on"
         )
     path = data if is_catalogued else str(Path(data).expanduser().absolute())
-    stated = {key: overrides[f"data.{key}"] for key in slots(MaskSettings) if f"data.{key}" in overrides}
-    settings_of_masks = MaskSettings(**check_table(stated, slots(MaskSettings), verb, "data"))
+    mask_overrides = {key: overrides[f"data.{key}"] for key in slots(MaskSettings) if f"data.{key}" in overrides}
+    settings_of_masks = MaskSettings(**check_table(mask_overrides, slots(MaskSettings), verb, "data"))
     with skipping(overrides.get(SETTING) is True), reading_masks(settings_of_masks):
         name, settings, reason = tasks_by_verb()[verb].recipe_with(path, root, overrides)
-    because = f" ({reason})" if reason else ""
-    about = {
+    reason_text = f" ({reason})" if reason else ""
+    description_settings = {
         "recipe.name": folder_name(f"{Path(data).stem}-{verb}"),
-        "recipe.about": f"{verb}: the data of {Path(data).name}, from the recipe {name}{because}",
+        "recipe.about": f"{verb}: the data of {Path(data).name}, from the recipe {name}{reason_text}",
     }
-    all_settings = {**about, **settings, "data.name": path, **overrides}
+    all_settings = {**description_settings, **settings, "data.name": path, **overrides}
     return load_recipe(name, all_settings), all_settings
 
 

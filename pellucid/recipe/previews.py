@@ -37,7 +37,7 @@ class Previews(Callback):
     def on_epoch_end(self, training: Training, row: Row) -> None:
         """Predict with the weights that this epoch was evaluated with, and write the file."""
         epoch = training.epoch
-        if epoch & (epoch - 1) and epoch < training.epochs:
+        if epoch & (epoch - 1) and epoch < training.epochs:  # neither a power of 2 nor the last
             return
         if first_batch(self.held_out).images.shape[1] not in (1, 3):  # such as points of the plane
             return
@@ -47,8 +47,8 @@ class Previews(Callback):
             return
         images: list[tuple[NDArray[Any], str]] = []
         with torch.inference_mode():
-            count = len(self.held_out)
-            for k in sorted({count * part // MAX_PICTURES for part in range(MAX_PICTURES)}):
+            n_images = len(self.held_out)
+            for k in sorted({n_images * part // MAX_PICTURES for part in range(MAX_PICTURES)}):
                 image = picture_of(self.held_out, k)
                 picture = Picture(str(k), str(k), partial(predictor.prepared, image))
                 (predicted,) = predictor.predict([(picture, picture.read())])
@@ -73,18 +73,18 @@ def with_prediction(image: Tensor, prediction: Predicted, classes: Sequence[str]
     from pellucid.report.figures.overlay import keypoint_overlay, object_overlay
     from pellucid.report.figures.pictures import mask_overlay
 
-    rgb = image.permute(1, 2, 0).contiguous().numpy()
+    pixels = image.permute(1, 2, 0).contiguous().numpy()
     title = "" if prediction.confidence is None else percent(prediction.confidence)
     if prediction.boxes is not None:
         names = prediction.labels or ()
         indices = [classes.index(name) for name in names]
         return object_overlay(
-            rgb, prediction.boxes, indices, names, len(classes), prediction.masks, prediction.points
+            pixels, prediction.boxes, indices, names, len(classes), prediction.masks, prediction.points
         ), ""
     if prediction.points is not None:
-        return keypoint_overlay(rgb, prediction.points[:, :2]), title
+        return keypoint_overlay(pixels, prediction.points[:, :2]), title
     if prediction.mask is not None:
-        return mask_overlay(rgb, prediction.mask, len(prediction.labels or ())), title
+        return mask_overlay(pixels, prediction.mask, len(prediction.labels or ())), title
     if prediction.image is not None:
         return prediction.image.expand(3, -1, -1).permute(1, 2, 0).numpy(), title
-    return rgb, f"{prediction.label or ''} {title}".strip()
+    return pixels, f"{prediction.label or ''} {title}".strip()

@@ -40,7 +40,7 @@ def _objectives() -> dict[str, Callable[..., Any]]:
     return {NOTHING: dict} | {name: make for task in reversed(tasks()) for name, make in task.objectives().items()}
 
 
-KINDS: dict[str, PartKind] = {
+PART_KINDS: dict[str, PartKind] = {
     "network": PartKind("model", "mlp", lambda: MODELS),
     "objective": PartKind("model", NOTHING, _objectives),
     "loss": PartKind("name", "softmax_cross_entropy", lambda: LOSSES),
@@ -57,26 +57,26 @@ def read_part(values: Mapping[str, Any], table: str, where: str, depth: int = 0)
     the number of enclosing parts.
     Raises PellucidError for an unknown name (suggesting the nearest), unknown or missing arguments, and wrong types.
     """
-    kind = KINDS[table]
+    kind = PART_KINDS[table]
     name = values.get(kind.key, kind.default)
     if not isinstance(name, str) or name not in kind.known:
         hint = nearest(name, kind.known) if isinstance(name, str) else ""
         raise PellucidError(f"{where}: no {table} {name!r:.60}{hint}; known: {', '.join(kind.known)}")
 
-    def read(value: Any, kind: Any, location: str) -> Any:
-        if kind is not Schedule:
-            return coerce(value, kind, location)
-        schedule_table = {KINDS["schedule"].key: value} if isinstance(value, str) else value
+    def read(value: Any, annotation: Any, location: str) -> Any:
+        if annotation is not Schedule:
+            return coerce(value, annotation, location)
+        schedule_table = {PART_KINDS["schedule"].key: value} if isinstance(value, str) else value
         if not isinstance(schedule_table, Mapping):
             raise PellucidError(f"{location} takes the name of a schedule or its table, not {schedule_table!r:.60}")
         if depth == MAX_DEPTH:
             raise PellucidError(f"{where}: [schedule] is nested in more than {MAX_DEPTH} levels; make it flatter")
         return read_part(schedule_table, "schedule", where, depth + 1)
 
-    known = {} if name == NOTHING else slots(kind.known[name])
-    default_parts = {key: {} for key, slot in known.items() if slot.kind is Schedule}
+    argument_slots = {} if name == NOTHING else slots(kind.known[name])
+    default_parts = {key: {} for key, slot in argument_slots.items() if slot.kind is Schedule}
     arguments = default_parts | {key: value for key, value in values.items() if key != kind.key}
-    return NamedPart(name, check_table(arguments, known, where, table, read))
+    return NamedPart(name, check_table(arguments, argument_slots, where, table, read))
 
 
 def part_table(part: NamedPart, table: str) -> dict[str, Any]:
@@ -85,7 +85,7 @@ def part_table(part: NamedPart, table: str) -> dict[str, Any]:
         key: part_table(value, "schedule") if isinstance(value, NamedPart) else value
         for key, value in part.arguments.items()
     }
-    return {KINDS[table].key: part.name, **arguments}
+    return {PART_KINDS[table].key: part.name, **arguments}
 
 
 def build_part(part: NamedPart, table: str, where: str) -> Any:
@@ -97,13 +97,13 @@ def build_part(part: NamedPart, table: str, where: str) -> Any:
         for key, value in part.arguments.items()
     }
     try:
-        return KINDS[table].known[part.name](**arguments)
+        return PART_KINDS[table].known[part.name](**arguments)
     except PellucidError as error:
         raise PellucidError(f"{where}: [{table}] {error}") from error
 
 
 # Tables with fixed keys; each of the other tables names a part, whose arguments are its keys.
-PLAIN: dict[str, type] = {
+PLAIN_TABLES: dict[str, type] = {
     "recipe": About, "data": Data, "augment": Augment, "start": Start, "train": Train, "distributed": Distributed
 }  # fmt: skip
 FINDINGS_FILE = "collection.json"  # in the run folders of `gestures train`: the findings in the class folders
@@ -142,7 +142,7 @@ class Recipe:
     def tables(self) -> dict[str, dict[str, Any]]:
         """Return all tables with all their keys and values."""
         return {
-            table: as_table(getattr(self, table)) if table in PLAIN else part_table(getattr(self, table), table)
+            table: as_table(getattr(self, table)) if table in PLAIN_TABLES else part_table(getattr(self, table), table)
             for table in TABLES
             if table not in ("objective", *REPLACED_TABLES) or getattr(self, table).name != NOTHING
         }
@@ -195,14 +195,14 @@ def read_recipe(tables: Mapping[str, Any], where: str, overrides: Mapping[str, A
     raw_tables = _apply_overrides({table: dict(tables.get(table, {})) for table in TABLES}, overrides, where)
     epochs: Any = raw_tables["train"].get("epochs")
     keep: Any = raw_tables["train"].get("keep")
-    shortened = "train.epochs" in overrides and "train.keep" not in overrides and isinstance(keep, list)
-    if shortened and all(type(epoch) is int for epoch in (epochs, *keep)):  # other types raise an error below
+    is_shortened = "train.epochs" in overrides and "train.keep" not in overrides and isinstance(keep, list)
+    if is_shortened and all(type(epoch) is int for epoch in (epochs, *keep)):  # other types raise an error below
         raw_tables["train"]["keep"] = sorted({min(epochs, epoch) for epoch in keep})
     values: dict[str, Any] = {}
-    has_objective = raw_tables["objective"].get(KINDS["objective"].key, NOTHING) != NOTHING
+    has_objective = raw_tables["objective"].get(PART_KINDS["objective"].key, NOTHING) != NOTHING
     for table in TABLES:
-        if table in PLAIN:
-            values[table] = _read_plain_table(PLAIN[table], raw_tables[table], table, where)
+        if table in PLAIN_TABLES:
+            values[table] = _read_plain_table(PLAIN_TABLES[table], raw_tables[table], table, where)
         elif has_objective and table in REPLACED_TABLES:
             if raw_tables[table]:
                 raise PellucidError(f"{where}: [{table}] is given beside [objective], which replaces it; leave it out")
@@ -213,7 +213,7 @@ def read_recipe(tables: Mapping[str, Any], where: str, overrides: Mapping[str, A
     if not recipe.name:
         recipe = replace(recipe, recipe=replace(recipe.recipe, name=folder_name(name)))
     built_parts = {
-        table: build_part(getattr(recipe, table), table, where) for table in KINDS
+        table: build_part(getattr(recipe, table), table, where) for table in PART_KINDS
     }  # invalid arguments raise an error before the data are loaded
     if not recipe.data.validation and (recipe.train.early_stopping or built_parts["schedule"].watches):
         cause = "train.early_stopping" if recipe.train.early_stopping else "reduce_on_plateau in [schedule]"
@@ -255,7 +255,7 @@ def _apply_overrides(
         if table not in TABLES or not dot or not name:
             hint = _nearest_key(key, tables) or f"; keys are TABLE.KEY with one of the tables {_TABLE_NAMES}"
             raise PellucidError(f"{where}: unknown key {key!r}{hint}")
-        if table in KINDS and name == KINDS[table].key and overrides[key] != tables[table].get(name):
+        if table in PART_KINDS and name == PART_KINDS[table].key and overrides[key] != tables[table].get(name):
             tables[table] = {}
     for key, value in overrides.items():
         table, _, name = key.partition(".")
@@ -273,32 +273,32 @@ def _nearest_key(key: str, tables: Mapping[str, Mapping[str, Any]]) -> str:
         for key in _known_keys(table, tables[table])
     }
     nearest_name = closest(name, keys, 0.6)
-    if key in KINDS:
-        return f"; did you mean '{key}.{KINDS[key].key}'?"
+    if key in PART_KINDS:
+        return f"; did you mean '{key}.{PART_KINDS[key].key}'?"
     return f"; did you mean '{keys[nearest_name]}.{nearest_name}'?" if nearest_name else ""
 
 
 def _known_keys(table: str, values: Mapping[str, Any]) -> list[str]:
     """Return the keys of a table, including the arguments of the part that it names."""
-    if table in PLAIN:
-        return list(slots(PLAIN[table]))
-    kind = KINDS[table]
+    if table in PLAIN_TABLES:
+        return list(slots(PLAIN_TABLES[table]))
+    kind = PART_KINDS[table]
     part = kind.known.get(values.get(kind.key, kind.default))
     return [kind.key, *values, *(slots(part) if part not in (None, dict) else ())]
 
 
-def _read_plain_table(kind: type, table_values: Mapping[str, Any], table: str, where: str) -> Any:
-    values = check_table(table_values, slots(kind), where, table)
+def _read_plain_table(table_class: type, table_values: Mapping[str, Any], table: str, where: str) -> Any:
+    values = check_table(table_values, slots(table_class), where, table)
     try:
-        return kind(**values)
+        return table_class(**values)
     except PellucidError as error:
         raise PellucidError(f"{where}: {error}") from error
 
 
 def folder_name(stem: str) -> str:
     """Return a name for run folders from a file's stem, with "-" for characters that are not allowed."""
-    valid = "".join(c if c.isalnum() or c in "-_." else "-" for c in stem).lstrip(".-")[:100]
-    return valid or "custom"
+    valid_name = "".join(c if c.isalnum() or c in "-_." else "-" for c in stem).lstrip(".-")[:100]
+    return valid_name or "custom"
 
 
 _TABLE_NAMES = ", ".join(TABLES)

@@ -72,15 +72,15 @@ def _run_begun_by(name: str, out: Path) -> Path | None:
 
 def _prepare_runs(path: Path, data: str | os.PathLike[str] | None, epochs: int | None) -> list[Path]:
     """Return a run folder and the one that follows it; raises PellucidError unless both can have `epochs`, if given."""
-    then = load_recipe(path / "recipe.toml").recipe.then
-    if not then:
+    following_recipe = load_recipe(path / "recipe.toml").recipe.then
+    if not following_recipe:
         if epochs is not None:
             _check_extension(RunFolder(path), epochs)
         return [path]
     following = _following_run(path)
     if epochs is not None:
         _check_extension_of_pair(path, following, epochs)
-    return [path, following or _begin_following_run(path, then, data)]
+    return [path, following or _begin_following_run(path, following_recipe, data)]
 
 
 def _check_extension_of_pair(path: Path, following: Path | None, epochs: int) -> None:
@@ -98,36 +98,36 @@ def _check_extension_of_pair(path: Path, following: Path | None, epochs: int) ->
 
 def _has_results(path: Path, epochs: int) -> bool:
     """Return whether a training of `epochs` epochs is finished and evaluated."""
-    state = SavedState.find(RunFolder(path))
-    if state is None or not state.has_ended(epochs):
+    checkpoint = SavedState.find(RunFolder(path))
+    if checkpoint is None or not checkpoint.has_ended(epochs):
         return False
-    return _read_results(path).get("epochs") == state.progress["epoch"]
+    return _read_results(path).get("epochs") == checkpoint.progress["epoch"]
 
 
 def _resume_run(path: Path, data: str | os.PathLike[str] | None, progress: bool, epochs: int | None) -> Run:
     """Return a finished run, or resume an unfinished one, or extend it to `epochs`; see `resume_runs`."""
     overrides = {} if epochs is None else {"train.epochs": epochs}
     folder, recipe = RunFolder(path), recipe_of_run(path, overrides)
-    state = SavedState.find(folder)
-    if state is not None and state.has_ended(recipe.train.epochs) and (path / "report.html").is_file():
+    checkpoint = SavedState.find(folder)
+    if checkpoint is not None and checkpoint.has_ended(recipe.train.epochs) and (path / "report.html").is_file():
         results = _read_results(path)
         try:
             model = Model.load(folder.best)
         except PellucidError:  # a damaged file, which train_in repairs
             model = None
-        if model is not None and results.get("epochs") == state.progress["epoch"]:
-            state.note_finished(folder)
+        if model is not None and results.get("epochs") == checkpoint.progress["epoch"]:
+            checkpoint.note_finished(folder)
             return Run(path, path / "report.html", results, model, recipe)
     return train_in(path, load_data(recipe, data), progress, data, recipe=recipe)
 
 
 def _check_extension(folder: RunFolder, epochs: int) -> None:
     """Raise PellucidError for a run that is not finished, or not of fewer epochs; its files are not changed."""
-    state = SavedState.find(folder)
-    if state is None or not state.done:
+    checkpoint = SavedState.find(folder)
+    if checkpoint is None or not checkpoint.done:
         raise PellucidError(f"{folder.path} is not finished; resume it without train.epochs first")
-    if epochs <= state.progress["epoch"]:
-        epochs_text = plural(state.progress["epoch"], "epoch")
+    if epochs <= checkpoint.progress["epoch"]:
+        epochs_text = plural(checkpoint.progress["epoch"], "epoch")
         raise PellucidError(f"train.epochs: {folder.path} was trained for {epochs_text}; give more, not {epochs}")
 
 
@@ -142,17 +142,17 @@ def train_or_resume(
 
     Only runs on the same data and from the same initial weights are used.
     """
-    expected = {"data": material.checksums, "start": source_checksum(recipe.start.weights, data)}
+    expected_entries = {"data": material.checksums, "start": source_checksum(recipe.start.weights, data)}
     unfinished: Path | None = None
     paths = [path.parent for path in Path(out).glob(f"{recipe.name}-*/recipe.toml")]
     for path in sorted(paths, key=lambda path: (len(path.name), path.name)):  # in the order of their numbers
         folder = RunFolder(path)
-        recorded = folder.read_manifest() if folder.manifest.is_file() else expected
+        manifest = folder.read_manifest() if folder.manifest.is_file() else expected_entries
         try:
             text = read_regular(folder.recipe, MAX_TOML_BYTES, follow_links=False).decode("utf-8", "replace")
         except OSError:
             continue
-        if text != recipe.to_toml() or {name: recorded.get(name) for name in expected} != expected:
+        if text != recipe.to_toml() or {name: manifest.get(name) for name in expected_entries} != expected_entries:
             continue
         if results := _read_results(path):
             return Run(path, path / "report.html", results, Model.load(folder.best), recipe)
@@ -182,9 +182,9 @@ def _following_run(path: Path) -> Path | None:
     return following if (following / "recipe.toml").is_file() else None
 
 
-def _begin_following_run(path: Path, name: str, data: str | os.PathLike[str] | None) -> Path:
-    """Create the run folder that follows `path`, with the recipe `name`, and return it."""
-    recipe = load_recipe(name)
+def _begin_following_run(path: Path, recipe_name: str, data: str | os.PathLike[str] | None) -> Path:
+    """Create the run folder that follows `path`, with the recipe `recipe_name`, and return it."""
+    recipe = load_recipe(recipe_name)
     following, _ = begin_run(recipe, load_data(recipe, data), path.parent, data)
     write_following_name(path, following)
     return following

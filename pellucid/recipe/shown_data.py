@@ -75,6 +75,6 @@ def planned_recipe(
             errors.append(f"{name}: {error}")
     if verb is None and (data in CATALOGUE or data in SHAPES):
         recipes = map(load_recipe, recipe_names())
-        if named := next((recipe for recipe in recipes if recipe.data.name == data), None):
-            return named
+        if recipe_of_data := next((recipe for recipe in recipes if recipe.data.name == data), None):
+            return recipe_of_data
     raise PellucidError("; ".join(errors) if len(errors) > 1 else errors[0].partition(": ")[2])

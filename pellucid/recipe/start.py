@@ -113,8 +113,8 @@ def trained_network(
     else:
         options = origin_of([model_name], open_weights(path), path).naming.options
     net = MODELS[model_name](**options)
-    side = 32 if model_name == "airbench96" else IMAGENET_SIDE
-    return net, trained_features(name, net, (3, side, side), root)
+    image_side = 32 if model_name == "airbench96" else IMAGENET_SIDE  # airbench96 is trained on CIFAR-10
+    return net, trained_features(name, net, (3, image_side, image_side), root)
 
 
 def _saved_options(path: Path, model_name: str) -> dict[str, Any]:
@@ -205,11 +205,11 @@ def _first_difference(net: Layer, other: Layer) -> str:
         if path not in other_layers:
             return f"it has no {path}"
         if layers[path] != other_layers[path]:
-            (kind, shape), (other_kind, other_shape) = layers[path], other_layers[path]
-            if kind != other_kind:
-                return f"{path} is a {other_kind}, not a {kind}"
-            name = next(name for name in shape if shape[name] != other_shape[name])
-            return f"{path} has {name}={other_shape[name]!r}, not {shape[name]!r}"
+            (layer_type, settings), (other_type, other_settings) = layers[path], other_layers[path]
+            if layer_type != other_type:
+                return f"{path} is a {other_type}, not a {layer_type}"
+            name = next(name for name in settings if settings[name] != other_settings[name])
+            return f"{path} has {name}={other_settings[name]!r}, not {settings[name]!r}"
     return f"{next(iter(other_layers.keys() - layers.keys()), 'the order of layers')} is not in this network"
 
 
@@ -222,15 +222,15 @@ def _have_same_order(net: Layer, other: Layer) -> bool:
 def _weights_of_file(path: Path, net: Layer, shape: Shape) -> StartWeights:
     """Return the features in a published weights file; see `trained_features`."""
     tensors = open_weights(path)
-    source = source_of(net, tensors, path)
-    if source.naming.options.get("pad") == "same" and any(side % BACKBONE_STRIDE for side in shape[1:]):
+    origin = source_of(net, tensors, path)
+    if origin.naming.options.get("pad") == "same" and any(side % BACKBONE_STRIDE for side in shape[1:]):
         raise PellucidError(
             f"start.weights: {path} is from Keras, whose padding equals this network's only for sides that are "
             f"multiples of {BACKBONE_STRIDE}, not {' x '.join(map(str, shape[1:]))}; set data.size to a multiple"
         )
     expected, _ = features(net).init(shape, torch.Generator())
     params = take_weights(net, {"features": expected}, tensors, path, "features")["features"]
-    return StartWeights(params, *take_scaling(source, params))
+    return StartWeights(params, *take_scaling(origin, params))
 
 
 HEAD = "head.scores"  # the last layer of the classifiers of pellucid.models
@@ -253,13 +253,13 @@ def fit_head(model: Model, train: Source) -> None:
     if train.classes is None or len(model.output_shape) != 1:
         raise PellucidError("start.linear: a linear model of scores needs classes, not numbers or maps; leave it out")
     indices = torch.randperm(len(train), generator=generator(0))[:MAX_HEAD_IMAGES]
-    inputs, targets = [], []
-    for batch in read_batches(Subset(train, indices), None, 64):
-        inputs.append(layer_features(model.net, model.params, batch.images, [HEAD], model.stats)[HEAD])
-        targets.append(batch.targets)
-    labels = torch.cat(targets)
+    input_batches, target_batches = [], []
+    for batch in read_batches(Subset(train, indices), None, batch_size=64):
+        input_batches.append(layer_features(model.net, model.params, batch.images, [HEAD], model.stats)[HEAD])
+        target_batches.append(batch.targets)
+    labels = torch.cat(target_batches)
     y = labels if labels.dim() == 2 else one_hot(labels.long(), layer.units)
-    weight, bias = fit_ridge(torch.cat(inputs).double(), y.double())
+    weight, bias = fit_ridge(torch.cat(input_batches).double(), y.double())
     model.weights[f"{HEAD}.weight"].copy_(SCORE_SCALE * weight.T)
     model.weights[f"{HEAD}.bias"].copy_(SCORE_SCALE * (bias - 0.5))
 
@@ -300,19 +300,19 @@ def whitening_filters(images: Tensor, filters: int, kernel: tuple[int, int]) -> 
     filters.
     Source: Jordan 2024, "94% on CIFAR-10 in 3.29 Seconds", section 3.2, after Page 2018.
     """
-    size = images.shape[1] * kernel[0] * kernel[1]
+    size = images.shape[1] * kernel[0] * kernel[1]  # of a patch, which has as many directions
     if not 1 <= filters <= 2 * size:
         raise PellucidError(
             f"start.whiten: patches of {images.shape[1]} x {kernel[0]} x {kernel[1]} have {size} directions, enough "
             f"for {2 * size} filters, not {filters}"
         )
-    moment_sum, count = torch.zeros(size, size, dtype=torch.float64), 0
+    moment_sum, n_patches = torch.zeros(size, size, dtype=torch.float64), 0
     for chunk in images.split(CHUNK_SIZE):
         patches = chunk.unfold(2, kernel[0], 1).unfold(3, kernel[1], 1)  # (n, C, H', W', kH, kW)
-        rows = patches.permute(0, 2, 3, 1, 4, 5).reshape(-1, size).double()
-        moment_sum += rows.T @ rows
-        count += len(rows)
-    variances, directions = torch.linalg.eigh(moment_sum / count)  # ascending; one direction per column
-    whitened = (directions / torch.sqrt(variances + VARIANCE_FLOOR)).T.flip(0)  # (size, size)
-    weights = torch.cat([whitened, -whitened])[:filters]
-    return weights.reshape(filters, images.shape[1], *kernel).float()
+        patch_rows = patches.permute(0, 2, 3, 1, 4, 5).reshape(-1, size).double()
+        moment_sum += patch_rows.T @ patch_rows
+        n_patches += len(patch_rows)
+    variances, directions = torch.linalg.eigh(moment_sum / n_patches)  # ascending; one direction per column
+    directions_by_row = (directions / torch.sqrt(variances + VARIANCE_FLOOR)).T.flip(0)  # (size, size)
+    filter_rows = torch.cat([directions_by_row, -directions_by_row])[:filters]
+    return filter_rows.reshape(filters, images.shape[1], *kernel).float()

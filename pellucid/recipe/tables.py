@@ -37,7 +37,9 @@ class About:
         check(0 <= self.seed < 2**63, "recipe.seed", "a whole number from 0", self.seed)
         check_device(self.device)
         check_threads("recipe.threads", self.threads)
-        is_plain = all(c.isalnum() or c in "-_." for c in self.name) and not self.name.startswith((".", "-"))
+        is_plain = all(
+            character.isalnum() or character in "-_." for character in self.name
+        ) and not self.name.startswith((".", "-"))
         check(
             is_plain and len(self.name) <= 100, "recipe.name", "letters, digits, '-' and '_' (100 at most)", self.name
         )

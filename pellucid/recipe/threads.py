@@ -43,8 +43,8 @@ def auto_threads(
 
     Only with distributed.exact = false is the number measured again in the course of the training.
     """
-    division = recipe.distributed.shards or recipe.train.accumulate
-    batch_size = -(-min(recipe.train.batch_size, len(material.train)) // division)
+    n_parts = recipe.distributed.shards or recipe.train.accumulate
+    batch_size = -(-min(recipe.train.batch_size, len(material.train)) // n_parts)
 
     def measure() -> FastestThreads:
         return fastest_training_threads(model, material.train, batch_size, augment)

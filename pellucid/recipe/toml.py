@@ -24,22 +24,22 @@ TOML = ValueFormat(
 
 def check_table(
     table_values: Mapping[str, Any],
-    known: Mapping[str, Slot],
+    slots: Mapping[str, Slot],
     where: str,
     table: str,
     read_value: Callable[[Any, Any, str], Any] | None = None,
 ) -> dict[str, Any]:
-    """Return every argument of a table, given or default, in the order of `known`.
+    """Return every argument of a table, given or default, in the order of `slots`.
 
     where: the file. table: the table's name. read_value: returns the argument for a given value, by default `coerce`.
     Raises PellucidError for an unknown key (suggesting the nearest), a missing one, or a value of the wrong type.
     """
     for key in table_values:
-        if key not in known:
-            hint = nearest(key, known).replace("'", f"'{table}.", 1) or f"; known: {', '.join(known) or 'none'}"
+        if key not in slots:
+            hint = nearest(key, slots).replace("'", f"'{table}.", 1) or f"; known: {', '.join(slots) or 'none'}"
             raise PellucidError(f"{where}: unknown key '{table}.{key}'{hint}")
     values: dict[str, Any] = {}
-    for key, slot in known.items():
+    for key, slot in slots.items():
         if key in table_values:
             values[key] = (read_value or coerce)(table_values[key], slot.kind, f"{where}: {table}.{key}")
         elif slot.default is dataclasses.MISSING:
@@ -49,15 +49,15 @@ def check_table(
     return values
 
 
-def coerce(value: Any, kind: Any, where: str) -> Any:
-    """Return `value` converted to the type `kind`; raises PellucidError, which names the type, if that fails."""
-    fits, result = convert(value, kind, TOML)
-    if not fits and kind is str and isinstance(value, str):
+def coerce(value: Any, annotation: Any, where: str) -> Any:
+    """Return `value` converted to the type `annotation`; raises PellucidError, which names the type, if that fails."""
+    fits, result = convert(value, annotation, TOML)
+    if not fits and annotation is str and isinstance(value, str):
         raise PellucidError(
             f"{where} takes text in UTF-8, as recipes are, not {shown(value)}; rename that file or folder"
         )
     if not fits:
-        raise PellucidError(f"{where} takes {name_of(kind, NONE)}, not {shown(value)}")
+        raise PellucidError(f"{where} takes {name_of(annotation, NONE)}, not {shown(value)}")
     return result
 
 

@@ -15,7 +15,7 @@ from pellucid.training.callbacks import Callback, Training
 WATCH_TIMEOUT = 10.0  # seconds without a touch of control.json after which a training is unwatched
 LAYERS_INTERVAL_SECONDS = 1.0  # between two measurements of the layers
 LAYERS_INTERVAL_STEPS = 60  # minimum between two measurements, each of which takes as long as about two steps
-MAX_LOSSES = 400
+MAX_LOSSES = 400  # points of the loss curve in live.json, of which every second is dropped above this number
 
 
 class Control(NamedTuple):
@@ -68,7 +68,7 @@ class TrainingControl(Callback):
     def on_start(self, training: Training) -> None:
         """Discard the requests to an earlier training."""
         self.on_close()
-        self.control_mtime, self.control, self.steps = 0, Control(), 0
+        self.control_mtime, self.control, self.steps_taken = 0, Control(), 0
         self.losses: list[tuple[int, float]] = []
         # The epoch, the sums of the losses by name, and the sum of the example weights at the last tick.
         self.last_sums: tuple[int, dict[str, float], float] = (-1, {}, 0.0)
@@ -85,10 +85,10 @@ class TrainingControl(Callback):
             self.control_mtime, self.control = control_stat.st_mtime_ns, read_control(self.run)
         is_watched = time.time() - control_stat.st_mtime < WATCH_TIMEOUT
         was_paused, (last_time, last_step) = training.step >= training.pause_at, self.last_tick
-        if self.control.pause and (not was_paused or self.steps < self.control.steps):
-            is_single_step = was_paused and self.steps < self.control.steps
+        if self.control.pause and (not was_paused or self.steps_taken < self.control.steps):
+            is_single_step = was_paused and self.steps_taken < self.control.steps
             training.pause_at = training.step + is_single_step
-            self.steps = self.steps + 1 if is_single_step else self.control.steps
+            self.steps_taken = self.steps_taken + 1 if is_single_step else self.control.steps
         elif not self.control.pause:
             training.pause_at = math.inf
         if training.step == last_step and was_paused == (training.step >= training.pause_at) and self.losses:

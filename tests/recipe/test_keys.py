@@ -11,7 +11,7 @@ from pellucid.losses import LOSSES
 from pellucid.models import MODELS
 from pellucid.optim import OPTIMIZERS, REGULARIZERS, SCHEDULES
 from pellucid.recipe.keys import recipe_keys
-from pellucid.recipe.recipe import PLAIN, TABLES, load_recipe
+from pellucid.recipe.recipe import PLAIN_TABLES, TABLES, load_recipe
 
 PARTS_BY_TABLE = {
     "objective": ("model", ["none", *GENERATORS, *DETECTORS, *TRANSLATORS]),
@@ -52,7 +52,7 @@ def test_the_list_of_keys_has_all_tables_and_names():
 def test_listed_defaults_equal_those_of_an_empty_recipe(tmp_path):
     (tmp_path / "mine.toml").write_text("[network]\nsizes = [64, 10]\n")
     tables = load_recipe(tmp_path / "mine.toml").tables()
-    for table in PLAIN:
+    for table in PLAIN_TABLES:
         defaults = {key.name: key.default for key in KEYS_BY_TABLE[table].keys}
         assert defaults == {**tables[table], **({"name": ""} if table == "recipe" else {})}
     adam = next(choice for choice in KEYS_BY_TABLE["optimizer"].choices if choice.name == "adam")

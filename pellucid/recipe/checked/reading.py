@@ -117,7 +117,7 @@ def read_collection(
     if path.is_file() and path.suffix.lower() != ".zip":
         raise PellucidError(f"{path} is a file; give a folder with one folder of pictures for each class, or a .zip")
     with open_tree(path) as tree:
-        classes, files_by_name = _files(tree)
+        classes, files_by_name = _files_by_name(tree)
         _check_classes(path, classes, [file.label for file in files_by_name.values()], "file")
         pictures = survey(tree, list(files_by_name), (size, size), mode, progress and partial(progress, "reading"))
         check_bits(tree, [*files_by_name])
@@ -130,12 +130,12 @@ def read_collection(
         raise PellucidError(f"{path}: none of the files of its {unreadable_parts[0]} part can be read; replace them")
     pairs, groups = _find_duplicates(pictures, progress and partial(progress, "comparing"))
     labels = [file.label for file in usable_files]
-    keys = [int.from_bytes(digest[:KEY_BYTES], "big") for digest in pictures.digests]
-    parts = _split(str(path), classes, labels, groups, keys, folder_parts, validation, seed)
+    split_keys = [int.from_bytes(digest[:KEY_BYTES], "big") for digest in pictures.digests]
+    parts = _split(str(path), classes, labels, groups, split_keys, folder_parts, validation, seed)
     return _build_collection(str(path), classes, pictures, labels, parts, "test" in folder_parts, pairs, groups)
 
 
-def _files(tree: Tree) -> tuple[tuple[str, ...], dict[str, _File]]:
+def _files_by_name(tree: Tree) -> tuple[tuple[str, ...], dict[str, _File]]:
     """Return the class names, and the part and label of each file by name."""
     if not tree.names:
         raise PellucidError(f"{tree.path} is empty; put a folder of pictures into it for each class")
@@ -205,7 +205,7 @@ def _split(
     classes: Sequence[str],
     labels: Sequence[int],
     groups: Sequence[int],
-    keys: Sequence[int],
+    split_keys: Sequence[int],
     folder_parts: Sequence[str],
     validation: float,
     seed: int,
@@ -216,7 +216,7 @@ def _split(
     def assign_part(indices: list[int], part: str, fraction: float, seed: int) -> None:
         first_index: dict[int, int] = {}
         local_groups = [first_index.setdefault(groups[i], k) for k, i in enumerate(indices)]
-        for k in hold_out([labels[i] for i in indices], local_groups, [keys[i] for i in indices], fraction, seed):
+        for k in hold_out([labels[i] for i in indices], local_groups, [split_keys[i] for i in indices], fraction, seed):
             parts[indices[k]] = part
 
     if "test" not in folder_parts:
@@ -263,13 +263,13 @@ def _build_collection(
         return CheckedPart(
             images,
             class_indices,
-            tuple(classes),
-            arrays_checksum(images, class_indices),
-            path,
-            tuple(part_of_file.file for part_of_file in pictures.corrupt) if name == "train" else (),
-            tuple(pictures.files[i] for i in indices),
-            tuple(groups[i] for i in indices),
-            preprocess,
+            classes=tuple(classes),
+            checksum=arrays_checksum(images, class_indices),
+            name=path,
+            skipped=tuple(corrupt.file for corrupt in pictures.corrupt) if name == "train" else (),
+            files=tuple(pictures.files[i] for i in indices),
+            groups=tuple(groups[i] for i in indices),
+            preprocess=preprocess,
         )
 
     def duplicate_pair(pair: SimilarPair) -> DuplicatePair:

@@ -39,23 +39,25 @@ def copies(parts: Sequence[DataPart], sources: Sequence[Any]) -> list[Copy]:
     if not all(is_image(one.images) for part in parts for one in part.examples):
         return []
     train_digests = {digest: k for k, digest in _digests(parts[0], sources[0])}
-    found: dict[tuple[str, int], Copy] = {}
+    copy_by_example: dict[tuple[str, int], Copy] = {}
     for part, source in zip(parts[1:], sources[1:], strict=True):
         for k, digest in _digests(part, source):
             if digest in train_digests:
-                found[part.name, k] = Copy(part.name, k, train_digests[digest], True)
-    places = [(part.name, k) for part in parts for k in part.indices]
+                copy_by_example[part.name, k] = Copy(part.name, k, train_digests[digest], is_exact=True)
+    part_and_index = [(part.name, k) for part in parts for k in part.indices]
     thumbnails = [_thumbnail(one.images[0]) for part in parts for one in part.examples]
     if min(min(one.images.shape[2:]) for part in parts for one in part.examples) < MIN_SIDE:
-        return [*found.values()]
-    groups = DisjointSets(len(places))
+        return [*copy_by_example.values()]
+    groups = DisjointSets(len(part_and_index))
     for pair in near_duplicates(torch.stack(thumbnails)):
         groups.join(pair.first, pair.second)
-    for k in range(len(parts[0].indices), len(places)):
-        first = groups.first(k)
-        if first < len(parts[0].indices):
-            found.setdefault(places[k], Copy(*places[k], places[first][1], False))
-    return sorted(found.values())
+    for k in range(len(parts[0].indices), len(part_and_index)):
+        first_of_group = groups.first(k)
+        if first_of_group < len(parts[0].indices):
+            copy_by_example.setdefault(
+                part_and_index[k], Copy(*part_and_index[k], part_and_index[first_of_group][1], is_exact=False)
+            )
+    return sorted(copy_by_example.values())
 
 
 def _digests(part: DataPart, source: Any) -> list[tuple[int, bytes]]:

@@ -34,12 +34,14 @@ def pictures(
         return []
     grey = ((batch.images.float() - low) / max(high - low, 1e-12)).clamp(0, 1)
     images = (grey[:, :3] if grey.shape[1] >= 3 else grey[:, :1]).mul(255).round().to(torch.uint8)
-    found: list[tuple[str, Embedded]] = []
+    captioned_pictures: list[tuple[str, Embedded]] = []
     for image, x, target in zip(images, batch.images, batch.targets, strict=True):
-        drawn, text = with_target(image.expand(3, -1, -1), target, names, ignored)
-        values = f"{float(x.min()):.3g} to {float(x.max()):.3g}"
-        found.append((f"{text}; values {values}" if text else f"values {values}", embedded(drawn, SIDE)))
-    return found
+        picture, text = with_target(image.expand(3, -1, -1), target, names, ignored)
+        range_text = f"{float(x.min()):.3g} to {float(x.max()):.3g}"
+        captioned_pictures.append(
+            (f"{text}; values {range_text}" if text else f"values {range_text}", embedded(picture, SIDE))
+        )
+    return captioned_pictures
 
 
 def with_target(image: Tensor, target: Any, names: tuple[str, ...], ignored: int | None) -> tuple[Tensor, str]:
@@ -49,8 +51,8 @@ def with_target(image: Tensor, target: Any, names: tuple[str, ...], ignored: int
     """
     if isinstance(target, Objects):
         labels = tuple(names[k] for k in target.labels.tolist())
-        marks = Predicted({}, "", boxes=target.boxes, labels=labels, masks=target.masks, points=target.keypoints)
-        return marks.overlay(image, names), plural(len(target), "object")
+        prediction = Predicted({}, "", boxes=target.boxes, labels=labels, masks=target.masks, points=target.keypoints)
+        return prediction.overlay(image, names), plural(len(target), "object")
     if not isinstance(target, Tensor):
         return image, shown(target)[:MAX_CAPTION]
     if not target.is_floating_point() and target.shape == image.shape[1:]:
@@ -58,8 +60,8 @@ def with_target(image: Tensor, target: Any, names: tuple[str, ...], ignored: int
             target if ignored is None else target.where(target != ignored, torch.tensor(len(names), dtype=target.dtype))
         )
         present = [names[k] for k in mask.unique().tolist() if 0 <= k < len(names)]
-        marks = Predicted({}, "", mask=mask.where(mask >= 0, len(names)), labels=names)
-        return marks.overlay(image, names), _listed(present) or "no class"
+        prediction = Predicted({}, "", mask=mask.where(mask >= 0, len(names)), labels=names)
+        return prediction.overlay(image, names), _listed(present) or "no class"
     if is_keypoints(target):
         labelled = target[target[:, 2] > 0]
         return Predicted({}, "", points=labelled).overlay(image), plural(len(labelled), "point")
@@ -71,10 +73,10 @@ def with_target(image: Tensor, target: Any, names: tuple[str, ...], ignored: int
 def _beside(image: Tensor, target: Tensor) -> tuple[Tensor, str]:
     """Return an image and its target image side by side; the caption states the values of the target."""
     low, high = float(target.min()), float(target.max())
-    start, end = (0.0, 1.0) if low >= 0 and high <= 1 else (low, high)
-    grey = ((target.float() - start) / max(end - start, 1e-12)).mul(255).round().to(torch.uint8)
-    right = (grey[:3] if len(grey) >= 3 else grey[:1]).expand(3, -1, -1)
-    return torch.cat([image, right], 2), f"input | target of {low:.3g} to {high:.3g}"
+    black, white = (0.0, 1.0) if low >= 0 and high <= 1 else (low, high)
+    grey = ((target.float() - black) / max(white - black, 1e-12)).mul(255).round().to(torch.uint8)
+    target_image = (grey[:3] if len(grey) >= 3 else grey[:1]).expand(3, -1, -1)
+    return torch.cat([image, target_image], 2), f"input | target of {low:.3g} to {high:.3g}"
 
 
 def _caption(target: Tensor, names: tuple[str, ...], ignored: int | None) -> str:

@@ -60,19 +60,21 @@ def page_of_parts(
     notes: sentences about the data. The other arguments are those of `data_page`.
     """
     stats, seed = (None, 0) if model is None else (model.stats, model.seed)
-    present = {part: source for part, source in sources.items() if source is not None}
+    existing = {part: source for part, source in sources.items() if source is not None}
     parts = [
-        read_part(part, source, stats, augment if part == TRAINING else None, seed, limit, MAX_PICTURES // len(present))
-        for part, source in present.items()
+        read_part(
+            part, source, stats, augment if part == TRAINING else None, seed, limit, MAX_PICTURES // len(existing)
+        )
+        for part, source in existing.items()
     ]
-    classes = (None if model is None else model.classes) or next(iter(present.values())).classes
+    classes = (None if model is None else model.classes) or next(iter(existing.values())).classes
     ignored = ignored_class(model)
     traits, of_targets = _traits(parts, model, classes)
     counts = [(part.name, len(part.examples)) for part in parts]
     drawn_targets = [target for part in parts for target in part.shown.targets]
     names = tuple(classes or class_names(drawn_targets, ignored))
-    ends = [torch.stack([part.shown.images.min(), part.shown.images.max()]) for part in parts]
-    low, high = (float(torch.stack(ends).min()), float(torch.stack(ends).max()))
+    part_ranges = [torch.stack([part.shown.images.min(), part.shown.images.max()]) for part in parts]
+    low, high = (float(torch.stack(part_ranges).min()), float(torch.stack(part_ranges).max()))
     display = (0.0, 1.0) if low >= 0 and high <= 1 else (low, high)
     return DataPage(
         name=name,
@@ -80,7 +82,7 @@ def page_of_parts(
         traits=traits,
         of_targets=of_targets,
         differences=split_differences(traits, counts, of_targets),
-        copies=copies(parts, [*present.values()]),
+        copies=copies(parts, [*existing.values()]),
         pictures={part.name: pictures(part.shown, *display, names, ignored) for part in parts},
         legend=legend(drawn_targets, names),
         display=display,
@@ -93,8 +95,8 @@ def page_of_parts(
 def _traits(parts: Sequence[DataPart], model: BaseModel | None, classes: Any) -> tuple[Traits, list[str]]:
     """Return the traits of the examples of all parts, and the names of those of targets."""
     examples = [one for part in parts for one in part.examples]
-    ends = [(values.low, values.high) for part in parts for values in part.inputs]
-    of_inputs = received_traits(ends, [one.images.shape[1:] for one in examples]) | input_traits(examples)
+    example_ranges = [(values.low, values.high) for part in parts for values in part.inputs]
+    of_inputs = received_traits(example_ranges, [one.images.shape[1:] for one in examples]) | input_traits(examples)
     if all(part.file_sizes for part in parts):
         of_inputs |= size_traits([size for part in parts for size in part.file_sizes], "the image files")
     of_targets = target_traits(model, examples, classes)

@@ -67,16 +67,16 @@ class DataPage:
     @cached_property
     def faults(self) -> list[str]:
         """A sentence for each difference and for the copies of training examples in another part."""
-        found = [f"{one}." for one in self.differences]
+        sentences = [f"{one}." for one in self.differences]
         for part in self.parts[1:]:
             count = sum(copy.part == part.name for copy in self.copies)
-            exact = sum(copy.part == part.name and copy.is_exact for copy in self.copies)
+            n_equal = sum(copy.part == part.name and copy.is_exact for copy in self.copies)
             if count:
-                found.append(
+                sentences.append(
                     f"{plural(count, f'{part.name} image')} {'is a copy' if count == 1 else 'are copies'} or near "
-                    f"{'duplicate' if count == 1 else 'duplicates'} of training images, {exact:,} of them equal."
+                    f"{'duplicate' if count == 1 else 'duplicates'} of training images, {n_equal:,} of them equal."
                 )
-        return found
+        return sentences
 
     def of_part(self, name: str) -> dict[str, Numbers]:
         """Return the numbers of each trait over the examples of a part that have it: see `trait_numbers`."""
@@ -108,9 +108,9 @@ class DataPage:
 
     def tables(self) -> list[tuple[str, list[tuple[str, ...]]]]:
         """Return the tables of the page: the caption, and rows of texts with the head first."""
-        kinds = [(True, CLASSES), (False, TARGETS), (None, INPUTS)]
-        found = [(caption, self._trait_rows(of_class)) for of_class, caption in kinds]
-        return [("Parts", self._summary_rows()), *(one for one in found if len(one[1]) > 1)]
+        of_class_and_captions = [(True, CLASSES), (False, TARGETS), (None, INPUTS)]
+        trait_tables = [(caption, self._trait_rows(of_class)) for of_class, caption in of_class_and_captions]
+        return [("Parts", self._summary_rows()), *((caption, rows) for caption, rows in trait_tables if len(rows) > 1)]
 
     def _part_json(self, part: DataPart) -> dict[str, Any]:
         return {
@@ -125,10 +125,10 @@ class DataPage:
     def __str__(self) -> str:
         """Return the numbers as text, without pictures."""
         lines = [self.name, "", *table(self._summary_rows(), range(1, len(self.parts) + 1)), ""]
-        classes = self._trait_rows(of_class=True)
-        lines += table(classes[: MAX_ROWS + 1], range(1, len(self.parts) + 1)) if len(classes) > 1 else []
-        if len(classes) > MAX_ROWS + 1:
-            lines.append(f"and {len(classes) - MAX_ROWS - 1} more")
+        class_rows = self._trait_rows(of_class=True)
+        lines += table(class_rows[: MAX_ROWS + 1], range(1, len(self.parts) + 1)) if len(class_rows) > 1 else []
+        if len(class_rows) > MAX_ROWS + 1:
+            lines.append(f"and {len(class_rows) - MAX_ROWS - 1} more")
         for part in self.parts:
             lines += [f"left out of {part.name}: {reason}" for reason in part.left_out[:MAX_STATED]]
         lines += ["", *(f"! {one}" for one in self.faults), *([] if self.faults else [NO_FAULTS])]
@@ -144,9 +144,9 @@ class DataPage:
 
     def sections(self) -> list[Section]:
         """Return the page as a section, the first of the reports of runs and of the doctor."""
-        return [Section("data", "Data", [*self._parts()], wide=True)]
+        return [Section("data", "Data", [*self._page_parts()], wide=True)]
 
-    def _parts(self) -> Iterator[SectionPart]:
+    def _page_parts(self) -> Iterator[SectionPart]:
         yield from map(Warned, self.faults[:MAX_STATED])
         if len(self.faults) > MAX_STATED:
             yield Folded(f"and {len(self.faults) - MAX_STATED} more", [*map(Warned, self.faults[MAX_STATED:])])
@@ -154,11 +154,11 @@ class DataPage:
             yield NO_FAULTS
         yield from self.notes
         yield from self._examples()
-        (_, (head, *rows)), *others = self.tables()
+        (_, (head, *rows)), *other_tables = self.tables()
         yield TablePart("", head, rows)
         yield FigureRow([*self._figures()])
-        yield from (Folded(caption, [TablePart("", head, rows)]) for caption, (head, *rows) in others)
-        yield from self._lists()
+        yield from (Folded(caption, [TablePart("", head, rows)]) for caption, (head, *rows) in other_tables)
+        yield from self._folded_lists()
         yield Folded("How differences are found", [TEST, COPIES])
 
     def _examples(self) -> Iterator[SectionPart]:
@@ -187,10 +187,12 @@ class DataPage:
 
     def _summary_rows(self) -> list[tuple[str, ...]]:
         """Return the rows of the table of all parts: names first."""
-        rows = [("", *(part.name for part in self.parts))]
-        rows.append(("examples", *("unknown" if part.total is None else f"{part.total:,}" for part in self.parts)))
-        rows.append(("read for this page", *(f"{len(part.examples):,}" for part in self.parts)))
-        rows.append(("input shape", *(_common(part.shapes) for part in self.parts)))
+        rows: list[tuple[str, ...]] = [
+            ("", *(part.name for part in self.parts)),
+            ("examples", *("unknown" if part.total is None else f"{part.total:,}" for part in self.parts)),
+            ("read for this page", *(f"{len(part.examples):,}" for part in self.parts)),
+            ("input shape", *(_most_common_shape(part.shapes) for part in self.parts)),
+        ]
         if all(part.file_sizes for part in self.parts):
             rows.append(("image files, height x width", *(_size_range(part.file_sizes) for part in self.parts)))
         for label, key in (
@@ -200,24 +202,27 @@ class DataPage:
             ("deviation", "std"),
         ):
             rows.append((label, *(f"{getattr(part.values, key):.4g}" for part in self.parts)))
-        kinds = [name for name in self.of_targets if self.traits[name].values.dtype is torch.bool]
-        numbers = [self.of_part(part.name) for part in self.parts]
-        rows += [(name, *(f"{one[name]['total']:,.0f}" for one in numbers)) for name in kinds]
+        yes_or_no_traits = [name for name in self.of_targets if self.traits[name].values.dtype is torch.bool]
+        numbers_by_part = [self.of_part(part.name) for part in self.parts]
+        rows += [(name, *(f"{one[name]['total']:,.0f}" for one in numbers_by_part)) for name in yes_or_no_traits]
         if any(part.left_out for part in self.parts):
             rows.append(("left out", *(f"{len(part.left_out):,}" for part in self.parts)))
         return rows
 
     def _trait_rows(self, of_class: bool | None) -> list[tuple[str, ...]]:
         """Return the head and the rows of a table of traits: of classes, of other targets (False) or inputs (None)."""
-        wanted = [
+        trait_names = [
             name
             for name, trait in self.traits.items()
             if (name in self.of_targets and (trait.kind == OF_CLASS) == of_class)
             or (of_class is None and name not in self.of_targets)
         ]
-        numbers = [self.of_part(part.name) for part in self.parts]
-        head = ("", *(part.name for part in self.parts))
-        return [head, *((name, *(_cell(one[name], of_class is True) for one in numbers)) for name in wanted)]
+        numbers_by_part = [self.of_part(part.name) for part in self.parts]
+        header = ("", *(part.name for part in self.parts))
+        return [
+            header,
+            *((name, *(_numbers_text(one[name], of_class is True) for one in numbers_by_part)) for name in trait_names),
+        ]
 
     def _figures(self) -> Iterator[FigurePart]:
         values = {part.name: part.sampled_values for part in self.parts}
@@ -229,17 +234,18 @@ class DataPage:
             label = "square root of the area of a box, pixels"
             yield FigurePart("data_objects", _histogram(sizes, label), "Histogram of the sizes of objects")
 
-    def _lists(self) -> Iterator[SectionPart]:
+    def _folded_lists(self) -> Iterator[SectionPart]:
         """Yield what was left out, and the copies."""
         for part in self.parts:
             if part.left_out:
-                yield Folded(f"Left out of {part.name}: {len(part.left_out):,}", [_listed(part.left_out)])
+                yield Folded(f"Left out of {part.name}: {len(part.left_out):,}", [_bullets(part.left_out)])
         if self.copies:
-            relation = {True: "equal to", False: "near duplicate of"}
+            relation_by_is_exact = {True: "equal to", False: "near duplicate of"}
             texts = [
-                f"{copy.part} {copy.other}: {relation[copy.is_exact]} training {copy.train}" for copy in self.copies
+                f"{copy.part} {copy.other}: {relation_by_is_exact[copy.is_exact]} training {copy.train}"
+                for copy in self.copies
             ]
-            yield Folded(f"Copies of training images: {len(self.copies):,}", [_listed(texts)])
+            yield Folded(f"Copies of training images: {len(self.copies):,}", [_bullets(texts)])
 
 
 NO_FAULTS = "The parts differ by no more than chance, and share no images among those compared."
@@ -258,10 +264,15 @@ def trait_numbers(trait: DataTrait, values: Tensor) -> Numbers:
     if not len(known):
         return {"count": 0.0, "total": 0.0, "with": 0.0}
     ends = {"mean": float(known.mean()), "low": float(known.min()), "high": float(known.max())}
-    return {"count": float(len(known)), "total": float(known.sum()), "with": float((known > 0).sum()), **ends}
+    return {
+        "count": float(len(known)),
+        "total": float(known.sum()),
+        "with": float((known > 0).sum()),
+        **ends,
+    }
 
 
-def _cell(numbers: Numbers, of_class: bool) -> str:
+def _numbers_text(numbers: Numbers, of_class: bool) -> str:
     if not numbers["count"]:
         return "none"
     if not of_class:
@@ -272,9 +283,9 @@ def _cell(numbers: Numbers, of_class: bool) -> str:
     return amount if is_count and total == numbers["with"] else f"{amount} ({numbers['with']:,.0f})"
 
 
-def _common(shapes: Any) -> str:
-    (shape, _), *others = shapes.most_common()
-    return f"{len(shapes)} shapes, most often {shape}" if others else shape
+def _most_common_shape(shapes: Any) -> str:
+    (shape, _), *other_shapes = shapes.most_common()
+    return f"{len(shapes)} shapes, most often {shape}" if other_shapes else shape
 
 
 def _size_range(sizes: Sequence[tuple[int, int]]) -> str:
@@ -283,12 +294,12 @@ def _size_range(sizes: Sequence[tuple[int, int]]) -> str:
 
 
 def _histogram(samples: dict[str, Tensor], label: str) -> Any:
-    ends = [(float(one.min()), float(one.max())) for one in samples.values()]
-    low, high = min(low for low, _ in ends), max(high for _, high in ends)
+    ranges = [(float(one.min()), float(one.max())) for one in samples.values()]
+    low, high = min(low for low, _ in ranges), max(high for _, high in ranges)
     are_equal = math.isclose(low, high, rel_tol=ROUNDING)
     return None if are_equal else densities(samples, label, (low, high))
 
 
-def _listed(texts: Sequence[str]) -> Bullets:
+def _bullets(texts: Sequence[str]) -> Bullets:
     more = [f"and {len(texts) - MAX_LISTED:,} more"] if len(texts) > MAX_LISTED else []
     return Bullets([*texts[:MAX_LISTED], *more])

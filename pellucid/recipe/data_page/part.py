@@ -60,13 +60,13 @@ class DataPart:
     @property
     def values(self) -> InputValues:
         """The values of all inputs that are read."""
-        columns = torch.tensor(self.inputs, dtype=torch.float64)
+        low, high, means, deviations = torch.tensor(self.inputs, dtype=torch.float64).T
         weights = torch.tensor([one.images.numel() for one in self.examples], dtype=torch.float64)
         weights /= weights.sum()
-        mean = (weights * columns[:, 2]).sum()
-        square = (weights * (columns[:, 3].square() + columns[:, 2].square())).sum()
-        deviation = (square - mean.square()).clamp_min(0).sqrt()
-        return InputValues(float(columns[:, 0].min()), float(columns[:, 1].max()), float(mean), float(deviation))
+        mean = (weights * means).sum()
+        mean_square = (weights * (deviations.square() + means.square())).sum()
+        deviation = (mean_square - mean.square()).clamp_min(0).sqrt()
+        return InputValues(float(low.min()), float(high.max()), float(mean), float(deviation))
 
     @property
     def shapes(self) -> Counter[str]:
@@ -97,45 +97,51 @@ def read_part(
     MAX_READ others. Raises PellucidError if none can be read.
     """
     limit = limit or (MAX_IN_MEMORY if isinstance(source, Arrays) else MAX_READ)
-    limit = max(1, min(limit, MAX_BYTES // _bytes(source)))
+    limit = max(1, min(limit, MAX_BYTES // _bytes_of_first_example(source)))
     if isinstance(source, Stream):
         indices, examples, errors = *_read_stream(source, limit), list[str]()
         total = None if source.steps is None and len(examples) >= limit else max(len(source), len(examples))
-        drawn = examples[:n_shown]
-        shown = Batch(torch.cat([one.images for one in drawn]), _joined([one.targets for one in drawn]))
+        first_examples = examples[:n_shown]
+        shown = Batch(
+            torch.cat([one.images for one in first_examples]), _join_targets([one.targets for one in first_examples])
+        )
     else:
-        indices, examples, errors = _read(source, drawn_indices(len(source), limit, seed).tolist(), seed)
-        total, places = len(source), torch.linspace(0, len(indices) - 1, min(n_shown, len(indices))).round().int()
-        shown = batch_of(source, [indices[k] for k in places.tolist()], generator(seed))
+        indices, examples, errors = _read_examples(source, drawn_indices(len(source), limit, seed).tolist(), seed)
+        total = len(source)
+        shown_positions = torch.linspace(0, len(indices) - 1, min(n_shown, len(indices))).round().int()
+        shown = batch_of(source, [indices[k] for k in shown_positions.tolist()], generator(seed))
     # The order is that of training: uint8 to 0..1, augmentation, then standardization.
-    shown = augment_batch(Batch(scaled(shown.images, None), shown.targets), augment, None, generator(seed))
+    shown = augment_batch(
+        Batch(scaled(shown.images, None), shown.targets), augment, transform=None, rng=generator(seed)
+    )
     shown = shown._replace(images=scaled(shown.images, stats))
-    step = max(1, sum(one.images.numel() for one in examples) // MAX_VALUES)
-    numbers = [_received(one.images[0], stats, step) for one in examples]
+    value_step = max(1, sum(one.images.numel() for one in examples) // MAX_VALUES)
+    inputs, samples = zip(*(_received_values(one.images[0], stats, value_step) for one in examples), strict=True)
     return DataPart(
-        name, total, indices, examples, [values for values, _ in numbers], torch.cat([some for _, some in numbers]),
+        name, total, indices, examples, inputs, torch.cat(samples),
         shown, [*errors, *_left_out(source)], _file_sizes(source, indices),
     )  # fmt: skip
 
 
-def _received(x: Tensor, stats: FeatureStats | None, step: int) -> tuple[InputValues, Tensor]:
-    """Return the values of an example (C, ...) after scaling, and every `step`-th of each channel.
+def _received_values(x: Tensor, stats: FeatureStats | None, value_step: int) -> tuple[InputValues, Tensor]:
+    """Return the values of an example (C, ...) after scaling, and every `value_step`-th of each channel.
 
-    Scaling is affine in each channel, so images are not copied: a and b are read off its values for 0 and 1.
+    Scaling is affine in each channel, so images are not copied: slope and offset are read off its values for 0 and 1.
     """
     probes = torch.tensor([0, 1], dtype=x.dtype).reshape(2, *[1] * x.dim()).expand(2, len(x), *[1] * (x.dim() - 1))
-    b, sums = scaled(probes, stats, torch.float64).flatten(1)  # (C,) each
-    a, rows = sums - b, x.reshape(len(x), -1)
-    numbers = rows.float()
-    mean, std = (a * numbers.mean(1) + b), a * numbers.std(1, correction=0)
-    ends = torch.stack([a * rows.amin(1) + b, a * rows.amax(1) + b])
-    square = (std.square() + mean.square()).mean()
-    deviation = (square - mean.mean().square()).clamp_min(0).sqrt()
-    some = (rows[:, ::step].double() * a[:, None] + b[:, None]).flatten().float()
-    return InputValues(float(ends.min()), float(ends.max()), float(mean.mean()), float(deviation)), some
+    offset, scaled_ones = scaled(probes, stats, torch.float64).flatten(1)  # (C,) each
+    slope, channel_rows = scaled_ones - offset, x.reshape(len(x), -1)
+    float_rows = channel_rows.float()
+    mean, std = (slope * float_rows.mean(1) + offset), slope * float_rows.std(1, correction=0)
+    channel_ends = torch.stack([slope * channel_rows.amin(1) + offset, slope * channel_rows.amax(1) + offset])
+    mean_square = (std.square() + mean.square()).mean()
+    deviation = (mean_square - mean.mean().square()).clamp_min(0).sqrt()
+    sampled_values = (channel_rows[:, ::value_step].double() * slope[:, None] + offset[:, None]).flatten().float()
+    values = InputValues(float(channel_ends.min()), float(channel_ends.max()), float(mean.mean()), float(deviation))
+    return values, sampled_values
 
 
-def _bytes(source: Source) -> int:
+def _bytes_of_first_example(source: Source) -> int:
     """Return the number of bytes of the first example."""
     images, targets = first_batch(source)
     first = targets[0]
@@ -143,9 +149,9 @@ def _bytes(source: Source) -> int:
     return images.nbytes + (target.nbytes if isinstance(target, Tensor) else 0) + 1
 
 
-def _read(source: Source, indices: Sequence[int], seed: int) -> tuple[list[int], list[Batch], list[str]]:
+def _read_examples(source: Source, indices: Sequence[int], seed: int) -> tuple[list[int], list[Batch], list[str]]:
     """Return the indices and the examples that can be read, and the errors of the others."""
-    read: list[tuple[int, Batch]] = []
+    read_examples: list[tuple[int, Batch]] = []
     errors: list[PellucidError] = []
     if isinstance(source, Arrays):
         return [*indices], [source.batch([k], generator(seed)) for k in indices], []
@@ -154,10 +160,10 @@ def _read(source: Source, indices: Sequence[int], seed: int) -> tuple[list[int],
             if isinstance(example, PellucidError):
                 errors.append(example)
             else:
-                read.append((k, example))
-    if not read:
+                read_examples.append((k, example))
+    if not read_examples:
         raise errors[0]
-    return [k for k, _ in read], [example for _, example in read], [*map(str, errors)]
+    return [k for k, _ in read_examples], [example for _, example in read_examples], [*map(str, errors)]
 
 
 def _read_stream(source: Stream, limit: int) -> tuple[list[int], list[Batch]]:
@@ -172,7 +178,7 @@ def _read_stream(source: Stream, limit: int) -> tuple[list[int], list[Batch]]:
     return [*range(len(examples))], examples
 
 
-def _joined(targets: Sequence[Any]) -> Any:
+def _join_targets(targets: Sequence[Any]) -> Any:
     """Return the targets of batches of one example as those of one batch."""
     if all(isinstance(one, Tensor) for one in targets) and len({one.shape for one in targets}) == 1:
         return torch.cat([*targets])

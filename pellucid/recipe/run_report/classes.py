@@ -17,20 +17,22 @@ MAX_COUNT = 100_000  # a confusion matrix with a count of this size or more, as 
 
 def class_sections(confusion: NDArray[np.int64], classes: Sequence[str], unit: str = "images") -> list[Section]:
     """Return the sections about the classes; confusion: (K, K) counts of `unit` by true and predicted class."""
-    text = confusions_text(confusion, classes)
+    confusions = confusions_text(confusion, classes)
     has_fractions = bool(confusion.max() >= MAX_COUNT)
-    plot = confusion_matrix(confusion, classes, has_fractions)
+    figure_of_counts = confusion_matrix(confusion, classes, has_fractions)
     cell_meaning = "Per cent of the true class" if has_fractions else "Counts"
     caption = f"{cell_meaning}; the deeper the colour (by square root), the larger the fraction of the true class."
     explanation = (
         f"Precision: of the {unit} predicted as a class, the fraction that belongs to it. Recall: of the {unit} of a "
         f"class, the fraction predicted as it. F1: the harmonic mean of both. n: the number of {unit}."
     )
-    head = ("class", "precision", "recall", "F1", "n")
-    rows = TablePart(f"Test {unit} by class", head, class_rows(confusion, classes), foot=True)
-    figure = FigurePart("confusion", plot, f"Confusion matrix. {text}", caption, "No images were tested.")
+    header = ("class", "precision", "recall", "F1", "n")
+    rows = TablePart(f"Test {unit} by class", header, class_rows(confusion, classes), foot=True)
+    figure = FigurePart(
+        "confusion", figure_of_counts, f"Confusion matrix. {confusions}", caption, "No images were tested."
+    )
     return [
-        Section("confusion", "Confusion matrix", [text, figure]),
+        Section("confusion", "Confusion matrix", [confusions, figure]),
         Section("classes", "Class by class", [explanation, rows]),
     ]
 
@@ -41,14 +43,20 @@ def class_rows(confusion: NDArray[np.int64], classes: Sequence[str]) -> list[tup
     confusion: (K, K) counts by true and predicted class. A ratio with denominator 0 is "-" and is left out of the mean.
     """
     counts = torch.from_numpy(confusion)
-    true, predicted = counts.sum(1), counts.sum(0)
-    ratios = ((precision, predicted), (recall, true), (f1, true + predicted))
-    columns = [torch.where(denominator > 0, metric(counts), torch.nan) for metric, denominator in ratios]
+    true_counts, predicted_counts = counts.sum(1), counts.sum(0)
+    metrics_and_denominators = (
+        (precision, predicted_counts),
+        (recall, true_counts),
+        (f1, true_counts + predicted_counts),
+    )
+    columns = [
+        torch.where(denominator > 0, metric(counts), torch.nan) for metric, denominator in metrics_and_denominators
+    ]
     rows = [
-        (name, *(_percent(float(column[k])) for column in columns), f"{int(true[k]):,}")
+        (name, *(_percent(float(column[k])) for column in columns), f"{int(true_counts[k]):,}")
         for k, name in enumerate(classes)
     ]
-    return [*rows, ("mean", *(_percent(float(column.nanmean())) for column in columns), f"{int(true.sum()):,}")]
+    return [*rows, ("mean", *(_percent(float(column.nanmean())) for column in columns), f"{int(true_counts.sum()):,}")]
 
 
 def common_confusions(confusion: NDArray[np.int64], classes: Sequence[str], max_pairs: int = 5) -> list[str]:
@@ -56,10 +64,10 @@ def common_confusions(confusion: NDArray[np.int64], classes: Sequence[str], max_
     errors = np.array(confusion, dtype=np.int64)
     np.fill_diagonal(errors, 0)
     order = np.argsort(-errors, axis=None, kind="stable")[:max_pairs]
-    counts = [(divmod(index, len(classes)), int(errors.flat[index])) for index in order.tolist()]
+    errors_by_frequency = [(divmod(index, len(classes)), int(errors.flat[index])) for index in order.tolist()]
     return [
         f"{classes[true]} → {classes[predicted]} ({'once' if n == 1 else f'{n:,} times'})"
-        for (true, predicted), n in counts
+        for (true, predicted), n in errors_by_frequency
         if n
     ]
 

@@ -88,8 +88,8 @@ def read_report_data(
     Raises PellucidError if a file is missing or damaged.
     """
     folder = RunFolder(run)
-    text, tables = read_recipe(folder.path / "recipe.toml")
-    about = tables.get("recipe", {})
+    recipe_text, recipe_tables = read_recipe(folder.path / "recipe.toml")
+    recipe_table = recipe_tables.get("recipe", {})
     history = History.read(folder.path)
     image_shape = tuple(first_batch(test).images.shape[1:])
     shape = tuple(model.nominal_shape or image_shape)
@@ -101,9 +101,9 @@ def read_report_data(
     name, net = next(iter(nets.items()))
     path, weights = first_weights(net, params_of(model.params, name), image_shape)
     return ReportData(
-        recipe=str(about.get("name") or folder.path.name),
+        recipe=str(recipe_table.get("name") or folder.path.name),
         command=command or "pellucid train recipe.toml",
-        about=str(about.get("about", "")),
+        about=str(recipe_table.get("about", "")),
         metrics=dict(metrics),
         history=history.rows,
         val_data=val_data,
@@ -111,7 +111,7 @@ def read_report_data(
         first_path=join(name, path) if path else "",
         first_weights=None if weights is None else weights.numpy(),
         summary=summary(net, model.params, shape) if isinstance(model.objective, Supervised) else None,
-        recipe_text=text,
+        recipe_text=recipe_text,
         manifest=folder.read_manifest(),
         sections=[*task_report.sections, *_preview_sections(folder)],
         files=task_report.files,

@@ -38,17 +38,17 @@ def _figure_parts(metrics: Mapping[str, Any], merits: Sequence[Merit]) -> list[S
 
 def _course_parts(history: Sequence[Mapping[str, Any]], val_data: str) -> list[SectionPart]:
     """Return a sentence about the losses by epoch; [] for fewer than two epochs with finite held-out losses."""
-    with_loss = [row for row in history if "train_loss" in row]
-    for row in with_loss:
+    rows_with_train_loss = [row for row in history if "train_loss" in row]
+    for row in rows_with_train_loss:
         if not _is_finite(row["train_loss"]):
             return [
                 Warned(f"The training loss was not finite in epoch {row['epoch']}: run `pellucid doctor` on the run.")
             ]
-    rows = [row for row in with_loss if _is_finite(row.get("val_loss"))]
-    if len(rows) < 2:
+    rows_with_losses = [row for row in rows_with_train_loss if _is_finite(row.get("val_loss"))]
+    if len(rows_with_losses) < 2:
         return []
-    best = min(rows, key=lambda row: row["val_loss"])
-    last = rows[-1]
+    best = min(rows_with_losses, key=lambda row: row["val_loss"])
+    last = rows_with_losses[-1]
     lowest = f"The {val_data} loss was lowest, {best['val_loss']:.4g}, in epoch {best['epoch']} of {last['epoch']}"
     if best is last:
         return [f"{lowest}, the last one: more epochs may lower it further."]
@@ -56,8 +56,8 @@ def _course_parts(history: Sequence[Mapping[str, Any]], val_data: str) -> list[S
         f"{lowest}, and {last['val_loss']:.4g} in the last one; the training loss went from {best['train_loss']:.4g} "
         f"to {last['train_loss']:.4g} between them"
     )
-    overfits = last["val_loss"] > MIN_RISE * best["val_loss"] > 0 and last["train_loss"] < best["train_loss"]
-    return [f"{change}, so the network overfits." if overfits else f"{change}."]
+    is_overfitting = last["val_loss"] > MIN_RISE * best["val_loss"] > 0 and last["train_loss"] < best["train_loss"]
+    return [f"{change}, so the network overfits." if is_overfitting else f"{change}."]
 
 
 def _is_finite(value: Any) -> bool:

@@ -92,16 +92,20 @@ def _curves_section(data: ReportData) -> Section:
             "choices."
         )]  # fmt: skip
     ring_note = "The ring marks the best validation value." if has_validation and data.val_data != "test" else ""
-    loss = loss_curves(data.history, data.val_data)
-    figures = [FigurePart("loss", loss, _ends_text(data, "loss", "Loss"), ring_note, "No finite loss was recorded.")]
+    loss_figure = loss_curves(data.history, data.val_data)
+    figures = [
+        FigurePart(
+            "loss", loss_figure, _first_and_last_text(data, "loss", "Loss"), ring_note, "No finite loss was recorded."
+        )
+    ]
     merit = next(
         (merit for merit in data.merits if any(_is_finite_number(row, f"val_{merit.name}") for row in data.history)),
         None,
     )
     if merit is None:
         return Section("curves", "Loss", [*notes, FigureRow(figures)], wide=True)
-    curves = metric_curves(data.history, data.val_data, *merit)
-    figures.append(FigurePart(merit.name, curves, _ends_text(data, merit.name, merit.label)))
+    metric_figure = metric_curves(data.history, data.val_data, *merit)
+    figures.append(FigurePart(merit.name, metric_figure, _first_and_last_text(data, merit.name, merit.label)))
     return Section("curves", f"Loss and {merit.label}", [*notes, FigureRow(figures)], wide=True)
 
 
@@ -112,8 +116,8 @@ def _processes_section(data: ReportData) -> Section:
         return Section("processes", "Processes", [])
     formats = {"epoch": ".0f", "slowest_process": ".0f", "wait_seconds": ".2f", "seconds": ".2f"}
     cells = [tuple(format(row[name], format_spec) for name, format_spec in formats.items()) for row in rows]
-    head = ("epoch", "slowest process", "longest wait for it, s", "epoch, s")
-    return Section("processes", "Processes", [TablePart("Waits for the slowest process", head, cells, range(4))])
+    header = ("epoch", "slowest process", "longest wait for it, s", "epoch, s")
+    return Section("processes", "Processes", [TablePart("Waits for the slowest process", header, cells, range(4))])
 
 
 def _details_section(data: ReportData) -> Section:
@@ -157,8 +161,8 @@ def _network_parts(data: ReportData) -> list[SectionPart]:
         return [TablePart("Networks", ("network", "size"), [*data.networks.items()])]
     if data.summary is None:
         return [Missing("The network was not recorded.")]
-    head, *rows = data.summary.cells()
-    table = TablePart("Layers in forward order", head, rows, (3, 4, 5), foot=True)
+    header, *rows = data.summary.cells()
+    table = TablePart("Layers in forward order", header, rows, (3, 4, 5), foot=True)
     return ["Multiply-adds and memory (outputs, and caches for the backward pass) are for one image.", table]
 
 
@@ -210,7 +214,7 @@ def _is_finite_number(values: Mapping[str, Any], key: str) -> bool:
     return isinstance(value, int | float) and math.isfinite(value)
 
 
-def _ends_text(data: ReportData, metric: str, label: str) -> str:
+def _first_and_last_text(data: ReportData, metric: str, label: str) -> str:
     """Return the first and last values of a metric on training and held-out data, as text."""
     ranges: list[str] = []
     for key, name in ((f"train_{metric}", "training"), (f"val_{metric}", data.val_data)):

@@ -8,7 +8,7 @@ from pellucid.base.settings.annotations import slots
 from pellucid.base.settings.checks import check, check_known
 from pellucid.data import CATALOGUE
 from pellucid.recipe.material import SHAPES
-from pellucid.recipe.recipe import KINDS, NOTHING, PLAIN, Recipe, load_recipe, parse_overrides
+from pellucid.recipe.recipe import NOTHING, PART_KINDS, PLAIN_TABLES, Recipe, load_recipe, parse_overrides
 from pellucid.recipe.toml import toml_value
 from pellucid.shipped_files import recipe_names
 
@@ -105,7 +105,7 @@ def form_fields(recipe: Recipe) -> list[dict[str, Any]]:
             choices = _choices(recipe, table, key)
             if choices and value_text not in choices:  # such as the path of a data set
                 choices = [str(value_text), *choices]
-            is_part = table in KINDS and key == KINDS[table].key
+            is_part = table in PART_KINDS and key == PART_KINDS[table].key
             fields.append({"key": dotted, "value": value_text, "choices": choices, "is_part": is_part})
     return fields
 
@@ -114,12 +114,12 @@ def _choices(recipe: Recipe, table: str, key: str) -> list[str] | None:
     """Return the possible texts of a key, None if they are not listed."""
     if table == "data" and key == "name":
         return [*CATALOGUE, *SHAPES]
-    if table in KINDS:
-        if key == KINDS[table].key:
-            return [name for name in KINDS[table].known if table != "objective" or name != NOTHING]
-        target: Any = KINDS[table].known[getattr(recipe, table).name]
+    if table in PART_KINDS:
+        if key == PART_KINDS[table].key:
+            return [name for name in PART_KINDS[table].known if table != "objective" or name != NOTHING]
+        target: Any = PART_KINDS[table].known[getattr(recipe, table).name]
     else:
-        target = PLAIN[table]
+        target = PLAIN_TABLES[table]
     slot = slots(target).get(key)
     kinds = () if slot is None else (slot.kind, *get_args(slot.kind))
     listed = next((get_args(kind) for kind in kinds if get_origin(kind) is Literal), ())

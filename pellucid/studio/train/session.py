@@ -243,7 +243,12 @@ class TrainSession:
             except PellucidError as error:
                 faults[name] = str(error)
         compared = RunComparison([*runs], [*runs.values()])
-        fields = {"runs": [*runs], "faults": faults, "recipes": compared.recipes, "results": compared.results}
+        fields = {
+            "runs": [*runs],
+            "faults": faults,
+            "recipes": compared.recipe_differences,
+            "results": compared.result_rows,
+        }
         return Reply(fields, {})
 
     def _model(self, run: str, epoch: int) -> Model:

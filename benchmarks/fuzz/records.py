@@ -95,7 +95,7 @@ def _make_sweep(folder: Path) -> None:
         recipe, {"optimizer.lr": "0.001..0.1:log", "train.batch_size": [16, 32]}, trials=2, sampler="random"
     )
     sweep = TuningFolder(folder)
-    sweep.begin(plan, any_threads=False)
+    sweep.begin(plan, may_change_threads=False)
     Worker(sweep).work(wait=False)
     run = sweep.run(1, 0)
     (run.path / "attempts.json").write_text(json.dumps({"count": 1, "step": 45}))

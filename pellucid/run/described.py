@@ -35,6 +35,7 @@ MAX_UNIT_STD = 0.5  # the largest standard deviation of values from 0 to 1
 PREPROCESS_KEYS = ("data", "mean", "std", "held_out", "keypoints", "size", "table", "thresholds")
 
 
+# Keys of the entry "table" whose values are texts, and those whose values are lists of texts.
 TABLE_TEXTS, TABLE_LISTS = ("kind", "files", "split", "separator"), ("columns", "names", "units")
 
 
@@ -74,20 +75,20 @@ def rebuild_model(
         shape = image_shape(about.get("input_shape"))
         shapes: dict[str, tuple[Any, Any]] = {}
         if has_objective:  # only the objective can compute the inputs of its networks
-            params, out = init_objective_within_bounds(model.objective, nominal_shape(shape), trusted=trusted)
-            out = free_output_shape(shape, model.objective.init, params, out)
+            params, output_shape = init_objective_within_bounds(model.objective, nominal_shape(shape), trusted=trusted)
+            output_shape = free_output_shape(shape, model.objective.init, params, output_shape)
             check_size_within_bounds(model.objective, shape, model.preprocess, trusted)
-            return model, map_tree(partial(to_precision, precision=precision), params), shape, out
-        params, out = init_within_bounds(model.net, nominal_shape(shape), shapes, trusted=trusted)
-        out = free_output_shape(shape, model.net.init, params, out)
+            return model, map_tree(partial(to_precision, precision=precision), params), shape, output_shape
+        params, output_shape = init_within_bounds(model.net, nominal_shape(shape), shapes, trusted=trusted)
+        output_shape = free_output_shape(shape, model.net.init, params, output_shape)
         check_size_within_bounds(model.objective, shape, model.preprocess, trusted)
-        check_classes(out, model.classes)
+        check_classes(output_shape, model.classes)
         model.familiarity = Familiarity.from_json(about.get("familiarity"), tensors, model.net, shapes)
     except (RuntimeError, ArithmeticError, LookupError, AttributeError, TypeError, ValueError) as error:
         if isinstance(error, PellucidError):
             raise
         raise PellucidError(f"no such network can exist ({' '.join(str(error).split())[:200]})") from error
-    return model, map_tree(partial(to_precision, precision=precision), params), shape, out
+    return model, map_tree(partial(to_precision, precision=precision), params), shape, output_shape
 
 
 def check_size_within_bounds(
@@ -140,7 +141,8 @@ def feature_stats(preprocess: Mapping[str, Any]) -> FeatureStats | None:
         return None
     statistics = [preprocess.get(name) for name in ("mean", "std")]
     is_valid = all(
-        isinstance(values, list | tuple) and all(type(v) in (int, float) for v in values) for values in statistics
+        isinstance(values, list | tuple) and all(type(value) in (int, float) for value in values)
+        for values in statistics
     )
     mean, std = (
         torch.tensor(values, dtype=torch.float32)[:, None, None] if is_valid else torch.zeros(0)
@@ -190,8 +192,8 @@ def scaling_entries(stats: FeatureStats) -> dict[str, list[float]]:
 def image_shape(shape: Any) -> FreeShape:
     """Return an input shape of positive integers, None for a free height or width; raises PellucidError otherwise."""
     sizes = tuple(shape) if isinstance(shape, Sequence) else ()
-    fixed = [size for k, size in enumerate(sizes) if size is not None or len(sizes) != 3 or k == 0]
-    if not sizes or not all(type(size) is int and 0 < size <= MAX_DESCRIBED_AXIS for size in fixed):
+    required_sizes = [size for k, size in enumerate(sizes) if size is not None or len(sizes) != 3 or k == 0]
+    if not sizes or not all(type(size) is int and 0 < size <= MAX_DESCRIBED_AXIS for size in required_sizes):
         raise PellucidError(
             f"input_shape must be whole numbers of at least 1, such as (1, 28, 28), or (3, None, None) for any size, "
             f"not {shape!r}"
@@ -209,9 +211,9 @@ def to_precision(tensor: Tensor, precision: str) -> Tensor:
     return tensor.double() if precision == "float64" and tensor.is_floating_point() else tensor
 
 
-def check_type(value: Any, kind: type[T], message: str) -> T:
-    """Return `value` if its type is `kind`; raises PellucidError with the text `message` if not."""
-    if not isinstance(value, kind):
+def check_type(value: Any, expected_type: type[T], message: str) -> T:
+    """Return `value` if its type is `expected_type`; raises PellucidError with the text `message` if not."""
+    if not isinstance(value, expected_type):
         raise PellucidError(message)
     return value
 

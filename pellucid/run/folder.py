@@ -211,9 +211,9 @@ def processor() -> str:
 
 def _processor_name() -> str:
     """Return the processor's name from /proc/cpuinfo, otherwise its architecture."""
-    info = Path("/proc/cpuinfo")
-    if info.is_file():
-        for line in info.read_text(errors="replace").splitlines():
+    info_file = Path("/proc/cpuinfo")
+    if info_file.is_file():
+        for line in info_file.read_text(errors="replace").splitlines():
             name, _, value = line.partition(":")
             if name.strip() == "model name":
                 return value.strip()

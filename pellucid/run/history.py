@@ -225,11 +225,11 @@ def check_values(path: Path, rows: Iterable[Row]) -> None:
     for line, row in enumerate(rows, 2):
         column = next((name for name, value in row.items() if not _is_valid(name, value)), None)
         if column is not None:
-            kind = "a whole number" if column in COUNT_COLUMNS else "a number"
+            expected = "a whole number" if column in COUNT_COLUMNS else "a number"
             if column == "path":
-                kind = "text"
+                expected = "text"
             raise PellucidError(
-                f"{path}: {column} is {row[column]!r:.40} in line {line}, where training writes {kind}; remove the "
+                f"{path}: {column} is {row[column]!r:.40} in line {line}, where training writes {expected}; remove the "
                 "file, or restore the original"
             )
 

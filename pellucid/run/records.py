@@ -59,20 +59,20 @@ def parse_json(data: bytes) -> Any:
         values: Any = json.loads(data, parse_int=_parse_integer)
     except RecursionError as error:
         raise ValueError(f"it is nested in more than {MAX_RUN_JSON_LEVELS} levels") from error
-    level = [values]
+    values_of_level = [values]
     for _ in range(MAX_RUN_JSON_LEVELS + 1):
-        level = [nested_value for value in level for nested_value in _nested_values(value)]
-        if not level:
+        values_of_level = [nested_value for value in values_of_level for nested_value in _nested_values(value)]
+        if not values_of_level:
             return values
     raise ValueError(f"it is nested in more than {MAX_RUN_JSON_LEVELS} levels")
 
 
-def to_record(values: Mapping[str, Any], kind: Callable[..., T], where: str) -> T:
+def to_record(values: Mapping[str, Any], record_class: Callable[..., T], where: str) -> T:
     """Return a JSON object as an object of a class, whose arguments are the keys.
 
     Raises PellucidError, beginning with `where`, for unknown and missing keys, and for values of other types.
     """
-    known = slots(kind)
+    known = slots(record_class)
     unknown = next((key for key in values if key not in known), None)
     if unknown is not None:
         raise PellucidError(
@@ -85,7 +85,7 @@ def to_record(values: Mapping[str, Any], kind: Callable[..., T], where: str) -> 
             check(fits, f"{where}: {name}", name_of(slot.kind, "null"), values[name])
         elif slot.default is MISSING:
             raise PellucidError(f"{where}: {name} is missing")
-    return kind(**arguments)
+    return record_class(**arguments)
 
 
 def _nested_values(value: Any) -> list[Any]:

@@ -41,16 +41,16 @@ def write_weights(path: str | os.PathLike[str], tensors: Mapping[str, Tensor], a
     Raises PellucidError, and writes nothing, for a description that JSON cannot represent, such as NaN, and for
     sizes above the limits of `read_weights`: 16 MiB of description, tensor names and shapes, 16 GiB in all.
     """
-    saved = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    cpu_tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     try:
         metadata = {name: json.dumps(value, allow_nan=False) for name, value in about.items()}
     except (TypeError, ValueError, RecursionError) as error:
         raise PellucidError(f"{path} cannot be written: {error}; describe it by finite numbers and strings") from error
     metadata["format"] = FORMAT
-    metadata["sha256"] = _digest(metadata, saved)
-    data = safetensors.torch.save(saved, metadata)
-    check_size(path, int.from_bytes(data[:_LENGTH_BYTES], "little"), len(data))
-    write_atomically(path, data)
+    metadata["sha256"] = _digest(metadata, cpu_tensors)
+    file_bytes = safetensors.torch.save(cpu_tensors, metadata)
+    check_size(path, int.from_bytes(file_bytes[:_LENGTH_BYTES], "little"), len(file_bytes))
+    write_atomically(path, file_bytes)
 
 
 def check_size(path: str | os.PathLike[str], header_size: int, file_size: int = 0) -> None:
@@ -112,14 +112,14 @@ def nest_like(path: str | os.PathLike[str], structure: Params, tensors: Mapping[
     Raises PellucidError for missing and surplus tensors and different shapes and dtypes, of which the message lists the
     first 20, and for NaN or infinity.
     """
-    flat = flatten(structure)
-    mismatches = [str(mismatch) for mismatch in match(flat, dict(sorted(tensors.items())))]
+    structure_by_path = flatten(structure)
+    mismatches = [str(mismatch) for mismatch in match(structure_by_path, dict(sorted(tensors.items())))]
     if mismatches:
         omitted = [f"and {len(mismatches) - MAX_MISMATCHES} more"] if len(mismatches) > MAX_MISMATCHES else []
         raise PellucidError(
             f"{path} does not fit its network: {'; '.join(mismatches[:MAX_MISMATCHES] + omitted)}; train it again"
         )
-    for name in flat:
+    for name in structure_by_path:
         if not bool(torch.isfinite(tensors[name]).all()):
             raise PellucidError(f"{path}: {name} contains NaN or infinity; use an earlier file")
     return nest(structure, tensors)
@@ -187,11 +187,12 @@ def _hash_tensors(digest: "hashlib._Hash", tensors: Mapping[str, Tensor]) -> Non
         _hash_text(digest, name)
         _hash_text(digest, dtype_and_shape(tensor))
         if tensor.numel():
-            raw = tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8)
-            digest.update(raw.numpy().data)
+            value_bytes = tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8)
+            digest.update(value_bytes.numpy().data)
 
 
 def _hash_text(digest: "hashlib._Hash", text: str) -> None:
-    raw = text.encode("utf-8", "surrogatepass")
-    digest.update(len(raw).to_bytes(8, "little"))  # with the lengths, different lists of strings give different bytes
-    digest.update(raw)
+    text_bytes = text.encode("utf-8", "surrogatepass")
+    # with the lengths, different lists of strings give different bytes
+    digest.update(len(text_bytes).to_bytes(8, "little"))
+    digest.update(text_bytes)

@@ -50,7 +50,7 @@ def parser() -> Parser:
 def handle(args: argparse.Namespace) -> int:
     """Start or resume the sweep; print the best trials, and the paths of the folder and the page."""
     from pellucid.recipe.own import recipe_of_words
-    from pellucid.tuning.launch import resume_sweep, sweep
+    from pellucid.tuning.launch import begin_or_continue, resume_sweep
     from pellucid.tuning.slurm import read_options
 
     launch_options: dict[str, Any] = {
@@ -72,7 +72,7 @@ def handle(args: argparse.Namespace) -> int:
         recipe, overrides = recipe_of_words(args.recipe, args.settings, args.device, args.data)
         device = [] if args.device is None else [f"recipe.device={args.device}"]
         with launch_options["progress"]:
-            results = sweep(
+            results = begin_or_continue(
                 recipe,
                 _parse_ranges(args.over),
                 seeds=None if args.seeds is None else _parse_seeds(args.seeds),
@@ -80,7 +80,7 @@ def handle(args: argparse.Namespace) -> int:
                 sampler=args.sampler,
                 prune=args.prune,
                 out=args.out,
-                fixed=[*overrides],
+                overridden_keys=[*overrides],
                 words=[args.recipe, *args.settings, *device],
                 **launch_options,
             )
@@ -149,7 +149,7 @@ class _TrialProgress:
         self._line.show(f"{n_done:,} of {results.plan.trials:,} trials{best_text}")
 
     def __enter__(self) -> None:
-        pass
+        """Begin the context, without a line."""
 
     def __exit__(self, *error: object) -> None:
         self._line.end()

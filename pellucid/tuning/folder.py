@@ -152,12 +152,12 @@ class TuningFolder:
         """Whether a sweep has begun in this folder."""
         return self.definition.is_file()
 
-    def begin(self, plan: TuningPlan, any_threads: bool) -> TuningPlan:
+    def begin(self, plan: TuningPlan, may_change_threads: bool) -> TuningPlan:
         """Write the plan of a new sweep, or compare it with that of the existing sweep; return the plan to use.
 
-        any_threads: whether the number of threads may differ, since it depends on the machine; the first launcher's
-        number is used. The number of trials of a search may be larger than before. Raises PellucidError for a folder
-        with another sweep, or with runs but no sweep.
+        may_change_threads: whether the number of threads may differ, since it depends on the machine; the first
+        launcher's number is used. The number of trials of a search may be larger than before. Raises PellucidError for
+        a folder with another sweep, or with runs but no sweep.
         """
         make_folder(self.path)
         with self.lock:
@@ -167,7 +167,7 @@ class TuningFolder:
                 write_atomically(self.definition, _json_bytes(plan.to_json()))
                 return plan
             existing_plan = self.plan()
-            if any_threads:
+            if may_change_threads:
                 plan = plan.with_threads(existing_plan.threads)
             if existing_plan == plan:
                 return existing_plan
@@ -262,8 +262,8 @@ def unfinished_runs(folder: TuningFolder, plan: TuningPlan, finished_trials: set
         )
 
 
-def _read(file: Path, kind: Callable[..., T]) -> T | None:
-    """Return a JSON object as a record of a kind, None if the file does not exist.
+def _read(file: Path, record_class: Callable[..., T]) -> T | None:
+    """Return a JSON object as a record of a class, None if the file does not exist.
 
     Raises PellucidError for unknown and missing keys, and for values of other types.
     """
@@ -271,7 +271,7 @@ def _read(file: Path, kind: Callable[..., T]) -> T | None:
     if values is None:
         return None
     try:
-        return to_record(values, kind, str(file))
+        return to_record(values, record_class, str(file))
     except PellucidError as error:
         raise PellucidError(f"{error}; {COMPUTED_AGAIN}") from error
 

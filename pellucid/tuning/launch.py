@@ -72,14 +72,14 @@ def tune(
     if isinstance(recipe, Recipe) and overrides:
         raise PellucidError("a Recipe is complete; give overrides to load_recipe, or give the recipe's name")
     is_complete = isinstance(recipe, Recipe)
-    return sweep(
+    return begin_or_continue(
         recipe if isinstance(recipe, Recipe) else load_recipe(recipe, overrides),
         over,
         seeds=seeds,
         trials=trials,
         sampler=sampler,
         prune=prune,
-        fixed=[*overrides],
+        overridden_keys=[*overrides],
         words=() if is_complete else command_words(recipe, overrides),
         out=out,
         jobs=jobs,
@@ -89,7 +89,7 @@ def tune(
     )
 
 
-def sweep(
+def begin_or_continue(
     recipe: Recipe,
     over: Mapping[str, Any],
     *,
@@ -98,18 +98,18 @@ def sweep(
     data: str | os.PathLike[str] | None = None,
     slurm: Mapping[str, Any] | None = None,
     progress: ResultsWatcher | None = None,
-    **choices: Any,
+    **plan_arguments: Any,
 ) -> TuningResult:
-    """Begin or continue a sweep; choices: arguments of `make_plan`; the other arguments are those of `tune`."""
+    """Begin or continue a sweep; plan_arguments: those of `make_plan`; the other arguments are those of `tune`."""
     if slurm is not None:
         check_slurm(slurm)
     folder = TuningFolder(Path("runs") / f"{recipe.name}-sweep" if out is None else out)
     jobs = integer(jobs, "jobs", 1)
     threads = max(1, usable_processors() // jobs) if slurm is None else n_processors(slurm)
-    plan = make_plan(recipe, over, threads=threads, **choices)
+    plan = make_plan(recipe, over, threads=threads, **plan_arguments)
     if not folder.exists:
         _check_settings(plan, data)
-    folder.begin(plan, any_threads=not recipe.recipe.threads)
+    folder.begin(plan, may_change_threads=not recipe.recipe.threads)
     return resume_sweep(folder.path, jobs=jobs, data=data, slurm=slurm, progress=progress)
 
 
@@ -135,20 +135,21 @@ def resume_sweep(
 
 def _check_settings(plan: TuningPlan, data: str | os.PathLike[str] | None) -> None:
     """Load the data and build a model for each value, so that errors are raised before the sweep begins."""
-    first_settings = {key: values.required_values[0] for key, values in plan.space.items()}
+    first_settings = {key: values.values_to_check[0] for key, values in plan.space.items()}
     check_trackers(plan.recipe(first_settings).train.log)
-    loaded_data: tuple[object, Material[Any]] | None = None
+    loaded_table: object = None
+    material: Material[Any] | None = None
     other_settings = [
         {**first_settings, key: value}
         for key, values in plan.space.items() if key.partition(".")[0] in DATA_TABLES
-        for value in values.required_values[1:]
+        for value in values.values_to_check[1:]
     ]  # fmt: skip
     for settings in (first_settings, *other_settings):
         recipe = plan.recipe(settings)
-        if loaded_data is None or loaded_data[0] != recipe.data:
-            loaded_data = recipe.data, load_data(recipe, data)
+        if material is None or loaded_table != recipe.data:
+            loaded_table, material = recipe.data, load_data(recipe, data)
         try:
-            build_model(recipe, loaded_data[1].train, data)
+            build_model(recipe, material.train, data)
         except PellucidError as error:
             changed_key = next((key for key in settings if settings[key] != first_settings[key]), None)
             raise PellucidError(f"--over {changed_key}: {error}" if changed_key else str(error)) from error
@@ -166,8 +167,9 @@ class _Launcher:
         self.command = [sys.executable, "-m", WORKER_MODULE, str(folder.path), *options]
         self.workers: dict[subprocess.Popen[bytes], Path] = {}
         self.finished_trials = set[int]()
-        self.n_unfinished, self.crashes, self.n_started = -1, 0, 0
-        self.page_written_at, self.counted_at = time.monotonic(), -math.inf  # counted_at: time of the last count
+        self.n_unfinished, self.n_crashes, self.n_started = -1, 0, 0
+        self.page_written_at = time.monotonic()
+        self.counted_at = -math.inf  # time of the last count of unfinished runs
         self.is_outdated = False  # whether a run has ended since the page was written
 
     def run(self) -> TuningResult:
@@ -200,7 +202,7 @@ class _Launcher:
         self.counted_at = time.monotonic()
         n_unfinished = sum(1 for _ in unfinished_runs(self.folder, self.plan, self.finished_trials))
         if n_unfinished != self.n_unfinished:
-            self.crashes, self.is_outdated = 0, self.n_unfinished >= 0
+            self.n_crashes, self.is_outdated = 0, self.n_unfinished >= 0
             if self.progress is not None:
                 self.progress(read_results(self.folder, self.plan))
         self.n_unfinished = n_unfinished
@@ -231,9 +233,9 @@ class _Launcher:
                 worker.stdin.close()
             if worker.returncode in (0, -signal.SIGKILL, -signal.SIGTERM):
                 continue
-            self.crashes += 1
+            self.n_crashes += 1
             # A run that crashes its workers fails after MAX_ATTEMPTS; `jobs` such runs may be active at a time.
-            if worker.returncode == USER_ERROR or self.crashes > 2 * MAX_ATTEMPTS * self.jobs:
+            if worker.returncode == USER_ERROR or self.n_crashes > 2 * MAX_ATTEMPTS * self.jobs:
                 lines = log.read_bytes()[-MAX_LINE:].decode("utf-8", "replace").split("\n")
                 last_line = next((line for line in reversed(lines) if line.strip()), f"exit code {worker.returncode}")
                 raise PellucidError(f"a worker of {self.folder.path} ended: {last_line}; see {log}")

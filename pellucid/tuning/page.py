@@ -33,7 +33,7 @@ from pellucid.report.sections import (
     TablePart,
 )
 from pellucid.task import Merit, tasks
-from pellucid.tuning.results import LOSS, TunedRun, TunedTrial, TuningResult, by_epoch
+from pellucid.tuning.results import LOSS, TunedRun, TunedTrial, TuningResult, values_by_epoch
 from pellucid.tuning.space import ValueList, ValueRange
 
 MIN_TRIALS = 8  # the fewest trials for which importances are computed
@@ -56,12 +56,12 @@ def importances(settings: Sequence[SettingAxis], results: Sequence[float]) -> li
     ]
     x, y = np.stack(columns, 1), np.asarray(results, dtype=np.float64)
     forest = RandomForestRegressor(N_TREES, random_state=0).fit(x, y)
-    result: Any = permutation_importance(forest, x, y, n_repeats=N_REPEATS, random_state=0)
-    means = result.importances_mean.clip(0)
+    permutations: Any = permutation_importance(forest, x, y, n_repeats=N_REPEATS, random_state=0)
+    means = permutations.importances_mean.clip(0)
     if not means.sum() > 0:
         return []
     shares = [(setting.key, float(share)) for setting, share in zip(settings, means / means.sum(), strict=True)]
-    return sorted(shares, key=lambda pair: -pair[1])
+    return sorted(shares, key=lambda key_and_share: -key_and_share[1])
 
 
 MAX_COLOURED_CURVES = 5  # trials whose curves are coloured
@@ -143,13 +143,12 @@ def _best_settings_parts(results: TuningResult, merit: Merit) -> list[SectionPar
     test_values = [(run.seed, run.results.get(merit.name)) for run in best.runs]
     test_text = ", ".join(f"seed {seed}: {value_text(merit, value)}" for seed, value in test_values if is_number(value))
     rows = [(key, toml_value(value)) for key, value in best.settings.items()]
-    parts: list[SectionPart] = [
+    return [
         f"Trial {best.number}: {_range_text(merit, best)} on validation images"
         + (f"; on the test images, {test_text}." if test_text else "."),
         *([TablePart("", ("setting", "value"), rows, (), wrap=True)] if rows else []),
         CodeBlock(command_of(results, best, run)),
     ]
-    return parts
 
 
 def _range_text(merit: Merit, trial: TunedTrial) -> str:
@@ -163,7 +162,7 @@ def _range_text(merit: Merit, trial: TunedTrial) -> str:
 
 def _run_curve(results: TuningResult, run: TunedRun, scale: float) -> EpochValues:
     column = "" if results.figure is None else results.figure.figure
-    return {epoch: scale * value for epoch, value in by_epoch(run.rows, column).items()}
+    return {epoch: scale * value for epoch, value in values_by_epoch(run.rows, column).items()}
 
 
 def _curves_figure(results: TuningResult, merit: Merit) -> FigurePart:
@@ -207,7 +206,7 @@ def _setting_axes(results: TuningResult) -> tuple[list[SettingAxis], list[float]
 
 
 def _is_log(values: Sequence[float]) -> bool:
-    """Return whether listed numbers are drawn on a logarithmic axis."""
+    """Return whether listed numbers are drawn on a logarithmic axis: on a linear one, most would be at its end."""
     return min(values) > 0 and max(values) >= 50 * min(values)
 
 
@@ -218,8 +217,7 @@ def _results_by_setting(results: TuningResult, merit: Merit) -> list[SectionPart
     scale = 100.0 if merit.unit == "%" else 1.0
     values = [scale * value for value in values]
     best = values.index(min(values) if results.lower else max(values))
-    label = _axis_label(merit)
-    figure = results_by_setting(settings, values, best, label)
+    figure = results_by_setting(settings, values, best, _axis_label(merit))
     parts: list[SectionPart] = [
         FigurePart(
             "slices", figure, f"{merit.label} against each setting", "Each complete trial; the ring is the best."
@@ -233,7 +231,7 @@ def _results_by_setting(results: TuningResult, merit: Merit) -> list[SectionPart
 
 
 def _importance_figure(shares: Sequence[tuple[str, float]]) -> FigurePart:
-    dots = [Dot(key, 100 * share, 0.0, 100 * share, f"{100 * share:.0f} %") for key, share in shares]
+    dots = [Dot(key, 100 * share, low=0.0, high=100 * share, text=f"{100 * share:.0f} %") for key, share in shares]
     caption = (
         "The part of the explained variance that is lost when a setting is permuted among the trials, by a random "
         "forest. Correlated with the results, not necessarily their cause; of few trials it is a rough guess."
@@ -273,7 +271,7 @@ def _trials_table(results: TuningResult, merit: Merit) -> list[SectionPart]:
 
 def _facts(results: TuningResult) -> Facts:
     plan = results.plan
-    pairs = [(key, str(values)) for key, values in plan.space.items()]
-    pairs += [("seeds", ", ".join(map(str, plan.seeds))), ("threads of each run", str(plan.threads))]
-    pairs += [("pruning", "by the median" if plan.prune else "none"), ("folder", str(results.folder.path))]
-    return Facts([*pairs, ("continue", f"pellucid sweep --resume {shlex.quote(str(results.folder.path))}")])
+    name_value_pairs = [(key, str(values)) for key, values in plan.space.items()]
+    name_value_pairs += [("seeds", ", ".join(map(str, plan.seeds))), ("threads of each run", str(plan.threads))]
+    name_value_pairs += [("pruning", "by the median" if plan.prune else "none"), ("folder", str(results.folder.path))]
+    return Facts([*name_value_pairs, ("continue", f"pellucid sweep --resume {shlex.quote(str(results.folder.path))}")])

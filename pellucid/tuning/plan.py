@@ -137,7 +137,7 @@ def plan_from_json(table: Mapping[str, Any], where: str) -> TuningPlan:
         raise PellucidError(f"{where}: recipe is not TOML ({error})") from error
     base = read_recipe(tables, where, {}).to_toml()
     # Raises PellucidError for keys and values that the recipe does not accept.
-    read_recipe(tables, where, {key: values.required_values[0] for key, values in space.items()})
+    read_recipe(tables, where, {key: values.values_to_check[0] for key, values in space.items()})
     return TuningPlan(
         base, space, definition.seeds, definition.trials, definition.sampler, definition.prune, definition.words
     )
@@ -152,15 +152,15 @@ def make_plan(
     sampler: str | None = None,
     prune: bool = False,
     threads: int = 0,
-    fixed: Sequence[str] = (),
+    overridden_keys: Sequence[str] = (),
     words: Sequence[str] = (),
 ) -> TuningPlan:
     """Return the plan of a sweep, checked before anything is trained.
 
     over: the values of each key, as for `read_values`. trials: the number of trials, None for a grid. threads: of each
-    run, if the recipe does not set them. fixed: keys that the user sets to one value. words: see TuningPlan. Raises
-    PellucidError for keys and values that the recipe does not accept, singly and in pairs (see MAX_PAIRS), for a recipe
-    without validation data, and for a search without Optuna.
+    run, if the recipe does not set them. overridden_keys: those that the user sets to one value. words: see TuningPlan.
+    Raises PellucidError for keys and values that the recipe does not accept, singly and in pairs (see MAX_PAIRS), for a
+    recipe without validation data, and for a search without Optuna.
     """
     sampler_kind = _read_sampler(trials, sampler)
     seeds = (recipe.recipe.seed,) if seeds is None else tuple(seeds)
@@ -169,15 +169,15 @@ def make_plan(
         if key in RESERVED_KEYS:
             hint = "give --seeds" if key == "recipe.seed" else "a sweep sets it by itself"
             raise PellucidError(f"--over {key} cannot be varied; {hint}")
-        if key in fixed:
+        if key in overridden_keys:
             raise PellucidError(f"{key} is set to one value and varied by --over; do one of both")
     if not over and len(seeds) == 1:
         raise PellucidError("a sweep needs --over KEY=VALUES, such as optimizer.lr=1e-4..1e-1:log, or --seeds 0..4")
     recipe_table = replace(recipe.recipe, then="", threads=recipe.recipe.threads or threads, seed=0)
     base = replace(recipe, recipe=recipe_table)
     words = (*words, 'recipe.then=""') if words and recipe.recipe.then else tuple(words)
-    plan = TuningPlan(base.to_toml(), {}, seeds, 1, sampler_kind, prune, words)
-    space = _with_types_of_keys(plan, {key: read_values(given, f"--over {key}") for key, given in over.items()})
+    plan = TuningPlan(base.to_toml(), {}, seeds, trials=1, sampler=sampler_kind, prune=prune, words=words)
+    space = _with_types_of_keys(plan, {key: read_values(requested, f"--over {key}") for key, requested in over.items()})
     plan = replace(plan, space=space, trials=trials or _grid_size(space))
     for settings in _sample_settings(space):
         trial_recipe = plan.recipe(settings)
@@ -228,7 +228,7 @@ def _with_types_of_keys(plan: TuningPlan, space: Mapping[str, Values]) -> dict[s
     """Return the values of keys, with ranges converted to the types of the recipe's keys."""
     if not any(isinstance(values, ValueRange) for values in space.values()):
         return dict(space)
-    tables = plan.recipe({key: values.required_values[0] for key, values in space.items()}).tables()
+    tables = plan.recipe({key: values.values_to_check[0] for key, values in space.items()}).tables()
     recipe_values = {f"{table}.{name}": value for table, keys in tables.items() for name, value in keys.items()}
     return {key: with_type_of(values, recipe_values[key], f"--over {key}") for key, values in space.items()}
 
@@ -247,13 +247,13 @@ def _grid_size(space: Mapping[str, Values]) -> int:
 
 def _sample_settings(space: Mapping[str, Values]) -> Iterator[dict[str, Any]]:
     """Yield settings in which every value occurs (for a range, both ends), and MAX_PAIRS pairs of values."""
-    first_settings = {key: values.required_values[0] for key, values in space.items()}
+    first_settings = {key: values.values_to_check[0] for key, values in space.items()}
     yield first_settings
     for key in space:
-        yield from ({**first_settings, key: value} for value in space[key].required_values[1:])
+        yield from ({**first_settings, key: value} for value in space[key].values_to_check[1:])
     pairs = (
         {**first_settings, key: value, other_key: other_value}
         for key, other_key in combinations(space, 2)
-        for value, other_value in product(space[key].required_values[1:], space[other_key].required_values[1:])
+        for value, other_value in product(space[key].values_to_check[1:], space[other_key].values_to_check[1:])
     )
     yield from islice(pairs, MAX_PAIRS)

@@ -68,11 +68,10 @@ class TunedTrial:
     @property
     def values(self) -> list[float]:
         """The values of its complete runs."""
-        outcomes = [run.outcome for run in self.runs]
         return [
-            outcome.value
-            for outcome in outcomes
-            if outcome is not None and outcome.state == "complete" and outcome.value is not None
+            run.outcome.value
+            for run in self.runs
+            if run.outcome is not None and run.outcome.state == "complete" and run.outcome.value is not None
         ]
 
     @property
@@ -84,8 +83,7 @@ class TunedTrial:
     @property
     def error(self) -> str:
         """The error of the first run that failed, or ""."""
-        outcomes = (run.outcome for run in self.runs)
-        return next((outcome.error for outcome in outcomes if outcome is not None and outcome.error), "")
+        return next((run.outcome.error for run in self.runs if run.outcome is not None and run.outcome.error), "")
 
     def to_json(self) -> dict[str, Any]:
         """Return the trial as JSON values."""
@@ -198,6 +196,6 @@ def _best_row(rows: Sequence[Mapping[str, Any]], monitor: str) -> Mapping[str, A
     return min(rows, key=lambda row: math.inf if row.get(column) is None else sign * row[column])
 
 
-def by_epoch(rows: Sequence[Mapping[str, Any]], column: str) -> dict[int, float]:
+def values_by_epoch(rows: Sequence[Mapping[str, Any]], column: str) -> dict[int, float]:
     """Return the values of a column of a history by epoch, without the missing ones."""
     return {row["epoch"]: row[column] for row in rows if row.get(column) is not None}

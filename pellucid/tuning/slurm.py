@@ -94,8 +94,8 @@ def submit(
     from submitit import AutoExecutor
 
     plan, parameters = folder.plan(), _submitit_parameters(options)
-    limits = {"slurm_max_num_timeout": MAX_TIMEOUTS} if cluster == "slurm" else {}
-    executor = AutoExecutor(make_folder(folder.path / "slurm"), cluster=cluster, **limits)
+    requeue_limit = {"slurm_max_num_timeout": MAX_TIMEOUTS} if cluster == "slurm" else {}
+    executor = AutoExecutor(make_folder(folder.path / "slurm"), cluster=cluster, **requeue_limit)
     cpus = n_processors(options) if "cpus" in options else plan.threads
     executor.update_parameters(name=f"{plan.name}-sweep", cpus_per_task=cpus, **parameters)
     worker = SlurmWorker(folder.path.resolve(), data, files)

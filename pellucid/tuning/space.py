@@ -31,7 +31,7 @@ class ValueList:
         return self.values
 
     @property
-    def required_values(self) -> tuple[Any, ...]:
+    def values_to_check(self) -> tuple[Any, ...]:
         """The values that a recipe must accept."""
         return self.values
 
@@ -72,7 +72,7 @@ class ValueRange:
         return tuple(dict.fromkeys([*values, self.round_value(self.high)]))
 
     @property
-    def required_values(self) -> tuple[Any, ...]:
+    def values_to_check(self) -> tuple[Any, ...]:
         """The values that a recipe must accept."""
         return self.round_value(self.low), self.round_value(self.high)
 
@@ -99,8 +99,8 @@ class ValueRange:
 
     def __str__(self) -> str:
         """Return the range as text."""
-        kind = "whole numbers " if self.whole else ""
-        return f"{kind}{self.low:g} to {self.high:g}{', logarithmic' if self.log else ''}"
+        whole_text = "whole numbers " if self.whole else ""
+        return f"{whole_text}{self.low:g} to {self.high:g}{', logarithmic' if self.log else ''}"
 
     def _interpolate(self, fraction: float) -> Any:
         low, high = self.low, self.high
@@ -116,27 +116,29 @@ class ValueRange:
 Values = ValueList | ValueRange
 
 
-def read_values(given: Any, where: str) -> Values:
+def read_values(requested: Any, where: str) -> Values:
     """Return the values of `--over KEY=...`, or of a list in Python; raises PellucidError, beginning with `where`.
 
-    given: "1e-4..1e-1:log", a range; "0..1:5", five numbers of a range; "sgd,adam" or a sequence, a list. A range
+    requested: "1e-4..1e-1:log", a range; "0..1:5", five numbers of a range; "sgd,adam" or a sequence, a list. A range
     whose ends are whole numbers may become a range of real numbers later, see `with_type_of`.
     """
-    if isinstance(given, ValueList | ValueRange):
-        return given
-    if isinstance(given, str):
-        range_match = _match_range(given.strip())
+    if isinstance(requested, ValueList | ValueRange):
+        return requested
+    if isinstance(requested, str):
+        range_match = _match_range(requested.strip())
         if range_match is not None:
             low, high, log, count = range_match.groups()
             return _read_range(low, high, log, count, where)
-        parts = [part.strip() for part in _split_at_commas(given)]
+        parts = [part.strip() for part in _split_at_commas(requested)]
         if not all(parts):
-            raise PellucidError(f"{where}: {shown(given)} has an empty value; write KEY=a,b,c or KEY=LOW..HIGH")
+            raise PellucidError(f"{where}: {shown(requested)} has an empty value; write KEY=a,b,c or KEY=LOW..HIGH")
         values = [parse_value(part) for part in parts]
-    elif isinstance(given, Sequence) and not isinstance(given, bytes):
-        values = [value if not isinstance(value, tuple) else list(value) for value in given]
+    elif isinstance(requested, Sequence) and not isinstance(requested, bytes):
+        values = [value if not isinstance(value, tuple) else list(value) for value in requested]
     else:
-        raise PellucidError(f"{where} takes a list of values, or a range such as '1e-4..1e-1:log', not {shown(given)}")
+        raise PellucidError(
+            f"{where} takes a list of values, or a range such as '1e-4..1e-1:log', not {shown(requested)}"
+        )
     texts = [_toml_text(value, where) for value in values]
     duplicate = next((text for k, text in enumerate(texts) if text in texts[:k]), None)
     if duplicate is not None:
@@ -195,19 +197,19 @@ def _read_range(low_text: str, high_text: str, log: str | None, count: str | Non
 def _split_at_commas(text: str) -> list[str]:
     """Return the parts between commas that are not inside brackets or quotes."""
     parts, depth, quote = [""], 0, ""
-    for c in text:
+    for character in text:
         if quote:
-            quote = "" if c == quote else quote
-        elif c in "\"'":
-            quote = c
-        elif c in "[{":
+            quote = "" if character == quote else quote
+        elif character in "\"'":
+            quote = character
+        elif character in "[{":
             depth += 1
-        elif c in "]}":
+        elif character in "]}":
             depth -= 1
-        elif c == "," and depth == 0:
+        elif character == "," and depth == 0:
             parts.append("")
             continue
-        parts[-1] += c
+        parts[-1] += character
     return parts
 
 

@@ -36,7 +36,7 @@ from pellucid.training.checkpoint import SavedState
 from pellucid.training.device import usable_device
 from pellucid.tuning.folder import Outcome, TrialRun, TuningFolder, unfinished_runs
 from pellucid.tuning.plan import TuningPlan
-from pellucid.tuning.results import TuningResult, by_epoch, figure_of, outcome_of, read_results
+from pellucid.tuning.results import TuningResult, figure_of, outcome_of, read_results, values_by_epoch
 from pellucid.tuning.space import ValueList, Values
 
 if TYPE_CHECKING:
@@ -83,7 +83,7 @@ def optuna_study(results: TuningResult, sampler: Any = None) -> "Study":
                 value=trial.value,
                 params={key: _to_optuna(results.plan.space[key], value) for key, value in trial.settings.items()},
                 distributions=distributions,
-                intermediate_values=by_epoch(rows, "" if results.figure is None else results.figure.figure),
+                intermediate_values=values_by_epoch(rows, "" if results.figure is None else results.figure.figure),
             ))  # fmt: skip
     return study
 
@@ -93,7 +93,7 @@ class MedianRule:
 
     def __init__(self, results: TuningResult) -> None:
         self.results = results
-        self.read_at = -math.inf  # when the other runs were read
+        self.last_read_time = -math.inf  # when the other runs were read
         # By the folder of each complete run: its values by epoch.
         self.curves_by_run = dict[str, Mapping[int, float]]()
 
@@ -104,7 +104,7 @@ class MedianRule:
         from optuna.trial import TrialState
 
         figure, lower = figure_of(rows[-1], merits)
-        own_values = by_epoch(rows, figure)
+        own_values = values_by_epoch(rows, figure)
         if rows[-1]["epoch"] not in own_values:
             return False
         self._read_runs(figure)
@@ -117,13 +117,13 @@ class MedianRule:
 
     def _read_runs(self, figure: str) -> None:
         """Read the histories of runs that have become complete, at most once in READ_SECONDS."""
-        if time.monotonic() - self.read_at < READ_SECONDS:
+        if time.monotonic() - self.last_read_time < READ_SECONDS:
             return
-        self.read_at = time.monotonic()
+        self.last_read_time = time.monotonic()
         results = read_results(self.results.folder, self.results.plan)
         for run in (run for trial in results.trials for run in trial.runs):
             if str(run.path) not in self.curves_by_run and run.outcome is not None and run.outcome.state == "complete":
-                self.curves_by_run[str(run.path)] = by_epoch(run.rows, figure)
+                self.curves_by_run[str(run.path)] = values_by_epoch(run.rows, figure)
 
 
 def _optuna_trial(values: Mapping[int, float], state: "TrialState") -> "FrozenTrial":
@@ -193,8 +193,9 @@ class Worker:
         self.folder, self.data = folder, data
         self.plan = folder.plan()
         self.finished_trials = set[int]()  # numbers of finished trials
-        self.loaded_data: tuple[Any, Material[Any]] | None = None  # the tables that the data depend on, and the data
-        self.rule = MedianRule(read_results(folder, self.plan))
+        self.loaded_tables: Any = None  # the tables of a recipe on which the loaded data depend
+        self.material: Material[Any] | None = None  # the loaded data
+        self.median_rule = MedianRule(read_results(folder, self.plan))
 
     def work(self, wait: bool = True) -> None:
         """Train until every run is finished.
@@ -254,7 +255,7 @@ class Worker:
         folder = RunFolder(run.path)
         if not folder.recipe.exists():
             write_atomically(folder.recipe, recipe.to_toml().encode())
-        callbacks = [Pruning(self.rule)] if self.plan.prune else []
+        callbacks = [Pruning(self.median_rule)] if self.plan.prune else []
         result = train_in(run.path, material, progress=False, data=self.data, callbacks=callbacks)
         state = SavedState.find(folder)
         is_pruned = state is not None and state.progress["stop"].startswith(PRUNED_MESSAGE)
@@ -263,10 +264,10 @@ class Worker:
     def _material(self, recipe: Recipe) -> Material[Any]:
         """Return the data of a recipe; those of the previous run are reused if they are the same."""
         tables = (recipe.data, recipe.recipe.seed, recipe.network, recipe.objective, recipe.loss)
-        if self.loaded_data is None or self.loaded_data[0] != tables:
-            self.loaded_data = None  # frees the memory before other data are loaded
-            self.loaded_data = tables, load_data(recipe, self.data)
-        return self.loaded_data[1]
+        if self.material is None or self.loaded_tables != tables:
+            self.material = None  # frees the memory before other data are loaded
+            self.loaded_tables, self.material = tables, load_data(recipe, self.data)
+        return self.material
 
 
 def _checkpoint_step(folder: RunFolder) -> int:

@@ -32,16 +32,16 @@ def test_attempts_are_counted_since_the_last_checkpoint(tmp_path: Path) -> None:
 def test_machines_with_different_numbers_of_processors_share_a_sweep(tmp_path: Path) -> None:
     folder = TuningFolder(tmp_path)
     settings = {"recipe.threads": 0}
-    first_plan = folder.begin(plan_of_rates(threads=4, **settings), any_threads=True)
-    assert folder.begin(plan_of_rates(threads=16, **settings), any_threads=True) == first_plan
+    first_plan = folder.begin(plan_of_rates(threads=4, **settings), may_change_threads=True)
+    assert folder.begin(plan_of_rates(threads=16, **settings), may_change_threads=True) == first_plan
     assert folder.plan().threads == 4
     with pytest.raises(PellucidError, match="a sweep with another recipe"):
-        folder.begin(plan_of_rates(threads=16, **settings), any_threads=False)
+        folder.begin(plan_of_rates(threads=16, **settings), may_change_threads=False)
 
 
 def test_a_run_on_a_machine_without_the_data_is_not_counted_as_failed(tmp_path: Path) -> None:
     folder = TuningFolder(tmp_path / "found")
-    folder.begin(plan_of_rates("mnist-lenet"), any_threads=False)
+    folder.begin(plan_of_rates("mnist-lenet"), may_change_threads=False)
     (tmp_path / "data").mkdir()
     with pytest.raises(PellucidError, match="mnist"):
         Worker(folder, tmp_path / "data").work()
@@ -53,7 +53,7 @@ def test_a_run_on_a_machine_without_the_device_is_not_counted_as_failed(
 ) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     folder = TuningFolder(tmp_path / "found")
-    folder.begin(plan_of_rates(**{"recipe.device": "cuda"}), any_threads=False)
+    folder.begin(plan_of_rates(**{"recipe.device": "cuda"}), may_change_threads=False)
     with pytest.raises(PellucidError, match="cuda"):
         Worker(folder).work()
     assert not [*folder.path.rglob("outcome.json")]

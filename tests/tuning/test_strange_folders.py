@@ -23,7 +23,7 @@ def folder(tmp_path):
     recipe = load_recipe("digits", {"data.validation": 0.2, "recipe.threads": 1})
     plan = make_plan(recipe, SPACE, trials=3, sampler="random", seeds=(0, 7))
     sweep = TuningFolder(tmp_path / "sweep")
-    sweep.begin(plan, any_threads=False)
+    sweep.begin(plan, may_change_threads=False)
     settings = {"optimizer.lr": 0.01, "train.batch_size": 16, "network.sizes": [64, 10]}
     sweep.choose_settings(plan, 1, lambda: settings)
     for seed in plan.seeds:
@@ -202,4 +202,4 @@ def test_a_sweep_whose_recipe_lacks_later_keys_is_continued(folder):
     plan = folder.plan()
     folder.definition.write_text(json.dumps(earlier))
     assert folder.plan() == plan
-    assert folder.begin(plan, any_threads=False) == plan
+    assert folder.begin(plan, may_change_threads=False) == plan

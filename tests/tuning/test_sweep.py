@@ -139,7 +139,7 @@ def test_a_run_whose_worker_always_dies_fails_and_the_other_runs_complete(tmp_pa
 def test_jobs_of_submitit_complete_a_sweep(tmp_path: Path, grid: TuningResult):
     pytest.importorskip("submitit", reason="the extra slurm is not installed")
     folder = TuningFolder(tmp_path / "found")
-    plan = folder.begin(grid.plan, any_threads=False)
+    plan = folder.begin(grid.plan, may_change_threads=False)
     jobs = submit(folder, 2, {"time": "0:20:00"}, files=[Path(NO_REPORT_FILE)], cluster="local")
     for job in jobs:
         job.result()

@@ -30,8 +30,8 @@ class Adversarial(ABC):
 
     def discriminator(self, real: Tensor, fake: Tensor) -> DiscriminatorLoss:
         """Return the discriminator's loss, the sum of the means over real and over generated images."""
-        real_value, dreal = self.discriminator_term(real, True)
-        fake_value, dfake = self.discriminator_term(fake, False)
+        real_value, dreal = self.discriminator_term(real, is_real=True)
+        fake_value, dfake = self.discriminator_term(fake, is_real=False)
         return DiscriminatorLoss(real_value + fake_value, dreal, dfake)
 
     def discriminator_term(self, y: Tensor, is_real: bool) -> tuple[Tensor, Tensor]:

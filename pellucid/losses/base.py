@@ -132,9 +132,9 @@ def fraction_tensor(numerator: float, denominator: int, dtype: torch.dtype) -> T
         return torch.tensor(numerator / denominator, dtype=dtype)
 
 
-def class_range_error(loss: object, targets: Tensor, classes: int) -> PellucidError:
-    """Return the PellucidError for class indices that are not in 0 to classes - 1."""
+def class_range_error(loss: object, targets: Tensor, n_classes: int) -> PellucidError:
+    """Return the PellucidError for class indices that are not in 0 to n_classes - 1."""
     return PellucidError(
         f"{type(loss).__name__}: the targets contain {value_range('class', 'classes', targets)}, "
-        f"but the network has outputs for 0 to {classes - 1}; number the classes from 0 or give it more outputs"
+        f"but the network has outputs for 0 to {n_classes - 1}; number the classes from 0 or give it more outputs"
     )

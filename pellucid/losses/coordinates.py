@@ -52,11 +52,13 @@ class Coordinates(KeypointLoss):
         weight = point_weights(target, y.dtype)[..., None].expand_as(c)
         return CoordinatePieces(y - c.reshape(y.shape), weight.reshape(y.shape))
 
-    def points(self, outputs: Shape) -> int:
+    def point_count(self, output_shape: Shape) -> int:
         """Return K for outputs of shape (2 K,); raise PellucidError for other shapes."""
-        if len(outputs) != 1 or outputs[0] % 2:
-            raise PellucidError(f"Coordinates: the network outputs {tuple(outputs)}, not x and y of each point (2 K,)")
-        return outputs[0] // 2
+        if len(output_shape) != 1 or output_shape[0] % 2:
+            raise PellucidError(
+                f"Coordinates: the network outputs {tuple(output_shape)}, not x and y of each point (2 K,)"
+            )
+        return output_shape[0] // 2
 
     def predict(self, y: Tensor) -> Tensor:
         """Return key-points (N, K, 3): x and y in pixels, and 1, since coordinates have no score."""

@@ -61,7 +61,7 @@ class Dice(Loss):
         With I = Σ p t and U = Σ p + Σ t of a class, dp = dC/dp = -2 w (t U - I) / U² / Σ w at positions that are not
         ignored. Backpropagation through the softmax results in dy = p (dp - Σ_k p_k dp_k).
         """
-        targets = position_targets(self, y, target, None, self.ignore)
+        targets = position_targets(self, y, target, weights=None, ignore=self.ignore)
         keep_mask = targets.keep_mask  # (N, 1, ...)
         p = y.softmax(1) * keep_mask  # (N, C, ...)
         t = torch.zeros_like(y).scatter_(1, targets.classes, keep_mask)

@@ -44,8 +44,8 @@ class Focal(ClassLoss):
 
     def __post_init__(self) -> None:
         """Raise PellucidError for a gamma that is neither 0 nor at least 1, invalid weights or an unknown reduction."""
-        valid = is_number(self.gamma) and (self.gamma == 0 or self.gamma >= 1)
-        check(valid, "Focal: gamma", "0 or at least 1", self.gamma)
+        is_valid = is_number(self.gamma) and (self.gamma == 0 or self.gamma >= 1)
+        check(is_valid, "Focal: gamma", "0 or at least 1", self.gamma)
         check_weights(self, self.class_weights)
         check_choice(self, REDUCTIONS, reduction=self.reduction)
 

@@ -56,8 +56,8 @@ class HeatMaps(KeypointLoss):
     def __post_init__(self) -> None:
         """Raise PellucidError for an invalid stride, sigma, weight or decoding."""
         check_range(self, open_low=True, stride=self.stride)
-        valid = is_number(self.sigma) and (self.sigma == 0 or self.sigma >= 0.25)
-        check(valid, "HeatMaps: sigma", "0 (one-hot) or at least 0.25 cells", self.sigma)
+        is_valid = is_number(self.sigma) and (self.sigma == 0 or self.sigma >= 0.25)
+        check(is_valid, "HeatMaps: sigma", "0 (one-hot) or at least 0.25 cells", self.sigma)
         check_range(self, l1=self.l1)
         check_choice(self, get_args(Decoding), decode=self.decode)
 
@@ -83,11 +83,13 @@ class HeatMaps(KeypointLoss):
         l1_slope = heatmaps.expectation_slope(p, mean, offset.sign() * self.l1)
         return MapPieces(p, t, l1_slope, (cost + self.l1 * offset.abs().sum(2)) * weight, weight)
 
-    def points(self, outputs: Shape) -> int:
+    def point_count(self, output_shape: Shape) -> int:
         """Return the number of maps; raise PellucidError for outputs that are not maps."""
-        if len(outputs) != 3:
-            raise PellucidError(f"HeatMaps: the network outputs {tuple(outputs)}, not a map for each point (K, H, W)")
-        return outputs[0]
+        if len(output_shape) != 3:
+            raise PellucidError(
+                f"HeatMaps: the network outputs {tuple(output_shape)}, not a map for each point (K, H, W)"
+            )
+        return output_shape[0]
 
     def predict(self, y: Tensor) -> Tensor:
         """Return key-points (N, K, 3): x and y in pixels, and as score the probability within 3 sigma (or 1 cell)."""

@@ -52,4 +52,4 @@ class Hinge(Loss):
         """Raise PellucidError unless the network has two or more outputs and all class indices are in range."""
         if len(outputs) != 1 or outputs[0] < 2:
             raise PellucidError(f"Hinge: the network must output a score for each class, not {tuple(outputs)}")
-        check_classes(self, outputs, targets, self.class_weights, None)
+        check_classes(self, outputs, targets, self.class_weights, ignore=None)

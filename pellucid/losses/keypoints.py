@@ -17,16 +17,16 @@ class KeypointLoss(Loss):
     """A loss of the key-points of one object in each image, (N, K, 3), averaged over the labelled points."""
 
     @abstractmethod
-    def points(self, outputs: Shape) -> int:
+    def point_count(self, output_shape: Shape) -> int:
         """Return K for outputs of this shape, without the batch axis; raise PellucidError for an unexpected shape."""
 
     def check(self, outputs: Shape, targets: Tensor) -> None:
         """Raise PellucidError unless targets are finite key-points (n, K, 3) for outputs of this shape."""
-        points = self.points(outputs)
-        if targets.shape[1:] != (points, 3) or not targets.is_floating_point():
+        count = self.point_count(outputs)
+        if targets.shape[1:] != (count, 3) or not targets.is_floating_point():
             raise PellucidError(
                 f"{type(self).__name__}: targets of shape {tuple(targets.shape[1:])} and dtype {targets.dtype} do not "
-                f"fit a network with outputs for {points} points; give floats ({points}, 3): x, y and visibility of "
+                f"fit a network with outputs for {count} points; give floats ({count}, 3): x, y and visibility of "
                 "each point"
             )
         if not bool(targets.isfinite().all()):
@@ -35,8 +35,8 @@ class KeypointLoss(Loss):
     def draw(self, count: int, outputs: Shape, inputs: Shape, rng: torch.Generator) -> Tensor:
         """Draw labelled points (count, K, 3), at least one pixel from the edges of images of shape `inputs`."""
         _, height, width = inputs
-        points = torch.rand(count, self.points(outputs), 3, generator=rng)
-        return 1 + points * torch.tensor([width - 2, height - 2, 1])
+        positions = torch.rand(count, self.point_count(outputs), 3, generator=rng)
+        return 1 + positions * torch.tensor([width - 2, height - 2, 1])
 
     def total_weight(self, target: Tensor) -> float | Tensor:
         """Return the number of labelled points."""

@@ -51,8 +51,8 @@ class Quadratic(RegressionLoss):
         """Return (value, dy)."""
         n = divisor(self.reduction, y)
         error = y - target_values(self, y, target)  # (N, ...)
-        flat = error.flatten()
-        value = flat.dot(flat) * fraction_tensor(self.factor, n, y.dtype)
+        flat_error = error.flatten()
+        value = flat_error.dot(flat_error) * fraction_tensor(self.factor, n, y.dtype)
         return value, error * fraction_tensor(2 * self.factor, n, y.dtype)
 
 

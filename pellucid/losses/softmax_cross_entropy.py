@@ -45,8 +45,8 @@ class SoftmaxCrossEntropy(ClassLoss):
 
     def __post_init__(self) -> None:
         """Raise PellucidError for a smoothing outside [0, 1], invalid class weights or an unknown reduction."""
-        valid = is_number(self.label_smoothing) and 0 <= self.label_smoothing <= 1
-        check(valid, "SoftmaxCrossEntropy: label_smoothing", "from 0 to 1", self.label_smoothing)
+        is_valid = is_number(self.label_smoothing) and 0 <= self.label_smoothing <= 1
+        check(is_valid, "SoftmaxCrossEntropy: label_smoothing", "from 0 to 1", self.label_smoothing)
         check_weights(self, self.class_weights)
         check_choice(self, REDUCTIONS, reduction=self.reduction)
 

@@ -52,26 +52,26 @@ def target_values(loss: object, y: Tensor, target: Tensor) -> Tensor:
 
 def one_hot(loss: object, target: Tensor, y: Tensor, scale: float = 1.0) -> Tensor:
     """Return the one-hot encoding of classes (N, ...), times `scale`: (N, C, ...) in y's dtype."""
-    classes = y.shape[1]
-    flat = target.flatten() if target.dtype is torch.int64 else target.flatten().long()
-    if classes <= MAX_IDENTITY_CLASSES:
+    n_classes = y.shape[1]
+    flat_target = target.flatten() if target.dtype is torch.int64 else target.flatten().long()
+    if n_classes <= MAX_IDENTITY_CLASSES:
         try:
-            rows = scaled_identity(classes, scale, y.dtype, y.device).index_select(0, flat)
+            rows = scaled_identity(n_classes, scale, y.dtype, y.device).index_select(0, flat_target)
         except IndexError as error:
-            raise class_range_error(loss, target, classes) from error
+            raise class_range_error(loss, target, n_classes) from error
     else:
         # On other devices scatter_ raises an error, and this check would synchronize.
-        if flat.device.type == "cpu" and bool(((flat < 0) | (flat >= classes)).any()):
-            raise class_range_error(loss, target, classes)
-        rows = y.new_zeros(len(flat), classes).scatter_(1, flat.unsqueeze(1), scale)
-    return rows if y.dim() == 2 else rows.reshape(*target.shape, classes).movedim(-1, 1)
+        if flat_target.device.type == "cpu" and bool(((flat_target < 0) | (flat_target >= n_classes)).any()):
+            raise class_range_error(loss, target, n_classes)
+        rows = y.new_zeros(len(flat_target), n_classes).scatter_(1, flat_target.unsqueeze(1), scale)
+    return rows if y.dim() == 2 else rows.reshape(*target.shape, n_classes).movedim(-1, 1)
 
 
 @lru_cache(maxsize=16)
-def scaled_identity(classes: int, scale: float, dtype: torch.dtype, device: torch.device) -> Tensor:
+def scaled_identity(n_classes: int, scale: float, dtype: torch.dtype, device: torch.device) -> Tensor:
     """Return `scale` times the identity matrix, cached between calls; do not modify it."""
     with torch.inference_mode(False):  # usable inside and outside inference mode
-        return torch.eye(classes, dtype=dtype, device=device) * scale
+        return torch.eye(n_classes, dtype=dtype, device=device) * scale
 
 
 @lru_cache(maxsize=16)
@@ -83,9 +83,9 @@ def class_weight_tensor(weights: tuple[float, ...], dtype: torch.dtype, device: 
 
 def class_weights_like(loss: object, weights: tuple[float, ...], y: Tensor, name: str = "class_weights") -> Tensor:
     """Return the class weights in the shape (C, 1, ...), which broadcasts to y (N, C, ...)."""
-    classes = y.shape[1] if y.dim() > 1 else 0
-    if len(weights) != classes:
-        raise weight_count_error(loss, len(weights), classes, name)
+    n_classes = y.shape[1] if y.dim() > 1 else 0
+    if len(weights) != n_classes:
+        raise weight_count_error(loss, len(weights), n_classes, name)
     return class_weight_tensor(weights, y.dtype, y.device).view(-1, *(1,) * (y.dim() - 2))
 
 
@@ -98,10 +98,10 @@ def position_targets(
             f"{type(loss).__name__}: targets of shape {tuple(target.shape)} and dtype {target.dtype} do not fit "
             f"outputs of shape {tuple(y.shape)}; {advice_for(target, 'give one integer class for each position')}"
         )
-    classes = y.shape[1]
-    weight_by_class = class_weight_tensor(weights or (1.0,) * classes, y.dtype, y.device)
-    if len(weight_by_class) != classes:
-        raise weight_count_error(loss, len(weight_by_class), classes)
+    n_classes = y.shape[1]
+    weight_by_class = class_weight_tensor(weights or (1.0,) * n_classes, y.dtype, y.device)
+    if len(weight_by_class) != n_classes:
+        raise weight_count_error(loss, len(weight_by_class), n_classes)
     target = target.long()
     keep_mask = torch.ones_like(target, dtype=y.dtype)
     if ignore is not None:
@@ -111,7 +111,7 @@ def position_targets(
     try:
         weight = weight_by_class.index_select(0, target.flatten()).view(target.shape) * keep_mask
     except IndexError as error:
-        raise class_range_error(loss, target, classes) from error
+        raise class_range_error(loss, target, n_classes) from error
     return PositionTargets(target.unsqueeze(1), keep_mask.unsqueeze(1), weight.unsqueeze(1))
 
 
@@ -164,7 +164,7 @@ def check_values(loss: object, outputs: Shape, targets: Tensor, value_range: tup
             f"a network that outputs {tuple(outputs)}; give one number for each output, or integer classes, y.long()"
         )
     if targets.shape != shape and outputs[0] > 1:
-        check_indices(loss, targets, outputs[0], None)
+        check_indices(loss, targets, outputs[0], ignore=None)
         return
     if not bool(targets.isfinite().all()):
         raise PellucidError(f"{type(loss).__name__}: targets must be finite; look for NaN and infinity in the data")
@@ -190,19 +190,19 @@ def check_classes(
     check_indices(loss, targets, outputs[0], ignore)
 
 
-def check_indices(loss: object, targets: Tensor, classes: int, ignore: int | None) -> None:
-    """Raise PellucidError unless targets are from 0 to classes - 1, or `ignore`."""
+def check_indices(loss: object, targets: Tensor, n_classes: int, ignore: int | None) -> None:
+    """Raise PellucidError unless targets are from 0 to n_classes - 1, or `ignore`."""
     included_targets = targets if ignore is None else targets[targets != ignore]
-    if included_targets.numel() and (int(included_targets.min()) < 0 or int(included_targets.max()) >= classes):
-        raise class_range_error(loss, included_targets, classes)
+    if included_targets.numel() and (int(included_targets.min()) < 0 or int(included_targets.max()) >= n_classes):
+        raise class_range_error(loss, included_targets, n_classes)
 
 
 def check_weights(loss: object, weights: tuple[float, ...] | None) -> None:
     """Raise PellucidError unless weights are None, or a tuple of finite numbers of at least 0, not all 0."""
     if weights is None:
         return
-    numeric = isinstance(weights, tuple) and all(map(is_number, weights))
-    if not numeric or not all(0 <= weight < float("inf") for weight in weights) or not any(weights):
+    are_numbers = isinstance(weights, tuple) and all(map(is_number, weights))
+    if not are_numbers or not all(0 <= weight < float("inf") for weight in weights) or not any(weights):
         raise PellucidError(
             f"{type(loss).__name__}: class_weights must be a tuple of numbers of at least 0, not all 0, not {weights!r}"
         )

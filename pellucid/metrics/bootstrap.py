@@ -18,8 +18,8 @@ def resampled(
     rng = torch.Generator().manual_seed(seed)
     values: list[Sequence[float]] = []
     for _ in range(resamples):
-        drawn = torch.randint(0, examples, (examples,), generator=rng)
-        values.append(figures(torch.bincount(drawn, minlength=examples)))
+        drawn_indices = torch.randint(0, examples, (examples,), generator=rng)
+        values.append(figures(torch.bincount(drawn_indices, minlength=examples)))
     return torch.tensor(values, dtype=torch.float64)
 
 

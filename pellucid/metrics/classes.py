@@ -94,8 +94,8 @@ class Confusion(Metric):
     def update(self, outputs: Tensor, targets: Tensor) -> None:
         """Count the batch."""
         classes = target_classes(targets, outputs)
-        counts = confusion_matrix(classes, classes_of(outputs, self.boundary), max(outputs.shape[1], 2))
-        self.matrix = counts if self.matrix is None else self.matrix + counts
+        batch_matrix = confusion_matrix(classes, classes_of(outputs, self.boundary), max(outputs.shape[1], 2))
+        self.matrix = batch_matrix if self.matrix is None else self.matrix + batch_matrix
 
     def compute(self) -> dict[str, Any]:
         """Return {"confusion": rows of counts}."""
@@ -206,8 +206,8 @@ def target_classes(target: Tensor, scores: Tensor) -> Tensor:
             f"metrics of classes: targets {tuple(target.shape)} do not fit outputs {tuple(scores.shape)}; give one "
             "class for each example, or one number for each output"
         )
-    flat = target.reshape(len(target))
-    return (flat >= 0.5).long() if target.is_floating_point() else flat
+    flat_target = target.reshape(len(target))
+    return (flat_target >= 0.5).long() if target.is_floating_point() else flat_target
 
 
 def _has_single_classes(target: Tensor) -> bool:
@@ -262,11 +262,12 @@ def label_average_precision(scores: Tensor, true: Tensor) -> Tensor:
     for class_scores, is_true in zip(scores.double().T, true.T, strict=True):
         order = class_scores.argsort(descending=True, stable=True)
         sorted_scores, hits = class_scores[order], is_true[order].double().cumsum(0)
+        # the last position of each threshold, that is, of each run of equal scores
         ends = torch.cat([sorted_scores[1:] != sorted_scores[:-1], torch.ones(1, dtype=torch.bool)]).nonzero()[:, 0]
         hits_at_ends = hits[ends]
-        gains = torch.diff(hits_at_ends, prepend=hits_at_ends.new_zeros(1))
-        total = float(hits[-1])
-        results.append(float((gains * hits_at_ends / (ends + 1)).sum()) / total if total else torch.nan)
+        new_hits = torch.diff(hits_at_ends, prepend=hits_at_ends.new_zeros(1))
+        n_true = float(hits[-1])
+        results.append(float((new_hits * hits_at_ends / (ends + 1)).sum()) / n_true if n_true else torch.nan)
     return torch.tensor(results, dtype=torch.float64)
 
 

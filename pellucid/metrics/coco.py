@@ -99,7 +99,7 @@ class Coco:
         check_known("Coco: no kind", self.kind, OVERLAP_KINDS)
 
     @property
-    def names(self) -> dict[str, Figure]:
+    def figures_of_kind(self) -> dict[str, Figure]:
         """The figures of this kind by name."""
         return KEYPOINT_FIGURES if self.kind == "keypoints" else FIGURES
 
@@ -121,7 +121,7 @@ class Coco:
         self.images.append(image)
 
     def _matches(self, detections: Detections, truth: Objects, areas: Tensor) -> Matches:
-        limit = max(figure.limit for figure in self.names.values())
+        limit = max(figure.limit for figure in self.figures_of_kind.values())
         detections = detections.take(detections.scores.argsort(descending=True, stable=True)[:limit])
         kind = OVERLAP_KINDS[self.kind]
         is_uncounted = torch.zeros(len(truth), dtype=torch.bool) if truth.crowd is None else truth.crowd
@@ -159,7 +159,7 @@ class Coco:
 
         weights: (images,), the weight of each image, 1 by default. names: the figures to compute, by default all.
         """
-        return self._figures(self._class_detections(), weights, names or tuple(self.names))
+        return self._figures(self._class_detections(), weights, names or tuple(self.figures_of_kind))
 
     def intervals(
         self, names: Sequence[str], resamples: int = 1000, seed: int = 0, level: float = 0.95
@@ -183,19 +183,19 @@ class Coco:
     def _figures(
         self, class_detections: "Sequence[ClassDetections]", weights: Tensor | None, names: Sequence[str]
     ) -> dict[str, float]:
-        curves: dict[tuple[str, int], list[Curves]] = {}
+        curves_by_size_and_limit: dict[tuple[str, int], list[Curves]] = {}
         results: dict[str, float] = {}
         for name in names:
-            figure = self.names[name]
+            figure = self.figures_of_kind[name]
             key = figure.size, figure.limit
-            if key not in curves:
-                curves[key] = [detections.curves(*key, weights) for detections in class_detections]
-            results[name] = _figure_value(curves[key], figure)
+            if key not in curves_by_size_and_limit:
+                curves_by_size_and_limit[key] = [detections.curves(*key, weights) for detections in class_detections]
+            results[name] = _figure_value(curves_by_size_and_limit[key], figure)
         return results
 
     def by_class(self, name: str = "ap") -> dict[int, float]:
         """Return one figure for each class that has true objects, by class index."""
-        figure = self.names[name]
+        figure = self.figures_of_kind[name]
         return {
             label: _figure_value([self.curves(label, figure.size, figure.limit)], figure) for label in self.counts()
         }
@@ -205,6 +205,7 @@ class ClassDetections:
     """All detections of one class, in descending order of scores; equal scores keep the order of the images."""
 
     def __init__(self, images: Sequence[dict[int, Matches]], label: int) -> None:
+        # index and matches of each image in which the class was detected or true
         entries = [(index, image[label]) for index, image in enumerate(images) if label in image]
         scores = torch.cat([matches.scores for _, matches in entries])
         order = scores.argsort(descending=True, stable=True)
@@ -224,13 +225,13 @@ class ClassDetections:
         weights = torch.ones(len(self.truths), dtype=torch.float64) if weights is None else weights.double()
         truths = float(weights @ self.truths[:, size_index])
         if not truths:
-            nan = torch.full((len(IOU_THRESHOLDS), len(RECALL_LEVELS)), math.nan, dtype=torch.float64)
-            return Curves(nan, nan, nan[:, 0])
+            nan_values = torch.full((len(IOU_THRESHOLDS), len(RECALL_LEVELS)), math.nan, dtype=torch.float64)
+            return Curves(nan_values, nan_values, nan_values[:, 0])
         within_limit = slice(None) if limit is None else self.ranks < limit
-        counts = weights[self.image_index[within_limit]]  # (n,)
+        detection_weights = weights[self.image_index[within_limit]]  # (n,)
         hits = self.hits[size_index][:, within_limit]  # (T, n)
         ignored = self.ignored[size_index][:, within_limit]  # (T, n)
-        true_positives, false_positives = ((mask * counts).cumsum(1) for mask in (hits, ~hits & ~ignored))
+        true_positives, false_positives = ((mask * detection_weights).cumsum(1) for mask in (hits, ~hits & ~ignored))
         precision, index = precision_at_recalls(true_positives, false_positives, truths)
         scores = torch.nn.functional.pad(self.scores[within_limit], (0, 1), value=math.nan)
         final_recall = (

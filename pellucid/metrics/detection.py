@@ -70,8 +70,8 @@ def average_precision(hits: Tensor, truths: int) -> tuple[float, float]:
     """
     n_hits = hits.long().cumsum(0)  # (n,)
     precision = n_hits.double() / torch.arange(1, len(hits) + 1)
-    envelope = precision.flip(0).cummax(0).values.flip(0) if len(hits) else precision
-    area = envelope[hits].sum().item() / truths  # recall rises by 1 / truths at each hit
+    interpolated_precision = precision.flip(0).cummax(0).values.flip(0) if len(hits) else precision
+    area = interpolated_precision[hits].sum().item() / truths  # recall rises by 1 / truths at each hit
     recall_levels = torch.arange(N_RECALL_LEVELS)[:, None]
     # (11, n); compared as integers, because recalls such as 0.3 are not exact in binary
     is_reached = (N_RECALL_LEVELS - 1) * n_hits >= recall_levels * truths
@@ -129,32 +129,32 @@ def voc_average_precision(
 def _voc_class_scores(
     label: int, detections: Sequence[Detections], objects: Sequence[Objects], threshold: float
 ) -> ClassScores:
-    truths = dict[int, TrueBoxes]()
+    truths_by_image = dict[int, TrueBoxes]()
     scored_boxes = list[tuple[float, int, Tensor]]()
     n_truths = 0
     for image, (detected, truth) in enumerate(zip(detections, objects, strict=True)):
         class_truth = truth.take(truth.labels == label)
         difficult = torch.zeros(len(class_truth), dtype=torch.bool) if class_truth.crowd is None else class_truth.crowd
-        truths[image] = TrueBoxes(class_truth.boxes.double(), difficult)
+        truths_by_image[image] = TrueBoxes(class_truth.boxes.double(), difficult)
         n_truths += int((~difficult).sum())
         class_detections = detected.take(detected.labels == label)
         scores_and_boxes = zip(class_detections.scores.tolist(), class_detections.boxes.double(), strict=True)
         scored_boxes += [(score, image, box) for score, box in scores_and_boxes]
-    ranked = sorted(scored_boxes, key=lambda entry: entry[0], reverse=True)
-    hits = match_detections([(image, box) for _, image, box in ranked], truths, lambda iou: iou > threshold)
+    ranked = sorted(scored_boxes, key=lambda score_image_box: score_image_box[0], reverse=True)
+    hits = match_detections([(image, box) for _, image, box in ranked], truths_by_image, lambda iou: iou > threshold)
     return _summarize_hits([hit for hit in hits if hit is not None], n_truths)
 
 
 def _class_scores(predicted: list[Box], true: list[Box], threshold: float) -> ClassScores:
-    images: dict[str, list[Box]] = {}
+    boxes_by_image: dict[str, list[Box]] = {}
     for entry in true:
-        images.setdefault(entry.image, []).append(entry)
-    truths = {
+        boxes_by_image.setdefault(entry.image, []).append(entry)
+    truths_by_image = {
         image: TrueBoxes(_box_tensor(boxes), torch.zeros(len(boxes), dtype=torch.bool))
-        for image, boxes in images.items()
+        for image, boxes in boxes_by_image.items()
     }
     ranked = [(entry.image, _box_tensor([entry])[0]) for entry in sorted(predicted, key=_checked_score, reverse=True)]
-    hits = match_detections(ranked, truths, lambda iou: iou >= threshold)
+    hits = match_detections(ranked, truths_by_image, lambda iou: iou >= threshold)
     return _summarize_hits([hit is True for hit in hits], len(true))
 
 
@@ -192,9 +192,9 @@ def match_detections(
     return hits
 
 
-def _summarize_hits(hits: list[bool], truths: int) -> ClassScores:
-    area, eleven = average_precision(torch.tensor(hits, dtype=torch.bool), truths) if truths else (None, None)
-    return ClassScores(truths, len(hits), sum(hits), area, eleven)
+def _summarize_hits(hits: list[bool], n_truths: int) -> ClassScores:
+    area, eleven = average_precision(torch.tensor(hits, dtype=torch.bool), n_truths) if n_truths else (None, None)
+    return ClassScores(n_truths, len(hits), sum(hits), area, eleven)
 
 
 def _checked_score(entry: Box) -> float:

@@ -86,9 +86,8 @@ def classify_detections(
         candidates = (truth.labels == label).nonzero().flatten()
         if len(candidates):
             ignored = is_crowd[candidates]
-            best_candidates = match_to_truths(overlaps[same_class][:, candidates], thresholds, ignored[None], ignored)[
-                0, 0
-            ]
+            matches = match_to_truths(overlaps[same_class][:, candidates], thresholds, ignored[None], ignored)
+            best_candidates = matches[0, 0]  # of the only size and the only threshold
             matched_objects[same_class] = torch.where(best_candidates < 0, -1, candidates[best_candidates])
     verdicts = [
         _verdict(matched_object, truth.labels == label, overlaps[index], is_crowd, threshold, background)
@@ -204,7 +203,7 @@ def _mean_ap(
                     scored_hits.setdefault(int(truth.labels[verdict.object_index]), []).append((score, True))
             elif verdict.kind != IGNORED:
                 scored_hits.setdefault(label, []).append((score, verdict.kind == HIT))
-    values = [_class_ap(scored_hits.get(label, []), count) for label, count in truths.items()]
+    values = [_class_ap(scored_hits.get(label, []), n_truths) for label, n_truths in truths.items()]
     return sum(values) / len(values) if values else 0.0
 
 

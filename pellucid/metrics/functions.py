@@ -38,9 +38,8 @@ def top_k(target: Tensor, scores: Tensor, k: int) -> float:
     true_class = target.long().unsqueeze(1)
     class_indices = torch.arange(scores.shape[1], device=scores.device)
     true_score = scores.gather(1, true_class)  # (n, 1)
-    is_ranked_before = ~(scores <= true_score) | (
-        (scores == true_score) & (class_indices < true_class)
-    )  # `Tensor.topk` does not define the order of equal scores
+    # `Tensor.topk` does not define the order of equal scores
+    is_ranked_before = ~(scores <= true_score) | ((scores == true_score) & (class_indices < true_class))
     return (is_ranked_before.sum(1) < k).double().mean().item()
 
 
@@ -110,7 +109,7 @@ class Bins:
 
     count: Tensor  # the number of predictions, int64
     confidence: Tensor  # the sum of the confidences, float64
-    right: Tensor  # the number of correct predictions, float64
+    n_correct: Tensor  # the number of correct predictions, float64
 
     @classmethod
     def of(cls, target: Tensor, probabilities: Tensor, bins: int) -> "Bins":
@@ -124,22 +123,23 @@ class Bins:
         confidence, predicted = probabilities.detach().double().cpu().max(1)  # (n,)
         target = target.cpu()
         _check_shapes(target, predicted)
-        if not bool(((confidence >= 0) & (confidence <= 1 + 1e-6)).all()):  # false for NaN
+        # 1e-6 is the rounding of a softmax; the comparison is false for NaN
+        if not bool(((confidence >= 0) & (confidence <= 1 + 1e-6)).all()):
             raise PellucidError("reliability: the largest scores are not from 0 to 1; give probabilities")
         edges = torch.arange(1, bins, dtype=torch.float64) / bins
         index = torch.bucketize(confidence, edges)  # (n,)
-        right = (predicted == target).double()
-        sums = (torch.bincount(index, weights=weights, minlength=bins) for weights in (confidence, right))
+        is_correct = (predicted == target).double()
+        sums = (torch.bincount(index, weights=weights, minlength=bins) for weights in (confidence, is_correct))
         return cls(torch.bincount(index, minlength=bins), *sums)
 
     def __add__(self, other: "Bins") -> "Bins":
         """Return the sums over both batches."""
-        return Bins(self.count + other.count, self.confidence + other.confidence, self.right + other.right)
+        return Bins(self.count + other.count, self.confidence + other.confidence, self.n_correct + other.n_correct)
 
     def reliability(self) -> Reliability:
         """Return the means in each bin."""
         divisor = self.count.clamp_min(1)
-        return Reliability(self.count, self.confidence / divisor, self.right / divisor)
+        return Reliability(self.count, self.confidence / divisor, self.n_correct / divisor)
 
 
 def reliability(target: Tensor, probabilities: Tensor, bins: int = 15) -> Reliability:

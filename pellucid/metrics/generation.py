@@ -49,11 +49,11 @@ def variety(probabilities: Tensor) -> Variety:
     mean = p.mean(0)
     divergences = (torch.xlogy(p, p) - torch.xlogy(p, mean)).sum(1)
     return Variety(
-        tuple(shares.tolist()),
-        int((shares >= MIN_CLASS_SHARE).sum()),
-        float(torch.special.entr(shares).sum()),
-        math.exp(float(divergences.mean())),
-        float(confidence.mean()),
+        shares=tuple(shares.tolist()),
+        covered=int((shares >= MIN_CLASS_SHARE).sum()),
+        entropy=float(torch.special.entr(shares).sum()),
+        score=math.exp(float(divergences.mean())),
+        confidence=float(confidence.mean()),
     )
 
 
@@ -72,13 +72,15 @@ def log_densities(
     """
 
     def block_densities(block: Tensor) -> Tensor:
-        squares = torch.cdist(block, samples).double() ** 2  # (chunk, n)
-        return torch.stack([torch.logsumexp(squares / (-2 * s**2), 1) for s in bandwidths])
+        squared_distances = torch.cdist(block, samples).double() ** 2  # (chunk, n)
+        return torch.stack([torch.logsumexp(squared_distances / (-2 * bandwidth**2), 1) for bandwidth in bandwidths])
 
-    size = points.shape[1]
+    n_values = points.shape[1]
     densities = [*compute_blocks(points.split(CHUNK_SIZE), block_densities)]
-    scale = torch.tensor([size / 2 * math.log(2 * math.pi * s**2) for s in bandwidths], dtype=torch.float64)
-    return torch.cat(densities, 1) - math.log(len(samples)) - scale[:, None]
+    log_scale = torch.tensor(
+        [n_values / 2 * math.log(2 * math.pi * bandwidth**2) for bandwidth in bandwidths], dtype=torch.float64
+    )
+    return torch.cat(densities, 1) - math.log(len(samples)) - log_scale[:, None]
 
 
 @dataclass(frozen=True)
@@ -116,7 +118,9 @@ def parzen(
     bandwidth = BANDWIDTHS[int(means.argmax())]
     densities = log_densities(points, windows, [bandwidth], compute_blocks)[0]
     error = float(densities.std()) / math.sqrt(len(densities))
-    return ParzenLikelihood(float(densities.mean()), error, bandwidth, len(windows), len(points), len(held_out))
+    return ParzenLikelihood(
+        float(densities.mean()), error, bandwidth, samples=len(windows), points=len(points), chosen=len(held_out)
+    )
 
 
 def frechet_distance(first: Tensor, second: Tensor) -> float:
@@ -137,8 +141,8 @@ def gaussian_distance(mean: Tensor, covariance: Tensor, other_mean: Tensor, othe
     R C2 R, where R is the symmetric root of C1.
     """
     first, second = (c.double().reshape(len(mean), -1) for c in (covariance, other_covariance))  # cov is 0-d if d = 1
-    values, vectors = torch.linalg.eigh(first)
-    root = vectors * values.clamp_min(0).sqrt() @ vectors.T
+    eigenvalues, eigenvectors = torch.linalg.eigh(first)
+    root = eigenvectors * eigenvalues.clamp_min(0).sqrt() @ eigenvectors.T
     mixed = torch.linalg.eigvalsh(root @ second @ root)
     between_means = (mean.double() - other_mean.double()).square().sum()
     return float((between_means + first.trace() + second.trace() - 2 * mixed.clamp_min(0).sqrt().sum()).clamp_min(0))

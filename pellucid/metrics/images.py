@@ -66,12 +66,12 @@ class Colours(Metric):
     for a = b = 0.
     """
 
-    sums: ClassVar[tuple[str, ...]] = ("squares", "colourful", "histograms", "values", "images")
+    sums: ClassVar[tuple[str, ...]] = ("squared_errors", "colourfulness_sums", "histograms", "values", "images")
 
-    squares: Tensor = field(
+    squared_errors: Tensor = field(
         default_factory=lambda: torch.zeros(2, dtype=torch.float64), init=False, repr=False, compare=False
     )
-    colourful: Tensor = field(
+    colourfulness_sums: Tensor = field(
         default_factory=lambda: torch.zeros(2, dtype=torch.float64), init=False, repr=False, compare=False
     )
     histograms: Tensor | None = field(default=None, init=False, repr=False, compare=False)
@@ -82,8 +82,8 @@ class Colours(Metric):
         """Add a batch; the targets are the images (N, 3, H, W), sRGB from 0 to 1, whose a and b are predicted."""
         true = _true_lab(self, outputs, targets)
         predicted, grey = (recolour(true[:, :1], ab) for ab in (outputs, torch.zeros_like(outputs)))
-        self.squares += torch.stack([(image - targets).double().square().sum() for image in (predicted, grey)])
-        self.colourful += torch.stack([colourfulness_rgb(image).sum() for image in (predicted, targets)])
+        self.squared_errors += torch.stack([(image - targets).double().square().sum() for image in (predicted, grey)])
+        self.colourfulness_sums += torch.stack([colourfulness_rgb(image).sum() for image in (predicted, targets)])
         histograms = torch.stack([ab_histogram(lab) for lab in (rgb_to_lab(predicted), rgb_to_lab(grey), true)])
         self.histograms = histograms if self.histograms is None else self.histograms + histograms
         self.values += targets.numel()
@@ -95,8 +95,12 @@ class Colours(Metric):
 
     def compute(self) -> dict[str, Any]:
         """Return the results by name."""
-        predicted_error, grey_error = (checked_ratio(value, self.values, self) for value in self.squares.tolist())
-        predicted_colourfulness, true_colourfulness = (value / self.images for value in self.colourful.tolist())
+        predicted_error, grey_error = (
+            checked_ratio(value, self.values, self) for value in self.squared_errors.tolist()
+        )
+        predicted_colourfulness, true_colourfulness = (
+            value / self.images for value in self.colourfulness_sums.tolist()
+        )
         assert self.histograms is not None
         predicted_histogram, grey_histogram, true_histogram = self.histograms.double()
         return {

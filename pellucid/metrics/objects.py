@@ -17,7 +17,7 @@ from pellucid.ops.image_objects import Detections, Objects
 
 N_FACE_POINTS = 68
 OUTER_EYE_CORNERS = (36, 45)  # the outer eye corners of the 68 points of a face (Sagonas et al. 2013), counted from 0
-_PREFIXES = {"boxes": "", "masks": "mask_", "keypoints": "keypoint_"}
+_NAME_PREFIXES = {"boxes": "", "masks": "mask_", "keypoints": "keypoint_"}
 
 
 @dataclass
@@ -53,7 +53,7 @@ class AveragePrecision(Metric):
         """
         check_measured(len(self.coco.images), self)
         by_class = self.coco.by_class()
-        prefix = _PREFIXES[self.kind]
+        prefix = _NAME_PREFIXES[self.kind]
         return {
             **{f"{prefix}{name}": value for name, value in self.coco.figures(names=("ap", "ap50")).items()},
             f"{prefix}class_ap": [by_class.get(label) for label in range(max(by_class, default=-1) + 1)],

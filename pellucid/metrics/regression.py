@@ -99,9 +99,9 @@ class R2(Metric):
             raise PellucidError("R2: no examples were measured; call update first")
         if self.count < 2:
             return {"r2": math.nan}
-        constant = self.around_mean == 0
-        scores = 1 - self.apart / self.around_mean.masked_fill(constant, 1)
-        return {"r2": torch.where(constant, (self.apart == 0).double(), scores).mean().item()}
+        is_constant = self.around_mean == 0
+        scores = 1 - self.apart / self.around_mean.masked_fill(is_constant, 1)
+        return {"r2": torch.where(is_constant, (self.apart == 0).double(), scores).mean().item()}
 
 
 def target_values(targets: Tensor, outputs: Tensor) -> Tensor:
@@ -112,11 +112,11 @@ def target_values(targets: Tensor, outputs: Tensor) -> Tensor:
     if targets.shape == outputs.shape:
         return targets.double()
     if outputs.dim() == 2 and targets.numel() == len(outputs):
-        flat = targets.reshape(-1)
+        flat_targets = targets.reshape(-1)
         if outputs.shape[1] == 1:
-            return flat.double().unsqueeze(1)
-        if not targets.is_floating_point() and bool(((flat >= 0) & (flat < outputs.shape[1])).all()):
-            return torch.nn.functional.one_hot(flat.long(), outputs.shape[1]).double()
+            return flat_targets.double().unsqueeze(1)
+        if not targets.is_floating_point() and bool(((flat_targets >= 0) & (flat_targets < outputs.shape[1])).all()):
+            return torch.nn.functional.one_hot(flat_targets.long(), outputs.shape[1]).double()
     raise PellucidError(
         f"metrics of regression: targets {tuple(targets.shape)} of dtype {targets.dtype} do not fit outputs "
         f"{tuple(outputs.shape)}; give one number for each output, or class indices in range"

@@ -33,10 +33,10 @@ class MeanIoU(Metric):
         """Count the pixels of a batch, except those of class `ignore`."""
         predicted, scored_mask = read_masks(self, outputs, targets, self.ignore)
         classes = outputs.shape[1]
-        counts = torch.zeros(classes, classes, dtype=torch.int64, device=targets.device)
+        batch_matrix = torch.zeros(classes, classes, dtype=torch.int64, device=targets.device)
         if bool(scored_mask.any()):
-            counts = confusion_matrix(targets[scored_mask].long(), predicted[scored_mask], classes)
-        self.matrix = counts if self.matrix is None else self.matrix + counts
+            batch_matrix = confusion_matrix(targets[scored_mask].long(), predicted[scored_mask], classes)
+        self.matrix = batch_matrix if self.matrix is None else self.matrix + batch_matrix
 
     def compute(self) -> dict[str, Any]:
         """Return {"miou", "pixel_accuracy"}, from 0 to 1, and "class_iou", a list with None for classes without IoU."""
@@ -136,22 +136,21 @@ def read_masks(metric: Metric, outputs: Tensor, targets: Tensor, ignore: int | N
 
 def _boundary_masks(mask: Tensor, scored_mask: Tensor, classes: int) -> Tensor:
     """Return, for each class, a mask of the pixels of a class mask (H, W) that are on its boundary, (classes, H, W)."""
-    edge = torch.zeros_like(scored_mask)
+    is_edge = torch.zeros_like(scored_mask)
     for axis in (0, 1):
-        size = mask.shape[axis] - 1
-        first, second = (slice(None),) * axis + (slice(0, size),), (slice(None),) * axis + (slice(1, None),)
+        first, second = (slice(None),) * axis + (slice(0, -1),), (slice(None),) * axis + (slice(1, None),)
         differs = (mask[first] != mask[second]) & scored_mask[first] & scored_mask[second]
-        edge[first] |= differs
-        edge[second] |= differs
-    return (mask == torch.arange(classes, device=mask.device)[:, None, None]) & edge
+        is_edge[first] |= differs
+        is_edge[second] |= differs
+    return (mask == torch.arange(classes, device=mask.device)[:, None, None]) & is_edge
 
 
-def _dilate(marks: Tensor, radius: float) -> Tensor:
-    """Return a mask of the pixels whose distance from a True pixel of `marks` (C, H, W) is at most `radius`."""
+def _dilate(mask: Tensor, radius: float) -> Tensor:
+    """Return a mask of the pixels whose distance from a True pixel of `mask` (C, H, W) is at most `radius`."""
     margin = int(radius)
-    padded = torch.nn.functional.pad(marks, (margin, margin, margin, margin))
-    height, width = marks.shape[1:]
-    dilated = torch.zeros_like(marks)
+    padded = torch.nn.functional.pad(mask, (margin, margin, margin, margin))
+    height, width = mask.shape[1:]
+    dilated = torch.zeros_like(mask)
     for row_shift in range(-margin, margin + 1):
         for column_shift in range(-margin, margin + 1):
             if row_shift**2 + column_shift**2 <= radius**2:

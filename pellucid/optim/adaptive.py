@@ -96,7 +96,7 @@ class RMSprop(Optimizer):
         return ("square_mean", *velocity, *mean)
 
 
-class AdamStep(Optimizer):
+class AdamBase(Optimizer):
     """Base class of Adam and AdamW: their common fields and the step of Adam, without weight decay."""
 
     elementwise: ClassVar[bool] = True
@@ -122,8 +122,8 @@ class AdamStep(Optimizer):
         check_state(self, state, ("mean", "square_mean", "step", *(("square_max",) if self.amsgrad else ())))
         step = increment_step(state)
         square_maxima = tensors_of(state, "square_max" if self.amsgrad else "square_mean")
-        lists = params, grads, tensors_of(state, "mean"), tensors_of(state, "square_mean"), square_maxima
-        for param, grad, mean, square_mean, square_max in foreach.chunks(*lists):
+        tensor_lists = params, grads, tensors_of(state, "mean"), tensors_of(state, "square_mean"), square_maxima
+        for param, grad, mean, square_mean, square_max in foreach.chunks(*tensor_lists):
             foreach.lerp_(mean, grad, 1 - self.beta1)
             foreach.mul_(square_mean, self.beta2)
             foreach.addcmul_(square_mean, grad, grad, value=1 - self.beta2)
@@ -136,7 +136,7 @@ class AdamStep(Optimizer):
 
 
 @dataclass(frozen=True)
-class Adam(AdamStep):
+class Adam(AdamBase):
     """m ← b1 m + (1 - b1) g, s ← b2 s + (1 - b2) g², w ← w - lr m̂ / (√ŝ + epsilon).
 
     In step t, m̂ = m / (1 - b1ᵗ) and ŝ = s / (1 - b2ᵗ) correct the bias of the initial 0. With `amsgrad`, the maximum
@@ -153,7 +153,7 @@ class Adam(AdamStep):
 
 
 @dataclass(frozen=True)
-class AdamW(AdamStep):
+class AdamW(AdamBase):
     """w ← (1 - lr weight_decay) w, then a step of Adam: first `decay`, then `update`.
 
     Weight decay applies to weights, not to biases or the scales of normalization.

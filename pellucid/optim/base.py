@@ -100,39 +100,39 @@ def pack(state: State, paths: list[str]) -> dict[str, Tensor]:
 
     paths: the paths of the parameters, in the order of the state's tensors.
     """
-    flat: dict[str, Tensor] = {}
+    tensors_by_name: dict[str, Tensor] = {}
     for name, value in state.items():
         if isinstance(value, int):
-            flat[name] = torch.tensor(value)
+            tensors_by_name[name] = torch.tensor(value)
         else:
-            flat.update({f"{name}.{path}": tensor for path, tensor in zip(paths, value, strict=True)})
-    return flat
+            tensors_by_name.update({f"{name}.{path}": tensor for path, tensor in zip(paths, value, strict=True)})
+    return tensors_by_name
 
 
-def unpack(state: State, paths: list[str], flat: Mapping[str, Tensor]) -> None:
+def unpack(state: State, paths: list[str], saved_tensors: Mapping[str, Tensor]) -> None:
     """Load the tensors returned by `pack` into a new state from `init`, in place.
 
     Raises PellucidError for tensors that are missing, unknown or of another shape or dtype.
     """
     expected = pack(state, paths)
-    if expected.keys() != flat.keys():
-        wrong_name = sorted(expected.keys() ^ flat.keys())[0]
+    if expected.keys() != saved_tensors.keys():
+        wrong_name = sorted(expected.keys() ^ saved_tensors.keys())[0]
         problem = "missing" if wrong_name in expected else "unknown"
         raise PellucidError(
             f"optimizer state: {wrong_name!r} is {problem}; resume with the optimizer and network that saved it"
         )
     for name, tensor in expected.items():
-        if tensor.shape != flat[name].shape or tensor.dtype != flat[name].dtype:
+        if tensor.shape != saved_tensors[name].shape or tensor.dtype != saved_tensors[name].dtype:
             raise PellucidError(
-                f"optimizer state: {name!r} is {tuple(flat[name].shape)} {flat[name].dtype}, not "
+                f"optimizer state: {name!r} is {tuple(saved_tensors[name].shape)} {saved_tensors[name].dtype}, not "
                 f"{tuple(tensor.shape)} {tensor.dtype}; resume with the optimizer and network that saved it"
             )
     for name, value in state.items():
         if isinstance(value, int):
-            state[name] = int(flat[name])
+            state[name] = int(saved_tensors[name])
         else:
             for path, tensor in zip(paths, value, strict=True):
-                tensor.copy_(flat[f"{name}.{path}"])
+                tensor.copy_(saved_tensors[f"{name}.{path}"])
 
 
 def clip_by_norm(grads: list[Tensor], limit: float) -> Tensor:
@@ -144,6 +144,7 @@ def clip_by_norm(grads: list[Tensor], limit: float) -> Tensor:
     """
     norm = cast(Tensor, torch.stack(foreach.norm(grads)).norm())
     # norm - norm is 0, or NaN if the norm is not finite.
+    # 1e-6, as in PyTorch's function, avoids a division by 0.
     foreach.mul_(grads, (limit / (norm + 1e-6)).clamp(max=1.0) + (norm - norm))
     return norm
 

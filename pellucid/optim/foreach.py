@@ -38,13 +38,13 @@ def chunks(*lists: Sequence[Tensor]) -> Iterator[tuple[list[Tensor], ...]]:
     """
     split_lists = [[piece for tensor in tensors for piece in _split(tensor)] for tensors in lists]
     chunk_start = 0
-    value_count = 0
+    n_values = 0
     for index, piece in enumerate(split_lists[0]):
-        value_count += piece.numel()
-        if value_count > MAX_CHUNK_VALUES and index > chunk_start:
+        n_values += piece.numel()
+        if n_values > MAX_CHUNK_VALUES and index > chunk_start:
             yield tuple(pieces[chunk_start:index] for pieces in split_lists)
             chunk_start = index
-            value_count = piece.numel()
+            n_values = piece.numel()
     if chunk_start < len(split_lists[0]):
         yield tuple(pieces[chunk_start:] for pieces in split_lists)
 

@@ -187,8 +187,8 @@ class MaxNorm(metaclass=Checked):
     def after_update(self, weights: list[Tensor]) -> None:
         """Scale the weights of units whose norm is above `limit` to that norm, in place."""
         for weight in weights:
-            axes = tuple(range(1, weight.dim()))
-            norm = cast(Tensor, torch.linalg.vector_norm(weight, dim=axes, keepdim=True))  # (units, 1, ...)
+            # (units, 1, ...)
+            norm = cast(Tensor, torch.linalg.vector_norm(weight, dim=tuple(range(1, weight.dim())), keepdim=True))
             weight.mul_((self.limit / norm).clamp(max=1.0))  # for a norm of 0, the quotient is infinity, clamped to 1
 
 

@@ -262,12 +262,8 @@ class ReduceOnPlateau(Schedule):
 
     def observe(self, memory: Memory, loss: float) -> Memory:
         """Return the new state: count epochs without improvement, and drop after too many; NaN does not improve."""
-        factor, best_loss, bad_epochs, cooldown_epochs = (
-            memory["factor"],
-            memory["best"],
-            memory["bad"],
-            memory["cooling"],
-        )
+        factor, best_loss = memory["factor"], memory["best"]
+        bad_epochs, cooldown_epochs = memory["bad"], memory["cooling"]
         if loss < best_loss * (1 - self.threshold):
             best_loss = loss
             bad_epochs = 0

@@ -45,7 +45,7 @@ class KeypointFinder:
         if not isinstance(loss, KeypointLoss):
             raise PellucidError("the model outputs no key-points; give one that does, such as faces or a run of it")
         self.model = model
-        count = loss.points(model.output_shape)
+        count = loss.point_count(model.output_shape)
         keypoint_info = model.preprocess.get("keypoints", {"of": "object", "names": [f"p{k}" for k in range(count)]})
         self.point_names: tuple[str, ...] = tuple(keypoint_info["names"])
         self.kind: str = keypoint_info["of"]

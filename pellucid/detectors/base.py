@@ -130,13 +130,13 @@ class Detector(Objective):
         fates[pairs] = Fate.SUPPRESSED
         indices = pairs // n_classes
         labels = pairs % n_classes
-        values = scores.flatten()[pairs]
-        selected = batched_nms(boxes[indices], values, labels, self.nms_threshold)
-        fates[pairs[selected]] = Fate.OVER_LIMIT
-        selected = selected[:MAX_DETECTIONS]
-        fates[pairs[selected]] = Fate.DETECTED
-        selected_indices = indices[selected]
-        detections = Detections(boxes[selected_indices], values[selected], labels[selected])
+        pair_scores = scores.flatten()[pairs]
+        selected_pairs = batched_nms(boxes[indices], pair_scores, labels, self.nms_threshold)
+        fates[pairs[selected_pairs]] = Fate.OVER_LIMIT
+        selected_pairs = selected_pairs[:MAX_DETECTIONS]
+        fates[pairs[selected_pairs]] = Fate.DETECTED
+        selected_indices = indices[selected_pairs]
+        detections = Detections(boxes[selected_indices], pair_scores[selected_pairs], labels[selected_pairs])
         return Decision(detections, selected_indices, fates.view(scores.shape))
 
     def detections_of(self, candidates: Sequence[Candidates]) -> list[Detections]:
@@ -217,12 +217,12 @@ class OneStage(Detector):
         Raises PellucidError unless the last network outputs `outputs_per_anchor` values for each anchor.
         """
         params: Params = {}
-        out = shape
+        output_shape = shape
         for name, net in self.nets.items():
-            params[name], out = init_child(name, net, out, rng)
-        maps = out if out and isinstance(out[0], tuple) else (out,)
+            params[name], output_shape = init_child(name, net, output_shape, rng)
+        maps = output_shape if output_shape and isinstance(output_shape[0], tuple) else (output_shape,)
         check_maps(self, [*self.nets][-1], maps, shape)
-        return params, out
+        return params, output_shape
 
     def gradients(self, params: Params, batch: Batch, mode: Mode) -> Gradients:
         """Return the losses by name, and the gradients of the parameters."""
@@ -236,11 +236,11 @@ class OneStage(Detector):
         """Return the number of positive anchors for each of `per_positive_losses`, without running the networks."""
         if not self.per_positive_losses:
             return {}
-        out: Any = tuple(batch.images.shape[1:])
+        output_shape: Any = tuple(batch.images.shape[1:])
         with torch.device("meta"):
             for net in self.nets.values():
-                _, out = net.init(out, torch.Generator())
-        sizes = [shape[1:] for shape in (out if isinstance(out[0], tuple) else (out,))]
+                _, output_shape = net.init(output_shape, torch.Generator())
+        sizes = [shape[1:] for shape in (output_shape if isinstance(output_shape[0], tuple) else (output_shape,))]
         anchors = self.anchors_for(sizes, batch.images)
         return dict.fromkeys(self.per_positive_losses, self.count_positives(anchors, batch.targets))
 
@@ -358,18 +358,19 @@ def _as_tuple(maps: Any) -> tuple[Tensor, ...]:
 
 def join_maps(maps: Sequence[Tensor], outputs_per_anchor: int) -> Tensor:
     """Return maps (N, K D, H, W) as one tensor (N, A, D), in the order of `Anchors`; half precision becomes float32."""
-    counts = [map_.shape[1:].numel() // outputs_per_anchor for map_ in maps]  # -1 is ambiguous for an empty batch
+    # -1 instead of the counts is ambiguous for an empty batch
+    anchor_counts = [map_.shape[1:].numel() // outputs_per_anchor for map_ in maps]
     flat_maps = (
-        map_.permute(0, 2, 3, 1).reshape(len(map_), count, outputs_per_anchor)
-        for map_, count in zip(maps, counts, strict=True)
+        map_.permute(0, 2, 3, 1).reshape(len(map_), n_anchors, outputs_per_anchor)
+        for map_, n_anchors in zip(maps, anchor_counts, strict=True)
     )
     return upcast_half(torch.cat([*flat_maps], 1))
 
 
 def split_maps(dy: Tensor, maps: Sequence[Tensor]) -> tuple[Tensor, ...]:
     """Split the gradient (N, A, D) into the gradients of the maps: the inverse of `join_maps`."""
-    cells = [map_.shape[2] * map_.shape[3] * map_.shape[1] // dy.shape[2] for map_ in maps]
+    anchor_counts = [map_.shape[2] * map_.shape[3] * map_.shape[1] // dy.shape[2] for map_ in maps]
     return tuple(
         dy_part.reshape(len(map_), *map_.shape[2:], map_.shape[1]).permute(0, 3, 1, 2).to(map_.dtype)
-        for dy_part, map_ in zip(dy.split(cells, 1), maps, strict=True)
+        for dy_part, map_ in zip(dy.split(anchor_counts, 1), maps, strict=True)
     )

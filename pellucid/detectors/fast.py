@@ -59,8 +59,8 @@ class FastRCNN(TwoStage):
 
     def regions_of(self, shape: Any) -> InputCount:
         """Return the number of windows in an image of `shape`, also used as an estimate for selective search."""
-        count = count_windows((shape[1], shape[2]), self.stride)
-        return InputCount(min(count, BATCH_SIZE), count)
+        n_windows = count_windows((shape[1], shape[2]), self.stride)
+        return InputCount(min(n_windows, BATCH_SIZE), n_windows)
 
     def init(self, shape: Any, rng: torch.Generator) -> tuple[Params, Any]:
         """Initialize all parameters, each network for the output shape of the previous one."""
@@ -92,7 +92,10 @@ class FastRCNN(TwoStage):
         """Draw the regions that the head is trained on from the proposals and the objects of each image."""
         proposals = [search(image, self.by, self.stride) for image in images]
         min_background_iou = MIN_BACKGROUND_IOU if self.by == "selective_search" else 0.0
-        return draw_regions(proposals, targets, self.classes, self.regions, 0.25, mode.rng, min_background_iou)
+        return draw_regions(
+            proposals, targets, self.classes, self.regions, max_positive_fraction=0.25, rng=mode.rng,
+            min_background_iou=min_background_iou,
+        )  # fmt: skip
 
     def predict(self, params: Params, images: Tensor) -> list[Detections]:
         """Return the detections in each image, on the CPU, by descending score."""

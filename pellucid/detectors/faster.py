@@ -85,8 +85,8 @@ class ProposalDetector(TwoStage):
 
     def regions_of(self, shape: Any) -> InputCount:
         """Return the largest number of proposals of an image, at most MAX_BOXES."""
-        count = min(self.proposals, MAX_BOXES)
-        return InputCount(count, count)
+        n_proposals = min(self.proposals, MAX_BOXES)
+        return InputCount(n_proposals, n_proposals)
 
     def init(self, shape: Any, rng: torch.Generator) -> tuple[Params, Any]:
         """Initialize all parameters, each network for its input's shape; the first stage's scores start near PRIOR."""
@@ -151,7 +151,7 @@ class ProposalDetector(TwoStage):
     ) -> Regions:
         """Draw the regions that the heads are trained on from the proposals and the objects of each image."""
         proposals = constant([boxes for boxes, _ in self.propose(outputs, proposer, anchors)])
-        return draw_regions(proposals, targets, self.classes, self.regions, 0.25, mode.rng)
+        return draw_regions(proposals, targets, self.classes, self.regions, max_positive_fraction=0.25, rng=mode.rng)
 
     def anchors_of(self, params: Params, images: Tensor) -> Anchors:
         """Return the anchors of the first stage for images (N, C, H, W)."""

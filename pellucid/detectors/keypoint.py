@@ -44,13 +44,13 @@ class KeypointRCNN(ProposalDetector):
 
         Raises PellucidError unless the key-point head outputs maps (K, M, M).
         """
-        params, out = super().init(shape, rng)
+        params, output_shape = super().init(shape, rng)
         maps = self.init_head(params, "point_", shape, self.finest_map_shape(shape), rng)
         if len(maps) != 3:
             raise PellucidError(
                 f"KeypointRCNN: point_head outputs {tuple(maps)} for a region; give it a map for each key-point"
             )
-        return params, out
+        return params, output_shape
 
     def branch_gradients(
         self, params: Params, finest_map: Tensor, sampled_regions: Regions, targets: Sequence[Objects], mode: Mode
@@ -60,16 +60,16 @@ class KeypointRCNN(ProposalDetector):
         objects = sampled_regions.objects[positive]
         regions = sampled_regions.regions[positive]
 
-        def cost(y: Tensor) -> tuple[Losses, Tensor]:  # (P, K, M, M)
-            cells, valid = point_cells(targets, objects, regions, y.shape[1:])
-            rows = upcast_half(y).flatten(2)[valid]  # (points, M M)
+        def head_loss(y: Tensor) -> tuple[Losses, Tensor]:  # (P, K, M, M)
+            cells, is_counted = point_cells(targets, objects, regions, y.shape[1:])
+            rows = upcast_half(y).flatten(2)[is_counted]  # (points, M M)
             scale = 1 / max(len(rows), 1)
-            value, drows = SoftmaxCrossEntropy(reduction="sum").compute(rows, cells[valid])
+            value, drows = SoftmaxCrossEntropy(reduction="sum").compute(rows, cells[is_counted])
             dy = torch.zeros_like(y).flatten(2)
-            dy[valid] = (drows * (self.weight("points") * scale)).to(y.dtype)
+            dy[is_counted] = (drows * (self.weight("points") * scale)).to(y.dtype)
             return {"points": value * scale}, dy.view(y.shape)
 
-        return self.head_gradients(params, "point_", finest_map, regions, cost, mode)
+        return self.head_gradients(params, "point_", finest_map, regions, head_loss, mode)
 
     def branch_counts(self, sampled_regions: Regions, targets: Sequence[Objects]) -> dict[str, float]:
         """Return the number of labelled points in the regions with an object."""
@@ -77,10 +77,10 @@ class KeypointRCNN(ProposalDetector):
         n_points = next(
             (target.keypoints.shape[1] for target in targets if len(target) and target.keypoints is not None), 0
         )
-        _, valid = point_cells(
+        _, is_counted = point_cells(
             targets, sampled_regions.objects[positive], sampled_regions.regions[positive], (n_points, 1, 1)
         )
-        return {"points": float(valid.sum())}
+        return {"points": float(is_counted.sum())}
 
     def complete(
         self, params: Params, finest_map: Tensor, detections: list[Detections], size: Size
@@ -92,8 +92,8 @@ class KeypointRCNN(ProposalDetector):
         corner = regions[:, None, 1:3]
         extent = (regions[:, 3:] - regions[:, 1:3])[:, None]
         position = corner + quarter(y) / y.shape[3] * extent
-        counts = [len(detection) for detection in detections]
-        image_keypoints = torch.cat([position, scores[..., None]], 2).split(counts)
+        detection_counts = [len(detection) for detection in detections]
+        image_keypoints = torch.cat([position, scores[..., None]], 2).split(detection_counts)
         return [
             replace(detection, keypoints=keypoints)
             for detection, keypoints in zip(detections, image_keypoints, strict=True)

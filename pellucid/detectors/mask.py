@@ -44,14 +44,14 @@ class MaskRCNN(ProposalDetector):
 
         Raises PellucidError unless the mask head outputs one mask per class.
         """
-        params, out = super().init(shape, rng)
+        params, output_shape = super().init(shape, rng)
         masks = self.init_head(params, "mask_", shape, self.finest_map_shape(shape), rng)
         if len(masks) != 3 or masks[0] != self.classes:
             raise PellucidError(
                 f"MaskRCNN: mask_head outputs {tuple(masks)} for a region; give it a map for each of "
                 f"{self.classes} classes"
             )
-        return params, out
+        return params, output_shape
 
     def branch_gradients(
         self, params: Params, finest_map: Tensor, sampled_regions: Regions, targets: Sequence[Objects], mode: Mode
@@ -62,7 +62,7 @@ class MaskRCNN(ProposalDetector):
         objects = sampled_regions.objects[positive]
         regions = sampled_regions.regions[positive]
 
-        def cost(y: Tensor) -> tuple[Losses, Tensor]:  # (P, C, M, M)
+        def head_loss(y: Tensor) -> tuple[Losses, Tensor]:  # (P, C, M, M)
             target = mask_targets(targets, objects, regions, y.shape[2:])
             rows = torch.arange(len(y), device=y.device)
             scale = 1 / max(target.numel(), 1)
@@ -71,7 +71,7 @@ class MaskRCNN(ProposalDetector):
             dy[rows, labels] = (dmask * (self.weight("mask") * scale)).to(y.dtype)
             return {"mask": value * scale}, dy
 
-        return self.head_gradients(params, "mask_", finest_map, regions, cost, mode)
+        return self.head_gradients(params, "mask_", finest_map, regions, head_loss, mode)
 
     def branch_counts(self, sampled_regions: Regions, targets: Sequence[Objects]) -> dict[str, float]:
         """Return the number of regions with an object; pixels need not be counted, as all masks have equally many."""
@@ -132,8 +132,8 @@ def paste_masks(masks: Tensor, boxes: Tensor, size: tuple[int, int]) -> Tensor:
         x = (torch.arange(left, right, device=boxes.device) + 0.5 - x0) / (x1 - x0) * 2 - 1  # -1 and 1 at the edges
         y = (torch.arange(top, bottom, device=boxes.device) + 0.5 - y0) / (y1 - y0) * 2 - 1
         grid = torch.stack([x.expand(len(y), -1), y[:, None].expand(-1, len(x))], 2)[None].to(mask)
-        values = F.grid_sample(mask[None, None], grid, padding_mode="border", align_corners=False)[0, 0]
-        image_mask[top:bottom, left:right] = values >= 0.5
+        probabilities = F.grid_sample(mask[None, None], grid, padding_mode="border", align_corners=False)[0, 0]
+        image_mask[top:bottom, left:right] = probabilities >= 0.5
     return image_masks
 
 

@@ -119,10 +119,11 @@ class RCNN:
                     torch.from_numpy(regression.predict(x[indices.numpy()])).to(class_boxes), class_boxes
                 )
             class_boxes = clip(class_boxes, size)
-            valid = (class_boxes[:, 2:] > class_boxes[:, :2]).all(1)  # the regression may move a box out of the image
-            boxes.append(class_boxes[valid])
-            margins.append(margin[indices[valid]])
-            labels.append(torch.full((int(valid.sum()),), label))
+            # the regression may move a box out of the image
+            has_area = (class_boxes[:, 2:] > class_boxes[:, :2]).all(1)
+            boxes.append(class_boxes[has_area])
+            margins.append(margin[indices[has_area]])
+            labels.append(torch.full((int(has_area.sum()),), label))
         all_boxes, scores, classes = torch.cat(boxes), torch.cat(margins), torch.cat(labels)
         selected = batched_nms(all_boxes, scores, classes, NMS_THRESHOLD)
         return Detections(all_boxes[selected], scores[selected].sigmoid(), classes[selected])
@@ -165,8 +166,8 @@ class RCNN:
             near_indices = (overlap >= MIN_REGRESSION_IOU).nonzero()[:, 0]
             inputs.append(x[near_indices.numpy()])
             offsets.append(encode(objects[nearest[near_indices]], boxes[near_indices]))
-        expected = torch.cat(offsets).double().numpy() if offsets else np.zeros((0, 4))
-        return Ridge(alpha=RIDGE_ALPHA).fit(np.concatenate(inputs), expected) if len(expected) else None
+        expected_offsets = torch.cat(offsets).double().numpy() if offsets else np.zeros((0, 4))
+        return Ridge(alpha=RIDGE_ALPHA).fit(np.concatenate(inputs), expected_offsets) if len(expected_offsets) else None
 
 
 def warp(image: Tensor, boxes: Tensor, side: int) -> Tensor:

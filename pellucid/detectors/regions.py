@@ -28,9 +28,9 @@ def propose(boxes: Tensor, scores: Tensor, size: tuple[int, int], count: int) ->
     """
     top_indices = scores.topk(min(MAX_BOXES, len(scores))).indices
     clipped = clip(boxes[top_indices], size)
-    valid = (area(clipped) > 0).nonzero()[:, 0]
-    top_indices = top_indices[valid]
-    clipped = clipped[valid]
+    has_area = (area(clipped) > 0).nonzero()[:, 0]
+    top_indices = top_indices[has_area]
+    clipped = clipped[has_area]
     selected = nms(clipped, scores[top_indices], MAX_IOU)[:count]
     return clipped[selected], top_indices[selected]
 
@@ -104,16 +104,16 @@ def head_losses(y: Tensor, regions: Regions, weights: tuple[float, float]) -> tu
     is the smooth L1 loss of the four offsets, summed over the regions with an object and divided by the number of all
     regions. Source: Girshick 2015, equations 1-3.
     """
-    count = max(len(y), 1)
+    n_regions = max(len(y), 1)
     positive = regions.positive
     logits, offsets = y[:, :-4], y[positive, -4:]
     cost, dlogits = SoftmaxCrossEntropy(reduction="sum").compute(logits, regions.labels)
-    expected = encode(regions.target_boxes[positive], regions.regions[positive, 1:], DEVIATIONS)
-    distance, doffsets = Huber(reduction="sum").compute(offsets, expected)
+    expected_offsets = encode(regions.target_boxes[positive], regions.regions[positive, 1:], DEVIATIONS)
+    distance, doffsets = Huber(reduction="sum").compute(offsets, expected_offsets)
     dy = torch.zeros_like(y)
-    dy[:, :-4] = dlogits * (weights[0] / count)
-    dy[positive, -4:] = doffsets * (weights[1] / count)
-    return (cost / count, distance / count), dy
+    dy[:, :-4] = dlogits * (weights[0] / n_regions)
+    dy[positive, -4:] = doffsets * (weights[1] / n_regions)
+    return (cost / n_regions, distance / n_regions), dy
 
 
 def decode_head_outputs(y: Tensor, boxes: Tensor) -> tuple[Tensor, Tensor]:

@@ -66,21 +66,23 @@ class SingleStage(OneStage):
 
     def init(self, shape: Any, rng: torch.Generator) -> tuple[Params, Any]:
         """Initialize all parameters; the initial scores are near PRIOR, the initial boxes near the anchors."""
-        params, out = super().init(shape, rng)
+        params, output_shape = super().init(shape, rng)
         last_conv = params["head"]["layer"]["out"]
         draw_small_weights(last_conv, rng)
         last_conv["bias"][: self.classes] = math.log(PRIOR / (1 - PRIOR))
-        return params, out
+        return params, output_shape
 
     def anchors(self, sizes: Sequence[Size], image: Size) -> Tensor:
         """Return a square anchor around the centre of each cell."""
         bases = [torch.tensor([[1 - self.scale, 1 - self.scale, 1 + self.scale, 1 + self.scale]]) for _ in sizes]
-        return grid_anchors([base * s / 2 for base, s in zip(bases, self.strides, strict=True)], sizes, self.strides)
+        return grid_anchors(
+            [base * stride / 2 for base, stride in zip(bases, self.strides, strict=True)], sizes, self.strides
+        )
 
     def assign(self, anchors: Anchors, objects: Objects) -> Assignment:
         """Assign the objects of an image to the anchors by ATSS."""
-        counts = [height * width for height, width in anchors.sizes]
-        return assign_atss(anchors.boxes, counts, objects.boxes.to(anchors.boxes), crowd=objects.crowd)
+        cell_counts = [height * width for height, width in anchors.sizes]
+        return assign_atss(anchors.boxes, cell_counts, objects.boxes.to(anchors.boxes), crowd=objects.crowd)
 
     def losses(self, y: Tensor, anchors: Anchors, targets: Sequence[Objects]) -> tuple[Losses, Tensor]:
         """Return both losses, and the gradient of their weighted sum with respect to y."""
@@ -88,7 +90,7 @@ class SingleStage(OneStage):
         assignments = [self.assign(anchors, target) for target in targets]
         matches = collect_positives(assignments, targets, y)
         index = (matches.image, matches.anchor)
-        count = max(len(matches.image), 1)
+        n_positives = max(len(matches.image), 1)
 
         predicted_offsets, matched_anchors = offsets[index], anchors.boxes[matches.anchor]  # (P, 4)
         boxes = decode(predicted_offsets, matched_anchors)
@@ -100,10 +102,10 @@ class SingleStage(OneStage):
         score_loss, dlogits = QualityFocal(reduction="sum").compute(logits[scored_mask], quality[scored_mask])
 
         dy = torch.zeros_like(y)
-        dy[..., : self.classes][scored_mask] = dlogits * (self.weight("score") / count)
+        dy[..., : self.classes][scored_mask] = dlogits * (self.weight("score") / n_positives)
         doffsets = decode_gradient(dboxes, predicted_offsets, matched_anchors)
-        dy[..., self.classes :][index] = doffsets * (self.weight("box") / count)
-        return {"score": score_loss / count, "box": box_loss / count}, dy
+        dy[..., self.classes :][index] = doffsets * (self.weight("box") / n_positives)
+        return {"score": score_loss / n_positives, "box": box_loss / n_positives}, dy
 
     def decode(self, y: Tensor, anchors: Anchors) -> tuple[Tensor, Tensor]:
         """Return the decoded boxes and the scores."""

@@ -69,9 +69,9 @@ class SSD(OneStage):
 
     def init(self, shape: Any, rng: torch.Generator) -> tuple[Params, Any]:
         """Initialize all parameters; initial class probabilities are about equal, initial boxes near the priors."""
-        params, out = super().init(shape, rng)
+        params, output_shape = super().init(shape, rng)
         draw_small_weights(params["head"], rng)
-        return params, out
+        return params, output_shape
 
     def anchors(self, sizes: Sequence[Size], image: Size) -> Tensor:
         """Return the priors (A, 4), see `ssd_priors`."""
@@ -87,7 +87,7 @@ class SSD(OneStage):
         assignments = [self.assign(anchors, target) for target in targets]
         matches = collect_positives(assignments, targets, y)
         index = (matches.image, matches.anchor)
-        count = max(len(matches.image), 1)
+        n_positives = max(len(matches.image), 1)
 
         classes = torch.zeros(y.shape[:2], dtype=torch.int64, device=y.device)  # 0 is background
         classes[index] = matches.label + 1
@@ -97,13 +97,13 @@ class SSD(OneStage):
             logits[selected_mask], classes[selected_mask]
         )
 
-        expected = encode(matches.target_boxes, anchors.boxes[matches.anchor], DEVIATIONS)
-        box_loss, doffsets = Huber(reduction="sum").compute(offsets[index], expected)
+        expected_offsets = encode(matches.target_boxes, anchors.boxes[matches.anchor], DEVIATIONS)
+        box_loss, doffsets = Huber(reduction="sum").compute(offsets[index], expected_offsets)
 
         dy = torch.zeros_like(y)
-        dy[..., : self.classes + 1][selected_mask] = dlogits * (self.weight("class") / count)
-        dy[..., self.classes + 1 :][index] = doffsets * (self.weight("box") / count)
-        return {"class": class_loss / count, "box": box_loss / count}, dy
+        dy[..., : self.classes + 1][selected_mask] = dlogits * (self.weight("class") / n_positives)
+        dy[..., self.classes + 1 :][index] = doffsets * (self.weight("box") / n_positives)
+        return {"class": class_loss / n_positives, "box": box_loss / n_positives}, dy
 
     def decode(self, y: Tensor, anchors: Anchors) -> tuple[Tensor, Tensor]:
         """Return the decoded boxes, and the probabilities of the classes without background."""
@@ -139,8 +139,8 @@ def ssd(
     maps = tuple(nodes)
     anchors_per_cell = [2 + 2 * len(map_ratios) for map_ratios in ratios]
     out_layers = {
-        f"out{k}": (Conv2d(count * (classes + 5), 3, padding=1), name)
-        for k, (count, name) in enumerate(zip(anchors_per_cell, maps, strict=True), start=1)
+        f"out{k}": (Conv2d(n_anchors * (classes + 5), 3, padding=1), name)
+        for k, (n_anchors, name) in enumerate(zip(anchors_per_cell, maps, strict=True), start=1)
     }
     coarsest_stride = strides(backbone)[2]
     return SSD(

@@ -35,7 +35,7 @@ from pellucid.ops.boxes import clip
 from pellucid.sweep import backward
 
 # Maps a head's outputs to its losses, and to the gradient of their weighted sum with respect to the outputs.
-Cost = Callable[[Tensor], tuple[Losses, Tensor]]
+HeadLoss = Callable[[Tensor], tuple[Losses, Tensor]]
 
 
 class HeadResult(NamedTuple):
@@ -88,16 +88,16 @@ class TwoStage(Detector):
                 f"for images of {image_shape[1]}x{image_shape[2]}; give 1 / stride of the finest map"
             )
         params[align], pooled = init_child(align, self.nets[align], (map_shape, (5,)), rng)
-        params[head], out = init_child(head, self.nets[head], pooled, rng)
-        if not prefix and tuple(out) != (self.classes + 5,):
+        params[head], output_shape = init_child(head, self.nets[head], pooled, rng)
+        if not prefix and tuple(output_shape) != (self.classes + 5,):
             raise PellucidError(
-                f"{type(self).__name__}: head outputs {tuple(out)} for a region, but {self.classes} classes, "
+                f"{type(self).__name__}: head outputs {tuple(output_shape)} for a region, but {self.classes} classes, "
                 f"background and four offsets need ({self.classes + 5},)"
             )
-        return out
+        return output_shape
 
     def head_gradients(
-        self, params: Params, prefix: str, finest_map: Tensor, regions: Tensor, loss_function: Cost, mode: Mode
+        self, params: Params, prefix: str, finest_map: Tensor, regions: Tensor, loss_function: HeadLoss, mode: Mode
     ) -> HeadResult:
         """Return the losses of a head for regions (M, 5) and their gradients, the latter only if `mode.keep`."""
         align, head = self.nets[f"{prefix}align"], self.nets[f"{prefix}head"]
@@ -113,11 +113,13 @@ class TwoStage(Detector):
     def box_gradients(self, params: Params, finest_map: Tensor, regions: Regions, mode: Mode) -> HeadResult:
         """Return the losses "class" and "box" of the head for sampled regions, and their gradients."""
 
-        def cost(y: Tensor) -> tuple[Losses, Tensor]:
-            (label, box), dy = head_losses(upcast_half(y), regions, (self.weight("class"), self.weight("box")))
-            return {"class": label, "box": box}, dy.to(y.dtype)
+        def head_loss(y: Tensor) -> tuple[Losses, Tensor]:
+            (class_loss, box_loss), dy = head_losses(
+                upcast_half(y), regions, (self.weight("class"), self.weight("box"))
+            )
+            return {"class": class_loss, "box": box_loss}, dy.to(y.dtype)
 
-        return self.head_gradients(params, "", finest_map, regions.regions, cost, mode)
+        return self.head_gradients(params, "", finest_map, regions.regions, head_loss, mode)
 
     def outputs(self, params: Params, prefix: str, finest_map: Tensor, regions: Tensor) -> Tensor:
         """Return the outputs of a head for regions (M, 5) in evaluation mode."""
@@ -160,8 +162,8 @@ def refined_candidates(
     `Candidates.anchors`. size: (H, W) of the images.
     """
     boxes, scores = decode_head_outputs(outputs, torch.cat([*proposals]))
-    counts = [len(proposal) for proposal in proposals]
-    by_image = zip(boxes.split(counts), scores.split(counts), indices, strict=True)
+    proposal_counts = [len(proposal) for proposal in proposals]
+    by_image = zip(boxes.split(proposal_counts), scores.split(proposal_counts), indices, strict=True)
     return [
         Candidates(clip(image_boxes, size), image_scores, anchor_indices, size)
         for image_boxes, image_scores, anchor_indices in by_image

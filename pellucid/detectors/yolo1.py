@@ -61,13 +61,13 @@ class YOLO1(OneStage):
 
     def init(self, shape: Any, rng: torch.Generator) -> tuple[Params, Any]:
         """Initialize all parameters; initial boxes are centred in their cells, and their w and h are INITIAL_ROOT."""
-        params, out = super().init(shape, rng)
+        params, output_shape = super().init(shape, rng)
         draw_small_weights(params["head"], rng)
         (bias,) = (leaf for leaf in leaves(params["head"]) if leaf.dim() == 1)
         box_bias = bias[: 5 * self.boxes].view(self.boxes, 5)
         box_bias[:, :2] = 0.5
         box_bias[:, 2:4] = INITIAL_ROOT
-        return params, out
+        return params, output_shape
 
     def anchors(self, sizes: Sequence[Size], image: Size) -> Tensor:
         """Return the cells of the grid as boxes (A, 4)."""
@@ -80,7 +80,7 @@ class YOLO1(OneStage):
 
     def losses(self, y: Tensor, anchors: Anchors, targets: Sequence[Objects]) -> tuple[Losses, Tensor]:
         """Return the four losses, and the gradient of their weighted sum with respect to y."""
-        count = len(y)
+        n_images = len(y)
         assignments = [self.assign(anchors, target) for target in targets]
         matches = collect_positives(assignments, targets, y)
         index = (matches.image, matches.anchor)
@@ -93,8 +93,10 @@ class YOLO1(OneStage):
         cell = anchors.boxes[matches.anchor]
         low, high = matches.target_boxes.split(2, 1)
         image_size = matches.target_boxes.new_tensor(anchors.image).flip(0)  # (width, height)
-        expected = torch.cat([((low + high) / 2 - cell[:, :2]) / self.stride, ((high - low) / image_size).sqrt()], 1)
-        box_error = assigned_outputs[:, :4] - expected
+        expected_outputs = torch.cat(
+            [((low + high) / 2 - cell[:, :2]) / self.stride, ((high - low) / image_size).sqrt()], 1
+        )
+        box_error = assigned_outputs[:, :4] - expected_outputs
         object_error = assigned_outputs[:, 4] - iou
         is_counted = matches.negative.clone()  # (N, A), cells that are not ignored
         is_counted[index] = True
@@ -111,9 +113,9 @@ class YOLO1(OneStage):
         dy = torch.zeros_like(y)
         dy[..., : 5 * self.boxes] = dbox_outputs.flatten(2)
         dy[..., 5 * self.boxes :][index] = self.weight("class") * class_error
-        dy *= 2 / count
+        dy *= 2 / n_images
         errors = {"box": box_error, "object": object_error, "background": background_error, "class": class_error}
-        return {name: (error**2).sum() / count for name, error in errors.items()}, dy
+        return {name: (error**2).sum() / n_images for name, error in errors.items()}, dy
 
     def decode(self, y: Tensor, anchors: Anchors) -> tuple[Tensor, Tensor]:
         """Return the B boxes of each cell, and their scores: confidence times class score, both limited to 0 to 1."""

@@ -81,24 +81,24 @@ class YOLO3(OneStage):
 
     def init(self, shape: Any, rng: torch.Generator) -> tuple[Params, Any]:
         """Initialize all parameters; the initial probability of an object is PRIOR."""
-        params, out = super().init(shape, rng)
+        params, output_shape = super().init(shape, rng)
         draw_small_weights(params["head"], rng)
         for last in params["head"].values():
             last["bias"].view(-1, self.outputs_per_anchor)[:, 4] = math.log(PRIOR / (1 - PRIOR))
-        return params, out
+        return params, output_shape
 
     def anchors(self, sizes: Sequence[Size], image: Size) -> Tensor:
         """Return the anchors around the centre of each cell."""
         half_sizes = [torch.tensor(shapes) / 2 for shapes in self.shapes]
         bases = [
-            torch.cat([s / 2 - half_size, s / 2 + half_size], 1)
-            for half_size, s in zip(half_sizes, self.strides, strict=True)
+            torch.cat([stride / 2 - half_size, stride / 2 + half_size], 1)
+            for half_size, stride in zip(half_sizes, self.strides, strict=True)
         ]
         return grid_anchors(bases, sizes, self.strides)
 
     def assign(self, anchors: Anchors, objects: Objects) -> Assignment:
         """Assign each object to the anchor of the most similar shape in the cell that contains its centre."""
-        return self._assign(anchors, objects, None)
+        return self._assign(anchors, objects, predicted=None)
 
     def losses(self, y: Tensor, anchors: Anchors, targets: Sequence[Objects]) -> tuple[Losses, Tensor]:
         """Return the three losses, and the gradient of their weighted sum with respect to y."""
@@ -106,7 +106,7 @@ class YOLO3(OneStage):
         assignments = [self._assign(anchors, objects, boxes) for objects, boxes in zip(targets, all_boxes, strict=True)]
         matches = collect_positives(assignments, targets, y)
         index = (matches.image, matches.anchor)
-        count = max(len(matches.image), 1)
+        n_positives = max(len(matches.image), 1)
         outputs = y[index]  # (P, D)
         corner, size = self.cells(anchors)
         low, high = matches.target_boxes.split(2, 1)
@@ -133,9 +133,13 @@ class YOLO3(OneStage):
         object_loss, dobjects = BINARY_CROSS_ENTROPY.compute(y[..., 4][scored_mask], has_object[scored_mask])
 
         dy = torch.zeros_like(y)
-        dy[index] = doutputs / count
-        dy[..., 4][scored_mask] = dobjects * (self.weight("object") / count)
-        return {"box": box_loss / count, "object": object_loss / count, "class": class_loss / count}, dy
+        dy[index] = doutputs / n_positives
+        dy[..., 4][scored_mask] = dobjects * (self.weight("object") / n_positives)
+        return {
+            "box": box_loss / n_positives,
+            "object": object_loss / n_positives,
+            "class": class_loss / n_positives,
+        }, dy
 
     def decode(self, y: Tensor, anchors: Anchors) -> tuple[Tensor, Tensor]:
         """Return the decoded boxes, and the probability of an object times the probability of each class."""
@@ -161,8 +165,11 @@ class YOLO3(OneStage):
 
     def cells(self, anchors: Anchors) -> tuple[Tensor, Tensor]:
         """Return the upper left corner (A, 2) and the side length (A, 1), in pixels, of each anchor's cell."""
-        counts = [h * w * len(shapes) for (h, w), shapes in zip(anchors.sizes, self.shapes, strict=True)]
-        sides = [torch.full((count, 1), float(s)) for count, s in zip(counts, self.strides, strict=True)]
+        anchor_counts = [h * w * len(shapes) for (h, w), shapes in zip(anchors.sizes, self.shapes, strict=True)]
+        sides = [
+            torch.full((n_anchors, 1), float(stride))
+            for n_anchors, stride in zip(anchor_counts, self.strides, strict=True)
+        ]
         size = torch.cat(sides).to(anchors.boxes)
         return (anchors.boxes[:, :2] + anchors.boxes[:, 2:] - size) / 2, size
 

@@ -82,9 +82,9 @@ class Generator(Objective):
 
 def initial_parameters(name: str, net: Layer, shape: Any, images: Any, rng: torch.Generator) -> Params:
     """Draw the parameters of a network for inputs of `shape`; raise PellucidError unless it outputs shape `images`."""
-    params, out = init_child(name, net, shape, rng)
-    if tuple(out) != tuple(images):
-        actual, expected = (" x ".join(map(str, sizes)) for sizes in (out, images))
+    params, output_shape = init_child(name, net, shape, rng)
+    if tuple(output_shape) != tuple(images):
+        actual, expected = (" x ".join(map(str, sizes)) for sizes in (output_shape, images))
         raise PellucidError(
             f"{name} outputs images of {actual}, but the data have {expected}; give a generator of this size and "
             "number of channels"

@@ -77,22 +77,24 @@ class Pix2Pix(Translator):
 
     def init(self, shape: Any, rng: torch.Generator) -> tuple[Params, Any]:
         """Draw all parameters; the discriminator receives the channels of the generator's input and output."""
-        params, out = super().init(shape, rng)
+        params, output_shape = super().init(shape, rng)
         input_shape = self.padded_shape(self.generator_input_shape(shape))
-        channels = input_shape[0] + (3 if self.to == "rgb" else out[0])
+        channels = input_shape[0] + (3 if self.to == "rgb" else output_shape[0])
         params["discriminator"], _ = init_child("discriminator", self.discriminator, (channels, *input_shape[1:]), rng)
         if self.features is not None:
             params["features"], _ = init_child("features", self.features, (3, *input_shape[1:]), rng)
-        return params, out
+        return params, output_shape
 
     def gradients(self, params: Params, batch: Batch, mode: Mode) -> Iterator[Gradients]:
         """Yield the discriminator's losses and gradients, then the generator's with the updated discriminator."""
         x, real = self.pair(batch, mode)
         generated, generator_cache = self.generator.forward(params["generator"], x, mode)  # (N, 2 or 3, H, W)
 
-        loss_real, dparams_real = self.discriminator_gradients(params, _concatenate_channels(x, real), True, mode)
+        loss_real, dparams_real = self.discriminator_gradients(
+            params, _concatenate_channels(x, real), is_real=True, mode=mode
+        )
         pair = _concatenate_channels(x, generated)
-        loss_fake, dparams_fake = self.discriminator_gradients(params, pair, False, mode)
+        loss_fake, dparams_fake = self.discriminator_gradients(params, pair, is_real=False, mode=mode)
         yield {"discriminator": loss_real + loss_fake}, {"discriminator": add_up_tree(dparams_real, dparams_fake)}
 
         scores, cache = self.discriminator.forward(params["discriminator"], pair, mode)
@@ -129,7 +131,7 @@ class Pix2Pix(Translator):
     def _predict_with_noise(self, params: Params, x: Tensor) -> Tensor:
         """Return the generator's outputs in training mode, with dropout of seed 0; parameters are not changed."""
         copies = map_tree(Tensor.clone, params["generator"])  # training mode updates running statistics
-        return self.generator.forward(copies, x, Mode(True, seeded(x.device), keep=False))[0]
+        return self.generator.forward(copies, x, Mode(train=True, rng=seeded(x.device), keep=False))[0]
 
     def losses(self, params: Params, pair: TranslationPair, y: Tensor) -> Losses:
         """Return the losses of the discriminator and the generator, without gradients."""

@@ -85,8 +85,10 @@ class Translator(Objective):
 
     def init(self, shape: Any, rng: torch.Generator) -> tuple[Params, Any]:
         """Draw the generator's parameters for images of `shape`; return them and the shape of its predictions."""
-        params, out = init_child("generator", self.generator, self.padded_shape(self.generator_input_shape(shape)), rng)
-        return {"generator": params}, (2 if self.predicts_colours else out[0], *shape[1:])
+        params, output_shape = init_child(
+            "generator", self.generator, self.padded_shape(self.generator_input_shape(shape)), rng
+        )
+        return {"generator": params}, (2 if self.predicts_colours else output_shape[0], *shape[1:])
 
     def generator_input_shape(self, shape: Any) -> tuple[int, ...]:
         """Return the shape of the generator's input for images of `shape`, before padding.
@@ -220,10 +222,9 @@ def draw_hints(ab: Tensor, rng: torch.Generator) -> Tensor:
     rows, columns = (rows * height).long(), (columns * width).long()
     sides = (1 + (sides * max_side).long())[:, :, None, None]
     dot_numbers = torch.arange(MAX_DOTS, device=ab.device)[:, None, None]
-    offsets = torch.arange(max_side, device=ab.device)
     # All MAX_DOTS dots are computed, since reading their number would synchronize with the GPU: (N, dots, side, side).
-    row_offsets = offsets[:, None]
-    column_offsets = offsets
+    column_offsets = torch.arange(max_side, device=ab.device)
+    row_offsets = column_offsets[:, None]
     y, x = rows[:, :, None, None] + row_offsets - sides // 2, columns[:, :, None, None] + column_offsets - sides // 2
     is_inside = (row_offsets < sides) & (column_offsets < sides) & (y >= 0) & (x >= 0) & (y < height) & (x < width)
     is_inside &= dot_numbers < counts[:, None, None, None]
@@ -231,8 +232,9 @@ def draw_hints(ab: Tensor, rng: torch.Generator) -> Tensor:
     top_dot = torch.full((n, height * width + 1), -1, device=ab.device)  # the dot that covers each pixel, -1 for none
     top_dot.scatter_reduce_(1, pixel_indices, dot_numbers.expand(is_inside.shape).flatten(1), "amax")
     top_dot = top_dot[:, :-1].view(n, height, width)
-    images = torch.arange(n, device=ab.device)[:, None, None]
+    image_indices = torch.arange(n, device=ab.device)[:, None, None]
     visible_dot = top_dot.clamp_min(0)
-    colours = ab[images, :, rows[images, visible_dot], columns[images, visible_dot]]  # (N, H, W, 2)
+    visible_rows, visible_columns = rows[image_indices, visible_dot], columns[image_indices, visible_dot]
+    colours = ab[image_indices, :, visible_rows, visible_columns]  # (N, H, W, 2)
     dots = torch.cat([colours.permute(0, 3, 1, 2), torch.ones_like(ab[:, :1])], 1)
     return torch.where((top_dot >= 0)[:, None], dots, 0.0)

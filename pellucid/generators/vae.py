@@ -33,29 +33,29 @@ class VAE(Generator):
     def init(self, shape: Any, rng: torch.Generator) -> tuple[Params, Any]:
         """Draw the parameters of both networks; raise PellucidError unless the encoder has 2 * latent outputs."""
         generator = initial_parameters("generator", self.generator, (self.latent,), shape, rng)
-        encoder, out = init_child("encoder", self.encoder, shape, rng)
-        if out != (2 * self.latent,):
+        encoder, output_shape = init_child("encoder", self.encoder, shape, rng)
+        if output_shape != (2 * self.latent,):
             raise PellucidError(
-                f"VAE: the encoder outputs {out}; give it {2 * self.latent} units, two per latent value"
+                f"VAE: the encoder outputs {output_shape}; give it {2 * self.latent} units, two per latent value"
             )
         return {"generator": generator, "encoder": encoder}, shape
 
     def gradients(self, params: Params, batch: Batch, mode: Mode) -> Gradients:
         """Return the two losses and the gradients of both networks."""
         images = batch.images
-        count = len(batch.images)
+        n_images = len(batch.images)
         y, encoder_cache = self.encoder.forward(params["encoder"], images, mode)
         mean, log_variance = y.chunk(2, 1)  # (N, latent) each
         std = (log_variance / 2).exp()
-        noise = self.latents(count, mode.rng, images)
+        noise = self.latents(n_images, mode.rng, images)
         z = mean + std * noise
         logits, decoder_cache = self.generator.forward(params["generator"], z, mode)
         reconstruction, dlogits = BinaryCrossEntropy(reduction="batch")(logits, images)
-        kl = (mean**2 + std**2 - 1 - log_variance).sum() / (2 * count)
+        kl = (mean**2 + std**2 - 1 - log_variance).sum() / (2 * n_images)
 
         dlogits = self.weight("reconstruction") * dlogits
         dz, dgenerator = backward(self.generator, params["generator"], decoder_cache, dlogits, consume=True)
-        weight = self.weight("kl") / count
+        weight = self.weight("kl") / n_images
         dmean = dz + weight * mean
         dlog_variance = dz * noise * std / 2 + weight / 2 * (std**2 - 1)
         dy = torch.cat([dmean, dlog_variance], 1)

@@ -58,18 +58,20 @@ class WGANGP(Generator):
 
     def gradients(self, params: Params, batch: Batch, mode: Mode) -> Iterator[Gradients]:
         """Yield the critic's losses and gradients for each of its updates, then the generator's."""
-        count = len(batch.images)
+        n_images = len(batch.images)
         scaled = 2 * batch.images - 1
-        single = [scaled[k % count].unsqueeze(0) for k in range(self.critic_steps if count < self.critic_steps else 0)]
-        critic_batches = single or scaled.tensor_split(self.critic_steps)
+        single_images = [
+            scaled[k % n_images].unsqueeze(0) for k in range(self.critic_steps if n_images < self.critic_steps else 0)
+        ]
+        critic_batches = single_images or scaled.tensor_split(self.critic_steps)
         for images in critic_batches:
             z = self.latents(len(images), mode.rng, images)
             generated, _ = self.generator.forward(params["generator"], z, Mode(mode.train, mode.rng, keep=False))
             distance, dcritic = self._critic_gradients(params, images, generated, mode)
-            t = torch.rand(len(images), 1, 1, 1, generator=mode.rng, device=images.device, dtype=images.dtype)
-            interpolated = t * images + (1 - t) * generated
-            function = one_centred_penalty(self.penalty)
-            value, dpenalty, _ = gradient_penalty(self.critic, params["critic"], interpolated, function, mode)
+            fraction = torch.rand(len(images), 1, 1, 1, generator=mode.rng, device=images.device, dtype=images.dtype)
+            interpolated = fraction * images + (1 - fraction) * generated
+            penalty_function = one_centred_penalty(self.penalty)
+            value, dpenalty, _ = gradient_penalty(self.critic, params["critic"], interpolated, penalty_function, mode)
             dpenalty = map_tree(lambda gradient: self.weight("penalty") * gradient, dpenalty)
             yield {"critic": distance, "penalty": value}, {"critic": add_up_tree(dcritic, dpenalty)}
 
@@ -83,12 +85,12 @@ class WGANGP(Generator):
 
     def _critic_gradients(self, params: Params, images: Tensor, generated: Tensor, mode: Mode) -> tuple[Tensor, Params]:
         """Return the mean score of generated images minus that of real images, and the critic's gradients."""
-        count = len(images)
-        scores, cache = self.critic.forward(params["critic"], torch.cat([images, generated]), mode)  # (2 count, 1)
-        dscores = torch.full_like(scores, self.weight("critic") / count)
-        dscores[:count] *= -1
+        n_images = len(images)
+        scores, cache = self.critic.forward(params["critic"], torch.cat([images, generated]), mode)  # (2 n_images, 1)
+        dscores = torch.full_like(scores, self.weight("critic") / n_images)
+        dscores[:n_images] *= -1
         _, dparams = backward(self.critic, params["critic"], cache, dscores, consume=True)
-        return scores[count:].mean() - scores[:count].mean(), dparams
+        return scores[n_images:].mean() - scores[:n_images].mean(), dparams
 
 
 def wgan_gp(

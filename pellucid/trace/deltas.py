@@ -43,11 +43,11 @@ class LossPieces:
 def loss_pieces(loss: Loss, y: Any, target: Tensor, value: Tensor, dy: Any) -> list[LossPieces]:
     """Return the pieces of the loss for each output of the network; value, dy: the loss and its gradient."""
     outputs, deltas = tensors(y), tensors(dy)
-    if (explain_outputs := PIECES_BY_MULTI_OUTPUT_LOSS.get(type(loss))) is not None:
-        return explain_outputs(loss, outputs, target)
-    explain = PIECES_BY_LOSS.get(type(loss))
-    if explain is not None and len(outputs) == 1:
-        return [explain(loss, outputs[0], target)]
+    if (pieces_of_outputs := PIECES_BY_MULTI_OUTPUT_LOSS.get(type(loss))) is not None:
+        return pieces_of_outputs(loss, outputs, target)
+    pieces_of = PIECES_BY_LOSS.get(type(loss))
+    if pieces_of is not None and len(outputs) == 1:
+        return [pieces_of(loss, outputs[0], target)]
     return [_generic_pieces(loss, output_number, value, delta) for output_number, delta in enumerate(deltas)]
 
 
@@ -60,16 +60,16 @@ def softmax_cross_entropy(loss: losses.SoftmaxCrossEntropy, y: Tensor, target: T
     a, e = log_a.exp(), loss.label_smoothing
     if target.is_floating_point():
         t = target.to(y.dtype) * (1 - e) + e / y.shape[1]
-        likelihood = (t * log_a).sum(1)
+        log_likelihood = (t * log_a).sum(1)
         denominator = position_divisor(loss.reduction, y)
     else:
-        picks = position_targets(loss, y, target, loss.class_weights, loss.ignore)
-        t = torch.zeros_like(y).scatter_(1, picks.classes, picks.keep_mask) * (1 - e) + e / y.shape[1] * picks.keep_mask
-        likelihood = log_a.gather(1, picks.classes).squeeze(1)
-        denominator = picks.divisor(loss.reduction)
-    target_weights = (
-        t * (1.0 if loss.class_weights is None else class_weights_like(loss, loss.class_weights, y)) / denominator
-    )
+        positions = position_targets(loss, y, target, loss.class_weights, loss.ignore)
+        kept = positions.keep_mask
+        t = torch.zeros_like(y).scatter_(1, positions.classes, kept) * (1 - e) + e / y.shape[1] * kept
+        log_likelihood = log_a.gather(1, positions.classes).squeeze(1)
+        denominator = positions.divisor(loss.reduction)
+    class_weights = 1.0 if loss.class_weights is None else class_weights_like(loss, loss.class_weights, y)
+    target_weights = t * class_weights / denominator
     position_weights = target_weights.sum(1, keepdim=True).expand_as(target_weights)  # the weight of each position
     # For class indices without class weights, t sums to 1, or to 0 at an ignored position.
     targets_sum_to_one = loss.class_weights is None and not target.is_floating_point()
@@ -88,7 +88,7 @@ def softmax_cross_entropy(loss: losses.SoftmaxCrossEntropy, y: Tensor, target: T
     words = "softmax and cross-entropy together: the predicted probability a minus the target t" + (
         ", times the weight of the example" if bool((position_weights != 1).any()) else ""
     )
-    intermediates = {"probabilities": a, "targets": t, "log_likelihood": likelihood, "wanted": target_weights}
+    intermediates = {"probabilities": a, "targets": t, "log_likelihood": log_likelihood, "wanted": target_weights}
     return LossPieces(
         intermediates,
         -(target_weights * log_a).sum(1),
@@ -100,10 +100,10 @@ def softmax_cross_entropy(loss: losses.SoftmaxCrossEntropy, y: Tensor, target: T
 
 def nll(loss: losses.NegativeLogLikelihood, y: Tensor, target: Tensor) -> LossPieces:
     """Return the pieces: the log-likelihood of each position, and its weight `wanted`; y contains log-probabilities."""
-    picks = position_targets(loss, y, target, loss.class_weights, loss.ignore)
-    weights = picks.weight / picks.divisor(loss.reduction)  # (N, 1, ...)
-    target_weights = torch.zeros_like(y).scatter_(1, picks.classes, weights)
-    intermediates = {"log_likelihood": y.gather(1, picks.classes).squeeze(1), "wanted": target_weights}
+    positions = position_targets(loss, y, target, loss.class_weights, loss.ignore)
+    weights = positions.weight / positions.divisor(loss.reduction)  # (N, 1, ...)
+    target_weights = torch.zeros_like(y).scatter_(1, positions.classes, weights)
+    intermediates = {"log_likelihood": y.gather(1, positions.classes).squeeze(1), "wanted": target_weights}
 
     def factors(index: int) -> tuple[Factor, ...]:
         return (Factor("-w" if value_at(target_weights, index) else "0", -value_at(target_weights, index), "error"),)
@@ -153,18 +153,18 @@ def hinge(loss: losses.Hinge, y: Tensor, target: Tensor) -> LossPieces:
     push = torch.where(shortfall > 0, torch.ones_like(shortfall) if loss.power == 1 else 2 * shortfall, 0)
 
     def factors(index: int) -> tuple[Factor, ...]:
-        row, column = divmod(index, y.shape[1])
-        weights = () if loss.class_weights is None else (Factor("class weight", value_at(weight, row), "weight"),)
-        if column != int(classes[row]):
+        example, class_index = divmod(index, y.shape[1])
+        weights = () if loss.class_weights is None else (Factor("class weight", value_at(weight, example), "weight"),)
+        if class_index != int(classes[example]):
             name = "[too close]" if loss.power == 1 else "2 (margin - y_t + y_j)"
             return (Factor(name, value_at(push, index), "error"), *weights, *averaging_factors(1 / n))
         parts = tuple(
-            Factor(f"-push of class {other}", -float(push[row, other]), "error")
-            for other in range(y.shape[1])
-            if other != column and float(push[row, other])
+            Factor(f"-push of class {other_class}", -float(push[example, other_class]), "error")
+            for other_class in range(y.shape[1])
+            if other_class != class_index and float(push[example, other_class])
         )
         return (
-            Factor("-Σ of the pushes", -float(push[row].double().sum()), "error", parts),
+            Factor("-Σ of the pushes", -float(push[example].double().sum()), "error", parts),
             *weights,
             *averaging_factors(1 / n),
         )
@@ -290,10 +290,10 @@ def giou(loss: losses.GIoU, y: Tensor, target: Tensor) -> LossPieces:
 def heat_maps(loss: losses.HeatMaps, y: Tensor, target: Tensor) -> LossPieces:
     """Return the pieces: the probability and the target of each cell."""
     pieces = loss.pieces(y, target)
-    cells = y.shape[2] * y.shape[3]
+    n_cells = y.shape[2] * y.shape[3]
 
     def factors(index: int) -> tuple[Factor, ...]:
-        p, t, weight = value_at(pieces.p, index), value_at(pieces.t, index), value_at(pieces.weight, index // cells)
+        p, t, weight = value_at(pieces.p, index), value_at(pieces.t, index), value_at(pieces.weight, index // n_cells)
         error = difference("p - t", Factor("p", p, "probability"), Factor("t", t, "target"))
         if pieces.l1_slope is not None:
             pull = Factor("p l1 (centre - E) · sign(E - c)", p * value_at(pieces.l1_slope, index), "error")

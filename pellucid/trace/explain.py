@@ -11,7 +11,7 @@ from pellucid.base.settings.checks import integer
 from pellucid.combine.base import join
 from pellucid.optim.regularizers import L1, L2
 from pellucid.trace.columns import explainer, weighted_sum_words
-from pellucid.trace.columns.base import MAX_PASSES, Factors, elements, exact_sum, input_index, slopes
+from pellucid.trace.columns.base import MAX_PASSES, FactorColumn, elements, exact_sum, input_index, slopes
 from pellucid.trace.explanation import ActivationInput, Explanation, Factor, Link, Made, ProductTerm
 from pellucid.trace.passes import LayerCall, PassValue, title
 from pellucid.trace.record import TracedElement, TraceRecord, resolve
@@ -66,7 +66,7 @@ class Chain:
         self.epsilon = torch.finfo(trace.dtype).eps
         self.link_indices: dict[DerivativeKey, int] = {}
         self.keys: list[DerivativeKey] = []  # of all links, in their order
-        self.passes = 0  # backward passes that columns have taken
+        self.n_passes = 0  # backward passes that columns have taken
         self.shows_input = False  # whether an element of the network's input is named
         self.builders: dict[str, Callable[[DerivativeKey], Link]] = {
             "value": self.sum_over_consumers,
@@ -91,7 +91,7 @@ class Chain:
         links: list[Link] = []
         n_terms = 0
         while len(links) < len(self.keys):
-            is_at_limit = len(links) >= MAX_LINKS or n_terms >= MAX_TERMS or self.passes >= MAX_PASSES
+            is_at_limit = len(links) >= MAX_LINKS or n_terms >= MAX_TERMS or self.n_passes >= MAX_PASSES
             if self.expand > 1 and is_at_limit:
                 break
             key = self.keys[len(links)]
@@ -150,15 +150,15 @@ class Chain:
         if call.dys is None or gradient is None:
             return self.unused_link(name)
         column = explainer(call.layer, key.argument)(call, key.argument, key.element)
-        self.passes += column.passes
-        source = call.outputs[column.output]
-        deltas = elements(call.dys[column.output], column.outputs)
+        self.n_passes += column.n_passes
+        source = call.outputs[column.output_index]
+        deltas = elements(call.dys[column.output_index], column.output_positions)
         products, magnitudes = deltas.clone(), deltas.abs()
         for factors in column.factors:
             products, magnitudes = products * factors.values, magnitudes * factors.magnitudes
 
         def term(k: int, expand: bool) -> ProductTerm:
-            output = int(column.outputs[k])
+            output = int(column.output_positions[k])
             delta = Factor(f"∂C/∂{self.label_of(source, output)}", float(deltas[k]), "delta")
             layer_factors = tuple(self.factor(call, factors, k) for factors in column.factors)
             next_link = self.link_index(self.key_of_value(source, output)) if expand else None
@@ -169,7 +169,7 @@ class Chain:
         rule = (name, call.name or "the network", call.title, column.words, formula)
         return self.add_up(rule, float(gradient.flatten()[key.element]), products, magnitudes, term, loss_symbol)
 
-    def factor(self, call: LayerCall, factors: Factors, k: int) -> Factor:
+    def factor(self, call: LayerCall, factors: FactorColumn, k: int) -> Factor:
         """Return the factor of product `k`, named after the tensor that contains it, if any."""
         name = factors.symbol
         if factors.source is not None and factors.indices is not None:
@@ -276,23 +276,30 @@ class Chain:
         gradient: float,
         products: Tensor,
         magnitudes: Tensor,
-        term: Callable[[int, bool], ProductTerm],
+        build_term: Callable[[int, bool], ProductTerm],
         of: str = "C",
     ) -> Link:
         """Return the link with its largest products, the sum of the others, and the bound on rounding errors.
 
-        magnitudes: the products of the factors' magnitudes. term: function of (index of the product, whether to explain
-        its output gradient in another link) that returns the ProductTerm.
+        magnitudes: the products of the factors' magnitudes. build_term: function of (index of the product, whether to
+        explain its output gradient in another link) that returns the ProductTerm.
         """
         order = products.abs().argsort(descending=True, stable=True)
         largest = order if self.top is None else order[: self.top]
         terms = tuple(
-            term(k, rank < self.expand and (rank == 0 or float(products[k]) != 0))
+            build_term(k, rank < self.expand and (rank == 0 or float(products[k]) != 0))
             for rank, k in enumerate(largest.tolist())
         )
-        bound = (len(products) + MAX_ROUNDING_ERRORS) * self.epsilon * float(magnitudes.sum())
-        unlisted_sum = exact_sum(products[order[len(largest) :]].tolist())
-        return Link(*rule, gradient, terms, len(products), unlisted_sum, exact_sum(products.tolist()), bound, of)
+        return Link(
+            *rule,
+            gradient=gradient,
+            terms=terms,
+            count=len(products),
+            rest=exact_sum(products[order[len(largest) :]].tolist()),
+            total=exact_sum(products.tolist()),
+            bound=(len(products) + MAX_ROUNDING_ERRORS) * self.epsilon * float(magnitudes.sum()),
+            of=of,
+        )
 
 
 def explain_activation(trace: TraceRecord, value: PassValue, index: int, top: int | None) -> Made:
@@ -302,10 +309,10 @@ def explain_activation(trace: TraceRecord, value: PassValue, index: int, top: in
     dys = [torch.zeros_like(output.tensor, memory_format=torch.contiguous_format) for output in call.outputs]
     dys[value.number].view(-1)[index] = 1
     with torch.no_grad():
-        row = slopes(call, dys[0] if len(dys) == 1 else tuple(dys))
+        slopes_by_argument = slopes(call, dys[0] if len(dys) == 1 else tuple(dys))
     inputs: list[ActivationInput] = []
     for input_number, source in enumerate(call.inputs):
-        slope = row.get(f"x.{input_number}")
+        slope = slopes_by_argument.get(f"x.{input_number}")
         if slope is None:
             continue
         indices = slope.flatten().nonzero().flatten()
@@ -315,16 +322,22 @@ def explain_activation(trace: TraceRecord, value: PassValue, index: int, top: in
     sum_words = weighted_sum_words(call.layer)
     linear = sum_words is not None
     inputs.sort(key=lambda entry: -abs(entry.product if linear else entry.slope))
-    n_shown = len(inputs) if top is None else min(top, len(inputs))
+    n_listed = len(inputs) if top is None else min(top, len(inputs))
     activation = float(value.tensor.flatten()[index])
     constant = 0.0
-    bias = row.get("bias")
+    bias = slopes_by_argument.get("bias")
     if linear and not inputs:
         constant = activation
     elif linear and bias is not None:
         constant = float((bias * call.params["bias"]).sum())
-    words = sum_words or "the slope with respect to each of its inputs"
     return Made(
-        call.name or "the network", call.title, words, activation, tuple(inputs[:n_shown]), len(inputs),
-        exact_sum([entry.product for entry in inputs[n_shown:]]) if linear else 0.0, linear, constant,
-    )  # fmt: skip
+        where=call.name or "the network",
+        title=call.title,
+        words=sum_words or "the slope with respect to each of its inputs",
+        value=activation,
+        parts=tuple(inputs[:n_listed]),
+        count=len(inputs),
+        rest=exact_sum([entry.product for entry in inputs[n_listed:]]) if linear else 0.0,
+        linear=linear,
+        constant=constant,
+    )

@@ -297,7 +297,7 @@ def _link_text(number: int, link: Link) -> list[str]:
         table.append((brief(link.total), "sum", ""))
     lines = _table_lines(table)
     if link.count > 1:
-        lines.insert(-1, f"{INDENT}  {'─' * max(len(row[0]) for row in table)}")
+        lines.insert(-1, f"{INDENT}  {'─' * max(len(product) for product, _, _ in table)}")
     sums = [factor for factor in (link.terms[0].factors if link.terms else ()) if factor.parts]
     return [head, *words, *lines, *(f"{INDENT}  where {factor.name} = {parts_text(factor)}" for factor in sums)]
 

@@ -123,10 +123,16 @@ def nudge(trace: TraceRecord, element_name: str, h: float) -> Nudge:
     gradient = element.gradient
     if target.argument in trace.penalties and target.call is None:
         gradient += float(trace.penalties[target.argument].flatten()[element.index])
-    after = sum(settings.cost(passes, params))
-    epsilon = torch.finfo(element.target.tensor.dtype).eps
-    note = _image_note(trace, element, h)
-    return Nudge(element.label, element.value, float(h), gradient, trace.cost, after, epsilon, note)
+    return Nudge(
+        name=element.label,
+        value=element.value,
+        h=float(h),
+        gradient=gradient,
+        before=trace.cost,
+        after=sum(settings.cost(passes, params)),
+        epsilon=torch.finfo(target.tensor.dtype).eps,
+        note=_image_note(trace, element, h),
+    )
 
 
 def _image_note(trace: TraceRecord, element: TracedElement, h: float) -> str:
@@ -135,7 +141,7 @@ def _image_note(trace: TraceRecord, element: TracedElement, h: float) -> str:
     stats = trace.settings.stats
     value = target.value
     if target.call is not None and target.argument.startswith("x."):
-        value = target.call.inputs[int(target.argument[2:])]
+        value = target.call.inputs[int(target.argument.removeprefix("x."))]
     if stats is None or value is None or value.producer is not None:
         return ""
     channel = unravel_index(element.index, target.tensor.shape)[1]
@@ -169,13 +175,15 @@ def _value_change(element: TracedElement, h: float) -> ValueChange:
 
     The `index` of a call is its index in the pass, the `index` of an element its index in the flat tensor.
     """
-    value = element.target.value
-    call = element.target.call
-    source = (value.producer, "y", value.number) if value is not None else (call, "x", int(element.target.argument[2:]))
-    assert source[0] is not None
-    changed_index = (source[0].index, *source[1:])
-    return lambda call_index, kind, tensor_number, x: (
-        _shift_element(x, element.index, h) if (call_index, kind, tensor_number) == changed_index else x
+    target = element.target
+    if target.value is not None:
+        call, kind, number = target.value.producer, "y", target.value.number
+    else:
+        call, kind, number = target.call, "x", int(target.argument.removeprefix("x."))
+    assert call is not None
+    changed_tensor = (call.index, kind, number)
+    return lambda call_index, kind, number, x: (
+        _shift_element(x, element.index, h) if (call_index, kind, number) == changed_tensor else x
     )
 
 
@@ -214,8 +222,15 @@ class Stepped:
         """Return the losses, and a table with the norm of each weight's change."""
         rows = [("weight", "‖change‖", "‖weight‖", "ratio")]
         for path, change in self.changes.items():
-            change_norm, size = float(change.norm()), float(self.weights[path].norm())
-            rows.append((path, brief(change_norm, 3), brief(size, 3), brief(change_norm / size, 2) if size else "-"))
+            change_norm, weight_norm = float(change.norm()), float(self.weights[path].norm())
+            rows.append(
+                (
+                    path,
+                    brief(change_norm, 3),
+                    brief(weight_norm, 3),
+                    brief(change_norm / weight_norm, 2) if weight_norm else "-",
+                )
+            )
         rate_text = "" if self.lr == self.optimizer.lr else f" at learning rate {brief(self.lr)}"
         head = f"one step of {self.optimizer!r}{rate_text}: loss {brief(self.before)} → {brief(self.after)}"
         tail = f" ({format_signed(self.after - self.before, 3)}; linear prediction {format_signed(self.predicted, 3)})"
@@ -245,15 +260,21 @@ def step(trace: TraceRecord, optimizer: str | Optimizer | None, lr: float | None
     if settings.clip is not None and grads:
         clip_by_norm(grads, settings.clip)
     if grads:
-        own_optimizer = optimizer.for_paths(paths)
-        update_groups(groups, own_optimizer, regularizers, grads, own_optimizer.init(tensors), learning_rate)
+        optimizer_for_paths = optimizer.for_paths(paths)
+        update_groups(
+            groups, optimizer_for_paths, regularizers, grads, optimizer_for_paths.init(tensors), learning_rate
+        )
     limited_paths = decayed_paths({"": settings.net}, (Dense, Conv2d))
     for limit in max_norms(settings.regularizers):
         limit.after_update([weights[path] for path in paths if path in limited_paths])
     changes = {path: weights[path] - flat[path] for path in paths}
     params = nest(settings.params, {**flat, **weights})
-    after = sum(settings.cost(settings.run(params), params))
-    predicted = sum(
-        float((total_grad * changes[path]).sum()) for path, total_grad in zip(paths, total_grads, strict=True)
+    return Stepped(
+        optimizer=optimizer,
+        lr=learning_rate,
+        weights=weights,
+        changes=changes,
+        before=trace.cost,
+        after=sum(settings.cost(settings.run(params), params)),
+        predicted=sum(float((grad * changes[path]).sum()) for path, grad in zip(paths, total_grads, strict=True)),
     )
-    return Stepped(optimizer, learning_rate, weights, changes, trace.cost, after, predicted)

@@ -149,9 +149,9 @@ def forward(net: Layer, params: Params, x: Any, mode: Mode, change: ValueChange 
     combinator_runs: list[CombinatorRun] = []
     run_of_cache: dict[int, CombinatorRun] = {}
 
-    def new_value(tensor: Tensor, producer: LayerCall | None, number: int) -> PassValue:
+    def new_value(tensor: Tensor, producer: LayerCall | None, position: int) -> PassValue:
         """Record a new view of a tensor, because layers such as Identity return their input itself."""
-        value = PassValue(tensor.view_as(tensor), producer, number)
+        value = PassValue(tensor.view_as(tensor), producer, position)
         values[id(value.tensor)] = value
         return value
 
@@ -170,28 +170,33 @@ def forward(net: Layer, params: Params, x: Any, mode: Mode, change: ValueChange 
             combinator_runs.append(run)
             run_of_cache[id(cache)] = run
             return run.y, cache
-        index = len(calls)
+        call_index = len(calls)
         input_tensors = tensors(x)
         call = LayerCall(
-            index, path, layer, params, [recorded_value(path, tensor) for tensor in input_tensors], isinstance(x, tuple)
+            call_index,
+            path,
+            layer,
+            params,
+            [recorded_value(path, tensor) for tensor in input_tensors],
+            isinstance(x, tuple),
         )
         calls.append(call)
-        for number, value in enumerate(call.inputs):
-            value.consumers.append((call, number))
+        for position, value in enumerate(call.inputs):
+            value.consumers.append((call, position))
         if change is not None:
-            x = like(x, [change(index, "x", number, tensor) for number, tensor in enumerate(input_tensors)])
+            x = like(x, [change(call_index, "x", position, tensor) for position, tensor in enumerate(input_tensors)])
         y, call.cache = layer.forward(params, x, mode)
         outputs = tensors(y)
         if change is not None:
-            outputs = [change(index, "y", number, tensor) for number, tensor in enumerate(outputs)]
-        call.outputs = [new_value(tensor, call, number) for number, tensor in enumerate(outputs)]
+            outputs = [change(call_index, "y", position, tensor) for position, tensor in enumerate(outputs)]
+        call.outputs = [new_value(tensor, call, position) for position, tensor in enumerate(outputs)]
         return like(y, [value.tensor for value in call.outputs]), call
 
-    xs = [new_value(tensor, None, number) for number, tensor in enumerate(tensors(x))]
+    xs = [new_value(tensor, None, position) for position, tensor in enumerate(tensors(x))]
     y, cache = visit("", net, params, like(x, [value.tensor for value in xs]), mode)
     ys = [recorded_value("", tensor) for tensor in tensors(y)]
-    for number, value in enumerate(ys):
-        value.outputs.append(number)
+    for position, value in enumerate(ys):
+        value.outputs.append(position)
     for runs in (calls, combinator_runs):
         totals = Counter(run.path for run in runs)
         run_counts = Counter[str]()

@@ -82,15 +82,15 @@ class TraceRecord:
         self.settings = settings
         check_floating(settings.x)
         self.passes: Passes = settings.run()
-        value, dy = settings.loss_of(self.passes.y)
+        loss_value, dy = settings.loss_of(self.passes.y)
         with torch.no_grad():
             gradients = self.passes.backward(dy)
             self.passes.to_cpu()
             self.dy, (self.dx, self.dparams) = on_device((dy, gradients), CPU)
             self.pieces: list[LossPieces] = loss_pieces(
-                settings.loss, self.passes.y, settings.target, value.cpu(), self.dy
+                settings.loss, self.passes.y, settings.target, loss_value.cpu(), self.dy
             )
-        self.loss = float(value)
+        self.loss = float(loss_value)
         self.gradients: dict[str, Tensor] = flatten(self.dparams)
         self.penalties: dict[str, Tensor] = {}  # gradients of the regularization term, by path
         self.regularizer = 0.0
@@ -105,7 +105,7 @@ class TraceRecord:
         self.buffers = buffer_paths(settings.net)
         self.tensors: dict[str, Named] = {}
         self.targets: dict[str, GradientTarget] = {}  # by their names and by the names of their gradients
-        self._collect(value.cpu())
+        self._collect(loss_value.cpu())
 
     @property
     def cost(self) -> float:
@@ -201,16 +201,16 @@ class TraceRecord:
         """Add a value as a target, by its name and by additional names."""
         self._add_target(GradientTarget(self.name_of(value), value.tensor, self.gradient_of(value), value), *names)
 
-    def _collect(self, value: Tensor) -> None:
-        """Add all tensors and targets; value: the loss."""
+    def _collect(self, loss_value: Tensor) -> None:
+        """Add all tensors and targets."""
         passes = self.passes
         self._add_tensors("x", "x", "", self.settings.x)
-        for source in passes.xs:
-            self._add_value(source, f"d{self.name_of(source)}")
+        for input_value in passes.xs:
+            self._add_value(input_value, f"d{self.name_of(input_value)}")
         for call in passes.calls:
             self._collect_call(call)
-        for number, output in enumerate(passes.ys):
-            suffix = f".{number}" if isinstance(passes.y, tuple) else ""
+        for position, output in enumerate(passes.ys):
+            suffix = f".{position}" if isinstance(passes.y, tuple) else ""
             self._add_value(output, f"y{suffix}", f"dy{suffix}")
         for run in passes.combinator_runs:
             for kind, tensor in (("x", run.x), ("y", run.y), ("dy", run.dy), ("dx", run.dx)):
@@ -220,14 +220,14 @@ class TraceRecord:
                 self._add_value(run.value, join(run.name, "y"), join(run.name, "dy"))
         self._add_tensors("y", "y", "", passes.y)
         self._add_tensors("target", "loss", "", self.settings.target)
-        for number, pieces in enumerate(self.pieces):
-            suffix = f".{number}" if len(self.pieces) > 1 else ""
+        for position, pieces in enumerate(self.pieces):
+            suffix = f".{position}" if len(self.pieces) > 1 else ""
             for name, tensor in {**pieces.intermediates, "cost": pieces.cost}.items():
                 self._add_tensors(f"loss.{name}{suffix}", "loss", "", tensor)
-        self._add_tensors("loss", "loss", "", value)
+        self._add_tensors("loss", "loss", "", loss_value)
         if self.penalties:
-            self._add_tensors("loss.regularizer", "loss", "", value.new_tensor(self.regularizer))
-            self._add_tensors("cost", "loss", "", value.new_tensor(self.cost))
+            self._add_tensors("loss.regularizer", "loss", "", loss_value.new_tensor(self.regularizer))
+            self._add_tensors("cost", "loss", "", loss_value.new_tensor(self.cost))
         self._add_tensors("dy", "dy", "", self.dy)
         self._add_tensors("dx", "dx", "", self.dx)
 
@@ -236,10 +236,10 @@ class TraceRecord:
         self._add_tensors(
             name_of("x"), "x", call.path, _single_or_tuple([v.tensor for v in call.inputs], call.has_tuple_input)
         )
-        for number, value in enumerate(call.inputs):
-            suffix = f".{number}" if call.has_tuple_input else ""
-            gradient = None if call.dxs is None else call.dxs[number]
-            target = GradientTarget(name_of(f"x{suffix}"), value.tensor, gradient, call=call, argument=f"x.{number}")
+        for position, value in enumerate(call.inputs):
+            suffix = f".{position}" if call.has_tuple_input else ""
+            gradient = None if call.dxs is None else call.dxs[position]
+            target = GradientTarget(name_of(f"x{suffix}"), value.tensor, gradient, call=call, argument=f"x.{position}")
             self._add_target(target, name_of(f"dx{suffix}"))
         for name, tensor in call.params.items():
             path = path_of(name)
@@ -252,22 +252,22 @@ class TraceRecord:
                     GradientTarget(path, weight, self.gradients.get(path), argument=path), path_of(f"d{name}")
                 )
             if call.name != call.path and name in call.dparams:
-                use = GradientTarget(name_of(name), tensor, call.dparams[name], call=call, argument=name)
-                self._add_target(use, name_of(f"d{name}"))
+                use_in_call = GradientTarget(name_of(name), tensor, call.dparams[name], call=call, argument=name)
+                self._add_target(use_in_call, name_of(f"d{name}"))
         for name, gradient in call.dparams.items():
             self._add_tensors(name_of(f"d{name}"), "dparams", call.path, gradient)
         for name in getattr(call.cache, "_fields", ()):
             self._add_tensors(name_of(f"cache.{name}"), f"cache.{name}", call.path, getattr(call.cache, name))
         self._add_tensors(name_of("y"), "y", call.path, _single_or_tuple([v.tensor for v in call.outputs]))
-        for number, value in enumerate(call.outputs):
-            self._add_value(value, name_of(f"dy.{number}" if len(call.outputs) > 1 else "dy"))
+        for position, value in enumerate(call.outputs):
+            self._add_value(value, name_of(f"dy.{position}" if len(call.outputs) > 1 else "dy"))
         if call.dys is not None and call.dxs is not None:
             self._add_tensors(name_of("dy"), "dy", call.path, _single_or_tuple(call.dys))
             self._add_tensors(name_of("dx"), "dx", call.path, _single_or_tuple(call.dxs, call.has_tuple_input))
 
 
 def _single_or_tuple(values: Sequence[Tensor | None], as_tuple: bool = False) -> Any:
-    """Return a tuple of the parts, or the only part itself unless `as_tuple`."""
+    """Return a tuple of the values, or the only value itself unless `as_tuple`."""
     return tuple(values) if as_tuple or len(values) > 1 else values[0]
 
 

@@ -90,10 +90,12 @@ def test_the_factors_of_a_layer_equal_gradients_of_one_hot_outputs(sample: Sampl
         columns = []
         for rule in (explainer(sample.layer, argument), fallback):
             column = rule(call, argument, index)
-            slopes = torch.ones(len(column.outputs), dtype=torch.float64)
+            slopes = torch.ones(len(column.output_positions), dtype=torch.float64)
             for factors in column.factors:
                 slopes = slopes * factors.values
-            columns.append(torch.zeros(call.y.numel(), dtype=torch.float64).index_add(0, column.outputs, slopes))
+            columns.append(
+                torch.zeros(call.y.numel(), dtype=torch.float64).index_add(0, column.output_positions, slopes)
+            )
         assert difference(*columns) < 1e-12, argument
 
 

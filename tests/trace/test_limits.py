@@ -129,9 +129,9 @@ def test_columns_of_attention_are_those_of_autograd(queries: int, options: dict[
         for index in range(tensor.numel()):
             column = attention(call, f"x.{part}", index)
             actual = torch.zeros(call.y.numel(), dtype=torch.float64)
-            actual[column.outputs] = column.factors[0].values
+            actual[column.output_positions] = column.factors[0].values
             torch.testing.assert_close(actual, columns[:, index].double(), rtol=1e-9, atol=1e-12)
-            assert column.passes == 0
+            assert column.n_passes == 0
 
 
 def test_a_mask_of_numbers_is_explained_by_backward_passes() -> None:
@@ -141,4 +141,4 @@ def test_a_mask_of_numbers_is_explained_by_backward_passes() -> None:
     trace = pellucid.open(network, x, loss="quadratic").trace(x, torch.zeros(2, 9))
     (call,) = (call for call in trace.calls if isinstance(call.layer, Attention))
     column = attention(call, "x.3", 0)
-    assert column.passes > 0
+    assert column.n_passes > 0

@@ -7,19 +7,27 @@ import torch
 from torch import Tensor
 
 from pellucid.layers import ELU, GELU, Dropout, LeakyReLU
-from pellucid.trace.columns.base import Column, Explainer, Factors, computed_factors, elements, index_tensor, slopes
+from pellucid.trace.columns.base import (
+    Column,
+    Explainer,
+    FactorColumn,
+    computed_factors,
+    elements,
+    index_tensor,
+    slopes,
+)
 from pellucid.trace.passes import LayerCall
 
 ACTIVE_WORDS = "the unit is active: the output gradient δ passes unchanged"
 
-Slope = tuple[tuple[Factors, ...], str, str]  # factors of the slope, a sentence, and the slope as LaTeX
+Slope = tuple[tuple[FactorColumn, ...], str, str]  # factors of the slope, a sentence, and the slope as LaTeX
 
 
 def elementwise(slope: Callable[[LayerCall, Tensor], Slope]) -> Explainer:
     """Turn a function that computes the slope at an index into an Explainer of an elementwise layer."""
 
     @wraps(slope)
-    def explain(call: LayerCall, tensor: str, index: int) -> Column:
+    def explain(call: LayerCall, argument: str, index: int) -> Column:
         factors, words, latex = slope(call, index_tensor(index))
         return Column(index_tensor(index), factors, words, rf"\frac{{\partial C}}{{\partial x}} = \delta\, {latex}")
 
@@ -41,9 +49,11 @@ def own_slope(call: LayerCall, index: Tensor) -> Slope:
 def sigmoid(call: LayerCall, index: Tensor) -> Slope:
     """σ'(x) = y (1 - y): Nielsen 2015, chapter 1."""
     y = elements(call.y, index)
-    second = computed_factors(1 - y, "1 - y", "slope", _constant_factors(1.0), computed_factors(-y, "-y", "activation"))
+    complement = computed_factors(
+        1 - y, "1 - y", "slope", _constant_factors(1.0), computed_factors(-y, "-y", "activation")
+    )
     state = "nearly 0 here: the unit is saturated" if float(y * (1 - y)) < 0.01 else "not saturated here"
-    return (computed_factors(y, "y", "slope"), second), f"the sigmoid's slope is y (1 - y), {state}", r"y\,(1 - y)"
+    return (computed_factors(y, "y", "slope"), complement), f"the sigmoid's slope is y (1 - y), {state}", r"y\,(1 - y)"
 
 
 @elementwise
@@ -59,29 +69,31 @@ def tanh(call: LayerCall, index: Tensor) -> Slope:
 @elementwise
 def relu(call: LayerCall, index: Tensor) -> Slope:
     """1 where y > 0, else 0."""
-    passes = elements(call.y, index) > 0
-    words = ACTIVE_WORDS if bool(passes) else "the unit is inactive: the gradient is 0"
-    return (computed_factors(passes.double(), "[y > 0]", "slope"),), words, r"[y > 0]"
+    is_active = elements(call.y, index) > 0
+    words = ACTIVE_WORDS if bool(is_active) else "the unit is inactive: the gradient is 0"
+    return (computed_factors(is_active.double(), "[y > 0]", "slope"),), words, r"[y > 0]"
 
 
 @elementwise
 def relu6(call: LayerCall, index: Tensor) -> Slope:
     """1 where 0 < y < 6, else 0."""
     y = elements(call.y, index)
-    passes = (y > 0) & (y < 6)
-    words = "between 0 and 6 the output gradient δ passes unchanged" if bool(passes) else "clipped: the gradient is 0"
-    return (computed_factors(passes.double(), "[0 < y < 6]", "slope"),), words, r"[0 < y < 6]"
+    is_inside = (y > 0) & (y < 6)
+    words = (
+        "between 0 and 6 the output gradient δ passes unchanged" if bool(is_inside) else "clipped: the gradient is 0"
+    )
+    return (computed_factors(is_inside.double(), "[0 < y < 6]", "slope"),), words, r"[0 < y < 6]"
 
 
 @elementwise
 def leaky_relu(call: LayerCall, index: Tensor) -> Slope:
     """1 where y > 0, else the negative slope."""
     assert isinstance(call.layer, LeakyReLU)
-    active = elements(call.y, index) > 0
+    is_active = elements(call.y, index) > 0
     negative_slope = torch.tensor([call.layer.slope], dtype=call.y.dtype).double()  # rounded to the dtype of the pass
-    slope = torch.where(active, 1.0, negative_slope)
-    words = ACTIVE_WORDS if bool(active) else "the unit is inactive: the output gradient δ times the negative slope"
-    name = "1" if bool(active) else "negative slope"
+    slope = torch.where(is_active, 1.0, negative_slope)
+    words = ACTIVE_WORDS if bool(is_active) else "the unit is inactive: the output gradient δ times the negative slope"
+    name = "1" if bool(is_active) else "negative slope"
     return (computed_factors(slope, name, "slope"),), words, r"1 \text{ or the negative slope}"
 
 
@@ -121,20 +133,20 @@ def dropout(call: LayerCall, index: Tensor) -> Slope:
     """The mask times the scale of the values that are kept."""
     assert isinstance(call.layer, Dropout)
     mask = call.cache.mask.expand(call.x.shape)
-    passes = elements(mask, index)
+    mask_value = elements(mask, index)
     scale = call.cache.scale.double().expand(1)
     if float(scale) == 1 and bool(call.cache.mask.all()):
         words = "no value is dropped: the output gradient δ passes unchanged"
-    elif bool(passes):
+    elif bool(mask_value):
         words = f"it was kept and scaled by {float(scale):g}"
     else:
         words = "it was dropped: the gradient is 0"
     return (
-        (computed_factors(passes, "mask", "slope"), computed_factors(scale, "scale", "slope")),
+        (computed_factors(mask_value, "mask", "slope"), computed_factors(scale, "scale", "slope")),
         words,
         r"m / (1 - \text{rate})",
     )
 
 
-def _constant_factors(value: float, role: str = "number") -> Factors:
+def _constant_factors(value: float, role: str = "number") -> FactorColumn:
     return computed_factors(torch.tensor([value], dtype=torch.float64), f"{value:g}", role)

@@ -17,17 +17,17 @@ from pellucid.verify.probe import tensors
 
 
 @dataclass(frozen=True)
-class Factors:
+class FactorColumn:
     """A factor in each of the k entries of a column: `values` (k,), in float64."""
 
     values: Tensor
     symbol: str  # the name of the factor
-    role: str
+    role: str  # what the factor is, as in `Factor.role`
     # the input or parameter of the call ("x.0", "weight") that contains the values, at the flat indices `indices`; None
     # for computed values
     source: str | None = None
     indices: Tensor | None = None
-    parts: "tuple[Factors, ...]" = ()  # factors that add up to this one
+    parts: "tuple[FactorColumn, ...]" = ()  # factors that add up to this one
 
     @property
     def magnitudes(self) -> Tensor:
@@ -41,12 +41,12 @@ class Factors:
 class Column:
     """∂y[o]/∂u for every output o that depends on the number u: the product of `factors`, 1 if there are none."""
 
-    outputs: Tensor  # flat indices (k,) into the layer's output tensor with index `output`
-    factors: tuple[Factors, ...]
+    output_positions: Tensor  # flat indices (k,) into the output tensor with index `output_index`
+    factors: tuple[FactorColumn, ...]
     words: str  # the rule for ∂C/∂u, as a sentence
     formula: str  # the same rule as LaTeX
-    output: int = 0
-    passes: int = 0  # the number of backward passes that computed the column
+    output_index: int = 0
+    n_passes: int = 0  # the number of backward passes that computed the column
 
 
 # Computes a column from (call, "x.0" or a parameter's name, flat index in that input or parameter).
@@ -66,16 +66,16 @@ def exact_sum(products: list[float]) -> float:
         return sum(products)
 
 
-def argument_factors(call: LayerCall, argument: str, indices: Tensor, symbol: str, role: str) -> Factors:
+def argument_factors(call: LayerCall, argument: str, indices: Tensor, symbol: str, role: str) -> FactorColumn:
     """Return the elements of an input or a parameter of the call at flat indices as factors."""
     input_number = input_index(argument)
     tensor = call.params[argument] if input_number is None else call.inputs[input_number].tensor
-    return Factors(elements(tensor, indices), symbol, role, argument, indices)
+    return FactorColumn(elements(tensor, indices), symbol, role, argument, indices)
 
 
-def computed_factors(values: Tensor, symbol: str, role: str, *parts: Factors) -> Factors:
+def computed_factors(values: Tensor, symbol: str, role: str, *parts: FactorColumn) -> FactorColumn:
     """Return computed values as factors; parts: factors that add up to them."""
-    return Factors(values.double(), symbol, role, parts=parts)
+    return FactorColumn(values.double(), symbol, role, parts=parts)
 
 
 def elements(tensor: Tensor, indices: Tensor) -> Tensor:
@@ -110,40 +110,40 @@ def fallback(call: LayerCall, argument: str, index: int) -> Column:
         raise PellucidError(
             f"{call.name or 'the network'}: {call.title} has several outputs; explain one of its inputs"
         )
-    count = call.y.numel()
-    random_dy = torch.rand(count, generator=torch.Generator().manual_seed(0), dtype=torch.float64) + 0.5
-    passes = 0
+    n_outputs = call.y.numel()
+    random_dy = torch.rand(n_outputs, generator=torch.Generator().manual_seed(0), dtype=torch.float64) + 0.5
+    n_passes = 0
 
     def slope_for(dy: Tensor) -> float:
-        nonlocal passes
-        passes += 1
-        if passes > MAX_PASSES:
+        nonlocal n_passes
+        n_passes += 1
+        if n_passes > MAX_PASSES:
             raise PellucidError(
                 f"{call.name or 'the network'}: more than {MAX_PASSES} outputs may depend on {argument}; explain a "
                 "smaller layer"
             )
         return float(slopes(call, dy.view(call.y.shape))[argument].flatten()[index])
 
-    terms: list[tuple[int, float]] = []
-    ranges = [(0, count)]
+    output_slopes: list[tuple[int, float]] = []
+    ranges = [(0, n_outputs)]
     while ranges:
         low, high = ranges.pop()
-        dy = torch.zeros(count, dtype=call.y.dtype)
+        dy = torch.zeros(n_outputs, dtype=call.y.dtype)
         dy[low:high] = random_dy[low:high].to(call.y.dtype) if high - low > 1 else 1.0
         slope = slope_for(dy)
         if slope != 0 and high - low == 1:
-            terms.append((low, slope))
+            output_slopes.append((low, slope))
         elif slope != 0:
             middle = (low + high) // 2
             ranges += [(low, middle), (middle, high)]
-    terms.sort()
-    values = torch.tensor([slope for _, slope in terms], dtype=torch.float64)
+    output_slopes.sort()
+    values = torch.tensor([slope for _, slope in output_slopes], dtype=torch.float64)
     return Column(
-        torch.tensor([output for output, _ in terms], dtype=torch.int64),
+        torch.tensor([output for output, _ in output_slopes], dtype=torch.int64),
         (computed_factors(values, "∂y/∂x" if input_index(argument) is not None else f"∂y/∂{argument}", "slope"),),
-        f"the slope of each of {plural(len(terms), 'output')}, computed by the backward pass of {call.title}",
+        f"the slope of each of {plural(len(output_slopes), 'output')}, computed by the backward pass of {call.title}",
         r"\frac{\partial C}{\partial u} = \sum_o \delta_o\, \frac{\partial y_o}{\partial u}",
-        passes=passes,
+        n_passes=n_passes,
     )
 
 

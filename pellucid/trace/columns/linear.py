@@ -18,87 +18,95 @@ from pellucid.trace.text import unravel_index
 def dense(call: LayerCall, argument: str, index: int) -> Column:
     """y[n, u] = Σ_j w[u, j] x[n, j] + b[u]: Nielsen 2015, BP2 for an input, BP4 for a weight, BP3 for a bias."""
     n_in = call.x.shape[-1]
-    units = call.y.shape[-1]
-    rows = torch.arange(call.x.numel() // n_in)
-    batch_words = ", summed over the examples" if len(rows) > 1 else ""
+    n_units = call.y.shape[-1]
+    example_rows = torch.arange(call.x.numel() // n_in)
+    batch_words = ", summed over the examples" if len(example_rows) > 1 else ""
     if argument == "weight":
         unit, j = divmod(index, n_in)
         words = f"a weight multiplies an activation: the gradient δ of unit {unit} times input {j}{batch_words} (BP4)"
         formula = r"\frac{\partial C}{\partial w_{uj}} = \sum_n \delta_{nu}\, x_{nj}"
         return Column(
-            rows * units + unit, (argument_factors(call, "x.0", rows * n_in + j, "x", "activation"),), words, formula
+            example_rows * n_units + unit,
+            (argument_factors(call, "x.0", example_rows * n_in + j, "x", "activation"),),
+            words,
+            formula,
         )
     if argument == "bias":
         words = f"a bias is added to its unit: the gradient δ of unit {index}{batch_words} (BP3)"
-        return Column(rows * units + index, (), words, r"\frac{\partial C}{\partial b_u} = \sum_n \delta_{nu}")
+        return Column(
+            example_rows * n_units + index, (), words, r"\frac{\partial C}{\partial b_u} = \sum_n \delta_{nu}"
+        )
     row, j = divmod(index, n_in)
-    unit = torch.arange(units)
-    words = f"all {units} units depend on input {j}: each unit's gradient δ times its weight (BP2)"
+    unit = torch.arange(n_units)
+    words = f"all {n_units} units depend on input {j}: each unit's gradient δ times its weight (BP2)"
     formula = r"\frac{\partial C}{\partial x_{nj}} = \sum_u \delta_{nu}\, w_{uj}"
     return Column(
-        row * units + unit, (argument_factors(call, "weight", unit * n_in + j, "w", "weight"),), words, formula
+        row * n_units + unit, (argument_factors(call, "weight", unit * n_in + j, "w", "weight"),), words, formula
     )
 
 
 def convolution(call: LayerCall, argument: str, index: int) -> Column:
     """Return the column of Conv2d or ConvTranspose2d.
 
-    A weight w[f, c, a, b] connects the window (f, p, q) with the pixel (c, ps + ad, qs + bd), for stride s and dilation
-    d. The input of a convolution is pixels and its output windows; for a transposed convolution it is the reverse.
+    A weight w[f, c, a, b] connects the window (f, p, q) with the pixel (c, ps + ad - t, qs + bd - l), for stride s,
+    dilation d, and paddings t at the top and l on the left. The input of a convolution is pixels and its output
+    windows; for a transposed convolution it is the reverse.
     """
     layer = call.layer
     assert isinstance(layer, Conv2d | ConvTranspose2d)
     if argument == "bias":
-        batch, _, rows, columns = call.y.shape
-        outputs = flat_indices(call.y.shape, torch.arange(batch), index, torch.arange(rows), torch.arange(columns))
+        n_examples, _, rows, columns = call.y.shape
+        outputs = flat_indices(call.y.shape, torch.arange(n_examples), index, torch.arange(rows), torch.arange(columns))
         words = f"a bias is added to every position of its channel: the sum of the gradients δ of channel {index}"
         return Column(outputs, (), words, r"\frac{\partial C}{\partial b_f} = \sum_{n,p,q} \delta_{nfpq}")
     transposed = isinstance(layer, ConvTranspose2d)
     kernel = call.params["weight"].shape
     image, windows = (call.y, call.x) if transposed else (call.x, call.y)
     pixels_of_taps = _pixels(layer, image, windows, kernel)  # (taps, windows)
-    taps, count, size = *pixels_of_taps.shape, image.shape[2] * image.shape[3]
-    batch, filters = windows.shape[:2]
-    channels = image.shape[1]
-    per_group = kernel[1]
-    filters_per_group = filters // layer.groups
+    n_taps, n_windows, n_pixels = *pixels_of_taps.shape, image.shape[2] * image.shape[3]
+    n_examples, n_filters = windows.shape[:2]
+    n_channels = image.shape[1]
+    channels_per_group = kernel[1]
+    filters_per_group = n_filters // layer.groups
     if argument == "weight":
-        f, c, tap = unravel_index(index, (*kernel[:2], taps))
+        f, c, tap = unravel_index(index, (*kernel[:2], n_taps))
         window = (pixels_of_taps[tap] >= 0).nonzero().flatten()
-        channel = f // filters_per_group * per_group + c
-        examples = torch.arange(batch)
-        at_windows = flat_indices((batch, filters, count), examples, f, window)
-        at_pixels = flat_indices((batch, channels, size), examples, channel, pixels_of_taps[tap][window])
-        out, outputs, source = (channel, at_pixels, f) if transposed else (f, at_windows, channel)
+        channel = f // filters_per_group * channels_per_group + c
+        examples = torch.arange(n_examples)
+        at_windows = flat_indices((n_examples, n_filters, n_windows), examples, f, window)
+        at_pixels = flat_indices((n_examples, n_channels, n_pixels), examples, channel, pixels_of_taps[tap][window])
+        out_channel, outputs, in_channel = (channel, at_pixels, f) if transposed else (f, at_windows, channel)
         return Column(
             outputs,
             (argument_factors(call, "x.0", at_windows if transposed else at_pixels, "x", "activation"),),
-            f"this weight of output channel {out} is used at {plural(len(window), 'position')}: at each, the "
+            f"this weight of output channel {out_channel} is used at {plural(len(window), 'position')}: at each, the "
             "gradient δ of the "
-            f"output times the value of input channel {source} that the weight multiplies",
+            f"output times the value of input channel {in_channel} that the weight multiplies",
             r"\frac{\partial C}{\partial w_{fcab}} = \sum_{n,p,q} \delta_{nfpq}\, x_{n,c,\,ps+ad-t,\,qs+bd-l}"
             if not transposed
             else r"\frac{\partial C}{\partial w_{cfab}} = \sum_{n,p,q} \delta_{n,f,\,ps+ad-t,\,qs+bd-l}\, x_{ncpq}",
         )
     if transposed:
-        n, f, window = unravel_index(index, (batch, filters, count))
+        n, f, window = unravel_index(index, (n_examples, n_filters, n_windows))
         tap = (pixels_of_taps[:, window] >= 0).nonzero().flatten()
-        c = torch.arange(per_group)[:, None]
-        outputs = (n * channels + f // filters_per_group * per_group + c) * size + pixels_of_taps[tap, window]
+        c = torch.arange(channels_per_group)[:, None]
+        outputs = (n * n_channels + f // filters_per_group * channels_per_group + c) * n_pixels + pixels_of_taps[
+            tap, window
+        ]
         words = "each output that this value's kernel covers, in each channel: its gradient δ times the weight there"
         formula = r"\frac{\partial C}{\partial x_{ncpq}} = \sum_{f,a,b} \delta_{n,f,\,ps+ad-t,\,qs+bd-l}\, w_{cfab}"
     else:
-        n, channel, pixel = unravel_index(index, (batch, channels, size))
+        n, channel, pixel = unravel_index(index, (n_examples, n_channels, n_pixels))
         tap, window = (pixels_of_taps == pixel).nonzero(as_tuple=True)
-        c = channel % per_group
-        f = channel // per_group * filters_per_group + torch.arange(filters_per_group)[:, None]
-        outputs = (n * filters + f) * count + window
+        c = channel % channels_per_group
+        f = channel // channels_per_group * filters_per_group + torch.arange(filters_per_group)[:, None]
+        outputs = (n * n_filters + f) * n_windows + window
         words = "each window that contains this value, in each channel: its gradient δ times the weight there"
         formula = (
             r"\frac{\partial C}{\partial x_{nchw}} = \sum_{f,a,b} "
             r"\delta_{nf,\frac{h+t-ad}{s},\frac{w+l-bd}{s}}\, w_{fcab}"
         )
-    weights = ((f * per_group + c) * taps + tap).flatten()
+    weights = ((f * channels_per_group + c) * n_taps + tap).flatten()
     words = words if len(weights) else "no output depends on this value: its gradient is 0"
     return Column(outputs.flatten(), (argument_factors(call, "weight", weights, "w", "weight"),), words, formula)
 

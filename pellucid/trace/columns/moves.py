@@ -84,18 +84,20 @@ def multiply(call: LayerCall, argument: str, index: int) -> Column:
     axis_indices = [torch.arange(full) if size != full else torch.tensor([k]) for k, size, full in axis_sizes]
     outputs = flat_indices(shape, *axis_indices)
     factors = []
-    for other, value in enumerate(call.inputs):
-        if other != input_number:
+    for other_number, value in enumerate(call.inputs):
+        if other_number != input_number:
             indices = torch.arange(value.tensor.numel()).view(value.tensor.shape).expand(shape).flatten()
-            factors.append(argument_factors(call, f"x.{other}", indices[outputs], f"x{other + 1}", "activation"))
+            factors.append(
+                argument_factors(call, f"x.{other_number}", indices[outputs], f"x{other_number + 1}", "activation")
+            )
     words = "the output gradient δ times the product of the other inputs"
     return Column(outputs, tuple(factors), words, r"\frac{\partial C}{\partial x_k} = \sum \delta \prod_{l \neq k} x_l")
 
 
 def max_pool2d(call: LayerCall, argument: str, index: int) -> Column:
     """Return the column of a pixel: 1 for each window of which it is the maximum."""
-    plane = call.x.shape[2] * call.x.shape[3]
-    channel, pixel = divmod(index, plane)  # channel: flat index over (N, C)
+    plane_size = call.x.shape[2] * call.x.shape[3]
+    channel, pixel = divmod(index, plane_size)  # channel: flat index over (N, C)
     switches = call.cache.switches.flatten(2).flatten(0, 1)  # (N C, H' W')
     windows = (switches[channel] == pixel).nonzero().flatten()
     words_by_count = {
@@ -109,14 +111,14 @@ def max_pool2d(call: LayerCall, argument: str, index: int) -> Column:
 
 def max_unpool2d(call: LayerCall, argument: str, index: int) -> Column:
     """Return the column of a value, which is copied to the position that its switch contains."""
-    y_plane = call.y.shape[2] * call.y.shape[3]
-    plane = call.x.shape[2] * call.x.shape[3]
+    y_plane_size = call.y.shape[2] * call.y.shape[3]
+    plane_size = call.x.shape[2] * call.x.shape[3]
     if argument == "x.1":
         return Column(index_tensor(0)[:0], (), "a switch is an index: it has no gradient", "0")
     switch = int(call.cache.switches.flatten()[index])
     words = "it was copied to the position of the maximum: the output gradient δ there"
     formula = r"\frac{\partial C}{\partial x_i} = \delta_{\text{switch}(i)}"
-    return Column(index_tensor(index // plane * y_plane + switch), (), words, formula)
+    return Column(index_tensor(index // plane_size * y_plane_size + switch), (), words, formula)
 
 
 def roi_align(call: LayerCall, argument: str, index: int) -> Column:

@@ -18,7 +18,7 @@ from pellucid.layers import (
 from pellucid.layers.batchnorm import RunningCache
 from pellucid.trace.columns.base import (
     Column,
-    Factors,
+    FactorColumn,
     argument_factors,
     computed_factors,
     elements,
@@ -35,7 +35,7 @@ class NormalizedSets:
     """The sets of values that a layer normalizes together, such as the channels of BatchNorm."""
 
     set_index: Tensor  # index of the set of each value of x, flat
-    scale: Tensor  # flat index into the layer's weight for each value of x
+    scale_index: Tensor  # flat index into the layer's weight for each value of x
     mean: Tensor  # μ of each set, from the forward pass
     invstd: Tensor  # 1 / sqrt(σ² + ε) of each set, from the forward pass
     uses_running_statistics: bool  # whether mean and invstd are running statistics, which do not depend on x
@@ -51,7 +51,7 @@ def norm(call: LayerCall, argument: str, index: int) -> Column:
     """Return the column of a normalization: Ioffe and Szegedy 2015, section 3."""
     sets = _sets(call)
     if input_index(argument) is None:
-        indices = (sets.scale == index).nonzero().flatten()
+        indices = (sets.scale_index == index).nonzero().flatten()
         if argument == "bias":
             words = "a bias is added to every value of its channel: the sum of the gradients δ"
             return Column(indices, (), words, r"\frac{\partial C}{\partial b_c} = \sum_i \delta_i")
@@ -104,8 +104,10 @@ def _batch_statistics(call: LayerCall, sets: NormalizedSets, index: int) -> Colu
     )
 
 
-def _weights(call: LayerCall, sets: NormalizedSets, indices: Tensor) -> tuple[Factors, ...]:
-    return (argument_factors(call, "weight", sets.scale[indices], "w", "weight"),) if "weight" in call.params else ()
+def _weights(call: LayerCall, sets: NormalizedSets, indices: Tensor) -> tuple[FactorColumn, ...]:
+    return (
+        (argument_factors(call, "weight", sets.scale_index[indices], "w", "weight"),) if "weight" in call.params else ()
+    )
 
 
 def _sets(call: LayerCall) -> NormalizedSets:
@@ -119,13 +121,13 @@ def _sets(call: LayerCall) -> NormalizedSets:
             return NormalizedSets(channel, channel, mean.double(), invstd.double(), True, "channel")
         return NormalizedSets(channel, channel, call.cache.mean.double(), call.cache.invstd.double(), False, "channel")
     mean, invstd = call.cache.mean.flatten().double(), call.cache.invstd.flatten().double()
-    size = x.numel() // len(mean)  # size of a set, whose values are contiguous
-    set_index = torch.arange(x.numel()) // size
+    set_size = x.numel() // len(mean)  # size of a set, whose values are contiguous
+    set_index = torch.arange(x.numel()) // set_size
     if isinstance(layer, GroupNorm | InstanceNorm2d):
         name = "group" if isinstance(layer, GroupNorm) else "map"
         return NormalizedSets(set_index, channel, mean, invstd, False, name)
-    scale = torch.arange(x.numel()) % math.prod(call.params["weight"].shape)
-    return NormalizedSets(set_index, scale, mean, invstd, False, "example")
+    scale_index = torch.arange(x.numel()) % math.prod(call.params["weight"].shape)
+    return NormalizedSets(set_index, scale_index, mean, invstd, False, "example")
 
 
 def local_response_norm(call: LayerCall, argument: str, index: int) -> Column:
@@ -161,14 +163,14 @@ def local_contrast_norm(call: LayerCall, argument: str, index: int) -> Column:
     n = unravel_index(index, call.x.shape)[0]
     size = call.x[0].numel()
     v, sigma = (field[n : n + 1].double() for field in call.cache)
-    mass = layer._window_mass(v)
+    total_weight = layer._window_mass(v)
     average = sigma.mean((2, 3), keepdim=True)
     d = layer._divisor(sigma, average)
     step = torch.zeros_like(v)
     step.view(-1)[index - n * size] = 1
-    dv = step - layer._window_sum(step.sum(1, keepdim=True)) / mass
-    change = layer._window_sum((v * dv).sum(1, keepdim=True)) / mass
-    dsigma = torch.where(sigma > 0, change / sigma, 0)
+    dv = step - layer._window_sum(step.sum(1, keepdim=True)) / total_weight
+    dvariance = layer._window_sum((v * dv).sum(1, keepdim=True)) / total_weight
+    dsigma = torch.where(sigma > 0, dvariance / sigma, 0)
     dd = torch.where(sigma >= average, dsigma, dsigma.mean((2, 3), keepdim=True).expand_as(dsigma))
     dd = torch.where(d > layer.epsilon, dd, 0)
     through_v, through_d = (dv / d).flatten(), (-v * dd / (d * d)).flatten()

@@ -161,7 +161,7 @@ def _write_network_page(args: argparse.Namespace) -> int:
     index_path = write_page(Path(args.page), page)
     rows = [{"removed": row.name, "parameters": row.parameters, "accuracy": row.accuracy} for row in page.ablations]
     layers = [
-        {"path": layer.path, "maps": layer.maps, "silent": layer.n_silent, "field": list(layer.field)}
+        {"path": layer.path, "maps": layer.maps, "silent": layer.n_silent, "field": list(layer.field_size)}
         for layer in page.layers
     ]
     about = {"model": args.model, "page": str(index_path), "data": page.data, "n": len(page.images)}

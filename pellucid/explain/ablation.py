@@ -95,18 +95,18 @@ def map_effects(net: Layer, params: Params, x: Tensor, target: Target, path: str
     network must come after the layer. Source: Zeiler and Fergus 2014, section 5.1.
     """
     selection = aim(net, fix_target(net, params, x, target), len(x))
-    counts: list[int] = []
+    map_counts: list[int] = []
 
     def count_maps(y: Any) -> Tensor:
         y = one_tensor(path, y)
-        counts.append(y.shape[1])
+        map_counts.append(y.shape[1])
         return y
 
     y = forward_with_edits(selection.net, params, x, {path: count_maps})
-    fill = as_tensor(by, "map_effects: by").to(x).expand(counts[0])
+    fill = as_tensor(by, "map_effects: by").to(x).expand(map_counts[0])
     score = selection.score(y)
     decreases: list[Tensor] = []
-    for k in range(counts[0]):
+    for k in range(map_counts[0]):
         y_without = forward_with_edits(selection.net, params, x, {path: _ablation_edit(Removal(path, (k,)), fill)})
         decreases.append(score - selection.score(y_without))
     return torch.stack(decreases, 1)

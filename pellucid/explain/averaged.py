@@ -59,7 +59,7 @@ def smoothgrad(
     check_choice("smoothgrad", SMOOTHGRAD_KINDS, kind=kind)
     samples, batch = integer(samples, "smoothgrad: samples", 1), integer(batch, "smoothgrad: batch", 1)
     check_range("smoothgrad", noise=noise)
-    at_once = variants_at_once("smoothgrad", batch, x)
+    max_variants = variants_at_once("smoothgrad", batch, x)
     rng = seeded(x.device, seed)
     target = fix_target(net, params, x, target)
     flat = x.flatten(1)
@@ -68,14 +68,14 @@ def smoothgrad(
     square: Any = 0.0
     remaining = samples
     while remaining:
-        count = min(remaining, at_once)
-        shape = (len(x) * count, *x.shape[1:])
+        n_variants = min(remaining, max_variants)
+        shape = (len(x) * n_variants, *x.shape[1:])
         normal = torch.randn(shape, generator=rng, device=rng.device).to(x)  # drawn in float32 for every dtype
-        noisy = repeat_examples(x, count) + normal * repeat_examples(deviation, count)
-        maps = of(net, params, noisy, repeated_target(target, count)).unflatten(0, (len(x), count))
+        noisy = repeat_examples(x, n_variants) + normal * repeat_examples(deviation, n_variants)
+        maps = of(net, params, noisy, repeated_target(target, n_variants)).unflatten(0, (len(x), n_variants))
         mean = mean + maps.sum(1) / samples
         square = square + (maps * maps).sum(1) / samples
-        remaining -= count
+        remaining -= n_variants
     return {"mean": mean, "square": square, "variance": square - mean * mean}[kind]
 
 
@@ -128,13 +128,13 @@ def integrated_gradients(
     check_choice("integrated_gradients", QUADRATURES, quadrature=quadrature)
     steps = integer(steps, "integrated_gradients: steps", 2 if quadrature == "trapezoid" else 1)
     batch = integer(batch, "integrated_gradients: batch", 1)
-    count = variants_at_once("integrated_gradients", batch, x)
+    max_variants = variants_at_once("integrated_gradients", batch, x)
     baseline_x = baseline_like("integrated_gradients", baseline, x)
     positions, weights = (torch.from_numpy(values).to(x) for values in QUADRATURES[quadrature](steps))
     target = fix_target(net, params, x, target)
     mean: Any = 0.0
-    for position, weight in zip(positions.split(count), weights.split(count), strict=True):
-        fractions = position.repeat(len(x)).view(-1, *(1,) * (x.dim() - 1))  # (N count, 1, ...)
+    for position, weight in zip(positions.split(max_variants), weights.split(max_variants), strict=True):
+        fractions = position.repeat(len(x)).view(-1, *(1,) * (x.dim() - 1))  # (N variants, 1, ...)
         path_points = torch.lerp(
             repeat_examples(baseline_x, len(position)), repeat_examples(x, len(position)), fractions
         )

@@ -106,7 +106,7 @@ def _sums(map_: Any) -> Tensor:
 
 
 # methods whose maps have a known sum
-SUMS = {"lrp": conservation, "integrated_gradients": completeness, "deeplift": completeness}
+SUM_CHECKS = {"lrp": conservation, "integrated_gradients": completeness, "deeplift": completeness}
 
 
 class Agreement(NamedTuple):
@@ -160,9 +160,9 @@ def randomize_weights(
     Source: Adebayo et al. 2018, section 3.1, cascading randomization.
     """
     original = channel_sum(explain(params)).abs()
-    steps = len(list(cascading_randomization(net, params, seed)))
-    count = steps if max_explanations is None else min(max_explanations, steps)
-    selected_steps = {round(k * (steps - 1) / max(count - 1, 1)) for k in range(count)}
+    n_steps = len(list(cascading_randomization(net, params, seed)))
+    n_explanations = n_steps if max_explanations is None else min(max_explanations, n_steps)
+    selected_steps = {round(k * (n_steps - 1) / max(n_explanations - 1, 1)) for k in range(n_explanations)}
     return [
         Randomization(path, _magnitude_correlations(original, channel_sum(explain(shuffled)).abs()))
         for k, (path, shuffled) in enumerate(cascading_randomization(net, params, seed))
@@ -223,8 +223,8 @@ def deletion(
     map_: (N, C, H, W); its sum over channels ranks the pixels. fill: the value of removed pixels. read: see
     `occlude`. target: None is the class of x with the largest score. Source: Petsiuk, Das and Saenko 2018, section 4.1.
     """
-    empty = as_tensor(fill, "deletion: fill").to(x).expand(x.shape)
-    return _score_curve(net, params, x, empty, fix_target(net, params, x, target), map_, steps, read)
+    fill_image = as_tensor(fill, "deletion: fill").to(x).expand(x.shape)
+    return _score_curve(net, params, x, fill_image, fix_target(net, params, x, target), map_, steps, read)
 
 
 def insertion(
@@ -288,11 +288,11 @@ def _score_curve(
         after = after.movedim(-1, 1)
     net, params, before, map_ = with_map_channels_first(net, params, before, map_)
     rank = pixel_ranks(map_, before)
-    pixels = before.shape[2] * before.shape[3]
-    counts = torch.linspace(0, pixels, steps + 1).round().long()
-    images = (torch.where(rank < count, after, before) for count in counts.tolist())
+    n_pixels = before.shape[2] * before.shape[3]
+    replaced_counts = torch.linspace(0, n_pixels, steps + 1).round().long()
+    images = (torch.where(rank < count, after, before) for count in replaced_counts.tolist())
     selection = aim(net, target, len(before), keep_probabilities=read is not None)
-    return Curve(counts.to(before) / pixels, scores_of_variants(selection, params, images, read))
+    return Curve(replaced_counts.to(before) / n_pixels, scores_of_variants(selection, params, images, read))
 
 
 def scores_of_variants(

@@ -29,6 +29,7 @@ def deeplift(net: Layer, params: Params, x: Tensor, target: Target = None, basel
     pairs = torch.stack([x, baseline_x], 1).flatten(0, 1)
     run = forward_to(net, params, pairs, repeated_target(target, 2), rescale)
     index = run.aim.target
+    # The unit with the largest value of a map, an index without positions, may differ between x and the baseline.
     is_largest = isinstance(index, tuple) and len(index) == 1 and isinstance(run.y, Tensor) and run.y.dim() > 2
     if run.aim.is_function or is_largest:
         raise PellucidError(

@@ -13,27 +13,27 @@ from pellucid.explain.parts import needed_values
 from pellucid.layers.base import Layer, Mode, Params, Trait
 from pellucid.operators import Gather, Index, Learned, Positions, StepFunction
 
-WITH_BASELINE = ("integrated_gradients", "deeplift")
+METHODS_WITH_BASELINE = ("integrated_gradients", "deeplift")
 
 
 @dataclass(frozen=True, eq=False)
 class AtEmbeddings:
     """The part of a network after its embeddings.
 
-    inputs: the explained inputs: for indices the vectors (N, ..., D) read for them, and all others. held: the indices,
-    if the network also uses them in another way, such as for a mask; they are no part of the explanation.
+    inputs: the explained inputs: for indices the vectors (N, ..., D) read for them, and all others. fixed_indices: the
+    indices, if the network also uses them in another way, such as for a mask; they are no part of the explanation.
     """
 
     net: Layer
     inputs: tuple[Tensor, ...]
     is_read: tuple[bool, ...]  # for each of them, whether it is read from a table
-    held: tuple[Tensor, ...] = ()
+    fixed_indices: tuple[Tensor, ...] = ()
     __repr__ = brief_repr
 
     @property
     def x(self) -> Any:
         """The input of the network."""
-        xs = self.inputs + self.held
+        xs = self.inputs + self.fixed_indices
         return xs[0] if len(xs) == 1 else xs
 
     @property
@@ -42,7 +42,7 @@ class AtEmbeddings:
         pairs = zip(self.inputs, self.is_read, strict=True)
         return [x.dim() - 1 if is_read else (1 if x.dim() > 2 else None) for x, is_read in pairs]
 
-    def explained(self, maps: Any) -> Any:
+    def explained_maps(self, maps: Any) -> Any:
         """Return the maps of the explained inputs: one, or a tuple."""
         maps = maps[: len(self.inputs)] if isinstance(maps, tuple) else maps
         return maps[0] if isinstance(maps, tuple) and len(maps) == 1 else maps
@@ -53,42 +53,49 @@ def at_embeddings(net: Layer, params: Params, x: Any) -> AtEmbeddings | None:
     if not isinstance(net, Graph):
         return None
     xs = x if isinstance(x, tuple) else (x,)
-    owner_of: dict[str, str] = {}  # the input from which the indices of an embedding are computed, by its name
+    # the input from which the indices of an embedding are computed, by the name of the embedding
+    input_by_embedding: dict[str, str] = {}
     for name, (layer, *sources) in net.nodes.items():
-        if isinstance(layer, Index | Gather) and _is_constant(net, sources[0]) and _is_given(net, sources[1]):
-            owner_of[name] = next(source for source in net.inputs if source in needed_values(net.nodes, sources[1:]))
-    if not owner_of:
+        if isinstance(layer, Index | Gather) and _is_constant(net, sources[0]) and _comes_from_indices(net, sources[1]):
+            input_by_embedding[name] = next(
+                source for source in net.inputs if source in needed_values(net.nodes, sources[1:])
+            )
+    if not input_by_embedding:
         return None
-    nodes = {name: node for name, node in net.nodes.items() if name not in owner_of}
-    rest = needed_values(nodes, net.outputs)
-    vectors = _values(net, params, x, tuple(owner_of))
+    nodes = {name: node for name, node in net.nodes.items() if name not in input_by_embedding}
+    needed = needed_values(nodes, net.outputs)
+    vectors = _values(net, params, x, tuple(input_by_embedding))
     names: list[str] = []
     for source in net.inputs:
-        read = [name for name, owner in owner_of.items() if owner == source and name in rest]
-        names += read or [source]
-    held = [source for source in net.inputs if source not in names and source in rest]
+        embeddings = [
+            name for name, input_name in input_by_embedding.items() if input_name == source and name in needed
+        ]
+        names += embeddings or [source]
+    fixed_indices = [source for source in net.inputs if source not in names and source in needed]
     values = {**dict(zip(net.inputs, xs, strict=True)), **vectors}
-    kept_nodes = {name: node for name, node in nodes.items() if name in rest}
-    part = Graph(kept_nodes, net.outputs, (*names, *held))
-    is_read = tuple(name in owner_of for name in names)
-    return AtEmbeddings(part, tuple(map(values.__getitem__, names)), is_read, tuple(map(values.__getitem__, held)))
+    part_nodes = {name: node for name, node in nodes.items() if name in needed}
+    part = Graph(part_nodes, net.outputs, (*names, *fixed_indices))
+    is_read = tuple(name in input_by_embedding for name in names)
+    return AtEmbeddings(
+        part, tuple(map(values.__getitem__, names)), is_read, tuple(map(values.__getitem__, fixed_indices))
+    )
 
 
-def holding(method: str, embedded: AtEmbeddings, options: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the options of a method that changes inputs, so that it leaves `held` as it is: as its own baseline.
+def with_fixed_baseline(method: str, embedded: AtEmbeddings, options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the options of a method that changes inputs, with `fixed_indices` as their own baseline.
 
-    Raises PellucidError for a method without a baseline.
+    They then stay as they are. Raises PellucidError for a method without a baseline.
     """
-    if not embedded.held:
+    if not embedded.fixed_indices:
         return dict(options)
-    if method not in WITH_BASELINE:
+    if method not in METHODS_WITH_BASELINE:
         raise PellucidError(
             f"{method} changes all inputs, and the network also uses indices without their embedding, as for a mask; "
             "use integrated_gradients, input_x_gradient or lrp"
         )
     baseline = options.get("baseline", 0.0)
     baselines = baseline if isinstance(baseline, tuple) else (baseline,) * len(embedded.inputs)
-    return {**options, "baseline": (*baselines, *embedded.held)}
+    return {**options, "baseline": (*baselines, *embedded.fixed_indices)}
 
 
 def _is_constant(net: Graph, name: str) -> bool:
@@ -96,7 +103,7 @@ def _is_constant(net: Graph, name: str) -> bool:
     return needed_values(net.nodes, (name,)).isdisjoint(net.inputs)
 
 
-def _is_given(net: Graph, name: str) -> bool:
+def _comes_from_indices(net: Graph, name: str) -> bool:
     """Return whether indices are inputs, or numbers computed from inputs of indices, and not from other inputs."""
     needed = needed_values(net.nodes, (name,))
     computed = [net.nodes[source][0] for source in needed if source in net.nodes]

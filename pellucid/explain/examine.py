@@ -19,7 +19,7 @@ from torch.nn.functional import interpolate
 from pellucid.base.errors import PellucidError
 from pellucid.base.files import make_folder, write_atomically
 from pellucid.base.settings.checks import check_known
-from pellucid.explain.checks import SUMS, deletion, distance, insertion, randomize_weights
+from pellucid.explain.checks import SUM_CHECKS, deletion, distance, insertion, randomize_weights
 from pellucid.explain.infidelity import ScoreChanges, score_changes, sensitivity
 from pellucid.explain.ledger import absorbed_text, ledger
 from pellucid.explain.methods import MAGNITUDES, METHODS, explain
@@ -73,9 +73,8 @@ class MethodResult:
     insertion: float
     # the mean score while pixels are imputed from their neighbours, the most important first; lower is better
     road: float
-    infidelity: tuple[
-        float, float, float
-    ]  # the share of changes not predicted, and its 95 % interval; see `infidelity`
+    # the share of changes not predicted, and the bounds of its 95 % interval; see `infidelity`
+    infidelity: tuple[float, float, float]
     sensitivity: float | None  # the largest relative change under small changes of the image, None for a map of zeros
     verdicts: dict[str, TestVerdict]  # results of these tests, by name
     # for LRP, the relevance that did not reach the input, by cause (see `Ledger`); otherwise empty
@@ -132,68 +131,65 @@ def examine(model: BaseModel, x: Tensor, methods: Sequence[str], target: Target 
     batch = model.scaled(x[None])
     single_target = _predicted_class(model, batch) if target is None else target
     orders = torch.rand((ORDERS, 1, *batch.shape[2:]), generator=torch.Generator().manual_seed(0)).to(batch.device)
-    random = _curve_areas(model, batch, single_target, orders)
+    random_areas = _curve_areas(model, batch, single_target, orders)
     changes = score_changes(model.net, model.params, batch, single_target)
     results: list[MethodResult] = []
     skipped: dict[str, str] = {}
     for method in methods:
         try:
-            results.append(_examine_method(model, batch, method, single_target, random, changes))
+            results.append(_examine_method(model, batch, method, single_target, random_areas, changes))
         except PellucidError as error:
             if len(methods) == 1:
                 raise
             skipped[method] = str(error)
     return Examination(
-        single_target,
-        float(scores(model.net, model.params, batch, single_target)),
-        results,
-        skipped,
-        {test: fmean(areas) for test, areas in random.items()},
-        [[_distance(first, second) for second in results] for first in results],
+        target=single_target,
+        score=float(scores(model.net, model.params, batch, single_target)),
+        results=results,
+        skipped=skipped,
+        random={test: fmean(areas) for test, areas in random_areas.items()},
+        distances=[[_distance(first, second) for second in results] for first in results],
     )
 
 
 def _examine_method(
-    model: BaseModel, batch: Tensor, method: str, target: Target, random: Areas, changes: ScoreChanges
+    model: BaseModel, batch: Tensor, method: str, target: Target, random_areas: Areas, changes: ScoreChanges
 ) -> MethodResult:
     options: dict[str, Any] = {"fill": grey(model)} if method == "occlusion" else {}
-    run = partial(explain, model.net, x=batch, method=method, target=target, **options)
-    map_ = run(params=model.params)
+    explain_image = partial(explain, model.net, x=batch, method=method, target=target, **options)
+    map_ = explain_image(params=model.params)
     if not bool(map_.isfinite().all()):
         raise PellucidError(f"{method} returns NaN or infinity; look for NaN in the model's weights")
     net = aim(model.net, target, len(batch)).net  # layers after the target have no effect on it
     randomizations = randomize_weights(
-        net, model.params, lambda params: run(params=params), max_explanations=MAX_SHUFFLED_LAYERS
+        net, model.params, lambda params: explain_image(params=params), max_explanations=MAX_SHUFFLED_LAYERS
     )
     likeness = {randomization.path: _none_if_nan(randomization.likeness) for randomization in randomizations}
     areas = {test: values[0] for test, values in _curve_areas(model, batch, target, map_).items()}
-    unpredicted = changes.infidelity(map_)
-    largest_change = sensitivity(lambda x: run(params=model.params, x=x), batch)
-    total = float(map_.sum())
+    infidelity = changes.infidelity(map_)
+    largest_change = sensitivity(lambda x: explain_image(params=model.params, x=x), batch)
+    map_sum = float(map_.sum())
     expected_sum = None
     verdicts = dict[str, TestVerdict]()
-    if method in SUMS:
-        expected_sum = float(SUMS[method](model.net, model.params, batch, target, map_).expected)
-        verdicts["sum"] = sum_verdict(total, expected_sum, relative_gap(total, expected_sum))
+    if method in SUM_CHECKS:
+        expected_sum = float(SUM_CHECKS[method](model.net, model.params, batch, target, map_).expected)
+        verdicts["sum"] = sum_verdict(map_sum, expected_sum, relative_gap(map_sum, expected_sum))
     if map_mark(map_, expected_sum) == ZERO:
         verdicts["map"] = zero_verdict()
     for test, area in areas.items():
-        verdicts[test] = curve_verdict(area, random[test], low_is_good=test != "insertion")
+        verdicts[test] = curve_verdict(area, random_areas[test], low_is_good=test != "insertion")
     verdicts["weights"] = weights_verdict(likeness)
-    absorbed = ledger(model.net, model.params, batch, target).by_cause() if method == "lrp" else {}
     return MethodResult(
-        method,
-        map_[0],
-        total,
-        expected_sum,
-        likeness,
-        areas["deletion"],
-        areas["insertion"],
-        areas["road"],
-        (float(unpredicted.value), float(unpredicted.low), float(unpredicted.high)),
-        _none_if_nan(largest_change),
-        verdicts,
-        absorbed,
+        method=method,
+        map=map_[0],
+        sum=map_sum,
+        expected_sum=expected_sum,
+        likeness=likeness,
+        **areas,
+        infidelity=(float(infidelity.value), float(infidelity.low), float(infidelity.high)),
+        sensitivity=_none_if_nan(largest_change),
+        verdicts=verdicts,
+        absorbed=ledger(model.net, model.params, batch, target).by_cause() if method == "lrp" else {},
     )
 
 

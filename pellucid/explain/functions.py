@@ -50,11 +50,13 @@ class OutputScore:
     def value_at(self, y: Any) -> Tensor:
         """Return the number of each example (N,); raises PellucidError for another number of values."""
         values = self.value(y)
-        count = len(y[0] if isinstance(y, tuple) else y)
-        if not isinstance(values, Tensor) or not values.dim() or values.numel() != count or len(values) != count:
+        n_examples = len(y[0] if isinstance(y, tuple) else y)
+        if not isinstance(values, Tensor) or not values.dim() or not values.numel() == len(values) == n_examples:
             shape = tuple(values.shape) if isinstance(values, Tensor) else type(values).__name__
-            raise PellucidError(f"target: the {self.name} must return one number for each example, ({count},): {shape}")
-        return values.detach().reshape(count)
+            raise PellucidError(
+                f"target: the {self.name} must return one number for each example, ({n_examples},): {shape}"
+            )
+        return values.detach().reshape(n_examples)
 
     def gradient_at(self, y: Any) -> Any:
         """Return the gradient in the shape of y; raises PellucidError if it is not that of the values."""
@@ -71,25 +73,29 @@ class OutputScore:
             )
         gradient = mapped(lambda slope, part: slope.detach().to(part), gradient, y)
         generator = torch.Generator().manual_seed(0)
-        random = mapped(lambda part: torch.randn(part.shape, generator=generator).to(part), y)
+        random_direction = mapped(lambda part: torch.randn(part.shape, generator=generator).to(part), y)
         self._check_gradient(y, gradient, gradient)
-        self._check_gradient(y, gradient, random)
+        self._check_gradient(y, gradient, random_direction)
         return gradient
 
     def _check_gradient(self, y: Any, gradient: Any, direction: Any) -> None:
         """Compare the change of the values along a direction with the prediction of the gradient."""
-        outputs, slopes, ways = (part if isinstance(part, tuple) else (part,) for part in (y, gradient, direction))
-        largest = max(float(way.abs().max()) if way.numel() else 0.0 for way in ways)
+        outputs, slopes, directions = (
+            part if isinstance(part, tuple) else (part,) for part in (y, gradient, direction)
+        )
+        largest = max(float(direction.abs().max()) if direction.numel() else 0.0 for direction in directions)
         if not largest:
             return
-        eps = torch.finfo(ways[0].dtype).eps
+        eps = torch.finfo(directions[0].dtype).eps
         scale = max(float(part.abs().max()) for part in outputs if part.numel()) or 1.0
         step = eps ** (1 / 3) * scale / largest
         above, below = (
-            self.value_at(mapped(lambda part, way, shift=shift: part + shift * way, y, direction)).double()
+            self.value_at(mapped(lambda part, direction, shift=shift: part + shift * direction, y, direction)).double()
             for shift in (step, -step)
         )
-        products = [(slope.double() * way.double()).flatten() for slope, way in zip(slopes, ways, strict=True)]
+        products = [
+            (slope.double() * direction.double()).flatten() for slope, direction in zip(slopes, directions, strict=True)
+        ]
         expected = float(torch.cat(products).sum())
         measured = float((above - below).sum()) / (2 * step)
         rounding = 16 * eps * float(above.abs().sum()) / step

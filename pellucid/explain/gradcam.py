@@ -12,7 +12,7 @@ from pellucid.explain.functions import mapped
 from pellucid.explain.layout import ImageOutputs, check_has_rules, has_channels_last, used_inputs
 from pellucid.explain.sweeps import ForwardPass, forward_to
 from pellucid.explain.target import Target
-from pellucid.explain.tokens import PartLabels, Tokens
+from pellucid.explain.tokens import TokenOutput, Tokens
 from pellucid.layers import AdaptiveAvgPool2d, AvgPool2d, LpPool2d, MaxPool2d
 from pellucid.layers.base import Cache, Layer, Params, Trait
 from pellucid.rules import Entrance, guided_backprop
@@ -56,20 +56,20 @@ def maps_of_layer(net: Layer, params: Params, x: Any, target: Target, layer: str
     outputs: dict[str, list[Any]] = {}
     paths = [path for path, _ in walk(net)]
     if layer is not None and layer not in paths:
-        inside = [path for path in paths if path.startswith(f"{layer}.")]
-        if not inside:
+        paths_inside = [path for path in paths if path.startswith(f"{layer}.")]
+        if not paths_inside:
             raise PellucidError(f"no layer {layer!r}{nearest(layer, paths)}")
-        layer = inside[-1]  # a module of an opened network: its output is that of its last operator
+        layer = paths_inside[-1]  # a module of an opened network: its output is that of its last operator
 
     images = ImageOutputs(net, x)
     tokens = Tokens(images)
 
-    def watch(path: str, current: Layer, x: Any, y: Any, cache: Cache) -> None:
-        is_image = images(path, current, x, y)
+    def watch(path: str, current_layer: Layer, x: Any, y: Any, cache: Cache) -> None:
+        is_image = images(path, current_layer, x, y)
         if images.uses_whole_tensors:
-            tokens(path, current, x, y, cache)
-        if path == layer or (layer is None and is_image and _has_maps(current, y)):
-            outputs.setdefault(path, []).append(y if is_image or isinstance(current, Combinator) else None)
+            tokens(path, current_layer, x, y, cache)
+        if path == layer or (layer is None and is_image and _has_maps(current_layer, y)):
+            outputs.setdefault(path, []).append(y if is_image or isinstance(current_layer, Combinator) else None)
 
     run = forward_to(net, params, x, target, watch)
     if candidates := _token_candidates(tokens, images, layer):
@@ -91,29 +91,29 @@ def maps_of_layer(net: Layer, params: Params, x: Any, target: Target, layer: str
     return LayerMaps(values[0], _output_gradient(run, path), run, path) if values else _raise_no_effect(path)
 
 
-def _token_candidates(tokens: Tokens, images: ImageOutputs, layer: str | None) -> dict[str, tuple[Tensor, PartLabels]]:
-    """Return the outputs (tokens, labels of their parts) that can be arranged as maps, by path."""
+def _token_candidates(tokens: Tokens, images: ImageOutputs, layer: str | None) -> dict[str, TokenOutput]:
+    """Return the outputs that can be arranged as maps, by path."""
     if layer is None and not images.mixing_path:
         return {}
     return {
-        path: token_outputs[1:]
-        for path, token_outputs in tokens.outputs.items()
-        if token_outputs is not None
-        and (path == layer or (layer is None and token_outputs[0].traits & (Trait.NORM | Trait.ADDITIVE)))
+        path: output
+        for path, output in tokens.outputs.items()
+        if output is not None
+        and (path == layer or (layer is None and output.layer.traits & (Trait.NORM | Trait.ADDITIVE)))
     }
 
 
-def _token_maps(run: ForwardPass, candidates: dict[str, tuple[Tensor, PartLabels]]) -> LayerMaps:
+def _token_maps(run: ForwardPass, candidates: dict[str, TokenOutput]) -> LayerMaps:
     """Return the maps of the last candidate that affects the score."""
 
     def watch(path: str, layer: Layer, dy: Any, dx: Any, dparams: Params) -> None:
-        if path in candidates and bool((da := candidates[path][1].maps(dy)).any()):
+        if path in candidates and bool((da := candidates[path].part_labels.maps(dy)).any()):
             raise _LayerReached(path, da)
 
     try:
         run.propagate_back(watch=watch, consume=False)
     except _LayerReached as reached:
-        y, part_labels = candidates[reached.path]
+        _, y, part_labels = candidates[reached.path]
         return LayerMaps(part_labels.maps(y), reached.dy, run, reached.path)
     return _raise_no_effect(list(candidates)[-1])
 
@@ -125,13 +125,13 @@ def resized_map(map_: Tensor, x: Any, upsample: bool, net: Layer, path: str) -> 
     that the layer depends on, and None for the others.
     """
     if isinstance(x, tuple):
-        used = used_inputs(net, path, len(x))
+        is_used_by_input = used_inputs(net, path, len(x))
         return tuple(
             resized_map(map_, image, upsample, net, path) if is_used else None
-            for image, is_used in zip(cast("tuple[Tensor, ...]", x), used, strict=True)
+            for image, is_used in zip(cast("tuple[Tensor, ...]", x), is_used_by_input, strict=True)
         )
-    is_last = has_channels_last(net, x)
-    size = x.shape[1:-1] if is_last else x.shape[2:]
+    channels_last = has_channels_last(net, x)
+    size = x.shape[1:-1] if channels_last else x.shape[2:]
     if upsample:
         if len(size) != map_.dim() - 2:
             raise PellucidError(
@@ -139,7 +139,7 @@ def resized_map(map_: Tensor, x: Any, upsample: bool, net: Layer, path: str) -> 
                 "give upsample=False"
             )
         map_ = F.interpolate(map_, size, mode=INTERPOLATION[len(size)])
-    return map_.movedim(1, -1) if is_last else map_
+    return map_.movedim(1, -1) if channels_last else map_
 
 
 def _has_maps(layer: Layer, y: Any) -> bool:

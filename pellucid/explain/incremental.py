@@ -56,20 +56,20 @@ class IncrementalNetwork:
 
     def _run_map_layers(self, squares: Tensor, side: int) -> Tensor:
         """Return for each square the input of the first layer on vectors, or the outputs if there is none."""
-        full = self._full_inputs[0]
-        rectangles = _filled_squares(full[0], self.filled, squares, side)
+        full_x = self._full_inputs[0]
+        rectangles = _filled_squares(full_x[0], self.filled, squares, side)
         n_computed = 0
-        while n_computed < len(self.layers) and _is_small(rectangles.values, full):
+        while n_computed < len(self.layers) and _is_small(rectangles.values, full_x):
             layer, params = self.layers[n_computed]
             if _is_pointwise(layer):
                 rectangles = rectangles._replace(values=_run(layer, params, rectangles.values))
-            elif (window := _sliding_window(layer, full)) is not None:
-                rectangles = _apply_window(layer, params, full, rectangles, window)
+            elif (window := _sliding_window(layer, full_x)) is not None:
+                rectangles = _apply_window(layer, params, full_x, rectangles, window)
             else:
                 break
             n_computed += 1
-            full = self._full_input(n_computed)
-        y = _paste(full, rectangles)
+            full_x = self._full_input(n_computed)
+        y = _paste(full_x, rectangles)
         for layer, params in self.layers[n_computed : self._first_vector_layer()]:
             y = _run(layer, params, y)
         return y
@@ -105,53 +105,55 @@ def _sliding_window(layer: Layer, x: Tensor) -> SlidingWindow | None:
     if type(layer) is Conv2d and not isinstance(layer.padding, str):
         stride = layer.stride
         padding = layer.padding
-        value = 0.0
+        padding_value = 0.0
     elif type(layer) is MaxPool2d and not layer.ceil_mode:
         stride = layer.step
         padding = layer.padding
-        value = -torch.inf
+        padding_value = -torch.inf
     elif type(layer) is AvgPool2d and not layer.ceil_mode and pair(layer.padding) == (0, 0):
         stride = layer.step
         padding = 0
-        value = 0.0
+        padding_value = 0.0
     else:
         return None
-    return SlidingWindow(pair(layer.kernel), pair(stride), pair(padding), pair(layer.dilation), value)
+    return SlidingWindow(pair(layer.kernel), pair(stride), pair(padding), pair(layer.dilation), padding_value)
 
 
 def _apply_window(
-    layer: Any, params: Params, full: Tensor, rectangles: Rectangles, window: SlidingWindow
+    layer: Any, params: Params, full_map: Tensor, rectangles: Rectangles, window: SlidingWindow
 ) -> Rectangles:
     """Return the rectangle of the layer's output that depends on the rectangle of its input."""
     output_starts, input_sizes = [], []
-    for axis, part_start in enumerate((rectangles.rows, rectangles.columns)):
+    for axis, rectangle_starts in enumerate((rectangles.rows, rectangles.columns)):
         k, s, p, d = window.kernel[axis], window.stride[axis], window.padding[axis], window.dilation[axis]
         span = d * (k - 1) + 1
-        n_windows = (full.shape[2 + axis] + 2 * p - span) // s + 1
-        low = (-((span - 1 - p - part_start) // s)).clamp(0, n_windows - 1)  # the first window that overlaps
-        high = ((part_start + rectangles.values.shape[2 + axis] - 1 + p) // s).clamp(0, n_windows - 1)
+        n_windows = (full_map.shape[2 + axis] + 2 * p - span) // s + 1
+        low = (-((span - 1 - p - rectangle_starts) // s)).clamp(0, n_windows - 1)  # the first window that overlaps
+        high = ((rectangle_starts + rectangles.values.shape[2 + axis] - 1 + p) // s).clamp(0, n_windows - 1)
         size = max(1, int((high - low).max()) + 1)  # the difference is -1 if the square lies between windows
         output_starts.append(low.clamp_max(n_windows - size))
         input_sizes.append((size - 1) * s + span)
     p, s = window.padding, window.stride
-    padded = F.pad(full, (p[1], p[1], p[0], p[0]), value=window.padding_value)
+    padded = F.pad(full_map, (p[1], p[1], p[0], p[0]), value=window.padding_value)
     # The positions in the padded map:
     shifted = Rectangles(rectangles.values, rectangles.rows + p[0], rectangles.columns + p[1])
     x = _crop_patched(padded, shifted, output_starts[0] * s[0], output_starts[1] * s[1], input_sizes[0], input_sizes[1])
     return Rectangles(_run(replace(layer, padding=0), params, x), *output_starts)
 
 
-def _crop_patched(full: Tensor, patch: Rectangles, rows: Tensor, columns: Tensor, height: int, width: int) -> Tensor:
-    """Return rectangles of `full` at `rows` and `columns`, (P, C, height, width), with the patches pasted into them."""
-    shape = (len(rows), full.shape[1], height, width)
-    x = torch.empty(shape, dtype=full.dtype, device=full.device, memory_format=MEMORY_FORMAT)
+def _crop_patched(
+    full_map: Tensor, patch: Rectangles, rows: Tensor, columns: Tensor, height: int, width: int
+) -> Tensor:
+    """Return rectangles of `full_map` at `rows` and `columns`, (P, C, height, width), with the patches pasted in."""
+    shape = (len(rows), full_map.shape[1], height, width)
+    x = torch.empty(shape, dtype=full_map.dtype, device=full_map.device, memory_format=MEMORY_FORMAT)
     offsets = torch.stack([rows, columns, patch.rows - rows, patch.columns - columns], 1).tolist()
-    for out, values, (row, column, down, along) in zip(x, patch.values, offsets, strict=True):
-        out.copy_(full[0, :, row : row + height, column : column + width])
-        # Rows of the patch above the rectangle (negative `down`) and beyond its end are cut off; columns likewise.
-        inner = values[:, max(-down, 0) : height - down, max(-along, 0) : width - along]
-        top, left = max(down, 0), max(along, 0)
-        out[:, top : top + inner.shape[1], left : left + inner.shape[2]] = inner
+    for rectangle, values, (row, column, row_offset, column_offset) in zip(x, patch.values, offsets, strict=True):
+        rectangle.copy_(full_map[0, :, row : row + height, column : column + width])
+        # Rows of the patch above the rectangle (negative row_offset) and beyond its end are cut off; columns likewise.
+        inner = values[:, max(-row_offset, 0) : height - row_offset, max(-column_offset, 0) : width - column_offset]
+        top, left = max(row_offset, 0), max(column_offset, 0)
+        rectangle[:, top : top + inner.shape[1], left : left + inner.shape[2]] = inner
     return x
 
 
@@ -167,14 +169,14 @@ def _filled_squares(image: Tensor, filled: Tensor, squares: Tensor, side: int) -
     return Rectangles(values, rows, columns)
 
 
-def _paste(full: Tensor, rectangles: Rectangles) -> Tensor:
-    """Return (P, C, H, W): copies of `full`, each with the rectangle of one variant pasted into it."""
-    zero = torch.zeros_like(rectangles.rows)
-    return _crop_patched(full, rectangles, zero, zero, full.shape[2], full.shape[3])
+def _paste(full_map: Tensor, rectangles: Rectangles) -> Tensor:
+    """Return (P, C, H, W): copies of `full_map`, each with the rectangle of one variant pasted into it."""
+    zeros = torch.zeros_like(rectangles.rows)
+    return _crop_patched(full_map, rectangles, zeros, zeros, full_map.shape[2], full_map.shape[3])
 
 
-def _is_small(values: Tensor, full: Tensor) -> bool:
-    return full.dim() == 4 and values[0, 0].numel() <= MAX_FRACTION * full[0, 0].numel()
+def _is_small(values: Tensor, full_map: Tensor) -> bool:
+    return full_map.dim() == 4 and values[0, 0].numel() <= MAX_FRACTION * full_map[0, 0].numel()
 
 
 def _run(layer: Layer, params: Params, x: Tensor) -> Tensor:

@@ -16,8 +16,8 @@ from pellucid.explain.target import Target, repeated_target
 from pellucid.layers.base import Layer, Params
 from pellucid.objective import seeded
 
-RESAMPLES = 1000  # bootstrap samples of the squares for an interval
-LEVEL = 0.95  # of the interval
+N_RESAMPLES = 1000  # bootstrap samples of the squares for an interval
+CONFIDENCE_LEVEL = 0.95  # of the interval
 
 
 class Infidelity(NamedTuple):
@@ -47,11 +47,13 @@ class ScoreChanges(NamedTuple):
             raise PellucidError(f"a map of shape {tuple(map_.shape)} does not fit images {self.shape}")
         a = torch.einsum("nhw,shw->ns", summed_map, self.squares).double()
         d = self.decreases
-        samples = len(self.squares)
+        n_squares = len(self.squares)
         rng = torch.Generator().manual_seed(self.seed)
-        draws = torch.randint(samples, (RESAMPLES, samples), generator=rng).to(d.device)
-        resampled = _unpredicted(a[:, draws], d[:, draws])  # (N, RESAMPLES)
-        bounds = torch.tensor([(1 - LEVEL) / 2, (1 + LEVEL) / 2], dtype=torch.float64, device=d.device)
+        draws = torch.randint(n_squares, (N_RESAMPLES, n_squares), generator=rng).to(d.device)
+        resampled = _unpredicted(a[:, draws], d[:, draws])  # (N, N_RESAMPLES)
+        bounds = torch.tensor(
+            [(1 - CONFIDENCE_LEVEL) / 2, (1 + CONFIDENCE_LEVEL) / 2], dtype=torch.float64, device=d.device
+        )
         low, high = resampled.nanquantile(bounds, 1)  # NaN for draws of squares that change nothing
         return Infidelity(_unpredicted(a, d), low, high)
 
@@ -64,16 +66,16 @@ def score_changes(
     """Return how much the score of images x decreases in random squares; for the arguments see `infidelity`."""
     net, params, x = with_channels_first(net, params, x)
     samples = integer(samples, "infidelity: samples", 2)
-    at_once = variants_at_once("infidelity", integer(batch, "infidelity: batch", 1), x)
+    max_variants = variants_at_once("infidelity", integer(batch, "infidelity: batch", 1), x)
     target = fix_target(net, params, x, target)
     squares = random_squares(samples, x.shape[2], x.shape[3], seed).to(x)
     score = scores(net, params, x, target)
     decreases: list[Tensor] = []
-    for part in squares.split(at_once):
-        hidden = part.repeat(len(x), 1, 1)[:, None]
-        variants = torch.lerp(repeat_examples(x, len(part)), x.new_tensor(fill), hidden)
-        variant_scores = scores(net, params, variants, repeated_target(target, len(part)))
-        decreases.append(score[:, None] - variant_scores.view(len(x), len(part)))
+    for square_batch in squares.split(max_variants):
+        hidden_mask = square_batch.repeat(len(x), 1, 1)[:, None]
+        variants = torch.lerp(repeat_examples(x, len(square_batch)), x.new_tensor(fill), hidden_mask)
+        variant_scores = scores(net, params, variants, repeated_target(target, len(square_batch)))
+        decreases.append(score[:, None] - variant_scores.view(len(x), len(square_batch)))
     return ScoreChanges(tuple(x.shape), squares, torch.cat(decreases, 1).double(), seed)
 
 
@@ -136,11 +138,11 @@ def sensitivity(
     """
     check_range("sensitivity", radius=radius)
     rng = seeded(x.device, seed)
-    extent = (x.flatten(1).amax(1) - x.flatten(1).amin(1)).view(-1, *(1,) * (x.dim() - 1))
+    value_range = (x.flatten(1).amax(1) - x.flatten(1).amin(1)).view(-1, *(1,) * (x.dim() - 1))
     original = explain(x).flatten(1)
     largest = original.new_zeros(len(x))
     for _ in range(integer(samples, "sensitivity: samples", 1)):
         uniform = 2 * torch.rand(x.shape, generator=rng, device=rng.device).to(x) - 1
-        change = explain(x + radius * extent * uniform).flatten(1) - original
+        change = explain(x + radius * value_range * uniform).flatten(1) - original
         largest = torch.maximum(largest, change.norm(dim=1))
     return largest / original.norm(dim=1)

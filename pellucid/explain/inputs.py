@@ -36,9 +36,12 @@ class SplitInputs(TensorLayer):
 
     def backward(self, params: Params, cache: JoinedCache, dy: tuple[Tensor | None, ...]) -> tuple[Tensor, Params]:
         """Join the gradients of the inputs; None, for an input without effect, is 0."""
-        parts = zip(dy, self.shapes, strict=True)
+        gradients_and_shapes = zip(dy, self.shapes, strict=True)
         return join(
-            tuple(cache.x.new_zeros(len(cache.x), *shape) if part is None else part for part, shape in parts)
+            tuple(
+                cache.x.new_zeros(len(cache.x), *shape) if gradient is None else gradient
+                for gradient, shape in gradients_and_shapes
+            )
         ), {}
 
 

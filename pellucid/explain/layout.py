@@ -23,16 +23,16 @@ def has_channels_last(net: Layer, x: Any) -> bool:
     if not isinstance(net, Graph) or not isinstance(x, Tensor) or x.dim() < 3:
         return False
     to_first = (0, x.dim() - 1, *range(1, x.dim() - 1))
-    names = set(net.inputs)  # of the input, and of values computed from it without weights
+    names_before_weights = set(net.inputs)  # of the input, and of values computed from it without weights
     for name, (layer, *sources) in net.nodes.items():
-        if names.isdisjoint(sources):
+        if names_before_weights.isdisjoint(sources):
             continue
         if isinstance(layer, str | Permute | Convolve) or Trait.WEIGHTED in layer.traits:
             return isinstance(layer, Permute) and layer.axes == to_first
         if isinstance(layer, ToShape):  # TensorFlow's converter moves a single channel so
             shape = layer.forward({}, x, Mode(keep=False))[0].shape
             return x.shape[-1] == 1 and shape == (len(x), 1, *x.shape[1:-1])
-        names.add(name)
+        names_before_weights.add(name)
     return False
 
 
@@ -44,18 +44,18 @@ def with_channels_first(net: Layer, params: Params, x: Any) -> tuple[Layer, Para
     if not has_channels_last(net, x):
         return net, params, x
     assert isinstance(net, Graph)
-    renamed = {net.inputs[0]: CHANNELS_FIRST}
+    new_names = {net.inputs[0]: CHANNELS_FIRST}
     nodes: dict[str, tuple[Any, ...]] = {CHANNELS_FIRST: (Permute((0, *range(2, x.dim()), 1)), net.inputs[0])}
     for name, (layer, *sources) in net.nodes.items():
-        nodes[name] = (layer, *(renamed.get(source, source) for source in sources))
-    outputs = tuple(renamed.get(name, name) for name in net.outputs)
+        nodes[name] = (layer, *(new_names.get(source, source) for source in sources))
+    outputs = tuple(new_names.get(name, name) for name in net.outputs)
     return net.with_fields(nodes=nodes, outputs=outputs), {CHANNELS_FIRST: {}, **params}, x.movedim(-1, 1)
 
 
-def used_inputs(net: Layer, path: str, count: int) -> tuple[bool, ...]:
-    """Return for each of `count` inputs of a network whether the output of the layer at `path` depends on it."""
+def used_inputs(net: Layer, path: str, n_inputs: int) -> tuple[bool, ...]:
+    """Return for each of the inputs of a network whether the output of the layer at `path` depends on it."""
     if not isinstance(net, Graph):
-        return (True,) * count
+        return (True,) * n_inputs
     needed = {name for name in net.nodes if path == name or path.startswith(f"{name}.")}
     for name, (_, *sources) in reversed(net.nodes.items()):
         if name in needed:
@@ -105,7 +105,7 @@ class ImageOutputs:
         self.uses_whole_tensors = any(Trait.ANY_AXES in layer.traits for _, layer in walk(net))
         self._images = list(x) if isinstance(x, tuple) else [x]
         self._n_inputs = len(self._images)
-        self._ranks = {image.dim() for image in self._images if image.dim() > 2} or {4}
+        self._axis_counts = {image.dim() for image in self._images if image.dim() > 2} or {4}
 
     def includes(self, y: Any) -> bool:
         """Return whether y is one of the recorded images, other than the input."""
@@ -116,7 +116,7 @@ class ImageOutputs:
         if isinstance(layer, Combinator) or not isinstance(y, Tensor):
             return False
         if not self.uses_whole_tensors:
-            return y.dim() in self._ranks
+            return y.dim() in self._axis_counts
         is_convolution = isinstance(layer, Convolve)
         if Trait.ANY_AXES in layer.traits and not is_convolution:
             self.mixing_path = (
@@ -125,7 +125,7 @@ class ImageOutputs:
             return False
         inputs = x if isinstance(x, tuple) else (x,)
         takes_images = is_convolution or bool(layer.traits & IMAGE_LAYERS) or isinstance(layer, BatchNorm | GroupNorm)
-        if y.dim() not in self._ranks or not (
+        if y.dim() not in self._axis_counts or not (
             takes_images or any(tensor is output for tensor in inputs for output in self._images)
         ):
             return False

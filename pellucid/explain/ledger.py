@@ -103,8 +103,8 @@ def ledger(
     """
     embedded = at_embeddings(net, params, x)
     if embedded is not None:
-        account = ledger(embedded.net, params, embedded.x, target, watch, **options)
-        return replace(account, map=embedded.explained(account.map))
+        embedded_ledger = ledger(embedded.net, params, embedded.x, target, watch, **options)
+        return replace(embedded_ledger, map=embedded.explained_maps(embedded_ledger.map))
     absorbed: list[Absorbed] = []
 
     def record(path: str, layer: Layer, dy: Any, dx: Any, dparams: Params) -> None:
@@ -149,8 +149,8 @@ def _cause(layer: Layer, dx: Any) -> str:
         return CONSTANT
     if isinstance(layer, Softmax) or (isinstance(layer, Attention) and dx[0] is not None):
         return SOFTMAX
-    divides = layer.traits & (Trait.WEIGHTED | Trait.ADDITIVE | Trait.NORM | Trait.MULTIPLE_INPUTS)
-    return STABILIZER if divides or isinstance(layer, Length | Variance) else RULE
+    has_stabilizer = layer.traits & (Trait.WEIGHTED | Trait.ADDITIVE | Trait.NORM | Trait.MULTIPLE_INPUTS)
+    return STABILIZER if has_stabilizer or isinstance(layer, Length | Variance) else RULE
 
 
 def _nested_sum(value: Any) -> float:

@@ -69,31 +69,31 @@ def maximize(
     initial = as_tensor(start, "maximize: start").to(torch.float32).expand(1, *shape)
     device = device_of(params)
     x = _clamp(initial + noise * torch.randn(1, *shape, generator=rng), low, high)
-    history: list[float] = []
+    score_history: list[float] = []
     for _ in range(steps):
         shift_y, shift_x = torch.randint(-jitter, jitter + 1, (2,), generator=rng).tolist()
         forward_pass = forward_to(net, params, x.roll((shift_y, shift_x), (2, 3)).to(device), target)
         if not jitter:
-            history.append(float(forward_pass.score))
+            score_history.append(float(forward_pass.score))
         else:
-            history.append(float(scores(net, params, x.to(device), target)))
+            score_history.append(float(scores(net, params, x.to(device), target)))
         dx = forward_pass.propagate_back().cpu().roll((-shift_y, -shift_x), (2, 3))
         rms = dx.square().mean().sqrt()
         dx = dx / rms if rms > 0 else dx
         x = x + rate * (dx - variation * variation_gradient(x))
         x = initial + (1 - decay) * (x - initial)
         x = _clamp(gaussian_blur(x, blur) if blur else x, low, high)
-    return Maximum(x, (*history, float(scores(net, params, x.to(device), target))))
+    return Maximum(x, (*score_history, float(scores(net, params, x.to(device), target))))
 
 
 def variation_gradient(x: Tensor) -> Tensor:
     """Return the gradient of the sum of squared differences between neighbours in images (N, C, H, W)."""
     dx = torch.zeros_like(x)
     for axis in (2, 3):
-        step = 2 * x.diff(dim=axis)
+        slope = 2 * x.diff(dim=axis)
         length = x.shape[axis]
-        dx.narrow(axis, 1, length - 1).add_(step)
-        dx.narrow(axis, 0, length - 1).sub_(step)
+        dx.narrow(axis, 1, length - 1).add_(slope)
+        dx.narrow(axis, 0, length - 1).sub_(slope)
     return dx
 
 

@@ -93,8 +93,8 @@ def measure_composites(
     target = fix_target(net, params, x, target)
     rng = torch.Generator().manual_seed(0)
     random_maps = (torch.rand((len(x), 1, *x.shape[2:]), generator=rng).to(x) for _ in range(orders))
-    random = torch.stack(
-        [deletion(net, params, x, target, order, read=read).area for order in random_maps]
+    random_areas = torch.stack(
+        [deletion(net, params, x, target, random_map, read=read).area for random_map in random_maps]
     )  # (orders, N)
     rows: list[MeasuredComposite] = []
     skipped: dict[str, str] = {}
@@ -105,8 +105,10 @@ def measure_composites(
             skipped[name] = str(error)
             continue
         area = deletion(net, params, x, target, map_, read=read).area
-        better = int((area < random).all(0).sum())
+        better = int((area < random_areas).all(0).sum())
         rows.append(MeasuredComposite(name, dict(options), float(area.mean()), better))
     if not rows:
         raise PellucidError(f"measure_composites: no candidate explains this network: {next(iter(skipped.values()))}")
-    return MeasuredComposites(tuple(sorted(rows, key=lambda row: row.area)), float(random.mean()), len(x), skipped)
+    return MeasuredComposites(
+        tuple(sorted(rows, key=lambda row: row.area)), float(random_areas.mean()), len(x), skipped
+    )

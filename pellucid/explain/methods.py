@@ -10,7 +10,7 @@ from torch import Tensor
 from pellucid.base.settings.checks import check_known
 from pellucid.explain.averaged import integrated_gradients, smoothgrad
 from pellucid.explain.deeplift import deeplift
-from pellucid.explain.embedded import at_embeddings, holding
+from pellucid.explain.embedded import at_embeddings, with_fixed_baseline
 from pellucid.explain.gradcam import gradcam, gradcam_plus_plus, guided_gradcam, layercam
 from pellucid.explain.gradients import deconvnet, guided_backprop, input_x_gradient, saliency
 from pellucid.explain.inputs import explain_joined
@@ -73,12 +73,12 @@ def explain(net: Layer, params: Params, x: Any, method: str = "saliency", target
         embedded = at_embeddings(net, params, x)
         if embedded is not None:
             if method == "occlusion":
-                xs = embedded.inputs + embedded.held
+                xs = embedded.inputs + embedded.fixed_indices
                 maps = occlude_windows(embedded.net, params, xs, embedded.channel_axes, target, **options)
-                return embedded.explained(maps)
+                return embedded.explained_maps(maps)
             if method in CHANGING_INPUTS:
-                options = holding(method, embedded, options)
-            return embedded.explained(explain(embedded.net, params, embedded.x, method, target, **options))
+                options = with_fixed_baseline(method, embedded, options)
+            return embedded.explained_maps(explain(embedded.net, params, embedded.x, method, target, **options))
         if isinstance(x, tuple) and method in CHANGING_INPUTS:
             return explain_joined(METHODS[method], net, params, cast("tuple[Tensor, ...]", x), target, options)
         return METHODS[method](net, params, x, target, **options)

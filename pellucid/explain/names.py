@@ -16,7 +16,7 @@ def target_by_index(target: Any, classes: Sequence[str] | None, outputs: Sequenc
     "cat - dog" is the difference of two classes. Raises PellucidError for an unknown name.
     """
     if isinstance(target, str):
-        return _named(target, classes)
+        return _target_of_name(target, classes)
     if isinstance(target, list):
         return [target_by_index(part, classes, outputs) for part in target]
     if isinstance(target, Mapping):
@@ -34,7 +34,7 @@ def target_by_index(target: Any, classes: Sequence[str] | None, outputs: Sequenc
     return target
 
 
-def _named(target: str, classes: Sequence[str] | None) -> Any:
+def _target_of_name(target: str, classes: Sequence[str] | None) -> Any:
     if classes is not None and target in classes:
         return classes.index(target)
     if "[" in target:
@@ -42,7 +42,7 @@ def _named(target: str, classes: Sequence[str] | None) -> Any:
     if target.isdecimal() and (classes is None or int(target) < len(classes)):
         return int(target)
     if MINUS in target:
-        terms = [_named(term.strip(), classes) for term in target.split(MINUS)]
+        terms = [_target_of_name(term.strip(), classes) for term in target.split(MINUS)]
         if len(terms) != 2 or terms[0] == terms[1]:
             raise PellucidError(
                 f"target {target!r}: a difference has two different classes; give other sums as a dict of weights, "
@@ -68,5 +68,5 @@ def target_text(target: Any, classes: Sequence[str]) -> str:
 
 def _term_text(name: str, weight: float) -> str:
     sign = "-" if weight < 0 else "+"
-    size = abs(weight)
-    return f"{sign} {name}" if size == 1 else f"{sign} {size:g} {name}"
+    magnitude = abs(weight)
+    return f"{sign} {name}" if magnitude == 1 else f"{sign} {magnitude:g} {name}"

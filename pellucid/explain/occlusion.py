@@ -52,11 +52,11 @@ class Occluded(NamedTuple):
         """Return (N, 1, H, W): the decrease of the score, averaged over all squares that hide a pixel."""
         decreases = (self.baseline[:, None, None] - self.score).flatten(1)  # (N, h w)
         total = decreases.new_zeros(len(decreases), height, width)
-        count = decreases.new_zeros(height, width)
+        square_counts = decreases.new_zeros(height, width)
         for k, (top, left, bottom, right) in enumerate(self.corners.flatten(0, 1).tolist()):
             total[:, top:bottom, left:right] += decreases[:, k, None, None]
-            count[top:bottom, left:right] += 1
-        return (total / count)[:, None]
+            square_counts[top:bottom, left:right] += 1
+        return (total / square_counts)[:, None]
 
 
 def occlusion(
@@ -76,7 +76,7 @@ def occlusion(
     """
     if isinstance(x, tuple) or x.dim() != 4:
         inputs = x if isinstance(x, tuple) else (x,)
-        axes = [None if one.dim() < 3 else 1 for one in inputs]
+        axes = [None if tensor.dim() < 3 else 1 for tensor in inputs]
         if has_channels_last(net, x):
             axes = [inputs[0].dim() - 1]
         maps = occlude_windows(net, params, inputs, axes, target, square, stride, fill, batch)
@@ -116,9 +116,9 @@ def occlude(
     if not isinstance(x, Tensor) or x.dim() != 4:
         raise PellucidError("occlusion needs images (N, C, H, W) as the network's input")
     check_not_empty("occlusion", x)
-    filled = as_tensor(fill, "occlusion: fill").to(x).expand(x.shape)
+    fill_images = as_tensor(fill, "occlusion: fill").to(x).expand(x.shape)
     if has_channels_last(net, x):
-        filled = filled.movedim(-1, 1)
+        fill_images = fill_images.movedim(-1, 1)
     net, params, x = with_channels_first(net, params, x)
     side = max(1, min(x.shape[2:]) // 4) if square is None else square
     step = max(1, side // 4) if stride is None else stride
@@ -138,7 +138,7 @@ def occlude(
     corners = squares(x.shape[2], x.shape[3], side, step)
     variants = [
         IncrementalNetwork(selection.net, params, image, fill_image)
-        for image, fill_image in zip(x, filled, strict=True)
+        for image, fill_image in zip(x, fill_images, strict=True)
     ]
     scores: list[list[Tensor]] = [[] for _ in x]
     classes: list[list[Tensor]] = [[] for _ in x]
@@ -147,8 +147,8 @@ def occlude(
             for n in range(len(x)):
                 outputs = selection.read(read, variants[n].run(corner_batch, side, batch))
                 # The unit with a map's largest value may differ between squares; a class and a region are fixed.
-                fixed = replace(selection, target=example_target(selection.target, n, len(corner_batch)))
-                scores[n].append(fixed.score(outputs))
+                fixed_selection = replace(selection, target=example_target(selection.target, n, len(corner_batch)))
+                scores[n].append(fixed_selection.score(outputs))
                 if has_classes:
                     classes[n].append(outputs.argmax(1))
     shape = corners.shape[:2]

@@ -43,6 +43,7 @@ PAPER = "Zeiler and Fergus 2014, Visualizing and Understanding Convolutional Net
 PATCHES_PER_ROW, MAPS_PER_ROW = 3, 4  # patches in a row of a map's square, maps in a row of the figure
 MAX_EPOCHS = 10
 PATCH_SIDE = 0.86  # inches, of a square of patches
+PATCH_GAP = 0.04  # inches between the two squares of a map
 MAP_GAP = 0.12  # inches between maps
 NAME_HEIGHT = 0.2  # inches, of a map's name
 # inches, in the figure of epochs
@@ -72,13 +73,13 @@ def contents_page(contents: PageContents) -> Page:
     ]
     captions = [f"{name}: {maximum.scores[-1]:.3g}" for name, maximum in contents.class_maxima]
     pictures = [maximum.x[0].mean(0).numpy() for _, maximum in contents.class_maxima]
-    maximum = sheet(pictures, "the input that maximizes each class, and its score", captions, columns=5)
-    occlusion = [_occlusion_row(contents, k, occluded) for k, occluded in enumerate(contents.occluded_images)]
+    maxima = sheet(pictures, "the input that maximizes each class, and its score", captions, columns=5)
+    occlusion_rows = [_occlusion_row(contents, k, occluded) for k, occluded in enumerate(contents.occluded_images)]
     sections = [
         *(_layer_section(contents, k, layer) for k, layer in enumerate(contents.layers)),
-        Section("occlusion", "Occlusion", occlusion, wide=True),
+        Section("occlusion", "Occlusion", occlusion_rows, wide=True),
         Section("ablation", "Ablation", [_ablation_row(contents)], wide=True),
-        Section("best", MAXIMA_TITLE, [FigurePart("best", maximum, MAXIMA_TITLE, ASCENT_TEXT)], wide=True),
+        Section("best", MAXIMA_TITLE, [FigurePart("best", maxima, MAXIMA_TITLE, ASCENT_TEXT)], wide=True),
         Section("evolution", "Evolution over epochs", _evolution_parts(contents), wide=True),
     ]
     introduction = f"After {PAPER}: what the maps of each layer respond to, and how the network depends on them."
@@ -117,9 +118,9 @@ def _layer_section(contents: PageContents, k: int, layer: LayerContents) -> Sect
             f"{layer.output}: {'all maps' if len(layer.top) == layer.maps else map_count_text}. Left: the nine largest "
             f"activations of each map over {len(contents.images):,} images, one from each image, projected back to the "
             "pixels by a DeconvNet (0 is mid-grey, each on its own scale, the largest 1 % of magnitudes clipped). "
-            f"Right: the patches that caused them, which are the receptive fields of {layer.field[0]} x "
-            f"{layer.field[1]} pixels; parts outside of the image are grey. Above: index of the map and its largest "
-            "activation."
+            f"Right: the patches that caused them, which are the receptive fields of {layer.field_size[0]} x "
+            f"{layer.field_size[1]} pixels; parts outside of the image are grey. Above: index of the map and its "
+            "largest activation."
         )
         patches = patch_sheet(layer.top, contents.images)
         columns.insert(0, FigurePart(f"patches-{layer.key}", patches, f"Top patches of {layer.output}", caption))
@@ -154,7 +155,7 @@ def _occlusion_row(contents: PageContents, k: int, occluded: OccludedImage) -> F
         ),
     )
     return FigureRow(
-        [FigurePart(f"hidden-{k}-{name}", *(figure, f"{alt} {name}", caption)) for name, figure, caption in figures]
+        [FigurePart(f"hidden-{k}-{name}", figure, f"{alt} {name}", caption) for name, figure, caption in figures]
     )
 
 
@@ -308,23 +309,23 @@ def patch_sheet(patches: Sequence[TopPatches], images: Tensor) -> Figure:
     images: (N, 1 or 3, H, W) of values 0..1, all images of the data set. Each reconstruction has its own scale, with 0
     as mid-grey, as in the paper; the largest 1 % of magnitudes are clipped. Source: Zeiler and Fergus 2014, figure 2.
     """
-    rows = math.ceil(len(patches) / MAPS_PER_ROW)
-    per_row = min(MAPS_PER_ROW, len(patches))
+    n_rows = math.ceil(len(patches) / MAPS_PER_ROW)
+    maps_per_row = min(MAPS_PER_ROW, len(patches))
     size = (
-        per_row * (2 * PATCH_SIDE + 0.04 + MAP_GAP) + MAP_GAP,
-        rows * (PATCH_SIDE + NAME_HEIGHT + MAP_GAP) + MAP_GAP,
+        maps_per_row * (2 * PATCH_SIDE + PATCH_GAP + MAP_GAP) + MAP_GAP,
+        n_rows * (PATCH_SIDE + NAME_HEIGHT + MAP_GAP) + MAP_GAP,
     )
     figure = Figure(size)
-    for k, patch in enumerate(patches):
+    for k, map_patches in enumerate(patches):
         row, column = divmod(k, MAPS_PER_ROW)
-        left = MAP_GAP + column * (2 * PATCH_SIDE + 0.04 + MAP_GAP)
+        left = MAP_GAP + column * (2 * PATCH_SIDE + PATCH_GAP + MAP_GAP)
         bottom = size[1] - (row + 1) * (PATCH_SIDE + NAME_HEIGHT + MAP_GAP)
-        for shift, tile in enumerate(patch_tiles(patch, images)):
-            plot = picture_axes(figure, left + shift * (PATCH_SIDE + 0.04), bottom, PATCH_SIDE, PATCH_SIDE)
+        for position, tile in enumerate(patch_tiles(map_patches, images)):
+            plot = picture_axes(figure, left + position * (PATCH_SIDE + PATCH_GAP), bottom, PATCH_SIDE, PATCH_SIDE)
             show_image(plot, tile)
-            if shift == 0:
-                words = f"{patch.map}: {float(patch.value[0]):.3g}"
-                plot.set_title(words, fontsize=SMALL - 1, color=INK, pad=2, loc="left")
+            if position == 0:
+                title = f"{map_patches.map}: {float(map_patches.value[0]):.3g}"
+                plot.set_title(title, fontsize=SMALL - 1, color=INK, pad=2, loc="left")
     return figure
 
 
@@ -334,19 +335,19 @@ def patch_tiles(patches: TopPatches, images: Tensor) -> tuple[Any, Any]:
     height = max(bottom - top for top, _, bottom, _ in corners)
     width = max(right - left for _, left, _, right in corners)
     shape = (PATCHES_PER_ROW * (height + 1) - 1, PATCHES_PER_ROW * (width + 1) - 1)
-    squares = [np.full((images.shape[1], *shape), 1.0) for _ in range(2)]
+    canvases = [np.full((images.shape[1], *shape), 1.0) for _ in range(2)]
     for k, (top, left, bottom, right) in enumerate(corners):
         tile_top, tile_left = (k // PATCHES_PER_ROW) * (height + 1), (k % PATCHES_PER_ROW) * (width + 1)
         reconstruction = patches.deconvolution[k].double().numpy()
         level = white_level(reconstruction[:, top:bottom, left:right])
         picture = images[patches.images[k]].double().numpy()
-        for square, source in zip(squares, (MID_GREY + MID_GREY * reconstruction / level, picture), strict=True):
-            square[:, tile_top : tile_top + height, tile_left : tile_left + width] = MID_GREY
+        for canvas, source in zip(canvases, (MID_GREY + MID_GREY * reconstruction / level, picture), strict=True):
+            canvas[:, tile_top : tile_top + height, tile_left : tile_left + width] = MID_GREY
             # The part outside of the image remains grey, on the side where the patch is clipped.
             y = tile_top + (height - (bottom - top) if top == 0 else 0)
             x = tile_left + (width - (right - left) if left == 0 else 0)
-            square[:, y : y + bottom - top, x : x + right - left] = source[:, top:bottom, left:right]
-    return pixels(squares[0]), pixels(squares[1])
+            canvas[:, y : y + bottom - top, x : x + right - left] = source[:, top:bottom, left:right]
+    return pixels(canvases[0]), pixels(canvases[1])
 
 
 def white_level(reconstruction: Any) -> float:

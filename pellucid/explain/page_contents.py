@@ -29,6 +29,7 @@ from pellucid.training.model import BaseModel
 MAX_MAPS = 16  # per layer
 PATCHES_PER_MAP = 9
 MAX_IMAGES = 3  # for occlusion
+MAX_CLASSES = 10  # with an input that maximizes their score
 # Options of `maximize`.
 ASCENT_OPTIONS = {"steps": 100, "jitter": 1, "blur": 0.4, "decay": 0.01}
 
@@ -40,7 +41,7 @@ class LayerContents:
     path: str
     output: str
     weight: Tensor  # (filters, C, h, w)
-    field: tuple[int, int]  # the largest receptive field of a unit, (height, width) in pixels
+    field_size: tuple[int, int]  # the largest receptive field of a unit, (height, width) in pixels
     top: list[TopPatches]
     n_silent: int  # number of maps that are never positive
     maps: int  # number of maps
@@ -105,7 +106,7 @@ def page_contents(
     convolutions = [path for path, layer in walk(model.net) if isinstance(layer, Conv2d)]
     if not convolutions or len(model.output_shape) != 1 or model.output_shape[0] < 2:
         raise PellucidError(f"{name} is not a convolutional classifier; the page needs convolutions and class scores")
-    weights = epochs or (retraining.weights if retraining is not None else {})
+    epoch_weights = epochs or (retraining.weights if retraining is not None else {})
     example_indices = sorted(int((labels == label).nonzero()[0]) for label in labels.unique())[
         :MAX_IMAGES
     ]  # one image per class
@@ -117,19 +118,19 @@ def page_contents(
         ablation_table(model.net, model.params, inputs, labels, by=by, prepare=prepare) for by in ("zero", "mean")
     )
     return PageContents(
-        name,
-        data.name,
-        images,
-        tuple(data.classes),
-        float((predicted == labels).double().mean()),
-        layers,
-        [_occlude_image(model, images[n], data.classes, layers[-1]) for n in example_indices],
-        zero_ablations,
-        mean_ablations,
-        [(data.classes[k], _maximize_class(model, k)) for k in range(min(10, len(data.classes)))],
-        retraining,
-        evolution(model.net, weights, images, outputs, prepare) if weights else [],
-        not epochs,
+        name=name,
+        data=data.name,
+        images=images,
+        classes=tuple(data.classes),
+        accuracy=float((predicted == labels).double().mean()),
+        layers=layers,
+        occluded_images=[_occlude_image(model, images[n], data.classes, layers[-1]) for n in example_indices],
+        ablations=zero_ablations,
+        mean_ablations=mean_ablations,
+        class_maxima=[(data.classes[k], _maximize_class(model, k)) for k in range(min(MAX_CLASSES, len(data.classes)))],
+        retrained=retraining,
+        evolutions=evolution(model.net, epoch_weights, images, outputs, prepare) if epoch_weights else [],
+        shows_retraining=not epochs,
     )
 
 
@@ -159,10 +160,11 @@ def _following_layers(net: Layer, path: str) -> Iterator[tuple[str, Layer]]:
     elif isinstance(container, Graph):
         repeated_nodes = {node[0] for node in container.nodes.values() if isinstance(node[0], str)}
         while name not in repeated_nodes and name not in container.outputs:
-            readers = [(node, *sources) for node, (layer, *sources) in container.nodes.items() if name in sources]
-            if len(readers) != 1 or len(readers[0]) > 2 or readers[0][0] not in container.layers:
+            readers = [reader for reader, (_, *sources) in container.nodes.items() if name in sources]
+            # The only reader is the next layer if it has one source and a layer of its own.
+            if len(readers) != 1 or len(container.nodes[readers[0]]) > 2 or readers[0] not in container.layers:
                 return
-            name = readers[0][0]
+            name = readers[0]
             yield from _flat_layers(join(parent_path, name), container.layers[name])
 
 
@@ -175,20 +177,29 @@ def _flat_layers(path: str, layer: Layer) -> Iterator[tuple[str, Layer]]:
         yield path, layer
 
 
-def _layer_contents(model: BaseModel, images: Tensor, path: str, maps: int, example: int) -> LayerContents:
+def _layer_contents(model: BaseModel, images: Tensor, path: str, max_maps: int, example_index: int) -> LayerContents:
     output = activation_path(model.net, path)
     prepare = model.scaled
     largest_activations = activations(model.net, model.params, images, output, prepare).amax(0)  # (K,)
     order = largest_activations.argsort(descending=True, stable=True)
-    map_indices = sorted(int(index) for index in order[:maps] if largest_activations[index] > 0)
+    map_indices = sorted(int(index) for index in order[:max_maps] if largest_activations[index] > 0)
     top = top_patches(model.net, model.params, images, output, map_indices, PATCHES_PER_MAP, prepare)
     extents = [patches.corners[:, 2:] - patches.corners[:, :2] for patches in top]
-    field_size = torch.cat(extents).amax(0) if extents else torch.zeros(2)
-    y, _ = forward(upto(model.net, output), model.params, prepare(images[example : example + 1]), Mode(keep=False))
+    height, width = torch.cat(extents).amax(0).tolist() if extents else (0, 0)
+    y, _ = forward(
+        upto(model.net, output), model.params, prepare(images[example_index : example_index + 1]), Mode(keep=False)
+    )
     weight = flatten(model.params)[f"{path}.weight".lstrip(".")]
-    field = (int(field_size[0]), int(field_size[1]))
-    n_silent = int((largest_activations <= 0).sum())
-    return LayerContents(path, output, weight.cpu(), field, top, n_silent, len(largest_activations), y[0].cpu())
+    return LayerContents(
+        path=path,
+        output=output,
+        weight=weight.cpu(),
+        field_size=(height, width),
+        top=top,
+        n_silent=int((largest_activations <= 0).sum()),
+        maps=len(largest_activations),
+        outputs=y[0].cpu(),
+    )
 
 
 def _occlude_image(model: BaseModel, image: Tensor, classes: tuple[str, ...], last: LayerContents) -> OccludedImage:
@@ -199,24 +210,23 @@ def _occlude_image(model: BaseModel, image: Tensor, classes: tuple[str, ...], la
     occlude_square = partial(occlude, model.net, model.params, x, **options)
     class_occlusion = occlude_square(target, read=model.loss.predict)
     y, _ = forward(upto(model.net, last.output), model.params, x, Mode(keep=False))
-    strongest_map = f"{last.output}[{int(y[0].flatten(1).sum(1).argmax())}"
-    map_occlusion = occlude_square(f"{strongest_map}, :, :]")
-    deconvolution = deconvnet(model.net, model.params, x, f"{strongest_map}]")[0].cpu()
+    map_index = int(y[0].flatten(1).sum(1).argmax())
+    strongest_map = f"{last.output}[{map_index}]"
     return OccludedImage(
-        image,
-        classes[target],
-        target,
-        on_device(class_occlusion, CPU),
-        f"{strongest_map}]",
-        on_device(map_occlusion, CPU),
-        deconvolution,
+        image=image,
+        label=classes[target],
+        target=target,
+        class_occlusion=on_device(class_occlusion, CPU),
+        map=strongest_map,
+        map_occlusion=on_device(occlude_square(f"{last.output}[{map_index}, :, :]"), CPU),
+        deconvolution=deconvnet(model.net, model.params, x, strongest_map)[0].cpu(),
     )
 
 
 def _maximize_class(model: BaseModel, target: int) -> Maximum:
     start = torch.as_tensor(grey(model)).float()
     low, high = (model.scaled(torch.full((1, *model.nominal_shape), value)).cpu() for value in (0.0, 1.0))
-    noise = 0.1 * float((high - low).mean())
+    noise = 0.1 * float((high - low).mean())  # the default noise and rate of `maximize`, which are for inputs 0..1
     maximum = maximize(
         model.net, model.params, target, model.nominal_shape, start=start, noise=noise, low=low, high=high,
         rate=noise, **ASCENT_OPTIONS,

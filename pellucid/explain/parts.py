@@ -50,15 +50,15 @@ def _computes_further(net: Layer, path: str) -> bool:
 
 
 def _is_used(graph: Graph, path: str) -> bool:
-    moved = {path}  # the nodes with the same values
+    moved_nodes = {path}  # the nodes with the same values
     for name, (layer, *sources) in graph.nodes.items():
         if layer == path:
             return True
-        if moved.isdisjoint(sources):
+        if moved_nodes.isdisjoint(sources):
             continue
         if isinstance(layer, str) or not only_moves(layer):
             return True
-        moved.add(name)
+        moved_nodes.add(name)
     return False
 
 

@@ -60,7 +60,9 @@ def receptive_fields(run: ForwardPass) -> Tensor:
 
 def marking_rules(path: str, layer: Layer) -> Rule:
     """Return the rule that propagates marks back through a layer."""
-    mark_rule = next((mark_rule for kinds, mark_rule in MARK_RULES if declares(layer, *kinds)), None)
+    mark_rule = next(
+        (mark_rule for types_or_traits, mark_rule in MARK_RULES if declares(layer, *types_or_traits)), None
+    )
     if mark_rule is None:
         raise PellucidError(f"{path}: the receptive field of a {type(layer).__name__} is unknown")
 

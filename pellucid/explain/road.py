@@ -36,9 +36,10 @@ def road(
     rank = pixel_ranks(map_, x)
     rng = seeded(x.device, seed)
     noise = NOISE * torch.randn(x.shape, generator=rng, device=rng.device).to(x)
-    pixels = x.shape[2] * x.shape[3]
-    counts = [min(round(fraction * pixels), pixels - 1) for fraction in FRACTIONS]  # one pixel is always left
-    removals = (rank < count for count in counts)  # (N, 1, H, W) each
+    n_pixels = x.shape[2] * x.shape[3]
+    # One pixel is always left.
+    removed_counts = [min(round(fraction * n_pixels), n_pixels - 1) for fraction in FRACTIONS]
+    removals = (rank < count for count in removed_counts)  # (N, 1, H, W) each
     images = (imputed(x, removed) + noise * removed for removed in removals)
     selection = aim(net, target, len(x), keep_probabilities=read is not None)
     return Curve(x.new_tensor(FRACTIONS), scores_of_variants(selection, params, images, read))
@@ -54,31 +55,32 @@ def imputed(x: Tensor, removed: Tensor) -> Tensor:
     """
     if bool(removed.flatten(1).all(1).any()):
         raise PellucidError("imputation needs at least one pixel that is not removed")
-    unknown = removed.to(x)
-    total = _neighbour_sum(torch.ones_like(x[:1, :1]))  # of the weights that lie inside the image
+    unknown_mask = removed.to(x)
+    weight_sums = _neighbour_sum(torch.ones_like(x[:1, :1]))  # of the weights that lie inside the image
 
-    def equations(values: Tensor) -> Tensor:
-        return unknown * (total * values - _neighbour_sum(values))
+    def apply_equations(values: Tensor) -> Tensor:
+        return unknown_mask * (weight_sums * values - _neighbour_sum(values))
 
-    known = x * (1 - unknown)
-    mean = known.sum((2, 3), keepdim=True) / (1 - unknown).sum((2, 3), keepdim=True)
-    centred = known - mean * (1 - unknown)  # the mean is a good first guess, and a solution is shifted with its data
+    known = x * (1 - unknown_mask)
+    mean = known.sum((2, 3), keepdim=True) / (1 - unknown_mask).sum((2, 3), keepdim=True)
+    # The mean is a good first guess, and a solution is shifted with its data.
+    centred = known - mean * (1 - unknown_mask)
     solution = torch.zeros_like(x)
-    residual = unknown * _neighbour_sum(centred)
+    residual = unknown_mask * _neighbour_sum(centred)
     direction = residual
-    squared = _dot(residual, residual)
+    squared_norm = _dot(residual, residual)
     limit = TOLERANCE**2 * _dot(centred, centred)
     for _ in range(MAX_ITERATIONS):
-        if bool((squared <= limit).all()):
+        if bool((squared_norm <= limit).all()):
             break
-        image = equations(direction)
-        length = torch.where(squared > 0, squared / _dot(direction, image), 0)
-        solution = solution + length * direction
-        residual = residual - length * image
-        next_squared = _dot(residual, residual)
-        direction = residual + torch.where(squared > 0, next_squared / squared, 0) * direction
-        squared = next_squared
-    return known + unknown * (solution + mean)
+        product = apply_equations(direction)
+        step_length = torch.where(squared_norm > 0, squared_norm / _dot(direction, product), 0)
+        solution = solution + step_length * direction
+        residual = residual - step_length * product
+        next_squared_norm = _dot(residual, residual)
+        direction = residual + torch.where(squared_norm > 0, next_squared_norm / squared_norm, 0) * direction
+        squared_norm = next_squared_norm
+    return known + unknown_mask * (solution + mean)
 
 
 def _neighbour_sum(values: Tensor) -> Tensor:

@@ -48,7 +48,7 @@ def rollout(net: Layer, params: Params, x: Any, target: Target = None, upsample:
     if not weights:
         raise PellucidError("rollout needs attention, of which this network has none; use gradcam or lrp")
     token_outputs = [output for output in tokens.outputs.values() if output is not None]
-    n_tokens = 0 if not token_outputs else token_outputs[-1][1].flatten(1, -2).shape[1]
+    n_tokens = token_outputs[-1].y.flatten(1, -2).shape[1] if token_outputs else 0
     unsupported = [
         attention
         for attention in weights

@@ -37,15 +37,15 @@ def scorecam(
         map_ = scorecam(*with_channels_first(net, params, x), target, layer, upsample, batch)
         return map_.movedim(1, -1)
     batch = integer(batch, "scorecam: batch", 1)
-    at_once = variants_at_once("scorecam", batch, x)
+    max_maps = variants_at_once("scorecam", batch, x)
     target = fix_target(net, params, x, target)
     a, _, _, path = maps_of_layer(net, params, x, target, layer)
     masked_scores: list[Tensor] = []
-    for maps in a.split(at_once, dim=1):
-        count = maps.shape[1]
-        masked = x[:, None] * _masks(resized_map(maps, x, True, net, path))[:, :, None]  # (N, count, C, H, W)
-        variant_scores = scores(net, params, masked.flatten(0, 1), repeated_target(target, count))
-        masked_scores.append(variant_scores.view(len(x), count))
+    for maps in a.split(max_maps, dim=1):
+        n_maps = maps.shape[1]
+        masked = x[:, None] * _masks(resized_map(maps, x, True, net, path))[:, :, None]  # (N, n_maps, C, H, W)
+        variant_scores = scores(net, params, masked.flatten(0, 1), repeated_target(target, n_maps))
+        masked_scores.append(variant_scores.view(len(x), n_maps))
     weights = torch.cat(masked_scores, 1).softmax(1).view(*a.shape[:2], *(1,) * (a.dim() - 2))  # (N, K, 1, 1)
     return resized_map((weights * a).sum(1, keepdim=True).clamp_min(0), x, upsample, net, path)
 

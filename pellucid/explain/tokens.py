@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import torch
 from torch import Tensor
@@ -45,17 +45,25 @@ class PartLabels:
         return values.flatten(1, -2)[:, order].mT.unflatten(2, self.size)
 
 
+class TokenOutput(NamedTuple):
+    """The output y of a layer that has one token for each part of the image."""
+
+    layer: Layer
+    y: Tensor
+    part_labels: PartLabels
+
+
 class Tokens:
     """A watch for `sweep.forward` that follows the parts of an image through a network of tokens.
 
     The outputs of convolutions are grids of parts. Layers that move values also move their labels. Other layers keep
     the labels of their input, sums the labels of any input, and attention the labels of its queries. Patches that are
-    joined in one token, as in Swin, become one part. outputs: by path, the layer, its output and its labels, if the
-    output has one token for each part; None for a layer that runs more than once.
+    joined in one token, as in Swin, become one part. outputs: by path, if the output has one token for each
+    part; None for a layer that runs more than once.
     """
 
     def __init__(self, images: ImageOutputs) -> None:
-        self.outputs: dict[str, tuple[Layer, Tensor, PartLabels] | None] = {}
+        self.outputs: dict[str, TokenOutput | None] = {}
         self._images = images
         self._part_labels: dict[int, tuple[Any, PartLabels]] = {}  # by the id of a value; storing it keeps the id valid
 
@@ -69,7 +77,7 @@ class Tokens:
         self._part_labels[id(y)] = y, part_labels
         if y.dim() < 3 or self._images.includes(y) or part_labels.order() is None:
             return
-        self.outputs[path] = None if path in self.outputs else (layer, y, part_labels)
+        self.outputs[path] = None if path in self.outputs else TokenOutput(layer, y, part_labels)
 
     def _output_labels(self, layer: Layer, x: Any, y: Tensor) -> PartLabels | None:
         if self._images.includes(y):
@@ -99,9 +107,9 @@ class Tokens:
         if isinstance(layer, Attention):
             input_labels = input_labels[:1]
         known_labels = [
-            kept_labels
+            same_labels
             for part_labels in input_labels
-            if part_labels is not None and (kept_labels := _labels_of_same_tokens(part_labels, y)) is not None
+            if part_labels is not None and (same_labels := _labels_of_same_tokens(part_labels, y)) is not None
         ]
         return _merged_labels(known_labels, size)
 
@@ -144,12 +152,14 @@ def _labels_of_same_tokens(part_labels: PartLabels, y: Tensor) -> PartLabels | N
         return None
     if bool((labels == labels[..., :1]).all()):
         return PartLabels(labels[..., :1].expand(y.shape), part_labels.size)
-    first = labels.amin(-1, keepdim=True)  # the label of the first of the joined patches
-    values = first[first > 0].unique()
-    rows = ((values - 1) // part_labels.size[1]).unique().numel()
-    if bool((labels == 0).any()) or values.numel() % rows:
+    first_labels = labels.amin(-1, keepdim=True)  # the label of the first of the joined patches
+    values = first_labels[first_labels > 0].unique()
+    n_rows = ((values - 1) // part_labels.size[1]).unique().numel()
+    if bool((labels == 0).any()) or values.numel() % n_rows:
         return None
-    return PartLabels((torch.searchsorted(values, first) + 1).expand(y.shape), (rows, values.numel() // rows))
+    return PartLabels(
+        (torch.searchsorted(values, first_labels) + 1).expand(y.shape), (n_rows, values.numel() // n_rows)
+    )
 
 
 def _merged_labels(part_labels: list[PartLabels], size: tuple[int, int]) -> PartLabels | None:

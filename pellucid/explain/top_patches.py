@@ -74,13 +74,13 @@ def top_patches(
     patches: list[TopPatches] = []
     for index in map_indices:
         # A stable sort: equal activations keep the order of their images, which topk does not guarantee.
-        order = strongest[:, index].argsort(dim=0, descending=True, stable=True)[:count]
-        x = prepare(images[order])
+        image_indices = strongest[:, index].argsort(dim=0, descending=True, stable=True)[:count]
+        x = prepare(images[image_indices])
         entrance = Entrance(x)
         run = forward_to(net, params, x, f"{path}[{index}]", entrance)
         corners = receptive_fields(run)
         deconvolution = run.propagate_back(rules.deconvnet()(entrance), values_in_score).cpu()
-        patches.append(TopPatches(path, index, order, strongest[order, index], corners, deconvolution))
+        patches.append(TopPatches(path, index, image_indices, strongest[image_indices, index], corners, deconvolution))
     return patches
 
 

@@ -57,15 +57,15 @@ class TestVerdict:
         return {"passed": self.passed, "verdict": self.text, "p": self.p}
 
 
-def curve_verdict(area: float, random: Sequence[float], low_is_good: bool) -> TestVerdict:
+def curve_verdict(area: float, random_areas: Sequence[float], low_is_good: bool) -> TestVerdict:
     """Compare the area under a deletion curve (low is good) or an insertion curve with those of random orders."""
     at_most, at_least = (
-        sum(random_area <= area for random_area in random),
-        sum(random_area >= area for random_area in random),
+        sum(random_area <= area for random_area in random_areas),
+        sum(random_area >= area for random_area in random_areas),
     )
     as_good, as_bad = (at_most, at_least) if low_is_good else (at_least, at_most)
-    p = (1 + as_good) / (len(random) + 1)
-    if len(set(random)) == 1 and random[0] == area:
+    p = (1 + as_good) / (len(random_areas) + 1)
+    if len(set(random_areas)) == 1 and random_areas[0] == area:
         return TestVerdict(None, "all orders have the same result", p)
     if as_good == 0:
         return TestVerdict(True, f"{BETTER} on this image", p)

@@ -33,11 +33,11 @@ def occlude_windows(
     """
     check_not_empty("occlusion", xs)
     integer(batch, "occlusion: batch", 1)
-    count = len(channel_axes)
+    n_inputs = len(channel_axes)
     settings = (square, stride, fill)
-    squares, strides, fills = (value if isinstance(value, tuple) else (value,) * count for value in settings)
-    if not len(squares) == len(strides) == len(fills) == count:
-        raise PellucidError(f"occlusion: square, stride and fill must be one for all, or for each of {count} inputs")
+    squares, strides, fills = (value if isinstance(value, tuple) else (value,) * n_inputs for value in settings)
+    if not len(squares) == len(strides) == len(fills) == n_inputs:
+        raise PellucidError(f"occlusion: square, stride and fill must be one for all, or for each of {n_inputs} inputs")
     x = xs[0] if len(xs) == 1 else xs
     target = fix_target(net, params, x, target)
     baseline = scores(net, params, x, target)
@@ -49,13 +49,13 @@ def occlude_windows(
         hidden_count = torch.zeros_like(xs[index][0])
         for start in range(0, len(windows), batch):
             chunk = windows[start : start + batch]
-            variants = [repeat_examples(one, len(chunk)) for one in xs]
+            variants = [repeat_examples(tensor, len(chunk)) for tensor in xs]
             for k, window in enumerate(chunk):
                 variants[index][k :: len(chunk)][(slice(None), *window)] = filled[(slice(None), *window)]
             variant = variants[0] if len(xs) == 1 else tuple(variants)
-            values = scores(net, params, variant, repeated_target(target, len(chunk))).view(-1, len(chunk))
+            variant_scores = scores(net, params, variant, repeated_target(target, len(chunk))).view(-1, len(chunk))
             for k, window in enumerate(chunk):
-                decrease = (baseline - values[:, k]).view(-1, *(1,) * len(window))
+                decrease = (baseline - variant_scores[:, k]).view(-1, *(1,) * len(window))
                 total[(slice(None), *window)] += decrease
                 hidden_count[window] += 1
         map_ = total / hidden_count
@@ -65,13 +65,13 @@ def occlude_windows(
 
 def _windows(shape: Sequence[int], channel_axis: int | None, square: int | None, stride: int | None) -> list[_Slices]:
     """Return the windows over the axes of an example; channel_axis counts the axis of examples."""
-    positions = [size for axis, size in enumerate(shape, start=1) if axis != channel_axis]
-    if not positions:  # one vector, such as that of a class
+    window_sizes = [size for axis, size in enumerate(shape, start=1) if axis != channel_axis]
+    if not window_sizes:  # one vector, such as that of a class
         return [tuple(slice(0, size) for size in shape)]
-    usual = 1 if channel_axis is None else max(1, min(positions) // 4)
-    side = usual if square is None else integer(square, "occlusion: square", 1)
+    default_side = 1 if channel_axis is None else max(1, min(window_sizes) // 4)
+    side = default_side if square is None else integer(square, "occlusion: square", 1)
     step = max(1, side // 4) if stride is None else integer(stride, "occlusion: stride", 1)
-    if side > min(positions):
+    if side > min(window_sizes):
         raise PellucidError(f"occlusion: a window of {side} exceeds the input of {tuple(shape)}; shrink it")
     if step > side:
         raise PellucidError(f"occlusion: a stride of {step} leaves values that no window of {side} hides; reduce it")

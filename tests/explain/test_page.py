@@ -41,7 +41,7 @@ def test_the_page_is_self_contained_and_describes_its_figures(channels: int, tmp
     result = page_contents(model, data, "small")
     assert [layer.path for layer in result.layers] == ["conv1", "conv2"]
     assert [layer.output for layer in result.layers] == ["act", "relu"]
-    assert [layer.field for layer in result.layers] == [(4, 4), (8, 8)]
+    assert [layer.field_size for layer in result.layers] == [(4, 4), (8, 8)]
     assert result.layers[1].n_silent >= 1
     assert 5 not in [patches.map for patches in result.layers[1].top]
     assert len(result.layers[1].top) <= 16

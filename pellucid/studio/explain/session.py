@@ -13,7 +13,7 @@ from pellucid.base.settings.checks import check, check_known
 from pellucid.combine import Sequential
 from pellucid.combine.base import Combinator, walk
 from pellucid.explain import METHODS, Occluded, explain, ledger, scores, top_patches, upto
-from pellucid.explain.checks import SUMS, deletion
+from pellucid.explain.checks import SUM_CHECKS, deletion
 from pellucid.explain.methods import MAGNITUDES
 from pellucid.explain.occlusion import grey, squares
 from pellucid.explain.rollout import has_attention_weights
@@ -90,7 +90,7 @@ class ExplainSession:
             method for method in METHODS if method != "occlusion" and (method != "rollout" or has_attention)
         )
         methods = [
-            {"name": method, "magnitudes": method in MAGNITUDES, "sum": method in SUMS} for method in self.methods
+            {"name": method, "magnitudes": method in MAGNITUDES, "sum": method in SUM_CHECKS} for method in self.methods
         ]
         models = (*self.library.names, *self.library.trained)
         models = models if name in models else (*models, name)
@@ -172,8 +172,8 @@ class ExplainSession:
             raise PellucidError(f"{method} returns NaN or infinity; look for NaN in the model's weights")
         self.maps[method] = map_
         total, expected, verdict = float(map_.sum()), None, None
-        if method in SUMS:
-            sums = SUMS[method](question.net, question.params, question.x, question.target, map_on_device)
+        if method in SUM_CHECKS:
+            sums = SUM_CHECKS[method](question.net, question.params, question.x, question.target, map_on_device)
             expected = float(sums.expected)
             verdict = sum_verdict(total, expected, float(sums.gap)).to_json()
         if map_mark(map_, expected) == ZERO:

@@ -82,7 +82,7 @@ class Network:
         actual = pellucid_pass(self, train).dweights
         expected, _ = translate(source.naming, source.model, self.reference_pass(train).dweights)
         unmatched = {path for path in actual if path not in expected}
-        if not source.naming.unscaled and unmatched:
+        if not source.naming.norms_without_weight and unmatched:
             raise Mismatch(f"they have no gradient for {sorted(unmatched)}")
         largest = max(float(dweight.abs().max()) for dweight in expected.values())
         errors = []

@@ -56,9 +56,9 @@ def _keras_files(
     file_suffixes = ("", "_no_top") if path.startswith("mobilenet") else ("", "_notop")
     return tuple(
         PublishedWeights(
-            name + suffix, about.format(remark), site + path.format(end), f"md5:{md5}" if md5 else "", size
+            name + suffix, about.format(remark), site + path.format(file_suffix), f"md5:{md5}" if md5 else "", megabytes
         )
-        for suffix, remark, end, size, md5 in zip(
+        for suffix, remark, file_suffix, megabytes, md5 in zip(
             ("-keras", "-keras-notop"), ("", ", without the top layer"), file_suffixes, sizes, md5s, strict=True
         )
     )

@@ -9,6 +9,7 @@ from pellucid.base.errors import PellucidError
 from pellucid.base.limits import LIMITS_HINT, scaled_limit
 
 DOWNLOAD_AGAIN = "download or export it again"
+_MAX_REASON = 160  # characters of a library's message
 
 
 class FileFault(Exception):  # noqa: N818 - it becomes an error with the file's name
@@ -36,10 +37,10 @@ def file_errors(path: Path, kind: str, damage: tuple[type[Exception], ...] = ())
         raise PellucidError(f"{path} {fault}") from fault
     except damage as error:
         message = str(error).partition("Exception raised from")[0]  # without PyTorch's C++ stack trace
-        reason = quoted(" ".join(message.split()) or type(error).__name__, 160)
+        reason = quoted(" ".join(message.split()) or type(error).__name__, _MAX_REASON)
         raise PellucidError(f"{path} is a damaged {kind} ({reason}); {DOWNLOAD_AGAIN}") from error
     except OSError as error:
-        reason = error.strerror or quoted(" ".join(str(error).split()) or type(error).__name__, 160)
+        reason = error.strerror or quoted(" ".join(str(error).split()) or type(error).__name__, _MAX_REASON)
         if error.errno in (None, errno.EINVAL):  # raised for an impossible position in the file
             raise PellucidError(f"{path} is a damaged {kind} ({reason}); {DOWNLOAD_AGAIN}") from error
         raise PellucidError(f"{path} cannot be read ({reason}); check its path and permissions") from error

@@ -81,6 +81,7 @@ def _attribute_text(file: BinaryIO, body: bytes, name: bytes) -> str | None:
     if found_name.rstrip(b"\0") != name or len(datatype) < 8 or len(shape) < 2 or shape[1] != 0:
         return None
     data = body[position:]
+    # The lower four bits of the first byte are the class, those of the second the type of a variable length, 1: text.
     if datatype[0] & 15 == _FIXED_LENGTH:
         text = data[: min(struct.unpack_from("<I", datatype, 4)[0], MAX_KERAS_TEXT_BYTES + 1)]
     elif datatype[0] & 15 == _VARIABLE_LENGTH and datatype[1] & 15 == 1 and len(data) >= 16:
@@ -113,6 +114,7 @@ def _read_bytes(file: BinaryIO, address: int, size: int) -> bytes:
 
 
 _TRAINING_GROUPS = ("optimizer", "optimizer_weights")  # groups in the root for resuming training
+_MAX_AXES = 32  # of an HDF5 dataset
 _HARD_LINK = 0  # HDF5's link type for objects in the same file
 _RESAVE_ADVICE = "load it in Keras and save its weights again"
 _ITEM_SIZES = {"f": (2, 4, 8), "i": (1, 2, 4, 8), "u": (1, 2, 4, 8)}  # NumPy's kinds of dtypes; item sizes in bytes
@@ -143,13 +145,13 @@ def read(path: Path) -> dict[str, Tensor]:
     except ImportError as error:
         raise PellucidError(f"{path} needs the h5py library; pip install 'pellucid[weights]'") from error
     damage_errors = (RuntimeError, ValueError, KeyError, TypeError, AttributeError, OverflowError, MemoryError)
-    size = path.stat().st_size
+    file_size = path.stat().st_size
     with file_errors(path, "HDF5 file", damage_errors), path.open("rb") as raw_file, h5py.File(path, "r") as file:
         root = _open_child(file, "model_weights") if "model_weights" in map(str, file) else file
         if not isinstance(root, h5py.Group):
             raise FileFault("has no group of weights", _RESAVE_ADVICE)
         datasets: dict[str, h5py.Dataset] = {}
-        for path_in_file, group, dataset in _walk_datasets(root, size, raw_file):
+        for path_in_file, group, dataset in _walk_datasets(root, file_size, raw_file):
             is_numbered = _NUMBERED_PATH.fullmatch(path_in_file) is not None
             layer = text_attribute(raw_file, _address(group), "name") if is_numbered else None
             name = keras_name(path_in_file, layer, len(group)) if is_numbered else path_in_file
@@ -178,18 +180,18 @@ def keras_name(path: str, layer: str | None, count: int) -> str:
     names = _VARIABLES[match[1]]
     if names[0] == "gamma" and count != len(names):
         names = _NORM_VARIABLES.get(count, ())
-    number = int(match[2])
-    return f"{layer}/{layer}/{names[number]}" if number < len(names) else path
+    variable_index = int(match[2])
+    return f"{layer}/{layer}/{names[variable_index]}" if variable_index < len(names) else path
 
 
 def _walk_datasets(
-    root: "h5py.Group", size: int, raw_file: BinaryIO
+    root: "h5py.Group", file_size: int, raw_file: BinaryIO
 ) -> Iterator[tuple[str, "h5py.Group", "h5py.Dataset"]]:
     """Yield each dataset with its path and group; raise FileFault if it is invalid, see `_check_plain`."""
     import h5py
 
     seen_addresses: set[int] = set()
-    total = 0
+    total_bytes = 0
     pending_groups: list[tuple[str, h5py.Group]] = [("", root)]
     while pending_groups:
         prefix, group = pending_groups.pop()
@@ -210,10 +212,10 @@ def _walk_datasets(
             if isinstance(child, h5py.Group):
                 child_groups.append((f"{path}/", child))
                 continue
-            _check_plain(path, child, size, raw_file)
-            total += child.nbytes
-            if total > size:
-                raise FileFault(f"declares more data than its {size} bytes")
+            _check_plain(path, child, file_size, raw_file)
+            total_bytes += child.nbytes
+            if total_bytes > file_size:
+                raise FileFault(f"declares more data than its {file_size} bytes")
             yield path, group, child
         pending_groups += reversed(child_groups)
 
@@ -230,7 +232,7 @@ def _open_child(group: "h5py.Group", name: str) -> "h5py.Group | h5py.Dataset":
     return child
 
 
-def _check_plain(path: str, dataset: "h5py.Dataset", size: int, raw_file: BinaryIO) -> None:
+def _check_plain(path: str, dataset: "h5py.Dataset", file_size: int, raw_file: BinaryIO) -> None:
     """Raise FileFault unless the dataset is a contiguous, uncompressed, numeric array in this file."""
     import h5py
 
@@ -248,11 +250,11 @@ def _check_plain(path: str, dataset: "h5py.Dataset", size: int, raw_file: Binary
         raise FileFault(
             f"has the dtype {quoted(str(dtype))} at {quoted(path)}, which weights cannot have", _RESAVE_ADVICE
         )
-    if dataset.shape is None or len(dataset.shape) > 32:
+    if dataset.shape is None or len(dataset.shape) > _MAX_AXES:
         raise FileFault(f"has no array at {quoted(path)}", _RESAVE_ADVICE)
     offset = dataset.id.get_offset()
     stored_bytes = dataset.id.get_storage_size()
-    if dataset.nbytes and (offset is None or offset + dataset.nbytes > size or dataset.nbytes > stored_bytes):
+    if dataset.nbytes and (offset is None or offset + dataset.nbytes > file_size or dataset.nbytes > stored_bytes):
         raise FileFault(f"declares {dataset.nbytes} bytes at {quoted(path)} that it does not contain")
 
 

@@ -58,11 +58,11 @@ def load(path: Path) -> Any:
         import onnx
     except ImportError as error:
         raise PellucidError(f"{path} needs the onnx library; pip install 'pellucid[export]'") from error
-    size = path.stat().st_size
-    if size > MAX_ONNX_BYTES:
+    file_size = path.stat().st_size
+    if file_size > MAX_ONNX_BYTES:
         raise FileFault(f"is larger than an ONNX model can be, {MAX_ONNX_BYTES} bytes", _INSIDE_ADVICE)
     data = path.read_bytes()
-    n_structure_bytes = size - _count_value_bytes(memoryview(data))
+    n_structure_bytes = file_size - _count_value_bytes(memoryview(data))
     if n_structure_bytes > MAX_ONNX_STRUCTURE_BYTES:
         raise FileFault(
             f"contains {n_structure_bytes} bytes besides its weights, above the limit of {MAX_ONNX_STRUCTURE_BYTES}"
@@ -110,16 +110,16 @@ def _count_value_bytes(data: memoryview) -> int:
     if len(graphs) != 1:
         raise FileFault(f"contains {'several graphs' if graphs else 'no graph'}, where an ONNX model contains one")
 
-    def count(*path: int) -> int:
-        """Return the bytes of values in the tensors at a path of fields."""
+    def count_bytes_at(*path: int) -> int:
+        """Return the bytes of values in the tensors at a path of fields; span: start and end of a message."""
         messages = graphs
         for number in path:
-            messages = [field for part in messages for field in _find_fields(data, *part, field_budget, (number,))]
-        return sum(end - start for part in messages for start, end in _find_fields(data, *part, field_budget, _VALUES))
+            messages = [field for span in messages for field in _find_fields(data, *span, field_budget, (number,))]
+        return sum(end - start for span in messages for start, end in _find_fields(data, *span, field_budget, _VALUES))
 
-    n_bytes = count(_INITIALIZER)
+    n_bytes = count_bytes_at(_INITIALIZER)
     if len(data) - n_bytes > MAX_ONNX_STRUCTURE_BYTES:
-        n_bytes += count(_NODE, _ATTRIBUTE, _TENSOR)
+        n_bytes += count_bytes_at(_NODE, _ATTRIBUTE, _TENSOR)
     return n_bytes
 
 
@@ -133,7 +133,7 @@ def _find_fields(
     while position < end:
         if next(field_budget, None) is None:
             raise FileFault(f"has more than {MAX_ONNX_FIELDS} fields", "save its weights as safetensors")
-        key, position = _read_varint(data, position, end)
+        key, position = _read_varint(data, position, end)  # the field number, and in the last three bits the wire type
         if key & 7 == _VARINT:
             _, stop = _read_varint(data, position, end)
         elif key & 7 == _BYTES:

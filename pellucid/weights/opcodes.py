@@ -16,7 +16,6 @@ import torch
 from pellucid.base.limits import MAX_PICKLE_INTEGER, MAX_PICKLE_INTEGER_BYTES, MAX_PICKLE_NAME_BYTES, MAX_PICKLE_STEPS
 from pellucid.weights.fault import FileFault, quoted
 
-# Opcodes, plus list items passed to calls: enough for about 10,000 tensors. A step needs at most 100 bytes of memory.
 _DANGER_ADVICE = "do not load it with other programs unless you trust its source; save only its tensors, as safetensors"
 
 
@@ -162,7 +161,7 @@ class _Unpickler:
             handler(self)
 
     def count_steps(self, steps: int) -> None:
-        """Count steps; raises FileFault above the limit."""
+        """Count opcodes, or the list items passed to a call; raises FileFault above the limit."""
         self.steps_left -= steps
         if self.steps_left < 0:
             raise FileFault(f"has a pickle of more than {MAX_PICKLE_STEPS} opcodes")

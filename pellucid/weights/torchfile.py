@@ -45,22 +45,22 @@ def read_zip(path: Path) -> dict[str, Tensor]:
 
     The members must be uncompressed, as PyTorch writes them, so no member is larger than the file.
     """
-    size = path.stat().st_size
+    file_size = path.stat().st_size
     with (
         file_errors(path, "PyTorch file", _DAMAGE_ERRORS),
         _LimitedReader(path.open("rb", buffering=0)) as file,
         zipfile.ZipFile(file) as archive,
     ):
         file.max_read = MAX_PICKLE_BYTES
-        members = _check_members(archive, size)
+        members = _check_members(archive, file_size)
         prefix = _archive_prefix(members)
         byte_order = members.get(prefix + "byteorder")
         if byte_order is not None and _read_member(archive, byte_order, 16) != b"little":
             raise FileFault("was written on a machine with the other byte order", _RESAVE_ADVICE)
         stream = unpickle(_read_member(archive, members[prefix + "data.pkl"], MAX_PICKLE_BYTES))
-        views = views_of(stream.value, size)
+        views = views_of(stream.value, file_size)
         needed_storages = {view.storage.key: view.storage for view in views.values()}
-        data: dict[str, Tensor] = {}
+        data_by_key: dict[str, Tensor] = {}
         for key, storage in needed_storages.items():
             member = members.get(f"{prefix}data/{key}")
             nbytes = storage.numel * storage.dtype.itemsize
@@ -68,8 +68,8 @@ def read_zip(path: Path) -> dict[str, Tensor]:
                 actual = "missing" if member is None else f"{member.file_size} bytes long"
                 raise FileFault(f"needs storage {quoted(key)} of {nbytes} bytes, which is {actual}")
             with archive.open(member) as values:
-                data[key] = _read_exactly(values, nbytes)
-        return _assemble(views, data)
+                data_by_key[key] = _read_exactly(values, nbytes)
+        return _assemble(views, data_by_key)
 
 
 def read_legacy(path: Path) -> dict[str, Tensor]:
@@ -78,7 +78,7 @@ def read_legacy(path: Path) -> dict[str, Tensor]:
     The file contains five pickles (a magic number, the version, the machine, the objects, the keys of the storages) and
     then, for each key, the number of elements and the elements.
     """
-    size = path.stat().st_size
+    file_size = path.stat().st_size
     with file_errors(path, "PyTorch file", (RuntimeError, OverflowError)), path.open("rb") as file:
         head = file.read(MAX_PICKLE_BYTES)
         magic = unpickle(head)
@@ -92,19 +92,23 @@ def read_legacy(path: Path) -> dict[str, Tensor]:
             raise FileFault("was written on a machine with the other byte order", _RESAVE_ADVICE)
         if type(keys.value) is not list or any(type(key) is not str for key in keys.value):
             raise FileFault("lists its storages by keys that are not strings")
-        views = views_of(objects.value, size)
+        views = views_of(objects.value, file_size)
         needed_storages = {view.storage.key for view in views.values()}
         file.seek(keys.end)
-        data: dict[str, Tensor] = {}
+        data_by_key: dict[str, Tensor] = {}
         for key in keys.value:
-            nbytes = _storage_bytes(file, key, objects.storages, size)
+            nbytes = _storage_bytes(file, key, objects.storages, file_size)
             if key in needed_storages:
-                data[key] = _read_exactly(file, nbytes)
+                data_by_key[key] = _read_exactly(file, nbytes)
             else:
                 file.seek(nbytes, io.SEEK_CUR)  # not a weight, for example optimizer state
-        if file.tell() != size or len(set(keys.value)) != len(keys.value) or len(data) != len(needed_storages):
+        if (
+            file.tell() != file_size
+            or len(set(keys.value)) != len(keys.value)
+            or len(data_by_key) != len(needed_storages)
+        ):
             raise FileFault("does not contain each of its storages exactly once")
-        return _assemble(views, data)
+        return _assemble(views, data_by_key)
 
 
 def views_of(root: Any, size: int) -> dict[str, StorageView]:
@@ -177,23 +181,23 @@ class _LimitedReader(io.BufferedReader):
         return super().read(size)
 
 
-def _storage_bytes(file: IO[bytes], key: str, storages: Mapping[str, Storage], size: int) -> int:
+def _storage_bytes(file: IO[bytes], key: str, storages: Mapping[str, Storage], file_size: int) -> int:
     """Read the number of elements, which precedes a storage, and return the size of the storage in bytes."""
-    count = int.from_bytes(file.read(8), "little", signed=True)
+    numel = int.from_bytes(file.read(8), "little", signed=True)
     storage = storages.get(key)
-    if storage is None or count != storage.numel:
+    if storage is None or numel != storage.numel:
         raise FileFault(f"declares a wrong size for storage {quoted(key)}")
-    nbytes = count * storage.dtype.itemsize
-    if file.tell() + nbytes > size:
+    nbytes = numel * storage.dtype.itemsize
+    if file.tell() + nbytes > file_size:
         raise FileFault("is truncated")
     return nbytes
 
 
-def _check_members(archive: zipfile.ZipFile, size: int) -> dict[str, zipfile.ZipInfo]:
+def _check_members(archive: zipfile.ZipFile, file_size: int) -> dict[str, zipfile.ZipInfo]:
     """Return the members by name; raises FileFault for members that PyTorch never writes, such as links."""
     infos = archive.infolist()
-    if len(infos) > MAX_TORCH_MEMBERS or sum(info.file_size for info in infos) > size:
-        raise FileFault(f"declares {len(infos)} members that are together larger than the file of {size} bytes")
+    if len(infos) > MAX_TORCH_MEMBERS or sum(info.file_size for info in infos) > file_size:
+        raise FileFault(f"declares {len(infos)} members that are together larger than the file of {file_size} bytes")
     for info in infos:
         name = quoted(info.filename)
         if info.flag_bits & 1:

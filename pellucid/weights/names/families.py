@@ -42,7 +42,7 @@ def _numbered_paths(model: str) -> dict[str, str]:
 
 
 # Rules for each family and library. The files of ONNX's model zoo have Caffe's and Caffe2's names.
-NUMBERED = path_table(_numbered_paths)
+NUMBERED_LAYERS = path_table(_numbered_paths)
 ALEXNET_ONNX = path_rules(
     (r"conv([1-5])", r"features.conv\1"), (r"fc6", "head.dense1"), (r"fc7", "head.dense2"), (r"fc8", "head.scores")
 )
@@ -84,14 +84,14 @@ _STEM_PATHS = {"1a_3x3": "conv1", "2a_3x3": "conv2", "2b_3x3": "conv3", "3b_1x1"
 _END_PATHS = {"a": "ends.wide.conv", "b": "ends.tall.conv"}
 
 
-def _mixed_path(block: str, branch: str, number: str | None, end: str | None, kind: str) -> str:
+def _mixed_path(block: str, branch: str, conv_number: str | None, kernel_letter: str | None, kind: str) -> str:
     """Return the path of a convolution or norm in an Inception block, from a match of INCEPTION_TORCH."""
-    if end:
-        name = _END_PATHS[end]
+    if kernel_letter:
+        name = _END_PATHS[kernel_letter]
     elif branch == "branch_pool":  # it has one convolution, other branches number theirs
         name = "conv"
     else:
-        name = f"conv{number or 1}"
+        name = f"conv{conv_number or 1}"
     return f"features.mixed{block}.{branch.replace('dbl', 'double')}.{conv_or_norm_path(name, kind)}"
 
 
@@ -200,8 +200,8 @@ DENSENET_KERAS = path_rules(  # "conv1/conv" or "conv1_conv", "conv2_block1_0_bn
 )
 
 # MobileNetV2's 17 blocks in order: Pellucid's paths, and timm's indices (stage, block).
-_BLOCK_PATHS = [f"stage{stage}.block{block}" for stage, row in enumerate(STAGES, 1) for block in range(1, row[2] + 1)]
-_TIMM_BLOCKS = [(stage - 1, block) for stage, row in enumerate(STAGES, 1) for block in range(row[2])]
+_TIMM_BLOCKS = [(stage, block) for stage, (_, _, n_blocks, _) in enumerate(STAGES) for block in range(n_blocks)]
+_BLOCK_PATHS = [f"stage{stage + 1}.block{block + 1}" for stage, block in _TIMM_BLOCKS]
 
 
 def _block_convolutions() -> Iterator[tuple[int, int, str, str]]:
@@ -209,8 +209,8 @@ def _block_convolutions() -> Iterator[tuple[int, int, str, str]]:
     for index, block in enumerate(_BLOCK_PATHS):
         # The first block does not expand.
         names = ("expand", "depthwise", "project")[1 if index == 0 else 0 :]
-        for number, name in enumerate(names):
-            yield index, number, name, f"features.{block}.body.{name}"
+        for conv_index, name in enumerate(names):
+            yield index, conv_index, name, f"features.{block}.body.{name}"
 
 
 def _mobilenet_torch() -> dict[str, str]:
@@ -222,10 +222,12 @@ def _mobilenet_torch() -> dict[str, str]:
     last = len(_BLOCK_PATHS) + 1
     paths = {"features.0.0": "features.stem.conv", "features.0.1": "features.stem.norm", "classifier.1": "head.scores"}
     paths |= {f"features.{last}.0": "features.last.conv", f"features.{last}.1": "features.last.norm"}
-    for index, number, name, path in _block_convolutions():
+    for index, conv_index, name, path in _block_convolutions():
         block = f"features.{index + 1}.conv"
-        ends = (number, number + 1) if name == "project" else (f"{number}.0", f"{number}.1")
-        paths |= {f"{block}.{ends[0]}": path, f"{block}.{ends[1]}": f"{path}_norm"}
+        conv_name, norm_name = f"{conv_index}.0", f"{conv_index}.1"
+        if name == "project":
+            conv_name, norm_name = f"{conv_index}", f"{conv_index + 1}"
+        paths |= {f"{block}.{conv_name}": path, f"{block}.{norm_name}": f"{path}_norm"}
     return paths
 
 
@@ -233,26 +235,24 @@ def _mobilenet_timm() -> dict[str, str]:
     """Return Pellucid's paths by timm's names: "conv_stem", "blocks.0.0.conv_dw", "blocks.1.0.bn3", "conv_head"."""
     paths = {"conv_stem": "features.stem.conv", "bn1": "features.stem.norm", "classifier": "head.scores"}
     paths |= {"conv_head": "features.last.conv", "bn2": "features.last.norm"}
-    for index, number, name, path in _block_convolutions():
+    for index, conv_index, name, path in _block_convolutions():
         stage, block = _TIMM_BLOCKS[index]
         expands = index > 0
         kind = {"expand": "pw", "depthwise": "dw", "project": "pwl" if expands else "pw"}[name]
         prefix = f"blocks.{stage}.{block}"
-        paths |= {f"{prefix}.conv_{kind}": path, f"{prefix}.bn{number + 1}": f"{path}_norm"}
+        paths |= {f"{prefix}.conv_{kind}": path, f"{prefix}.bn{conv_index + 1}": f"{path}_norm"}
     return paths
 
 
 def _mobilenet_path(index: str | None, name: str, norm: str | None) -> str | None:
     """Return the path of a convolution, or of its norm, in block `index`; None if there is no such block."""
-    number = int(index or 0)
+    block_number = int(index or 0)
     suffix = "_norm" if norm else ""
-    return f"features.{_BLOCK_PATHS[number]}.body.{name}{suffix}" if number < len(_BLOCK_PATHS) else None
+    return f"features.{_BLOCK_PATHS[block_number]}.body.{name}{suffix}" if block_number < len(_BLOCK_PATHS) else None
 
 
-MOBILENET_TORCH, MOBILENET_TIMM = (
-    path_table(lambda model: _mobilenet_torch()),
-    path_table(lambda model: _mobilenet_timm()),
-)
+MOBILENET_TORCH = path_table(lambda model: _mobilenet_torch())
+MOBILENET_TIMM = path_table(lambda model: _mobilenet_timm())
 MOBILENET_KERAS = path_rules(  # "expanded_conv_project_BN", "block_1_expand"
     (r"(?:expanded_conv|block_(\d{1,3}))_(expand|depthwise|project)(_BN)?", _mobilenet_path),
     (r"Conv1", "features.stem.conv"),
@@ -301,24 +301,32 @@ _ONNX = "ONNX's model zoo"
 _TRANSFORMERS = "Hugging Face transformers"
 
 NAMINGS = (
-    Naming(_TORCHVISION, ("alexnet",), TORCH, NUMBERED, _IMAGENET, maps=256),
-    Naming(_ONNX, ("alexnet",), ONNX, ALEXNET_ONNX, None, {"original": True}, maps=256),
-    Naming(_BOTH, _VGG, TORCH, NUMBERED, _IMAGENET, maps=512),
-    Naming(_KERAS, ("vgg16", "vgg19"), KERAS, VGG_KERAS, _CAFFE, maps=512),
+    Naming(_TORCHVISION, ("alexnet",), TORCH, NUMBERED_LAYERS, _IMAGENET, n_maps=256),
+    Naming(_ONNX, ("alexnet",), ONNX, ALEXNET_ONNX, None, options={"original": True}, n_maps=256),
+    Naming(_BOTH, _VGG, TORCH, NUMBERED_LAYERS, _IMAGENET, n_maps=512),
+    Naming(_KERAS, ("vgg16", "vgg19"), KERAS, VGG_KERAS, _CAFFE, n_maps=512),
     # Trained in TensorFlow. torchvision's models first rescale images from ImageNet's normalization to -1..1.
     Naming(_TORCHVISION, ("googlenet",), TORCH, GOOGLENET_TORCH, _HALF),
-    Naming(_ONNX, ("googlenet",), ONNX, GOOGLENET_ONNX, None, {"original": True}),
+    Naming(_ONNX, ("googlenet",), ONNX, GOOGLENET_ONNX, None, options={"original": True}),
     Naming(_BOTH, ("inception_v3",), TORCH, INCEPTION_TORCH, _HALF),
-    Naming(_KERAS, ("inception_v3",), KERAS, _inception_keras, _HALF, {"count_include_pad": False}, unscaled=True),
+    Naming(
+        _KERAS,
+        ("inception_v3",),
+        KERAS,
+        _inception_keras,
+        _HALF,
+        options={"count_include_pad": False},
+        norms_without_weight=True,
+    ),
     Naming(_BOTH, _RESNETS, TORCH, RESNET_TORCH, _IMAGENET),
     Naming(_TRANSFORMERS, _RESNETS, TORCH, RESNET_TRANSFORMERS, _IMAGENET),
-    Naming(_KERAS, ("resnet50", "resnet101", "resnet152"), KERAS, RESNET_KERAS, _CAFFE, _KERAS_RESNETS),
+    Naming(_KERAS, ("resnet50", "resnet101", "resnet152"), KERAS, RESNET_KERAS, _CAFFE, options=_KERAS_RESNETS),
     Naming(_ONNX, ("resnet50",), ONNX, RESNET_ONNX, None),
     Naming(_BOTH, ("densenet121",), TORCH, DENSENET_TORCH, _IMAGENET),
-    Naming(_KERAS, ("densenet121",), KERAS, DENSENET_KERAS, _IMAGENET, {"epsilon": 1.001e-5}),
+    Naming(_KERAS, ("densenet121",), KERAS, DENSENET_KERAS, _IMAGENET, options={"epsilon": 1.001e-5}),
     Naming(_TORCHVISION, ("mobilenet_v2",), TORCH, MOBILENET_TORCH, _IMAGENET),
     Naming(_TIMM, ("mobilenet_v2",), TORCH, MOBILENET_TIMM, _IMAGENET),
-    Naming(_KERAS, ("mobilenet_v2",), KERAS, MOBILENET_KERAS, _HALF, {"epsilon": 1e-3, "pad": "same"}),
+    Naming(_KERAS, ("mobilenet_v2",), KERAS, MOBILENET_KERAS, _HALF, options={"epsilon": 1e-3, "pad": "same"}),
     Naming(_TORCHVISION, ("squeezenet1_1",), TORCH, SQUEEZENET_TORCH, _IMAGENET),
     Naming(_ONNX, ("squeezenet1_1",), ONNX, SQUEEZENET_ONNX, None),
 )

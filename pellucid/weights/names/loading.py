@@ -85,8 +85,8 @@ def take_scaling(source: WeightsOrigin, params: Params) -> tuple[tuple[float, ..
     if inputs is None:
         return (), ()
     if inputs.order == "BGR":
-        first = next(tensor for tensor in flatten(params).values() if tensor.dim() == 4)
-        first.copy_(first.flip(1))
+        first_convolution = next(tensor for tensor in flatten(params).values() if tensor.dim() == 4)
+        first_convolution.copy_(first_convolution.flip(1))
     return inputs.mean, inputs.std
 
 
@@ -133,7 +133,7 @@ def origin_of(models: Collection[str], tensors: Iterable[str], path: str | os.Pa
     Raises PellucidError if no library uses these names for such a network.
     """
     names = dict.fromkeys(tensors, torch.empty(0))  # only the names matter
-    translations = [
+    translations = [  # known tensors, unknown tensors and their origin
         (*translate(candidate.naming, candidate.model, names), candidate)
         for candidate in _candidates()
         if candidate.model in models
@@ -142,7 +142,7 @@ def origin_of(models: Collection[str], tensors: Iterable[str], path: str | os.Pa
         raise PellucidError(
             f"{os.fspath(path)}: no published weights are known for this network; use one of pellucid.models"
         )
-    known, unknown, source = max(translations, key=lambda attempt: len(attempt[0]))
+    known, unknown, source = max(translations, key=lambda translation: len(translation[0]))
     if len(known) <= len(unknown):
         examples = ", ".join(quoted(name, 40) for name in list(names)[:3])
         libraries = ", ".join(dict.fromkeys(source.naming.library for _, _, source in translations))

@@ -24,9 +24,9 @@ class Dialect:
     """The tensor names and axis orders of one library."""
 
     split: SplitRule  # see SplitRule
-    # function of (path, tensor, maps) that returns a weight with Pellucid's order of axes, where `path` is the layer's
-    # path in Pellucid, and `maps` the number of channels of the feature maps that the layer DENSE_OVER_MAPS receives,
-    # 0 for networks without this layer
+    # function of (path, tensor, n_maps) that returns a weight with Pellucid's order of axes. path: of the layer, in
+    # Pellucid. n_maps: the number of channels of the feature maps that the layer DENSE_OVER_MAPS receives, 0 for
+    # networks without this layer
     layout: Callable[[str, Tensor, int], Tensor]
 
 
@@ -52,7 +52,7 @@ def _split_keras(name: str) -> tuple[str, str] | None:
     return "/".join(groups), _KERAS_LEAVES[leaf[1]]
 
 
-def _layout_keras(path: str, tensor: Tensor, maps: int) -> Tensor:
+def _layout_keras(path: str, tensor: Tensor, n_maps: int) -> Tensor:
     """Return a Keras weight with the axes in Pellucid's order.
 
     A convolution (H, W, in, out) becomes (out, in, H, W), a depthwise convolution (H, W, in, 1) becomes (in, 1, H, W),
@@ -63,10 +63,10 @@ def _layout_keras(path: str, tensor: Tensor, maps: int) -> Tensor:
         return tensor.permute(2, 3, 0, 1) if path.endswith("depthwise") else tensor.permute(3, 2, 0, 1)
     if tensor.ndim != 2:
         return tensor
-    rows, units = tensor.shape
-    side = isqrt(rows // maps) if maps and path == DENSE_OVER_MAPS else 0
-    if side and side * side * maps == rows:
-        return tensor.reshape(side, side, maps, units).permute(3, 2, 0, 1).reshape(units, rows)
+    n_inputs, units = tensor.shape
+    side = isqrt(n_inputs // n_maps) if n_maps and path == DENSE_OVER_MAPS else 0
+    if side and side * side * n_maps == n_inputs:
+        return tensor.reshape(side, side, n_maps, units).permute(3, 2, 0, 1).reshape(units, n_inputs)
     return tensor.T
 
 
@@ -81,10 +81,10 @@ def _split_torch(name: str) -> tuple[str, str] | None:
     return (layer, leaf) if leaf in _TORCH_LEAVES and layer else None
 
 
-def _layout_torch(path: str, tensor: Tensor, maps: int) -> Tensor:
+def _layout_torch(path: str, tensor: Tensor, n_maps: int) -> Tensor:
     """Return the tensor unchanged, or as a matrix if timm's VGG has a convolution where Pellucid has a Dense."""
     is_dense = path.rpartition(".")[2] in ("dense1", "dense2", "dense", "scores")
-    return tensor.flatten(1) if is_dense and maps and tensor.ndim == 4 else tensor
+    return tensor.flatten(1) if is_dense and n_maps and tensor.ndim == 4 else tensor
 
 
 _ONNX_LEAVES = {
@@ -101,7 +101,7 @@ def _split_onnx(name: str) -> tuple[str, str] | None:
     return match[1] + ("_bn" if match[2].startswith("bn") else ""), _ONNX_LEAVES[match[2]]
 
 
-def _layout_onnx(path: str, tensor: Tensor, maps: int) -> Tensor:
+def _layout_onnx(path: str, tensor: Tensor, n_maps: int) -> Tensor:
     """Return the tensor unchanged, or (1, 1, out, in), from early versions of Caffe, as (out, in)."""
     return tensor.squeeze((0, 1)) if tensor.ndim == 4 and tensor.shape[:2] == (1, 1) else tensor
 
@@ -122,10 +122,10 @@ def path_rules(*rows: tuple[str, str | Callable[..., str | None]]) -> Paths:
     rows: pairs (pattern, path), where path is a template such as r"features.conv\1", or a function of the pattern's
     groups that returns the path, or None if there is no such layer.
     """
-    compiled = [(re.compile(pattern), path) for pattern, path in rows]
+    compiled_rules = [(re.compile(pattern), path) for pattern, path in rows]
 
     def path_of(layer: str) -> str | None:
-        for pattern, path in compiled:
+        for pattern, path in compiled_rules:
             if match := pattern.fullmatch(layer):
                 return match.expand(path) if isinstance(path, str) else path(*match.groups())
         return None
@@ -137,8 +137,8 @@ def path_table(paths: Callable[[str], Mapping[str, str]]) -> Paths:
     """Return a function that finds the path of each layer in the dict `paths(model)`."""
 
     def find_paths(model: str, layers: Collection[str]) -> dict[str, str]:
-        by_name = paths(model)
-        return {layer: by_name[layer] for layer in layers if layer in by_name}
+        path_by_name = paths(model)
+        return {layer: path_by_name[layer] for layer in layers if layer in path_by_name}
 
     return find_paths
 
@@ -170,8 +170,8 @@ class Naming:
     options: Mapping[str, Any] = field(default_factory=dict)
     # number of channels of the feature maps that the first dense layer of the head receives, 0 for heads with a single
     # dense layer
-    maps: int = 0
-    unscaled: bool = False  # whether the norms have no weight
+    n_maps: int = 0
+    norms_without_weight: bool = False  # whether the norms have no weight
 
 
 def translate(naming: Naming, model: str, tensors: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
@@ -180,24 +180,24 @@ def translate(naming: Naming, model: str, tensors: Mapping[str, Tensor]) -> tupl
     Counters such as `num_batches_tracked` are in neither dict. The axes are reordered by views where possible.
     """
     splits = {name: naming.dialect.split(name) for name in tensors}
-    paths = naming.paths(model, {split[0] for split in splits.values() if split is not None})
+    paths = naming.paths(model, {layer for layer, _ in filter(None, splits.values())})
     translated: dict[str, Tensor] = {}
     unknown: dict[str, Tensor] = {}
     for name, tensor in tensors.items():
         split = splits[name]
-        if split is None or split[0] not in paths:
-            if split is None or split[1]:
-                unknown[name] = tensor
+        if split is None:
+            unknown[name] = tensor
             continue
-        path = paths[split[0]]
-        leaf = split[1]
-        target = f"{path}.{leaf}"
+        layer, leaf = split
         if not leaf:
             continue
-        if target in translated:  # a second name for the same tensor is reported as surplus
+        path = paths.get(layer)
+        if path is None or f"{path}.{leaf}" in translated:  # a second name for the same tensor is reported as surplus
             unknown[name] = tensor
         else:
-            translated[target] = naming.dialect.layout(path, tensor, naming.maps) if leaf == "weight" else tensor
+            translated[f"{path}.{leaf}"] = (
+                naming.dialect.layout(path, tensor, naming.n_maps) if leaf == "weight" else tensor
+            )
     return translated, unknown
 
 
@@ -214,7 +214,7 @@ def fit_architecture(naming: Naming, expected: Collection[str], tensors: Mapping
         if path not in expected and mean in expected and mean in tensors and tensors[mean].shape == bias.shape:
             result[mean] = tensors[mean] - bias
             del result[path]
-    for path, mean in tensors.items() if naming.unscaled else ():
+    for path, mean in tensors.items() if naming.norms_without_weight else ():
         if path.endswith(".running_mean"):
             result.setdefault(f"{path.removesuffix('running_mean')}weight", torch.ones_like(mean))
     if not any(path.startswith("head.auxiliary") for path in expected):

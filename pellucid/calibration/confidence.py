@@ -61,7 +61,7 @@ class Confidence:
         """Build a Confidence from the result of `to_json`; raise PellucidError for other values."""
         if not isinstance(value, Mapping) or set(value) != set(JSON_KEYS):
             raise PellucidError(f"confidence must contain {' and '.join(JSON_KEYS)}, not {value!s:.80}")
-        return cls(*(value[key] for key in JSON_KEYS))
+        return cls(temperature=value["temperature"], threshold=value["threshold"])
 
 
 def log_probabilities(probabilities: Tensor) -> Tensor:
@@ -73,7 +73,7 @@ def log_probabilities(probabilities: Tensor) -> Tensor:
             f"not {tuple(probabilities.shape)} {kind}"
         )
     p = probabilities.float() if probabilities.dtype.itemsize < 4 else probabilities
-    if not bool(((p >= 0) & (p <= 1 + 1e-3)).all()):  # false for NaN
+    if not bool(((p >= 0) & (p <= 1 + 1e-3)).all()):  # false for NaN; half precision may round a little above 1
         raise PellucidError("confidence needs probabilities from 0 to 1; end the network in a softmax, or check it")
     return p.clamp_min(torch.finfo(p.dtype).tiny).log()
 
@@ -92,16 +92,16 @@ def fit_temperature(probabilities: Tensor, targets: Tensor, other_probability: f
     probabilities or class indices. Guo et al. 2017, section 4.2.
     """
     z = log_probabilities(probabilities.detach()).double()  # (N, C): logits up to a constant
-    n, classes = z.shape
-    check_targets(targets, n, classes)
+    n, n_classes = z.shape
+    check_targets(targets, n, n_classes)
     z = z - z.amax(1, keepdim=True)
-    soft_targets = torch.full_like(z, other_probability / (classes - 1))
+    soft_targets = torch.full_like(z, other_probability / (n_classes - 1))
     soft_targets.scatter_(1, targets.to(z.device).long()[:, None], 1 - other_probability)  # (N, C)
     target_mean = (soft_targets * z).sum(1).mean()
 
-    def slope(inverse: float) -> float:
+    def slope(inverse_temperature: float) -> float:
         """Return the derivative, with respect to 1/T, of the mean negative log-likelihood; it grows with 1/T."""
-        return float((torch.softmax(z * inverse, 1) * z).sum(1).mean() - target_mean)
+        return float((torch.softmax(z * inverse_temperature, 1) * z).sum(1).mean() - target_mean)
 
     low, high = math.log(1 / MAX_FITTED), math.log(1 / MIN_FITTED)
     for _ in range(N_BISECTIONS):
@@ -119,15 +119,15 @@ def negative_log_likelihood(probabilities: Tensor, targets: Tensor, temperature:
     return F.cross_entropy(logits, targets.long()).item()
 
 
-def check_targets(targets: Tensor, n: int, classes: int) -> None:
-    """Raise PellucidError unless targets are n class indices, 0 to `classes` - 1, and n is at least 1."""
+def check_targets(targets: Tensor, n: int, n_classes: int) -> None:
+    """Raise PellucidError unless targets are n class indices, 0 to `n_classes` - 1, and n is at least 1."""
     if targets.dim() != 1 or len(targets) != n or not n or targets.is_floating_point():
         raise PellucidError(
             f"confidence: targets of shape {tuple(targets.shape)} and {targets.dtype} for {n} examples; give one class "
             "index per example, for at least one example"
         )
-    if int(targets.min()) < 0 or int(targets.max()) >= classes:
+    if int(targets.min()) < 0 or int(targets.max()) >= n_classes:
         raise PellucidError(
             f"confidence: targets contain {value_range('class', 'classes', targets)}, but the probabilities "
-            f"have {plural(classes, 'class', 'classes')}; number them 0 to {classes - 1}"
+            f"have {plural(n_classes, 'class', 'classes')}; number them 0 to {n_classes - 1}"
         )

@@ -61,11 +61,13 @@ class Depth(NamedTuple):
 
         It is infinite if features are NaN or infinite, or so large that the distance overflows.
         """
-        scale, means, axes, variances = (tensor.double() for tensor in self[2:])
+        scale, means, axes, variances = (getattr(self, name).double() for name in TENSOR_FIELDS)
         x = features.double() / scale
-        along = torch.cdist((x @ axes.T) / variances[:-1].sqrt(), (means @ axes.T) / variances[:-1].sqrt()).square()
-        orthogonal = torch.cdist(x, means).square() - torch.cdist(x @ axes.T, means @ axes.T).square()
-        squared_distances = along + orthogonal.clamp_min(0) / variances[-1]  # (N, C)
+        squared_along_axes = torch.cdist(
+            (x @ axes.T) / variances[:-1].sqrt(), (means @ axes.T) / variances[:-1].sqrt()
+        ).square()
+        squared_orthogonal = torch.cdist(x, means).square() - torch.cdist(x @ axes.T, means @ axes.T).square()
+        squared_distances = squared_along_axes + squared_orthogonal.clamp_min(0) / variances[-1]  # (N, C)
         return (squared_distances.amin(1).sqrt() / self.unit).nan_to_num(nan=math.inf, posinf=math.inf)
 
 
@@ -123,9 +125,10 @@ class Familiarity:
             if not isinstance(path, str) or path not in shapes or not isinstance(layers.get(path), Conv2d | Dense):
                 raise PellucidError(f"familiarity: the network runs no Conv2d or Dense at {path!s:.40}")
             input_shape, output_shape = shapes[path]
-            width = 2 * output_shape[0] if isinstance(layers[path], Conv2d) else math.prod(input_shape)  # see `Depth`
+            # see `Depth`
+            n_features = 2 * output_shape[0] if isinstance(layers[path], Conv2d) else math.prod(input_shape)
             tensors_of_depth = [tensors.get(f"{PREFIX}{k}.{name}") for name in TENSOR_FIELDS]
-            depths.append(Depth(path, float(unit), *_checked_tensors(path, tensors_of_depth, width)))
+            depths.append(Depth(path, float(unit), *_checked_tensors(path, tensors_of_depth, n_features)))
         return cls(tuple(depths), float(value["threshold"]), value["alarms"], value["held_out"])
 
 
@@ -209,8 +212,8 @@ def fit_familiarity(
     paths = [path for path, layer in walk(net) if isinstance(layer, Conv2d | Dense)]
     sample_features = features(net, params, x[:2], paths, stats)
     usable_paths = [path for path, values in sample_features.items() if 1 < values.shape[1] <= MAX_FEATURES]
-    count = min(MAX_DEPTHS, len(usable_paths))
-    indices = (round(k * (len(usable_paths) - 1) / max(count - 1, 1)) for k in range(count))
+    n_depths = min(MAX_DEPTHS, len(usable_paths))
+    indices = (round(k * (len(usable_paths) - 1) / max(n_depths - 1, 1)) for k in range(n_depths))
     selected_paths = list(dict.fromkeys(usable_paths[index] for index in indices))
     train_features, held_out_features = (features(net, params, part, selected_paths, stats) for part in (x, held_out))
     all_features = (*train_features.values(), *held_out_features.values())
@@ -267,11 +270,11 @@ def _fit_depth(path: str, x: Tensor, y: Tensor) -> Depth:
     means /= index.bincount()[:, None]
     centred = x - means[index]
     eigenvalues, eigenvectors = torch.linalg.eigh(centred.T @ centred / len(x))  # ascending
-    count = min(MAX_AXES, len(eigenvalues) - 1)
+    n_axes = min(MAX_AXES, len(eigenvalues) - 1)
     min_variance = max(MIN_VARIANCE * float(eigenvalues.mean()), TINY)
-    orthogonal_variance = eigenvalues[: len(eigenvalues) - count].mean().clamp_min(min_variance)
-    along_axes = eigenvalues[len(eigenvalues) - count :].maximum(orthogonal_variance)
-    axes = eigenvectors[:, len(eigenvalues) - count :].T
+    orthogonal_variance = eigenvalues[: len(eigenvalues) - n_axes].mean().clamp_min(min_variance)
+    along_axes = eigenvalues[len(eigenvalues) - n_axes :].maximum(orthogonal_variance)
+    axes = eigenvectors[:, len(eigenvalues) - n_axes :].T
     variances = torch.cat([along_axes, orthogonal_variance[None]])
     depth = Depth(path, 1.0, *(tensor.float().contiguous() for tensor in (scale, means, axes, variances)))
     return depth._replace(unit=max(float(_quantile(depth.distance(x * scale))), TINY))
@@ -285,20 +288,22 @@ def _quantile(distances: Tensor) -> Tensor:
 
 def evenly_spaced_indices(n: int) -> Tensor:
     """Return the indices of at most MAX_IMAGES of n rows, evenly chosen because data may be sorted by class."""
-    count = min(MAX_IMAGES, n)
-    return torch.arange(count) * n // max(count, 1)
+    n_chosen = min(MAX_IMAGES, n)
+    return torch.arange(n_chosen) * n // max(n_chosen, 1)
 
 
-def _checked_tensors(path: str, found: list[Tensor | None], width: int) -> list[Tensor]:
-    """Return a depth's tensors; raise PellucidError unless their shapes match each other and `width` features."""
-    tensors = [tensor.float() for tensor in found if tensor is not None and tensor.is_floating_point()]
+def _checked_tensors(path: str, tensors_or_none: list[Tensor | None], n_features: int) -> list[Tensor]:
+    """Return a depth's tensors; raise PellucidError unless their shapes match each other and `n_features`."""
+    tensors = [tensor.float() for tensor in tensors_or_none if tensor is not None and tensor.is_floating_point()]
     if len(tensors) == len(TENSOR_FIELDS):
         scale, means, axes, variances = tensors
-        shapes_match = scale.shape == (width,) and means.shape[1:] == (width,) and axes.shape[1:] == (width,)
+        shapes_match = (
+            scale.shape == (n_features,) and means.shape[1:] == (n_features,) and axes.shape[1:] == (n_features,)
+        )
         if shapes_match and len(means) and variances.shape == (len(axes) + 1,):
             is_positive = bool((scale > 0).all() and (variances > 0).all())
             if is_positive and all(bool(torch.isfinite(tensor).all()) for tensor in tensors):
                 return tensors
     raise PellucidError(
-        f"familiarity: the tensors of {path} are missing, or do not fit each other and its {width} features"
+        f"familiarity: the tensors of {path} are missing, or do not fit each other and its {n_features} features"
     )

@@ -130,10 +130,13 @@ def compare(
         gaps = torch.where(gaps <= tolerance * scale + floor, 0, gaps)  # NaN is unchanged
         if finite.numel():
             is_close = not gaps[~is_not_finite].any()
-        for differing in ((~is_not_finite & (gaps != 0)).nonzero().flatten(), is_not_finite.nonzero().flatten()):
+        for differing_entries in (
+            (~is_not_finite & (gaps != 0)).nonzero().flatten(),
+            is_not_finite.nonzero().flatten(),
+        ):
             indices += [
                 entry
-                for entry in differing[choose_entries(explicit[differing], samples, rng)].tolist()
+                for entry in differing_entries[choose_entries(explicit[differing_entries], samples, rng)].tolist()
                 if entry not in indices
             ]
     entries = [
@@ -143,7 +146,15 @@ def compare(
         )
         for entry in indices
     ]  # fmt: skip
-    return GradientComparison(gap, is_close, scale, largest, entries, indices, int(is_not_finite.sum()))
+    return GradientComparison(
+        gap=gap,
+        is_close=is_close,
+        scale=scale,
+        largest=largest,
+        entries=entries,
+        indices=indices,
+        n_not_finite=int(is_not_finite.sum()),
+    )
 
 
 def choose_entries(gradient: Tensor, samples: int, rng: torch.Generator) -> list[int]:
@@ -178,9 +189,9 @@ def difference(
     error = noise = math.nan
     slope_gap = math.inf
     is_kink = is_subgradient = False
-    for relative in (*STEP_SIZES, *SHORT_STEP_SIZES):
-        step = relative * max(1.0, abs(original))
-        if relative in SHORT_STEP_SIZES and ROUNDING * abs(loss_here) / step > TOLERANCE * scale:
+    for relative_step in (*STEP_SIZES, *SHORT_STEP_SIZES):
+        step = relative_step * max(1.0, abs(original))
+        if relative_step in SHORT_STEP_SIZES and ROUNDING * abs(loss_here) / step > TOLERANCE * scale:
             break
         values[index] = original + step
         above = loss()
@@ -195,14 +206,20 @@ def difference(
             if not gap:
                 break
         slopes = (above - loss_here) / step, (loss_here - below) / step
-        previous = slope_gap
+        previous_gap = slope_gap
         slope_gap = abs(slopes[0] - slopes[1])
-        # If the loss is smooth here, the difference of the slopes on both sides is proportional to the step.
-        if slope_gap > max(0.2 * error, noise, KINK_RATIO * previous):
+        # If the loss is smooth here, the difference of the slopes on both sides is proportional to the step. An error
+        # more than five times as large as this difference has another cause than a kink.
+        if slope_gap > max(0.2 * error, noise, KINK_RATIO * previous_gap):
             is_kink = True
             is_subgradient = is_subgradient or min(slopes) - bound <= expected <= max(slopes) + bound
     return Difference(
-        error if agreed_error is None else agreed_error, agreed_error is not None, is_kink, is_subgradient, noise, gap
+        error=error if agreed_error is None else agreed_error,
+        agrees=agreed_error is not None,
+        is_kink=is_kink,
+        is_subgradient=is_subgradient,
+        noise=noise,
+        gap=gap,
     )
 
 

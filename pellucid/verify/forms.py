@@ -149,8 +149,8 @@ def _is_on_kink(
     if not row.layer or path not in learned_paths(probe.net, probe.params):
         return False
     value = flatten(probe.params)[path]
-    explicit = results[path]
-    if explicit.shape != value.shape:
+    fused_gradient = results[path]
+    if fused_gradient.shape != value.shape:
         return False
     references = [
         reference
@@ -160,7 +160,7 @@ def _is_on_kink(
     rng = torch.Generator().manual_seed(0)
     return not any(
         compare(
-            [value], explicit.flatten(), reference.flatten(), probe.value, samples, rng, FORM_TOLERANCE, FLOOR
+            [value], fused_gradient.flatten(), reference.flatten(), probe.value, samples, rng, FORM_TOLERANCE, FLOOR
         ).is_wrong
         for reference in references
     )
@@ -173,21 +173,21 @@ def _compare_results(
     params = flatten(probe.params)
     updated = learned_paths(probe.net, probe.params) - training.frozen
     gradients = {path: reference_results.gradients.get(path) for path in params if path in updated}
-    sizes = [
+    largest_gradients = [
         float(gradient.abs().max()) for gradient in gradients.values() if gradient is not None and gradient.numel()
     ]
-    floor = max([FLOOR, *(ZERO_THRESHOLD * size for size in sizes)])
+    floor = max([FLOOR, *(ZERO_THRESHOLD * largest for largest in largest_gradients)])
     layers = dict(walk(probe.net))
     rows = [
         _row(TRAINS, OUTPUT, "", "y", results[join(OUTPUT, str(k))], y, FLOOR)
         for k, y in enumerate(reference_results.outputs)
     ]
     for path, value in params.items():
-        owner = path
-        while owner not in layers:  # a parameter may be nested more deeply than the layers
-            owner = owner.rpartition(".")[0]
+        owner_path = path
+        while owner_path not in layers:  # a parameter may be nested more deeply than the layers
+            owner_path = owner_path.rpartition(".")[0]
         parent, _, name = path.rpartition(".")
-        layer = type(layers[owner]).__name__
+        layer = type(layers[owner_path]).__name__
         if path in gradients:
             explicit = gradients[path]
             expected = torch.zeros_like(value) if explicit is None else explicit
@@ -232,13 +232,24 @@ def _row(
     tolerance: float = FORM_TOLERANCE,
 ) -> GradientRow:
     """Return the row of one tensor; it is right up to an error of `tolerance` times the largest entry plus `floor`."""
-    row_key = (path, layer, what)
-    entries = expected.numel()
+    row = GradientRow(
+        path=path,
+        layer=layer,
+        what=what,
+        entries=expected.numel(),
+        largest=0.0,
+        autograd=None,
+        differences=None,
+        checked=0,
+        kinks=0,
+        ok=True,
+        note="",
+        form=form,
+    )
     if value.shape != expected.shape:
-        note = f"shape {tuple(value.shape)} instead of {tuple(expected.shape)}"
-        return GradientRow(*row_key, entries, 0.0, None, None, 0, 0, False, note, form)
-    if not entries:
-        return GradientRow(*row_key, 0, 0.0, None, None, 0, 0, True, "", form, 0.0)
+        return replace(row, ok=False, note=f"shape {tuple(value.shape)} instead of {tuple(expected.shape)}")
+    if not row.entries:
+        return replace(row, written=0.0)
     if expected.dtype is torch.bool:  # boolean tensors cannot be subtracted
         value, expected = value.double(), expected.double()
     largest = float(expected.abs().max())
@@ -248,8 +259,14 @@ def _row(
     reference_error = None if reference is None else float((value - reference).abs().max())
     ok = all(distance <= tolerance * largest + floor for distance in (error, reference_error or 0.0))  # False for NaN
     relative = None if reference_error is None else reference_error / unit
-    note = "zero" if is_zero else ""
-    return GradientRow(*row_key, entries, largest, relative, None, 0, 0, ok, note, form, error / unit)
+    return replace(
+        row,
+        largest=largest,
+        autograd=relative,
+        ok=ok,
+        note="zero" if is_zero else "",
+        written=error / unit,
+    )
 
 
 def _own_forward(index: int, path: str, layer: Layer, params: Params, x: Any, mode: Mode) -> tuple[Any, Cache]:

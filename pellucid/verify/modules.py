@@ -82,22 +82,22 @@ def criterion_gradients(
         value = criterion(leaves)
         if not isinstance(value, Tensor) or value.numel() != 1 or not value.requires_grad:
             raise PellucidError("from_torch: the loss must return one number, a tensor that depends on the outputs")
-        seen = {value.grad_fn}
-        waiting = [value.grad_fn]
-        while waiting:
-            node = waiting.pop()
+        seen_nodes = {value.grad_fn}
+        waiting_nodes = [value.grad_fn]
+        while waiting_nodes:
+            node = waiting_nodes.pop()
             variable = getattr(node, "variable", None)
             if variable is not None and all(variable is not leaf for leaf in leaves):
                 raise PellucidError(
                     f"from_torch: the loss also depends on a parameter of shape {tuple(variable.shape)}, whose "
                     "gradient would be missing; give penalties on weights as the optimizer's weight_decay"
                 )
-            parents = {parent for parent, _ in getattr(node, "next_functions", ())} - seen
-            seen |= parents
-            waiting += parents
+            parents = {parent for parent, _ in getattr(node, "next_functions", ())} - seen_nodes
+            seen_nodes |= parents
+            waiting_nodes += parents
         differentiable = [y for y in leaves if y.requires_grad]
-        found = iter(torch.autograd.grad(value.reshape(()), differentiable, allow_unused=True))
-    gradients = [next(found) if y.requires_grad else None for y in leaves]
+        found_gradients = iter(torch.autograd.grad(value.reshape(()), differentiable, allow_unused=True))
+    gradients = [next(found_gradients) if y.requires_grad else None for y in leaves]
     pairs = zip(gradients, leaves, strict=True)
     return value.detach().reshape(()), [torch.zeros_like(y) if dy is None else dy for dy, y in pairs]
 

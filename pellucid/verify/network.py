@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Collection, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -78,16 +79,14 @@ def verify(
         raise PellucidError("verify: gradients are compared in float64, which mps lacks; give device='cpu'")
     with torch.inference_mode(False), torch.enable_grad():
         mode = mode or Mode()
-        table = _Verification(
-            lambda nudge: Probe(net, params, x, target, loss, mode, seed, nudge), samples, seed
-        ).table()
+        probe_at = partial(Probe, net, params, x, target, loss, mode, seed)
+        table = _Verification(probe_at, samples, seed).table()
         if training is None:
             return table
         frozen = forms.frozen_layers(net, params, training.frozen)
         probe = Probe(net, params, x, target, loss, Mode(True), seed, frozen=frozen)
-        rows, notes = forms.training_rows(
-            probe, training, NUDGE_SIZES, lambda probe: _reference(probe, samples, seed), samples
-        )
+        reference = partial(_reference, samples=samples, seed=seed)
+        rows, notes = forms.training_rows(probe, training, NUDGE_SIZES, reference, samples)
         rows += forms.predicting_rows(Probe(net, params, x, target, loss, Mode(), seed), params, x)
         wrong_rows = [f"{row.path} ({row.what}, in the {row.form} form)" for row in rows if not row.ok]
         return GradientTable((*table.rows, *rows), table.culprit or (wrong_rows[-1] if wrong_rows else None), notes)
@@ -145,10 +144,8 @@ class _Verification:
             ]
         wrong_gradients = [gradient for (gradient, _), row in zip(gradients, rows, strict=True) if not row.ok]
         first_wrong = min(wrong_gradients, key=lambda gradient: gradient.order, default=None)
-        return GradientTable(
-            tuple(rows),
-            None if first_wrong is None else f"{first_wrong.path} ({first_wrong.layer}, {first_wrong.what})",
-        )
+        culprit = None if first_wrong is None else f"{first_wrong.path} ({first_wrong.layer}, {first_wrong.what})"
+        return GradientTable(tuple(rows), culprit)
 
     def with_floors(self) -> list[tuple[Gradient, float]]:
         """Return every gradient with the threshold below which its values count as zero."""
@@ -170,7 +167,7 @@ class _Verification:
             state = mode.rng.get_state() if mode.rng is not None else None
             try:
                 y, cache = layer.forward(params, like(x, aliased), mode)
-                is_lost = any(tensor.requires_grad for tensor in aliased) and not any(
+                is_lost = any(x.requires_grad for x in aliased) and not any(
                     output.requires_grad for output in tensors(y)
                 )
                 is_lost = is_lost or self.visits[index].order in self.bridged_orders
@@ -212,9 +209,9 @@ class _Verification:
         grads = _autograd(value, variables)
         current, explicit = flatten(self.probe.params), flatten(self.dparams)
 
-        def compare(
+        def paired(
             path: str, what: str, values: list[Tensor], explicit: Any, reference: list[Tensor], order: int,
-            layer: str = "", tracked: bool = True, loss: Callable[[], float] = self.probe.value,
+            layer: str = "", is_tracked: bool = True, loss: Callable[[], float] = self.probe.value,
             writes_dy: bool = False, constants: Collection[int] = (),
         ) -> Gradient:  # fmt: skip
             """Pair the explicit gradients with those of autograd, for floating-point tensors that are not constants.
@@ -230,8 +227,9 @@ class _Verification:
             gradients = [grads.get(id(leaf), None if dx is not None and dx.any() else x * 0) for x, dx, leaf in triples]
             known_gradients = [gradient for gradient in gradients if gradient is not None]
             return Gradient(
-                path, layer, what, [x for x, _, _ in triples], [dx for _, dx, _ in triples],
-                known_gradients if tracked and len(known_gradients) == len(gradients) else None, order, loss, writes_dy,
+                path, layer, what, tensors=[x for x, _, _ in triples], explicit=[dx for _, dx, _ in triples],
+                reference=known_gradients if is_tracked and len(known_gradients) == len(gradients) else None,
+                order=order, loss=loss, writes_dy=writes_dy,
             )  # fmt: skip
 
         pairs = zip(self.probe.xs, tensors(self.result.dx), strict=True)
@@ -242,20 +240,20 @@ class _Verification:
             tensor_id for tensor_id, constant in reads if not constant
         }
         constants = [index for index, x in enumerate(self.probe.xs) if id(x) in constant_ids]
-        comparisons = [compare("input", "dx", self.probe.xs, dx, xs, len(self.visits) + 1, constants=constants)]
+        comparisons = [paired("input", "dx", self.probe.xs, dx, xs, len(self.visits) + 1, constants=constants)]
         for index, (visit, alias) in enumerate(zip(self.visits, aliases, strict=True)):
             if visit.dx is None:  # the loss does not depend on this layer
                 continue
             name = type(visit.layer).__name__
             passes = [other for other in self.visits if other.path == visit.path]  # more than one for a shared layer
             if visit is passes[0]:
-                order, tracked = max(other.order for other in passes), self.is_differentiable(visit.path)
+                order, is_tracked = max(other.order for other in passes), self.is_differentiable(visit.path)
                 for path, weight in weights.items():
                     if self.result.owner(path) == visit.path:
                         what = path.removeprefix(f"{visit.path}.")
                         gradient = [explicit.get(path)]
                         comparisons.append(
-                            compare(visit.path, what, [current[path]], gradient, [weight], order, name, tracked)
+                            paired(visit.path, what, [current[path]], gradient, [weight], order, name, is_tracked)
                         )
             values = [double(tensor) for tensor in tensors(visit.x)]
             replaced_inputs = {index: like(visit.x, values)}
@@ -263,17 +261,17 @@ class _Verification:
             def loss_at(replaced_inputs: dict[int, Any] = replaced_inputs) -> float:
                 return self.probe.value(replaced_inputs)
 
-            row_key = visit.order, name, self.tracked[index], loss_at, visit.writes_dy
-            comparisons.append(compare(visit.path, "dx", values, visit.dx, alias, *row_key, visit.layer.constants))
+            comparisons.append(paired(
+                visit.path, "dx", values, visit.dx, alias, visit.order, layer=name, is_tracked=self.tracked[index],
+                loss=loss_at, writes_dy=visit.writes_dy, constants=visit.layer.constants,
+            ))  # fmt: skip
         values = [double(tensor) for tensor in tensors(self.y)]
 
         def loss_value() -> float:
             return float(self.probe.loss(like(self.y, values), self.probe.target)[0])
 
         name = type(self.probe.loss).__name__
-        comparisons.append(
-            compare("loss", "dy", values, tensors(self.result.dy), tensors(y), -1, name, True, loss_value)
-        )
+        comparisons.append(paired("loss", "dy", values, tensors(self.result.dy), tensors(y), -1, name, loss=loss_value))
         return [gradient for gradient in comparisons if gradient.tensors]
 
     def autograd_params(self) -> tuple[Params, dict[str, Tensor]]:
@@ -300,12 +298,12 @@ class _Verification:
         entries = sum(x.numel() for x in gradient.tensors)
         if gradient.fault:
             return GradientRow(
-                gradient.path, gradient.layer, gradient.what, entries, math.nan, None, None, 0, 0, False, gradient.fault
-            )
+                gradient.path, gradient.layer, gradient.what, entries, largest=math.nan, autograd=None,
+                differences=None, checked=0, kinks=0, ok=False, note=gradient.fault,
+            )  # fmt: skip
         difference = self.compare(gradient, floor)
-        function = (
-            self.isolated_function(gradient) if difference.is_close is not True or difference.n_not_finite else None
-        )
+        is_equal = difference.is_close is True and not difference.n_not_finite
+        function = None if is_equal else self.isolated_function(gradient)
         if function:  # kinks of later layers affect differences of the loss, but not of the isolated layer
             difference.mark_as_kinks(lambda entry, gap: function.is_right_at(entry, enclosed=gap is not None))
         ok = not difference.is_wrong and (not difference.is_inconclusive or self.recheck_nudged(index, difference))
@@ -329,9 +327,10 @@ class _Verification:
             self.tie_orders.add(gradient.order)
         scale = difference.scale if difference.scale > floor else math.inf
         return GradientRow(
-            gradient.path, gradient.layer, gradient.what, entries, difference.largest,
-            None if difference.gap is None else difference.gap / scale, max(errors) / scale if errors else None,
-            len(errors), kinks, ok, ", ".join(notes),
+            gradient.path, gradient.layer, gradient.what, entries, largest=difference.largest,
+            autograd=None if difference.gap is None else difference.gap / scale,
+            differences=max(errors) / scale if errors else None, checked=len(errors), kinks=kinks, ok=ok,
+            note=", ".join(notes),
         )  # fmt: skip
 
     def compare(self, gradient: Gradient, floor: float) -> GradientComparison:
@@ -376,19 +375,19 @@ class _Bridge(torch.autograd.Function):
     """An autograd function for a layer that autograd cannot differentiate; it calls the layer's explicit backward."""
 
     @staticmethod
-    def forward(ctx: Any, layer: Layer, params: Params, cache: Cache, outputs: int, *tensors: Tensor) -> Any:
-        """Return copies of the outputs, which are the last `outputs` of `tensors`; the others are the inputs."""
+    def forward(ctx: Any, layer: Layer, params: Params, cache: Cache, n_outputs: int, *tensors: Tensor) -> Any:
+        """Return copies of the outputs, which are the last `n_outputs` of `tensors`; the others are the inputs."""
         ctx.call = (layer, map_tree(torch.detach, params), cache)
-        ctx.outputs = outputs
-        ys = tuple(y.clone() for y in tensors[len(tensors) - outputs :])
-        return ys if outputs > 1 else ys[0]
+        ctx.n_outputs = n_outputs
+        ys = tuple(y.clone() for y in tensors[len(tensors) - n_outputs :])
+        return ys if n_outputs > 1 else ys[0]
 
     @staticmethod
     def backward(ctx: Any, *dys: Tensor) -> Any:
         """Return the layer's dx, and None for all other arguments of `forward`."""
         layer, params, cache = ctx.call
-        dx, _ = layer.backward(params, cache, dys if ctx.outputs > 1 else dys[0])
-        return (None, None, None, None, *tensors(dx), *(None,) * ctx.outputs)
+        dx, _ = layer.backward(params, cache, dys if ctx.n_outputs > 1 else dys[0])
+        return (None, None, None, None, *tensors(dx), *(None,) * ctx.n_outputs)
 
 
 def _autograd(value: Tensor, inputs: list[Tensor], dy: Tensor | None = None) -> dict[int, Tensor]:

@@ -21,11 +21,11 @@ class Calls:
     def __init__(self) -> None:
         self.inputs: list[tuple[str, Any]] = []  # the name of the network, and its input
         self.dys: dict[int, Any] = {}
-        self.next_number = count()
+        self.next_index = count()
 
 
 class _RecordedCache(NamedTuple):
-    number: int  # index of the pass, in forward order
+    pass_index: int  # in forward order
     cache: Cache
 
 
@@ -41,11 +41,11 @@ class RecordedNetwork(LayerWrapper):
         x = map_tensors(_float64, x)
         self.calls.inputs.append((self.name, x))
         y, cache = self.layer.forward(params, x, mode)
-        return y, _RecordedCache(next(self.calls.next_number), cache)
+        return y, _RecordedCache(next(self.calls.next_index), cache)
 
     def backward(self, params: Params, cache: Any, dy: Any) -> tuple[Any, Params]:
         """Record dy, and run the network's backward pass."""
-        self.calls.dys[cache.number] = dy
+        self.calls.dys[cache.pass_index] = dy
         return self.layer.backward(params, cache.cache, dy)
 
 
@@ -67,7 +67,7 @@ class AutogradNetwork(LayerWrapper):
     def forward(self, params: Params, x: Any, mode: Mode) -> tuple[Any, Cache]:
         """Run the network, as a function of autograd if this is enabled and `mode.keep`."""
         x = map_tensors(_float64, x)
-        number = next(self.calls.next_number)
+        pass_index = next(self.calls.next_index)
         self.calls.inputs.append((self.name, None))  # x would keep alive the graph, which in turn references `calls`
         uses_autograd = torch.is_grad_enabled() and mode.keep
         with torch.no_grad():
@@ -77,7 +77,7 @@ class AutogradNetwork(LayerWrapper):
             )
         if uses_autograd:
             leaves = flatten(params)
-            run = _ForwardPass(self.layer, detached, cache, y, tuple(leaves), len(tensors(x)), number, self.calls)
+            run = _ForwardPass(self.layer, detached, cache, y, tuple(leaves), len(tensors(x)), pass_index, self.calls)
             outputs = _NetworkFunction.apply(run, *leaves.values(), *tensors(x))
             y = like(y, [outputs] if isinstance(outputs, Tensor) else list(outputs))
         return y, _AutogradCache(x)
@@ -95,8 +95,8 @@ class _ForwardPass(NamedTuple):
     cache: Cache
     y: Any
     paths: tuple[str, ...]  # the paths of its parameters
-    inputs: int  # the number of its input tensors
-    number: int  # the index of the pass, in forward order
+    n_inputs: int  # the number of its input tensors
+    pass_index: int  # in forward order
     calls: Calls
 
 
@@ -114,10 +114,10 @@ class _NetworkFunction(torch.autograd.Function):
     def backward(ctx: Any, *dys: Tensor) -> Any:
         """Record the output gradients; return the gradients of the parameters and inputs."""
         run: _ForwardPass = ctx.run
-        run.calls.dys[run.number] = dys
+        run.calls.dys[run.pass_index] = dys
         dx, dparams = backward(run.layer, run.params, run.cache, like(run.y, list(dys)))
         flat = flatten(dparams)
-        inputs = [None] * run.inputs if dx is None else tensors(dx)
+        inputs = [None] * run.n_inputs if dx is None else tensors(dx)
         return (None, *(flat.get(path) for path in run.paths), *inputs)
 
 

@@ -31,7 +31,7 @@ class NetworkCall(NamedTuple):
 
 
 class GradientKey(NamedTuple):
-    """One compared gradient: the index of the turn, the name of the network, and "dy" or "dparams"."""
+    """One compared gradient: the index of its turn among the results of `Objective.gradients`; "dy" or "dparams"."""
 
     turn: int
     network: str
@@ -107,10 +107,19 @@ class _Comparison:
         checked = [entry for entry in self.differences if entry.agrees or not ok]
         error = max((entry.error for entry in checked), default=None)
         return GradientRow(
-            self.key.network, self.layer, self.key.what, self.entries, self.largest, self.gap,
-            None if error is None else error / self.scale, len(checked), len(self.differences) - len(checked), ok,
-            ", ".join(text for text in notes if text), OBJECTIVE,
-        )  # fmt: skip
+            path=self.key.network,
+            layer=self.layer,
+            what=self.key.what,
+            entries=self.entries,
+            largest=self.largest,
+            autograd=self.gap,
+            differences=None if error is None else error / self.scale,
+            checked=len(checked),
+            kinks=len(self.differences) - len(checked),
+            ok=ok,
+            note=", ".join(text for text in notes if text),
+            form=OBJECTIVE,
+        )
 
 
 class _Passes:
@@ -231,8 +240,8 @@ class _Passes:
             explicit = self.dys.get(index)
             gradients = [None] * len(expected) if explicit is None else tensors(explicit)
             pairs += [
-                (torch.zeros_like(other) if gradient is None else gradient, other)
-                for gradient, other in zip(gradients, expected, strict=True)
+                (torch.zeros_like(reference) if gradient is None else gradient, reference)
+                for gradient, reference in zip(gradients, expected, strict=True)
             ]
         if pairs:
             yield _compare(key, self.objective_name, pairs)
@@ -241,15 +250,14 @@ class _Passes:
         self, key: GradientKey, dparams: Params, expected: dict[str, Tensor] | None
     ) -> Iterator[_Comparison]:
         """Yield the comparison of the gradients of a network's parameters, if the network has parameters."""
-        returned = flatten({key.network: dparams})
+        returned_gradients = flatten({key.network: dparams})
         paths = [path for path in self.learned_paths if _network_of(path) == key.network]
-        explicit = {path: returned.get(path, torch.zeros_like(self.flat[path])) for path in paths}
+        explicit = {path: returned_gradients.get(path, torch.zeros_like(self.flat[path])) for path in paths}
         wrong_path = next((path for path in paths if explicit[path].shape != self.flat[path].shape), None)
         if wrong_path is not None:
             shapes = f"{tuple(explicit[wrong_path].shape)}, not {tuple(self.flat[wrong_path].shape)}"
-            yield _Comparison(
-                key, self.objective_name, 0, 0.0, None, False, fault=f"{wrong_path} has the shape {shapes}"
-            )
+            fault = f"{wrong_path} has the shape {shapes}"
+            yield _Comparison(key, self.objective_name, entries=0, largest=0.0, gap=None, is_close=False, fault=fault)
         elif paths:
             pairs = [(explicit[path], None if expected is None else expected[path]) for path in paths]
             differences, scale = self.differences(key.turn, explicit)
@@ -283,21 +291,22 @@ class _Passes:
 
     def compare_fused(self) -> list[GradientRow]:
         """Compare the explicit gradients with the gradients of the objective's form for training."""
-        fused = self.objective.fused()
-        if fused is self.objective:
+        fused_objective = self.objective.fused()
+        if fused_objective is self.objective:
             return []
         with torch.no_grad():
-            turns = self.run(fused, self.params)
+            fused_turns = self.run(fused_objective, self.params)
         rows: list[GradientRow] = []
-        for index in range(max(len(turns), len(self.turns))):
+        for index in range(max(len(fused_turns), len(self.turns))):
             written_gradients, fused_gradients = (
-                all_turns[index][1] if index < len(all_turns) else dict[str, Any]() for all_turns in (self.turns, turns)
+                all_turns[index][1] if index < len(all_turns) else dict[str, Any]()
+                for all_turns in (self.turns, fused_turns)
             )
             for name in (name for name in self.objective.nets if name in written_gradients or name in fused_gradients):
-                explicit, other = flatten(written_gradients.get(name, {})), flatten(fused_gradients.get(name, {}))
+                written, fused = flatten(written_gradients.get(name, {})), flatten(fused_gradients.get(name, {}))
                 pairs = [
-                    (explicit.get(path, torch.zeros_like(leaf)), other.get(path, torch.zeros_like(leaf)))
-                    for path, leaf in (other | explicit).items()
+                    (written.get(path, torch.zeros_like(leaf)), fused.get(path, torch.zeros_like(leaf)))
+                    for path, leaf in (fused | written).items()
                 ]
                 comparison = _compare(GradientKey(index, name, "dparams"), self.objective_name, pairs, FORM_TOLERANCE)
                 row = comparison.row(comparison.is_right)
@@ -306,7 +315,7 @@ class _Passes:
 
 
 def _compare(
-    key: GradientKey, kind: str, pairs: Sequence[tuple[Tensor, Tensor | None]], tolerance: float = TOLERANCE
+    key: GradientKey, objective_name: str, pairs: Sequence[tuple[Tensor, Tensor | None]], tolerance: float = TOLERANCE
 ) -> _Comparison:
     """Compare gradients with references of the same shapes, relative to the largest entry of each tensor."""
     largest = max((float(explicit.abs().max()) for explicit, _ in pairs if explicit.numel()), default=0.0)
@@ -322,7 +331,7 @@ def _compare(
         gap = max(gap or 0.0, distance / scale if scale > floor else 0.0)
     entries = sum(explicit.numel() for explicit, _ in pairs)
     fault = "" if all(bool(explicit.isfinite().all()) for explicit, _ in pairs) else "not finite"
-    return _Comparison(key, kind, entries, largest, gap, is_close, fault=fault)
+    return _Comparison(key, objective_name, entries, largest, gap, is_close, fault=fault)
 
 
 def _network_of(path: str) -> str:

@@ -82,7 +82,7 @@ class Probe:
 
         def visit(path: str, layer: Layer, params: Params, x: Any, mode: Mode) -> tuple[Any, Cache]:
             index = next(indices)
-            if any(part in ("", path) or path.startswith(f"{part}.") for part in self.frozen):
+            if any(frozen_path in ("", path) or path.startswith(f"{frozen_path}.") for frozen_path in self.frozen):
                 mode = Mode(False, mode.rng, mode.keep)
             return leaf(index, path, layer, params, self._add_constants(index, x), mode)
 

@@ -82,7 +82,7 @@ class DifferentiableFunction:
 
         weights = [0.5 + torch.rand(y.shape, generator=self.rng, dtype=y.dtype).to(y.device) for y in self.outputs_here]
         # The same weights, but 0 for the outputs that are not smooth along the direction.
-        smooth = [
+        smooth_weights = [
             weight * (curvature <= (KINK_RATIO * wide_curvature).clamp_min(ROUNDING * float(y.abs().max()) / step))
             if y.numel()
             else weight
@@ -90,7 +90,7 @@ class DifferentiableFunction:
                 weights, self.outputs_here, curvatures(step), curvatures(wide_step), strict=True
             )
         ]
-        for dys in (smooth, weights) if enclosed else (smooth,):
+        for dys in (smooth_weights, weights) if enclosed else (smooth_weights,):
             slopes = [
                 (dx.double() * change).flatten()
                 for dx, change in zip(self.pull_back(dys), direction, strict=True)
@@ -98,12 +98,12 @@ class DifferentiableFunction:
             ]
             slope = torch.cat(slopes) if slopes else torch.zeros(1)
 
-            def total(dys: list[Tensor] = dys) -> float:
+            def weighted_sum(dys: list[Tensor] = dys) -> float:
                 return sum(float((dy * y).sum()) for dy, y in zip(dys, outputs_along(), strict=True))
 
             magnitude = sum(float((dy * y).abs().sum()) for dy, y in zip(dys, self.outputs_here, strict=True))
             comparison = difference(
-                [offset], 0, total, float(slope.sum()), float(slope.abs().sum()), ROUNDING * magnitude / step
+                [offset], 0, weighted_sum, float(slope.sum()), float(slope.abs().sum()), ROUNDING * magnitude / step
             )
             if not comparison.agrees and not (comparison.is_kink and (comparison.is_subgradient or not enclosed)):
                 return False
@@ -134,4 +134,8 @@ def layer_function(probe: Probe, index: int, x: Any, rng: torch.Generator) -> Di
         with torch.no_grad():
             return list(tensors(layer.backward(map_tree(torch.detach, params), cache, like(y, dys))[0]))
 
-    return DifferentiableFunction(lambda xs: tensors(visit(xs)[2]), pull_back, inputs, rng)
+    def outputs(xs: list[Tensor]) -> list[Tensor]:
+        _, _, y, _ = visit(xs)
+        return tensors(y)
+
+    return DifferentiableFunction(outputs, pull_back, inputs, rng)

@@ -8,7 +8,7 @@ from pellucid.export.target import ExportTarget
 from pellucid.export.torch_file import to_torch, torch_files, weights_path
 from pellucid.opening.onnx_nodes import Nodes
 
-TARGETS = {one.TARGET.name: one.TARGET for one in (onnx_file, torch_file)}
+TARGETS = {module.TARGET.name: module.TARGET for module in (onnx_file, torch_file)}
 
 __all__ = [
     "TARGETS",

@@ -5,7 +5,7 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -28,6 +28,7 @@ from pellucid.opening.onnx_nodes.proto import IR_VERSION, OPSET, PRODUCER, impor
 from pellucid.task import task_of
 
 BATCH_AXIS = "N"
+MAX_NODE_BYTES = 64 << 20  # of a file besides its weights
 
 
 def to_onnx(
@@ -58,7 +59,7 @@ def to_onnx(
     shape = model.nominal_shape
     if data_and_parity is None:
         shape = shape if size is None else _resized_shape(model, size)
-        metadata["outputs"] = json.dumps(CONVERSIONS[0][0] if whole else output_meaning(model, shape))
+        metadata["outputs"] = json.dumps(IDENTITY.text if whole else output_meaning(model, shape))
         data_and_parity = onnx_bytes(model.net, model.params, shape, model.stats, metadata)
     data, parity = data_and_parity
     if whole:
@@ -73,17 +74,27 @@ def to_onnx(
 
 TARGET = ExportTarget("onnx", ".onnx", to_onnx)
 
-Operator = tuple[str, dict[str, int]]  # an ONNX operator and its attributes
 
-CONVERSIONS: tuple[tuple[str, Callable[[Tensor], Tensor], Operator], ...] = (
-    ("the values of predict", lambda y: y, ("Identity", {})),
-    (
+class OutputConversion(NamedTuple):
+    """How the values of `predict` follow from an output: as a text, as a function, and as an ONNX operator."""
+
+    text: str
+    convert: Callable[[Tensor], Tensor]
+    op_type: str
+    attributes: dict[str, int]
+
+
+IDENTITY = OutputConversion("the values of predict", lambda y: y, "Identity", {})
+CONVERSIONS = (
+    IDENTITY,
+    OutputConversion(
         "logits; softmax over axis 1 gives the probabilities of predict",
         lambda y: y.softmax(1),
-        ("Softmax", {"axis": 1}),
+        "Softmax",
+        {"axis": 1},
     ),
-    ("logits; sigmoid gives the probabilities of predict", lambda y: y.sigmoid(), ("Sigmoid", {})),
-    ("log-probabilities; exp gives the probabilities of predict", lambda y: y.exp(), ("Exp", {})),
+    OutputConversion("logits; sigmoid gives the probabilities of predict", lambda y: y.sigmoid(), "Sigmoid", {}),
+    OutputConversion("log-probabilities; exp gives the probabilities of predict", lambda y: y.exp(), "Exp", {}),
 )
 
 
@@ -93,28 +104,30 @@ def output_meaning(model: Model, shape: tuple[int, ...]) -> str:
     shape: the shape of an input, without the batch axis. For a network with several outputs, the text names the output
     that `predict` uses.
     """
-    conversion = _conversion(model, shape)
-    if conversion is None:
+    found = _find_conversion(model, shape)
+    if found is None:
         return f"the network's values; {type(model.loss).__name__}.predict converts them to the values of predict"
-    number, text, _, has_several_outputs = conversion
-    return f"output{number}: {text}, which uses no other output" if has_several_outputs else text
+    number, conversion, has_several_outputs = found
+    return f"output{number}: {conversion.text}, which uses no other output" if has_several_outputs else conversion.text
 
 
-def _conversion(model: Model, shape: tuple[int, ...]) -> tuple[int, str, Operator, bool] | None:
+def _find_conversion(model: Model, shape: tuple[int, ...]) -> tuple[int, OutputConversion, bool] | None:
     """Return the number of the output that `predict` uses, its conversion, and whether the network has others.
 
-    The number is counted from 1; the conversion is a text and an ONNX operator. It is found by applying the loss's
-    `predict` to random outputs. Returns None if no conversion in CONVERSIONS returns the same values.
+    The number is counted from 1. The conversion is found by applying the loss's `predict` to random outputs. Returns
+    None if no conversion in CONVERSIONS returns the same values.
     """
     rng = torch.Generator().manual_seed(0)
     shapes = model.outputs_for(shape)
     has_several_outputs = bool(shapes) and isinstance(shapes[0], tuple)
-    ys = tuple(torch.randn(2, *out, generator=rng) for out in (shapes if has_several_outputs else (shapes,)))
+    ys = tuple(
+        torch.randn(2, *output_shape, generator=rng) for output_shape in (shapes if has_several_outputs else (shapes,))
+    )
     predictions = model.loss.predict(ys if has_several_outputs else ys[0])
     for number, y in enumerate(ys, start=1):
-        for text, convert, operator in CONVERSIONS:
-            if predictions.shape == y.shape and torch.allclose(predictions, convert(y)):
-                return number, text, operator, has_several_outputs
+        for conversion in CONVERSIONS:
+            if predictions.shape == y.shape and torch.allclose(predictions, conversion.convert(y)):
+                return number, conversion, has_several_outputs
     return None
 
 
@@ -123,13 +136,13 @@ def _prediction_operator(model: Model, shape: tuple[int, ...]) -> tuple[int, str
 
     Raises PellucidError if no operator in CONVERSIONS does.
     """
-    conversion = _conversion(model, shape)
-    if conversion is None:
+    found = _find_conversion(model, shape)
+    if found is None:
         raise PellucidError(
             f"{type(model.loss).__name__}.predict cannot be written as ONNX; leave out whole for the network's outputs"
         )
-    number, _, operator, _ = conversion
-    return number - 1, *operator
+    number, conversion, _ = found
+    return number - 1, conversion.op_type, conversion.attributes
 
 
 def _resized_shape(model: Model, size: tuple[int, int]) -> tuple[int, ...]:
@@ -213,7 +226,7 @@ def graph_bytes(
     from pellucid.base.version import __version__
 
     size = sum(tensor.numel() * tensor.element_size() for tensor in constants.values())
-    if size > MAX_ONNX_BYTES - (64 << 20):
+    if size > MAX_ONNX_BYTES - MAX_NODE_BYTES:
         raise PellucidError(f"the weights take {size} bytes, more than the 2 GB limit of ONNX files")
     graph = onnx.helper.make_graph(
         [node_proto(onnx, node) for node in nodes],

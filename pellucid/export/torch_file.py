@@ -32,12 +32,14 @@ from pellucid.operators import Fixed, Learned, ShiftMask
 
 # The classes of modules that an exported file may contain.
 HELPER_CLASSES = tuple(
-    kind for kind in vars(modules).values() if inspect.isclass(kind) and kind.__module__ == modules.__name__
+    helper_class
+    for helper_class in vars(modules).values()
+    if inspect.isclass(helper_class) and helper_class.__module__ == modules.__name__
 )
 # Attributes of modules, which cannot be names of submodules.
 RESERVED_NAMES = frozenset({
-    *dir(nn.Sequential()), *(name for kind in HELPER_CLASSES for name in vars(kind)),
-    "merge", "names", "wires", "outputs", "inputs", "function",
+    *dir(nn.Sequential()), *(name for helper_class in HELPER_CLASSES for name in vars(helper_class)),
+    "merge", "names", "module_and_sources", "outputs", "inputs", "function",
 })  # fmt: skip
 INDENT = "    "
 # Templates of the beginning and of the end of an exported file.
@@ -49,11 +51,11 @@ The weights are read from the safetensors file in the folder of this file. The m
 """
 
 from collections import OrderedDict
-{abstract}from pathlib import Path
-{anything}
-{torch}from safetensors.torch import load_file
-from torch import {tensor}nn
-{functions}
+{abc_import}from pathlib import Path
+{any_import}
+{torch_import}from safetensors.torch import load_file
+from torch import {tensor_name}nn
+{functional_import}
 WEIGHTS = Path(__file__).with_name({weights})
 {classes}'''
 FUNCTIONS_TEMPLATE = '''
@@ -66,7 +68,7 @@ def load(weights: Path = WEIGHTS) -> nn.Module:
     """Return the network with its weights, in evaluation mode."""
     net = network()
     net.load_state_dict(load_file(weights))
-    return {whole}.train(False)
+    return {result}.train(False)
 '''
 # Program of a separate Python process; arguments: module file, file of inputs, file of outputs, number of threads.
 RUN_PROGRAM = """
@@ -150,24 +152,24 @@ def source(
     from pellucid.base.version import __version__
 
     code = _network_code(net, params, trace(net, params, shape))
-    expression = "net"
+    net_expression = "net"
     if stats is not None:
         statistics = ", ".join(repr(tuple(values.flatten().tolist())) for values in (stats.mean, stats.std))
-        expression = f"nn.Sequential(Standardise({statistics}), net)"
-    body = FUNCTIONS_TEMPLATE.format(network=code.text, whole=expression)
+        net_expression = f"nn.Sequential(Standardise({statistics}), net)"
+    body = FUNCTIONS_TEMPLATE.format(network=code.text, result=net_expression)
     code_blocks = [*_helper_sources(body), body.strip()]
     uses_functions = any(re.search(r"\bF\.", block) for block in code_blocks)
-    abstract = [name for name in ("Callable", "Sequence") if any(f"{name}[" in block for block in code_blocks)]
+    collection_names = [name for name in ("Callable", "Sequence") if any(f"{name}[" in block for block in code_blocks)]
     head = HEAD_TEMPLATE.format(
         version=__version__,
         shape=", ".join(map(str, shape)),
         weights=literal(weights_path(Path(f"{stem}.py")).name),
         classes="" if classes is None else f"CLASSES = {literal(tuple(classes))}\n",
-        functions="from torch.nn import functional as F\n" if uses_functions else "",
-        abstract=f"from collections.abc import {', '.join(abstract)}\n" if abstract else "",
-        anything="from typing import Any\n" if any("Any" in block for block in code_blocks) else "",
-        torch="import torch\n" if any("torch." in block for block in code_blocks) else "",
-        tensor="Tensor, " if any("Tensor" in block for block in code_blocks) else "",
+        functional_import="from torch.nn import functional as F\n" if uses_functions else "",
+        abc_import=f"from collections.abc import {', '.join(collection_names)}\n" if collection_names else "",
+        any_import="from typing import Any\n" if any("Any" in block for block in code_blocks) else "",
+        torch_import="import torch\n" if any("torch." in block for block in code_blocks) else "",
+        tensor_name="Tensor, " if any("Tensor" in block for block in code_blocks) else "",
     )
     return "\n\n\n".join([head.strip(), *code_blocks]) + "\n", code.weights
 
@@ -221,7 +223,11 @@ def _network_code(net: Layer, params: Params, traced: GraphTrace) -> ModuleCode:
 def _helper_sources(text: str) -> list[str]:
     """Return the source code of the classes in HELPER_CLASSES that the text of a file uses."""
     used_names = set(re.findall(r"(?<![\w.\"'])([A-Z]\w+)\(", text))
-    return [inspect.getsource(kind).rstrip() for kind in HELPER_CLASSES if kind.__name__ in used_names]
+    return [
+        inspect.getsource(helper_class).rstrip()
+        for helper_class in HELPER_CLASSES
+        if helper_class.__name__ in used_names
+    ]
 
 
 def _layer_code(layer: Layer, params: Params, path: str, steps: Mapping[str, TracedLayer], depth: int) -> ModuleCode:
@@ -292,12 +298,13 @@ def _submodule_names(layer: Combinator) -> dict[str, str]:
     names: dict[str, str] = {}
     tensor_names = {name for name, child in layer.layers.items() if isinstance(child, Learned | Fixed | ShiftMask)}
     for name in children:
-        words = name.split(".")
-        if any(".".join(words[:count]) in tensor_names for count in range(1, len(words))):  # the prefix is a parameter
-            words = ["_".join(words)]
+        parts = name.split(".")
+        has_tensor_prefix = any(".".join(parts[:n_parts]) in tensor_names for n_parts in range(1, len(parts)))
+        if has_tensor_prefix:  # a parameter has no submodules
+            parts = ["_".join(parts)]
         if not (has_fixed_names and name in ("merge", "layer")):
-            words = [f"{word}_" if word in RESERVED_NAMES else word for word in words]
-        unused_name = ".".join(words)
+            parts = [f"{part}_" if part in RESERVED_NAMES else part for part in parts]
+        unused_name = ".".join(parts)
         while unused_name in names.values():
             unused_name += "_"
         names[name] = unused_name

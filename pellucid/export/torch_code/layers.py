@@ -91,12 +91,12 @@ def pad2d(layer: layers.Pad2d, step: TracedLayer) -> str:
 
 
 def upsample(layer: layers.Upsample, step: TracedLayer) -> str:
-    """Return nn.Upsample, or Shrink with antialiasing."""
+    """Return nn.Upsample, or ResizeAntialiased."""
     scale = layer.scale
     if scale is not None and not isinstance(scale, tuple):
         scale = (scale, scale)
     if layer.antialias:
-        return call("Shrink", step.output.shape[1:], layer.kind, scale)
+        return call("ResizeAntialiased", step.output.shape[1:], layer.kind, scale)
     options: dict[str, Any] = {"size": layer.size} if scale is None else {"scale_factor": scale}
     options |= {"mode": layer.kind, "align_corners": layer.align_corners}
     return call("nn.Upsample", **options, defaults={"align_corners": False})
@@ -104,8 +104,8 @@ def upsample(layer: layers.Upsample, step: TracedLayer) -> str:
 
 def dropout(layer: layers.Dropout, step: TracedLayer) -> str:
     """Return nn.Dropout, or nn.Dropout1d, 2d or 3d, which drop whole channels."""
-    rank = len(step.inputs[0].shape)
-    return call(DROPOUT_MODULES.get(rank, "nn.Dropout") if layer.channels else "nn.Dropout", layer.rate)
+    n_axes = len(step.inputs[0].shape)
+    return call(DROPOUT_MODULES.get(n_axes, "nn.Dropout") if layer.channels else "nn.Dropout", layer.rate)
 
 
 def batch_norm(layer: layers.BatchNorm, step: TracedLayer) -> str:

@@ -82,15 +82,15 @@ class Graph(nn.Module):
 
     def __init__(self, nodes: dict[str, tuple[Any, ...]], outputs: tuple[str, ...], inputs: tuple[str, ...]) -> None:
         super().__init__()
-        self.wires = {
+        self.module_and_sources = {
             name: (module if isinstance(module, str) else name, sources) for name, (module, *sources) in nodes.items()
         }
         self.outputs, self.inputs = outputs, inputs
         for name in sorted(nodes, key=lambda name: name.count(".")):  # a module before its submodules
             if not isinstance(nodes[name][0], str):
-                self.place(name, nodes[name][0])
+                self.add_part(name, nodes[name][0])
 
-    def place(self, path: str, part: nn.Module | Tensor) -> None:
+    def add_part(self, path: str, part: nn.Module | Tensor) -> None:
         *words, name = path.split(".")
         parent: nn.Module = self
         for word in words:
@@ -104,15 +104,15 @@ class Graph(nn.Module):
         else:
             parent.add_module(name, part)
 
-    def part(self, path: str) -> Any:
+    def find_part(self, path: str) -> Any:
         parent, _, name = path.rpartition(".")
         return getattr(self.get_submodule(parent), name)
 
     def forward(self, x: Any) -> Any:
         values = dict(zip(self.inputs, (x,) if len(self.inputs) == 1 else x, strict=True))
-        for name, (module, sources) in self.wires.items():
+        for name, (module, sources) in self.module_and_sources.items():
             xs = tuple(values[source] for source in sources)
-            values[name] = self.part(module)(xs[0] if len(xs) == 1 else xs) if xs else self.part(module)
+            values[name] = self.find_part(module)(xs[0] if len(xs) == 1 else xs) if xs else self.find_part(module)
         ys = tuple(values[name] for name in self.outputs)
         return ys[0] if len(ys) == 1 else ys
 
@@ -192,18 +192,19 @@ class Pool(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         if self.p is not None:
             return self.sums(x.abs() ** self.p, x.shape) ** (1 / self.p)
-        down, across = self.padding
-        counts = F.pad(torch.ones_like(x[:1, :1]), (across, across, down, down), value=float(self.count_include_pad))
-        return self.sums(F.pad(x, (across, across, down, down)), x.shape) / self.sums(counts, x.shape)
+        rows, columns = self.padding
+        widths = (columns, columns, rows, rows)
+        counts = F.pad(torch.ones_like(x[:1, :1]), widths, value=float(self.count_include_pad))
+        return self.sums(F.pad(x, widths), x.shape) / self.sums(counts, x.shape)
 
     def sums(self, padded: Tensor, shape: Sequence[int]) -> Tensor:
-        missing = [0, 0]
+        end_padding = [0, 0]
         axes = zip(shape[2:], self.kernel, self.stride, self.padding, self.dilation, strict=True)
         for axis, (length, k, s, p, d) in enumerate(axes):
-            room = length + 2 * p - d * (k - 1) - 1
-            if self.ceil_mode and room % s and (room // s + 1) * s < length + p:
-                missing[axis] = s - room % s
-        planes = F.pad(padded, (0, missing[1], 0, missing[0])).flatten(0, 1)[:, None]
+            free_length = length + 2 * p - d * (k - 1) - 1
+            if self.ceil_mode and free_length % s and (free_length // s + 1) * s < length + p:
+                end_padding[axis] = s - free_length % s
+        planes = F.pad(padded, (0, end_padding[1], 0, end_padding[0])).flatten(0, 1)[:, None]
         sums = F.conv2d(planes, planes.new_ones(1, 1, *self.kernel), stride=self.stride, dilation=self.dilation)
         return sums.view(*padded.shape[:2], *sums.shape[2:])
 
@@ -221,7 +222,7 @@ class MaxUnpool2d(nn.Module):
         return y.scatter(2, switches.flatten(2), values.flatten(2)).view(*values.shape[:2], *self.size)
 
 
-class Shrink(nn.Module):
+class ResizeAntialiased(nn.Module):
     """Resize to `size` with antialiasing."""
 
     def __init__(self, size: tuple[int, int], mode: str, scale: tuple[float, float] | None) -> None:
@@ -288,9 +289,9 @@ class LocalContrastNorm(nn.Module):
         self.epsilon = epsilon
 
     def forward(self, x: Tensor) -> Tensor:
-        mass = x.shape[1] * self.window(torch.ones_like(x[:1, :1]))
-        centred = x - self.window(x.sum(1, keepdim=True)) / mass
-        deviation = torch.sqrt(self.window((centred * centred).sum(1, keepdim=True)) / mass)
+        total_weight = x.shape[1] * self.window(torch.ones_like(x[:1, :1]))
+        centred = x - self.window(x.sum(1, keepdim=True)) / total_weight
+        deviation = torch.sqrt(self.window((centred * centred).sum(1, keepdim=True)) / total_weight)
         average = deviation.mean((2, 3), keepdim=True)
         return centred / torch.maximum(deviation, average).clamp_min(self.epsilon)
 

@@ -11,7 +11,7 @@ from pellucid.export.torch_code.calls import Name, call, literal
 from pellucid.layers.base import Layer
 from pellucid.network.traced import TracedLayer
 
-NUMBERS = ("float32", "float64", "int64", "int32")  # functions of StepFunction that convert to a dtype
+NUMBER_DTYPES = ("float32", "float64", "int64", "int32")  # functions of StepFunction that convert to a dtype
 AFFINE_ARGUMENTS = "x, weight=None, bias=None"  # arguments of normalizations and of convolutions
 CONVOLUTION, TRANSPOSED_CONVOLUTION = "F.conv{}d", "F.conv_transpose{}d"
 
@@ -23,7 +23,7 @@ def apply_function(name: str) -> Coder:
     return lambda layer, step: f"Apply({name})"
 
 
-def _numbers(values: float | tuple[float, ...]) -> str:
+def _numbers_code(values: float | tuple[float, ...]) -> str:
     """Return the code of one number, or of a tensor like x."""
     return f"x.new_tensor({literal(values)})" if isinstance(values, tuple) else literal(values)
 
@@ -72,7 +72,7 @@ def max_positions(layer: operators.MaxPositions, step: TracedLayer) -> str:
 
 def step_function(layer: operators.StepFunction, step: TracedLayer) -> str:
     """Return the function of PyTorch, or the conversion of a mask to numbers."""
-    if layer.function in NUMBERS:
+    if layer.function in NUMBER_DTYPES:
         return apply_code("x", f"x.to(torch.{layer.function})")
     numbers = [] if layer.number is None else [layer.number]
     return apply_code("*xs", call(f"torch.{layer.function}", Name("*xs"), *numbers))
@@ -153,11 +153,11 @@ def attention(layer: operators.Attention, step: TracedLayer) -> str:
         (" + ".join(additive_masks), -math.inf) if additive_masks else (" & ".join(boolean_masks), False)
     )
     causal_mask = "torch.ones(q.shape[-2], k.shape[-2], dtype=torch.bool, device=q.device).triu(1)"
-    for excluded in [
+    for excluded_mask in [
         *(f"~{flag}" for flag in boolean_masks if additive_masks),
         *([causal_mask] if layer.causal else []),
     ]:
-        mask = f"({mask}).masked_fill({excluded}, {literal(masked_value)})"
+        mask = f"({mask}).masked_fill({excluded_mask}, {literal(masked_value)})"
     return apply_code(
         f"q, k, v, {', '.join(mask_names)}", call(name, *values, Name(mask), **options, defaults={"scale": None})
     )
@@ -183,7 +183,9 @@ CODERS: Mapping[type[Layer], Coder] = {
     operators.Minus: apply_function("torch.sub"),
     operators.Times: apply_function("torch.mul"),
     operators.Over: apply_function("torch.div"),
-    operators.AffineMap: lambda layer, step: apply_code("x", f"{_numbers(layer.factor)} * x + {_numbers(layer.shift)}"),
+    operators.AffineMap: lambda layer, step: apply_code(
+        "x", f"{_numbers_code(layer.factor)} * x + {_numbers_code(layer.shift)}"
+    ),
     operators.Power: lambda layer, step: apply_code("x", f"x ** {literal(layer.exponent)}"),
     operators.ToPower: apply_function("torch.pow"),
     operators.Exponential: apply_function("torch.exp"),

@@ -73,20 +73,20 @@ def add(r: NodeReading) -> Value:
 def _add_two(r: NodeReading, left: Value, right: Value, name_suffix: str) -> Value:
     for value, number in ((left, _scalar_constant(right, left)), (right, _scalar_constant(left, right))):
         if number is not None:
-            return r.context.emit(AffineMap(1.0, number), [value], {}, name_suffix, False)
+            return r.context.emit(AffineMap(1.0, number), [value], {}, name_suffix)
     for value, tensor in ((left, right.constant), (right, left.constant)):
         if tensor is not None and tensor.is_floating_point() and bool(torch.isneginf(tensor).any()):
             return _masked_sum(r, value, tensor, name_suffix)
     is_same_shape = left.sizes == right.sizes and left.has_batch and not (left.is_known or right.is_known)
-    return r.context.emit(layers.Add() if is_same_shape else Plus(), [left, right], {}, name_suffix, False)
+    return r.context.emit(layers.Add() if is_same_shape else Plus(), [left, right], {}, name_suffix)
 
 
 def _masked_sum(r: NodeReading, value: Value, masked_constant: Tensor, name_suffix: str) -> Value:
     """Return Plus and MaskedFill for the sum of a value and a constant with -inf, such as a mask before a softmax."""
     mask = torch.isneginf(masked_constant)
     finite = constant(masked_constant.masked_fill(mask, 0.0))
-    total = r.context.emit(Plus(), [value, finite], {}, f"{name_suffix}finite", False)
-    return r.context.emit(MaskedFill(-math.inf), [total, constant(mask)], {}, name_suffix, False)
+    total = r.context.emit(Plus(), [value, finite], {}, f"{name_suffix}finite")
+    return r.context.emit(MaskedFill(-math.inf), [total, constant(mask)], {}, name_suffix)
 
 
 def sub(r: NodeReading) -> Value:
@@ -179,15 +179,15 @@ def running_sum(r: NodeReading) -> Value:
     return r.layer(Reverse((axis,)), total)
 
 
-def reduce(make: Callable[[tuple[int, ...], bool], layers.Layer]) -> Reader:
-    """Return the reader of an operator that reduces axes, as the layer that `make` returns for (axes, keep)."""
+def reduce(make_layer: Callable[[tuple[int, ...], bool], layers.Layer]) -> Reader:
+    """Return the reader of an operator that reduces axes, as the layer that `make_layer` returns for (axes, keep)."""
 
     def read(r: NodeReading) -> Value:
         keep = bool(r.attribute("keepdims", 1))
         axes = r.integer_list("axes", 1)
         if r.attribute("noop_with_empty_axes", 0) and not axes:
             return r.x
-        return r.layer(make(r.axes(axes), keep))
+        return r.layer(make_layer(r.axes(axes), keep))
 
     return read
 
@@ -239,11 +239,6 @@ def grid_sample(r: NodeReading) -> Value:
     return r.layer(GridSample(kind, outside, bool(r.attribute("align_corners", 0))), r.value(0), r.value(1))
 
 
-def thresholded_relu(r: NodeReading) -> Value:
-    """Read ThresholdedRelu as KeepOutside."""
-    return r.layer(KeepOutside(None, shortest_decimal(r.attribute("alpha", 1.0))))
-
-
 READERS: dict[str, Reader] = {
     "Add": add,
     "Sum": add,
@@ -272,7 +267,7 @@ READERS: dict[str, Reader] = {
     "ReduceMin": reduce_min,
     "ReduceLogSumExp": reduce(LogSumExp),
     "Shrink": shrink,
-    "ThresholdedRelu": thresholded_relu,
+    "ThresholdedRelu": lambda r: r.layer(KeepOutside(None, shortest_decimal(r.attribute("alpha", 1.0)))),
     "Celu": celu,
     "GridSample": grid_sample,
     "ReduceL2": reduce(Length),

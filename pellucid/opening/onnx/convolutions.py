@@ -10,7 +10,7 @@ from pellucid.operators import Convolve, Pad
 
 AUTO_PAD_MODES = ("NOTSET", "VALID", "SAME_UPPER", "SAME_LOWER")
 
-_Ends = list[tuple[int, int]]  # padding before and after, for each axis
+_PaddingPairs = list[tuple[int, int]]  # padding before and after, for each axis
 
 
 def conv(r: NodeReading) -> Value:
@@ -47,8 +47,8 @@ def conv_transpose(r: NodeReading) -> Value:
         return convolve_transpose(r)
     weight, bias = r.param(1), r.bias(2)
     _, filters, *kernel = weight.tensors[0].shape
-    stride, dilation, extra = r.pair("strides", 1), r.pair("dilations", 1), r.pair("output_padding", 0)
-    (top, bottom), (left, right) = _cropping(r, kernel, stride, dilation, extra)
+    stride, dilation, output_padding = r.pair("strides", 1), r.pair("dilations", 1), r.pair("output_padding", 0)
+    (top, bottom), (left, right) = _cropping(r, kernel, stride, dilation, output_padding)
     groups = r.attribute("group", 1)
     is_symmetric = (left, top) == (right, bottom)
     layer = layers.ConvTranspose2d(
@@ -56,7 +56,7 @@ def conv_transpose(r: NodeReading) -> Value:
         single_or_pair((kernel[0], kernel[1])),
         stride=single_or_pair(stride),
         padding=single_or_pair((top, left)) if is_symmetric else 0,
-        output_padding=single_or_pair(extra),
+        output_padding=single_or_pair(output_padding),
         dilation=single_or_pair(dilation),
         groups=groups,
         bias=bool(bias),
@@ -70,28 +70,33 @@ def conv_transpose(r: NodeReading) -> Value:
 def convolve(r: NodeReading) -> Value:
     """Read Conv over any number of axes, or with computed kernels, as Convolve, after a Pad for asymmetric padding."""
     kernel, stride, dilation = _window(r)
-    ends = _padding(r, kernel, stride, dilation)
-    is_symmetric = all(before == after for before, after in ends)
-    padding = tuple(before if is_symmetric else 0 for before, _ in ends)
+    padding_pairs = _padding(r, kernel, stride, dilation)
+    is_symmetric = all(before == after for before, after in padding_pairs)
+    padding = tuple(before if is_symmetric else 0 for before, _ in padding_pairs)
     layer = Convolve(tuple(stride), padding, tuple(dilation), r.attribute("group", 1))
-    x = r.x if is_symmetric else r.inner("pad", Pad(_reversed_padding(ends)))
+    x = r.x if is_symmetric else r.inner("pad", Pad(_reversed_padding(padding_pairs)))
     return r.layer(layer, x, *_weights(r))
 
 
 def convolve_transpose(r: NodeReading) -> Value:
     """Read ConvTranspose like Conv in `convolve`, as Convolve, before a Pad that crops for asymmetric padding."""
     kernel, stride, dilation = _window(r)
-    extra = r.attribute("output_padding", [0] * len(kernel))
-    ends = _cropping(r, kernel, stride, dilation, extra)
-    is_symmetric = all(before == after for before, after in ends)
-    padding = tuple(before if is_symmetric else 0 for before, _ in ends)
+    output_padding = r.attribute("output_padding", [0] * len(kernel))
+    padding_pairs = _cropping(r, kernel, stride, dilation, output_padding)
+    is_symmetric = all(before == after for before, after in padding_pairs)
+    padding = tuple(before if is_symmetric else 0 for before, _ in padding_pairs)
     layer = Convolve(
-        tuple(stride), padding, tuple(dilation), r.attribute("group", 1), transposed=True, output_padding=tuple(extra)
+        tuple(stride),
+        padding,
+        tuple(dilation),
+        r.attribute("group", 1),
+        transposed=True,
+        output_padding=tuple(output_padding),
     )
     if is_symmetric:
         return r.layer(layer, r.x, *_weights(r))
     uncropped = r.inner("uncropped", layer, r.x, *_weights(r))
-    return r.layer(Pad(_reversed_padding([(-before, -after) for before, after in ends])), uncropped)
+    return r.layer(Pad(_reversed_padding([(-before, -after) for before, after in padding_pairs])), uncropped)
 
 
 def image_padding(
@@ -129,55 +134,55 @@ def _window(r: NodeReading) -> tuple[list[int], list[int], list[int]]:
     return kernel, stride, dilation
 
 
-def _padding(r: NodeReading, kernel: Sequence[int], stride: Sequence[int], dilation: Sequence[int]) -> _Ends:
+def _padding(r: NodeReading, kernel: Sequence[int], stride: Sequence[int], dilation: Sequence[int]) -> _PaddingPairs:
     """Return the padding of each axis, from the attribute "pads" or "auto_pad"."""
     no_padding = [0] * 2 * len(kernel)
     mode, pads = r.attribute("auto_pad", "NOTSET"), r.attribute("pads", no_padding)
     if mode not in AUTO_PAD_MODES:
         raise Unreadable(f"has auto_pad={mode!r}")
     if mode in ("NOTSET", "VALID"):
-        return _ends(pads if mode == "NOTSET" else no_padding, len(kernel))
+        return _padding_pairs(pads if mode == "NOTSET" else no_padding, len(kernel))
     if len(r.shape) != len(kernel) + 1:
         raise Unreadable(f"has a kernel of {len(kernel)} axes for inputs {r.shape}")
-    ends: _Ends = []
+    padding_pairs: _PaddingPairs = []
     for size, k, s, d in zip(r.shape[1:], kernel, stride, dilation, strict=True):
         total = max((-(-size // s) - 1) * s + d * (k - 1) + 1 - size, 0)
         smaller, larger = total // 2, total - total // 2
-        ends.append((smaller, larger) if mode == "SAME_UPPER" else (larger, smaller))
-    return ends
+        padding_pairs.append((smaller, larger) if mode == "SAME_UPPER" else (larger, smaller))
+    return padding_pairs
 
 
 def _cropping(
     r: NodeReading, kernel: Sequence[int], stride: Sequence[int], dilation: Sequence[int], output_padding: Sequence[int]
-) -> _Ends:
+) -> _PaddingPairs:
     """Return the sizes that a transposed convolution crops at both ends of each axis.
 
     They follow from the attributes "pads", "auto_pad" and "output_shape".
     """
-    count = len(kernel)
+    n_axes = len(kernel)
     mode, shape = r.attribute("auto_pad", "NOTSET"), r.attribute("output_shape", None)
-    pads = r.attribute("pads", [0] * 2 * count)
+    pads = r.attribute("pads", [0] * 2 * n_axes)
     if mode in ("SAME_UPPER", "SAME_LOWER") or shape is not None:
-        input_sizes = r.shape[-count:]
+        input_sizes = r.shape[-n_axes:]
         output_sizes = (
-            shape[-count:] if shape is not None else [size * s for size, s in zip(input_sizes, stride, strict=True)]
+            shape[-n_axes:] if shape is not None else [size * s for size, s in zip(input_sizes, stride, strict=True)]
         )
         geometry = zip(input_sizes, output_sizes, stride, kernel, dilation, output_padding, strict=True)
-        totals = [s * (size - 1) + o + d * (k - 1) + 1 - out for size, out, s, k, d, o in geometry]
+        totals = [s * (size - 1) + o + d * (k - 1) + 1 - output_size for size, output_size, s, k, d, o in geometry]
         pairs = [(max(total, 0) // 2, max(total, 0) - max(total, 0) // 2) for total in totals]
         return pairs if mode != "SAME_LOWER" else [(after, before) for before, after in pairs]
     if mode not in ("NOTSET", "VALID"):
         raise Unreadable(f"has auto_pad={mode!r}")
-    return _ends(pads if mode == "NOTSET" else [0] * 2 * count, count)
+    return _padding_pairs(pads if mode == "NOTSET" else [0] * 2 * n_axes, n_axes)
 
 
-def _ends(pads: Sequence[int], count: int) -> _Ends:
+def _padding_pairs(pads: Sequence[int], n_axes: int) -> _PaddingPairs:
     """Return (before, after) for each axis, from ONNX's pads: all sizes before, then all sizes after."""
-    if len(pads) != 2 * count:
-        raise Unreadable(f"has {len(pads)} pads for {count} axes")
-    return list(zip(pads[:count], pads[count:], strict=True))
+    if len(pads) != 2 * n_axes:
+        raise Unreadable(f"has {len(pads)} pads for {n_axes} axes")
+    return list(zip(pads[:n_axes], pads[n_axes:], strict=True))
 
 
-def _reversed_padding(ends: _Ends) -> tuple[int, ...]:
+def _reversed_padding(padding_pairs: _PaddingPairs) -> tuple[int, ...]:
     """Return the argument of Pad, which starts with the last axis."""
-    return tuple(count for pair in reversed(ends) for count in pair)
+    return tuple(width for pair in reversed(padding_pairs) for width in pair)

@@ -119,17 +119,17 @@ def read_onnx(path: str | os.PathLike[str], examples: Sequence[tuple[int, ...]] 
             raise PellucidError(f"{path}: {error}") from error
     params = nest_like(path, structure, flatten(params_by_node))
     return OnnxNetwork(
-        net,
-        params,
-        shape,
-        tuple(names),
-        tuple(outputs),
-        tuple(cut_ops),
-        batch,
-        in_halves,
-        takes_bytes,
-        n_quantized,
-        model,
+        net=net,
+        params=params,
+        input_shape=shape,
+        inputs=tuple(names),
+        outputs=tuple(outputs),
+        cut=tuple(cut_ops),
+        batch=batch,
+        in_halves=in_halves,
+        takes_bytes=takes_bytes,
+        n_quantized=n_quantized,
+        proto=model,
     )
 
 
@@ -216,6 +216,8 @@ def _example_shapes(
 
 def _is_same_network(first: tuple[Graph, Params], second: tuple[Graph, Params]) -> bool:
     """Return whether two networks have the same nodes and the same weights and constants."""
-    first_tensors, second_tensors = flatten(first[1]), flatten(second[1])
-    is_same_graph = first[0] == second[0]
-    return is_same_graph and all(torch.equal(tensor, second_tensors[path]) for path, tensor in first_tensors.items())
+    (first_net, first_params), (second_net, second_params) = first, second
+    second_tensors = flatten(second_params)
+    return first_net == second_net and all(
+        torch.equal(tensor, second_tensors[path]) for path, tensor in flatten(first_params).items()
+    )

@@ -212,7 +212,7 @@ def dropout(r: NodeReading) -> Value:
     return r.layer(layers.Dropout(shortest_decimal(ratio) if ratio is not None else r.number(1, 0.5)))
 
 
-def softmax(make: Callable[[int], Layer]) -> Reader:
+def softmax(make_layer: Callable[[int], Layer]) -> Reader:
     """Return the reader of Softmax or LogSoftmax; before operator set 13, all axes from `axis` on form one axis."""
 
     def read(r: NodeReading) -> Value:
@@ -220,22 +220,22 @@ def softmax(make: Callable[[int], Layer]) -> Reader:
         axis = r.axis(1 if flattens else -1)
         sizes = r.x.sizes
         if axis < 1:
-            return _first_axis_softmax(r, make, flattens)
+            return _first_axis_softmax(r, make_layer, flattens)
         if not flattens or all(size == 1 for size in sizes[0][axis + 1 :]):
-            return r.layer(make(axis))
+            return r.layer(make_layer(axis))
         first, second = ((*size[:axis], math.prod(size[axis:])) for size in sizes)
         rows = to_shape(r, r.x, (first, second), "rows")
-        return to_shape(r, r.inner("classes", make(axis), rows), sizes, "")
+        return to_shape(r, r.inner("classes", make_layer(axis), rows), sizes, "")
 
     return read
 
 
-def _first_axis_softmax(r: NodeReading, make: Callable[[int], Layer], flattens: bool) -> Value:
+def _first_axis_softmax(r: NodeReading, make_layer: Callable[[int], Layer], flattens: bool) -> Value:
     """Return a softmax between two Permutes, along a first axis that is not the batch axis."""
     if flattens or r.x.rank < 2 or r.x.batch_axis in (0, None):
         raise Unreadable("computes along the batch axis")
     swap = Permute((1, 0, *range(2, r.x.rank)))
-    return r.layer(swap, r.inner("classes", make(1), r.inner("order", swap)))
+    return r.layer(swap, r.inner("classes", make_layer(1), r.inner("order", swap)))
 
 
 def batch_normalization(r: NodeReading) -> Value:

@@ -18,7 +18,6 @@ from pellucid.opening.onnx.values import Unreadable, Value, constant
 from pellucid.opening.onnx_nodes import is_writable, write
 from pellucid.opening.onnx_nodes.proto import LAYER_METADATA_KEY, node_proto
 
-# Limit on height, width and channels, since the check of a layer may create constants of this size squared.
 TOLERANCE = 1e-5  # constants computed on another machine differ in the last digits
 
 

@@ -63,7 +63,7 @@ class OnnxGraph:
         self.context = GraphContext(onnx, opset, batch, self.emit)
         for name, shape in shapes.items():
             node = self._unused_name(name)
-            first, second = ((count, *shape) for count in BATCH_SIZES)
+            first, second = ((batch_size, *shape) for batch_size in BATCH_SIZES)
             self.values[name] = computed_value((first, second), node, dtypes[name])
         self.inputs = tuple(value.node for value in self.values.values())
         if not self.inputs:
@@ -74,15 +74,15 @@ class OnnxGraph:
         start = 0
         while start < len(protos):
             end = end_of_layer(protos, start) if layer_metadata(protos[start]) else start + 1
-            last = protos[end - 1]
+            last_node = protos[end - 1]
             try:
                 outputs = self._read_node(protos[start:end])
             except Unreadable as error:
-                self._add_missing(last, str(error))
+                self._add_missing(last_node, str(error))
             except (PellucidError, *_READING_ERRORS) as error:
-                self._add_missing(last, quoted(" ".join(str(error).split()), 200))
+                self._add_missing(last_node, quoted(" ".join(str(error).split()), 200))
             else:
-                self.values.update(zip(filter(None, last.output), outputs, strict=False))
+                self.values.update(zip(filter(None, last_node.output), outputs, strict=False))
             start = end
         if self.missing_nodes:
             reason = _missing_text(self.missing_nodes)
@@ -110,11 +110,12 @@ class OnnxGraph:
         return Graph(nodes, output_nodes, self.inputs), {name: self.tensors_by_node.get(name, {}) for name in nodes}
 
     def emit(
-        self, layer: Layer, inputs: Sequence[Value], params: Mapping[str, Value], name_suffix: str, batch: bool
-    ) -> Value:
+        self, layer: Layer, inputs: Sequence[Value], params: Mapping[str, Value], name_suffix: str = "",
+        with_network_input: bool = False,
+    ) -> Value:  # fmt: skip
         """Add a node, and return its output; see `Emit`. Nodes with equal layers and the same weights share a layer."""
         # the layer reads the number of examples from the network's first input
-        all_inputs = [*inputs, self.values[next(iter(self.values))]] if batch else list(inputs)
+        all_inputs = [*inputs, self.values[next(iter(self.values))]] if with_network_input else list(inputs)
         sizes = _output_sizes(layer, all_inputs, {name: value.tensors[0] for name, value in params.items()})
         if max(torch.Size(size).numel() for size in sizes) > MAX_ONNX_VALUES:
             raise Unreadable(f"has a result of more than {MAX_ONNX_VALUES:,} values")
@@ -130,22 +131,22 @@ class OnnxGraph:
 
     def _read_node(self, protos: Sequence[Any]) -> Sequence[Value]:
         """Return the outputs of a node, or of all nodes of one layer; an empty list if an input could not be read."""
-        last = protos[-1]
-        self.node_name = last.name or last.op_type.lower()
-        if layer_metadata(last):
+        last_node = protos[-1]
+        self.node_name = last_node.name or last_node.op_type.lower()
+        if layer_metadata(last_node):
             layer, inputs, params = layer_of(self.onnx, protos, self.constants, self._input_value)
-            return [self.emit(layer, inputs, params, "", False)]
-        node = node_of(self.onnx, last)
-        inputs = [self._input_value(name) if name else None for name in last.input]
+            return [self.emit(layer, inputs, params)]
+        node = node_of(self.onnx, last_node)
+        inputs = [self._input_value(name) if name else None for name in last_node.input]
         # an input could not be read, and is listed; this node is listed too only if it has no reader itself
-        if any(name and value is None for name, value in zip(last.input, inputs, strict=True)):
+        if any(name and value is None for name, value in zip(last_node.input, inputs, strict=True)):
             if node.op not in READERS:
                 raise Unreadable
             return []
         all_known = all(value is None or value.is_known for value in inputs)
         is_kept = _is_float32(node, inputs) or (node.op == "Expand" and _is_repeated_per_example(*inputs))
         if all_known and node.op in FOLDED_OPS and not is_kept:
-            return self.folding.fold(last, inputs)
+            return self.folding.fold(last_node, inputs)
         if node.op not in READERS:
             raise Unreadable
         reading = NodeReading(node, inputs, self.context)
@@ -154,7 +155,7 @@ class OnnxGraph:
         if reading.attributes:
             raise Unreadable(f"unsupported attributes: {', '.join(map(quoted, reading.attributes))}")
         outputs = result if isinstance(result, tuple) else (result,)
-        if len([name for name in last.output if name]) != len(outputs):
+        if len([name for name in last_node.output if name]) != len(outputs):
             raise Unreadable("has several outputs")
         return outputs
 
@@ -246,11 +247,11 @@ def _output_sizes(layer: Layer, inputs: Sequence[Value], params: Mapping[str, Te
         output_sizes: list[Sizes] = []
         for batch in (0, 1):
             shapes = tuple(value.sizes[batch][1:] for value in inputs)
-            expected, out = layer.init(shapes[0] if len(shapes) == 1 else shapes, torch.Generator())
+            expected, output_shape = layer.init(shapes[0] if len(shapes) == 1 else shapes, torch.Generator())
             differences = match(flatten(expected), params)
             if differences:
                 raise Unreadable(str(differences[0]))
-            output_sizes.append((inputs[0].sizes[batch][0], *out))
+            output_sizes.append((inputs[0].sizes[batch][0], *output_shape))
         first_size, second_size = output_sizes
     if any((a[:1], b[:1]) != (first_size[:1], second_size[:1]) for a, b in (value.sizes for value in inputs)):
         raise Unreadable("combines values of different numbers of examples")

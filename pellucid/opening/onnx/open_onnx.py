@@ -51,8 +51,12 @@ def open_onnx(path: Path, examples: tuple[Tensor, ...] | None, options: dict[str
         )
     model = OpenedModel(network.net, **{**defaults, **options})
     params = map_tree(torch.clone, network.params)
-    out = tuple(tuple(output.shape[1:]) for output in outputs)
-    model._set_params(params, network.input_shape, _output_shape(network, params, out[0] if len(out) == 1 else out))
+    output_shapes = tuple(tuple(output.shape[1:]) for output in outputs)
+    model._set_params(
+        params,
+        network.input_shape,
+        _output_shape(network, params, output_shapes[0] if len(output_shapes) == 1 else output_shapes),
+    )
     model._keep_state(flatten(params), flatten(params))
     check_size_within_bounds(model.objective, model.input_shape, model.preprocess)
     model.cut = network.cut
@@ -82,10 +86,10 @@ def _exported_options(network: OnnxNetwork, y: Any) -> dict[str, Any]:
     return {"preprocess": preprocess} | ({"classes": classes} if has_classes else {})
 
 
-def _output_shape(network: OnnxNetwork, params: Any, out: Any) -> Any:
+def _output_shape(network: OnnxNetwork, params: Any, example_output_shape: Any) -> Any:
     shape: FreeShape = network.input_shape
     if len(network.inputs) > 1 or None not in shape:
-        return out
+        return example_output_shape
     with torch.device("meta"):
         _, nominal_output = network.net.init(nominal_shape(shape), torch.Generator())
     return free_output_shape(shape, network.net.init, params, nominal_output)
@@ -94,11 +98,11 @@ def _output_shape(network: OnnxNetwork, params: Any, out: Any) -> Any:
 def _random_inputs(network: OnnxNetwork, shapes: Any) -> list[Tensor]:
     """Return random inputs, one more than the file's batch size: noise, and for images, every other one smooth."""
     rng = torch.Generator().manual_seed(0)
-    count = (network.batch or 1) + 1
-    inputs = [torch.rand(count, *nominal_shape(shape, FREE_SIDE), generator=rng) for shape in shapes]
+    n_examples = (network.batch or 1) + 1
+    inputs = [torch.rand(n_examples, *nominal_shape(shape, FREE_SIDE), generator=rng) for shape in shapes]
     for x in inputs:
         if x.dim() == 4:
-            coarse = torch.rand(count, x.shape[1], COARSE_SIDE, COARSE_SIDE, generator=rng)
+            coarse = torch.rand(n_examples, x.shape[1], COARSE_SIDE, COARSE_SIDE, generator=rng)
             x[::2] = F.interpolate(coarse, x.shape[2:], mode="bilinear")[::2]
     # The values of pixels, so that a file for uint8 computes with the same numbers.
     return [(x * 255).round() / 255 for x in inputs]

@@ -42,39 +42,40 @@ class Patterns:
         """Find x / 2 (1 + erf(x / sqrt(2))), in any order of its factors."""
         scaled = self.producers.get(erf.input[0])
         x = None if scaled is None else self._input_times(scaled, 1 / math.sqrt(2))
-        plus = self._only_reader(erf)
-        if x is None or plus is None or plus.op_type != "Add" or not self._has_constant(plus, 1.0):
+        shifted = self._only_reader(erf)
+        if x is None or shifted is None or shifted.op_type != "Add" or not self._has_constant(shifted, 1.0):
             return
-        end = self._only_reader(plus)
-        if end is None or end.op_type != "Mul":
+        product = self._only_reader(shifted)
+        if product is None or product.op_type != "Mul":
             return
-        other = _other_input(end, plus.output[0])
-        last = self._only_reader(end)
-        group = [scaled, erf, plus]
-        if other == x and last is not None and self._input_times(last, 0.5) == end.output[0]:
-            self._replace([*group, end], last, "Gelu", [x])
-        elif self._scalar(other) == 0.5 and last is not None and last.op_type == "Mul":
-            if _other_input(last, end.output[0]) == x:
-                self._replace([*group, end], last, "Gelu", [x])
+        other = _other_input(product, shifted.output[0])
+        last_node = self._only_reader(product)
+        group = [scaled, erf, shifted]
+        if other == x and last_node is not None and self._input_times(last_node, 0.5) == product.output[0]:
+            self._replace([*group, product], last_node, "Gelu", [x])
+        elif self._scalar(other) == 0.5 and last_node is not None and last_node.op_type == "Mul":
+            if _other_input(last_node, product.output[0]) == x:
+                self._replace([*group, product], last_node, "Gelu", [x])
         elif other in self.producers and self._input_times(self.producers[other], 0.5) == x:
-            half = self.producers[other]
-            self._replace([*group, *([half] if self._only_reader(half) is end else [])], end, "Gelu", [x])
+            halved = self.producers[other]
+            self._replace([*group, *([halved] if self._only_reader(halved) is product else [])], product, "Gelu", [x])
 
     def _silu(self, sigmoid: Any) -> None:
         """Find x sigmoid(x)."""
-        end = self._only_reader(sigmoid)
-        if end is not None and end.op_type == "Mul" and _other_input(end, sigmoid.output[0]) == sigmoid.input[0]:
-            self._replace([sigmoid], end, "Swish", [sigmoid.input[0]])
+        product = self._only_reader(sigmoid)
+        x = sigmoid.input[0]
+        if product is not None and product.op_type == "Mul" and _other_input(product, sigmoid.output[0]) == x:
+            self._replace([sigmoid], product, "Swish", [x])
 
     def _dense(self, product: Any) -> None:
         """Find the product x W + b with a constant matrix W and a constant vector b."""
-        end = self._only_reader(product)
+        biased = self._only_reader(product)
         weight = self.constants.get(product.input[1])
-        if end is None or end.op_type != "Add" or weight is None or weight.dim() != 2:
+        if biased is None or biased.op_type != "Add" or weight is None or weight.dim() != 2:
             return
-        bias = _other_input(end, product.output[0])
+        bias = _other_input(biased, product.output[0])
         if bias in self.constants and self.constants[bias].shape == weight.shape[1:]:
-            self._replace([product], end, "MatMul", [*product.input, bias], product.name)
+            self._replace([product], biased, "MatMul", [*product.input, bias], product.name)
 
     def _replace(self, group: list[Any], last: Any, op: str, inputs: list[str], name: str = "") -> None:
         node = self.onnx.helper.make_node(op, inputs, list(last.output), name=name or last.name)

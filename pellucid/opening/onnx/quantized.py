@@ -22,7 +22,7 @@ def without_quantization(onnx: Any, model: Any, opset: int, constants: dict[str,
     graph = model.graph
     producers = {output: node for node in graph.node for output in node.output}
     nodes: list[Any] = []
-    count = 0
+    n_replaced = 0
 
     def add_constant(name: str, values: Tensor) -> str:
         constants[name] = values
@@ -39,7 +39,7 @@ def without_quantization(onnx: Any, model: Any, opset: int, constants: dict[str,
         if source in constants:
             nodes.pop()
             add_constant(output, _float_values(node, constants))
-            count += 1
+            n_replaced += 1
         elif quantizer is not None and quantizer.op_type == "QuantizeLinear":
             bounds = _bounds(quantizer, node, constants)
             if bounds is None:
@@ -53,12 +53,12 @@ def without_quantization(onnx: Any, model: Any, opset: int, constants: dict[str,
                     add_constant(f"{output}.{end}", bound) for end, bound in zip(("low", "high"), bounds, strict=True)
                 ]
                 nodes[-1] = onnx.helper.make_node("Clip", [quantizer.input[0], *names], [output], name)
-            count += 1
-    if count:
+            n_replaced += 1
+    if n_replaced:
         del graph.node[:]
         graph.node.extend(nodes)
         keep_needed(model, [graph_output.name for graph_output in graph.output])
-    return count
+    return n_replaced
 
 
 def _float_values(node: Any, constants: Mapping[str, Tensor]) -> Tensor:
@@ -76,7 +76,7 @@ def _float_values(node: Any, constants: Mapping[str, Tensor]) -> Tensor:
 
 def _bounds(quantizer: Any, node: Any, constants: Mapping[str, Tensor]) -> tuple[Tensor, Tensor] | None:
     """Return the least and the largest value of quantized values; None unless both nodes have the same constants."""
-    known = [set(each.input[1:]) <= constants.keys() for each in (quantizer, node)]
+    known = [set(one_node.input[1:]) <= constants.keys() for one_node in (quantizer, node)]
     attributes = {attribute.name for attribute in quantizer.attribute if attribute.i}
     if not all(known) or attributes & {"output_dtype", "block_size"}:
         return None

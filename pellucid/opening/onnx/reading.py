@@ -15,13 +15,14 @@ from pellucid.opening.onnx_nodes import Node
 class Emit(Protocol):
     """A function that adds a node to the network, and returns its output.
 
-    part: the suffix of the node's name; "" for the last of the nodes to which an ONNX node is converted. batch: whether
-    the layer needs an additional last input, from which it reads the number of examples.
+    name_suffix: of the node; "" for the last of the nodes to which an ONNX node is converted. with_network_input:
+    whether the layer needs an additional last input, from which it reads the number of examples.
     """
 
     def __call__(
-        self, layer: Layer, inputs: Sequence[Value], params: Mapping[str, Value], name_suffix: str, batch: bool
-    ) -> Value:
+        self, layer: Layer, inputs: Sequence[Value], params: Mapping[str, Value], name_suffix: str = "",
+        with_network_input: bool = False,
+    ) -> Value:  # fmt: skip
         """Add the node."""
         ...
 
@@ -156,11 +157,11 @@ class NodeReading:
 
     def layer(self, layer: Layer, *inputs: Value, **params: Value) -> Value:
         """Add the last layer of this node to the network; without `inputs`, it receives the node's first input."""
-        return self.context.emit(layer, inputs or (self.x,), params, "", False)
+        return self.context.emit(layer, inputs or (self.x,), params)
 
     def inner(self, name_suffix: str, layer: Layer, *inputs: Value, **params: Value) -> Value:
-        """Add a layer of this node before its last layer, with the name suffix `part`."""
-        return self.context.emit(layer, inputs or (self.x,), params, name_suffix, False)
+        """Add a layer of this node before its last layer, with a suffix of its name."""
+        return self.context.emit(layer, inputs or (self.x,), params, name_suffix)
 
 
 Reader = Callable[[NodeReading], Any]  # from a node to its output, or to the tuple of its outputs

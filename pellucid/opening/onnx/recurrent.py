@@ -12,6 +12,7 @@ from pellucid.opening.onnx.values import Unreadable, Value
 from pellucid.opening.onnx_nodes.layers import GATE_ORDERS
 from pellucid.operators import Permute, Select, Slice, Stack, ToShape
 
+# Inputs of the operators: 0 sequence, 1 and 2 weights, 3 biases, 4 lengths, 5 and 6 initial states, 7 peepholes.
 STATE_INPUTS = (5, 6)  # the initial output, and the initial memory
 OUTPUTS = ("sequence", "state", "cell")
 ACTIVATIONS = {"LSTM": ["Sigmoid", "Tanh", "Tanh"], "GRU": ["Sigmoid", "Tanh"], "RNN": ["Tanh"]}  # the defaults
@@ -40,16 +41,16 @@ def recurrent(r: NodeReading) -> tuple[Value, ...]:
     units = r.attribute("hidden_size", r.constant(2).shape[2])
     params = _params(r, n_directions)
     x = r.inner("steps", Permute((1, 0, 2)))
-    used = [output for output, name in zip(OUTPUTS, r.node.outputs, strict=False) if name]
-    if "cell" in used:
+    used_outputs = [output for output, name in zip(OUTPUTS, r.node.outputs, strict=False) if name]
+    if "cell" in used_outputs:
         raise Unreadable("has the memory after the last step as an output")
     layer_type: Any = getattr(layers, r.node.op)
     y = r.inner("units", layer_type(units, 1, n_directions == 2, r.has_input(3), **options), x, **params)
     results: list[Value] = []
-    if "sequence" in used:
+    if "sequence" in used_outputs:
         parts = r.inner("directions", ToShape((n_directions, units), 2, 0), y)
         results.append(r.inner("outputs", Permute((1, 2, 0, 3)), parts))
-    if "state" in used:
+    if "state" in used_outputs:
         results.append(_last_steps(r, y, units, n_directions))
     return tuple(results)
 
@@ -58,8 +59,8 @@ def _last_steps(r: NodeReading, y: Value, units: int, n_directions: int) -> Valu
     """Return the outputs (directions, N, H) of each direction's last step, the first one of the reverse direction."""
     steps: list[Value] = []
     for direction in range(n_directions):
-        part = r.inner(f"part{direction}", Slice(2, direction * units, (direction + 1) * units), y)
-        steps.append(r.inner(f"last{direction}", Select(1, 0 if direction else -1), part))
+        outputs = r.inner(f"part{direction}", Slice(2, direction * units, (direction + 1) * units), y)
+        steps.append(r.inner(f"last{direction}", Select(1, 0 if direction else -1), outputs))
     if n_directions == 1:
         return r.inner("state", ToShape((1,), 0, 2), steps[0])
     return r.inner("state", Stack(0), *steps)
@@ -72,17 +73,17 @@ def _params(r: NodeReading, n_directions: int) -> dict[str, Value]:
         for name, index in (("weight_ih", 1), ("weight_hh", 2)):
             params[f"{name}_{suffix}"] = _reordered(r, r.param(index), direction)
         if r.has_input(3):
-            for part, name in enumerate(("bias_ih", "bias_hh")):
-                params[f"{name}_{suffix}"] = _reordered(r, r.param(3), direction, part)
+            for half, name in enumerate(("bias_ih", "bias_hh")):
+                params[f"{name}_{suffix}"] = _reordered(r, r.param(3), direction, half)
     return params
 
 
-def _reordered(r: NodeReading, value: Value, direction: int, part: int | None = None) -> Value:
-    """Return the rows of a direction with the gates in PyTorch's order. part: the half of the biases, 0 or 1."""
+def _reordered(r: NodeReading, value: Value, direction: int, half: int | None = None) -> Value:
+    """Return the rows of a direction with the gates in PyTorch's order. half: that of the biases, 0 or 1."""
     rows = value.tensors[0][direction]
-    if part is not None:
-        rows = rows.chunk(2)[part]
-    return derived_constant(value, f"[{direction}, {part}]", _with_gates(rows, GATE_ORDERS[r.node.op]))
+    if half is not None:
+        rows = rows.chunk(2)[half]
+    return derived_constant(value, f"[{direction}, {half}]", _with_gates(rows, GATE_ORDERS[r.node.op]))
 
 
 def _with_gates(rows: Tensor, order: Sequence[int]) -> Tensor:

@@ -35,8 +35,8 @@ def resize(r: NodeReading) -> Value:
         first, second = r.sizes(3)
         if first[1 if axes is None else 0 :] != second[1 if axes is None else 0 :]:
             raise Unreadable("resizes other axes than height and width")
-        count = first[0] if first[0] in (r.context.batch, r.x.sizes[0][0]) else r.x.sizes[0][0]
-        height, width = (int(size) for size in _height_and_width(first, axes, (count, *r.shape)))
+        n_examples = first[0] if first[0] in (r.context.batch, r.x.sizes[0][0]) else r.x.sizes[0][0]
+        height, width = (int(size) for size in _height_and_width(first, axes, (n_examples, *r.shape)))
         return _resize_image(r, options, (height, width), None)
     return _resize_image(r, options, None, _height_and_width(r.constant(2).tolist(), axes))
 
@@ -120,8 +120,8 @@ def _resize_matrix(r: NodeReading, options: dict[str, Any], old: int, new: int, 
     names = ["x", "", "scales"] if scale is not None else ["x", "", "", "sizes"]
     node = helper.make_node("Resize", names, ["y"], axes=[1], **options)
     sizes = {"sizes": np.array([new], np.int64)} if scale is None else {"scales": np.array([scale], np.float32)}
-    unit = np.eye(old, dtype=np.float32)[:, None]
-    columns = [run_reference(r.context.onnx, node, {"x": row, **sizes}, _OPSET)[0][0] for row in unit]
+    unit_vectors = np.eye(old, dtype=np.float32)[:, None]
+    columns = [run_reference(r.context.onnx, node, {"x": row, **sizes}, _OPSET)[0][0] for row in unit_vectors]
     return torch.from_numpy(np.stack(columns, 1).astype(np.float32))
 
 

@@ -36,16 +36,16 @@ def runtime_outputs(path: Path, network: OnnxNetwork, inputs: Sequence[Tensor]) 
     model.graph.output.extend(onnx.helper.make_value_info(name, onnx.TypeProto()) for name in network.outputs)
     keep_needed(model, network.outputs)
     dtypes = {value.name: RUNTIME_DTYPES.get(value.type.tensor_type.elem_type) for value in model.graph.input}
-    count = len(inputs[0])
-    rows = batch_rows(count, network.batch or count)
+    n_examples = len(inputs[0])
+    batch_indices = batch_rows(n_examples, network.batch or n_examples)
     batches: list[Tensor] = []
     for name, x in zip(network.inputs, inputs, strict=True):
         dtype = dtypes[name]
         values = (x * MAX_BYTE).round() if dtype is torch.uint8 else x
         values = values if dtype is None else values.to(dtype)
-        batches.append(values[rows])
+        batches.append(values[batch_indices])
     outputs = [
-        torch.cat(batch_outputs)[:count]
+        torch.cat(batch_outputs)[:n_examples]
         for batch_outputs in _run(path, model.SerializeToString(), network.inputs, batches)
     ]
     return [output.half() for output in outputs] if network.in_halves else outputs
@@ -72,8 +72,8 @@ def _run(path: Path, data: bytes, names: Sequence[str], inputs: Sequence[Tensor]
             raise PellucidError(f"{path}: onnxruntime cannot run it ({quoted(message, 200)})")
         with np.load(folder / "outputs.npz", allow_pickle=False) as file:
             outputs = [torch.from_numpy(file[name]) for name in file.files]
-    count = len(outputs) // len(inputs[0])
-    return [tuple(outputs[index::count]) for index in range(count)]
+    n_outputs = len(outputs) // len(inputs[0])
+    return [tuple(outputs[index::n_outputs]) for index in range(n_outputs)]
 
 
 def _limit_error(path: Path) -> PellucidError:

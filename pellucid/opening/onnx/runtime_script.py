@@ -2,7 +2,8 @@
 
 FOLDER contains model.onnx and inputs.npz, with an array (batches, N, ...) for each input. outputs.npz is written beside
 them: the outputs for the first batch, then those for the second ... SETTINGS is a JSON object with the names of the
-inputs and the limits. The script imports nothing of pellucid, so it starts in a fraction of a second.
+inputs and the limits. The script imports nothing of pellucid, so it starts in a fraction of a second. The exit code 3
+is OUT_OF_MEMORY of pellucid.base.child.
 """
 
 import json

@@ -82,13 +82,13 @@ def _batch_free_sizes(
     sizes = _resolve_sizes(target, tuple(input_sizes), keeps_zeros)
     n_before = math.prod(input_sizes[:axis]) * x.outer_size
     starts = [math.prod(sizes[:index]) for index in range(len(sizes))]
-    own_axes = [index for index, start in enumerate(starts) if start == n_before and sizes[index] == batch]
+    axes_of_examples = [index for index, start in enumerate(starts) if start == n_before and sizes[index] == batch]
     start_axes = [index for index, start in enumerate(starts) if start == n_before and sizes[index] % batch == 0]
     end_axes = [
         index for index, start in enumerate(starts) if start < n_before and start * sizes[index] == n_before * batch
     ]
     last_axis = len(sizes) - 1  # contains features
-    candidates = own_axes or (
+    candidates = axes_of_examples or (
         start_axes if n_before == 1 else [index for index in start_axes if index < last_axis] or end_axes or start_axes
     )
     if not candidates:
@@ -157,18 +157,18 @@ def expand_to(r: NodeReading, x: Value, sizes: tuple[Sizes, Sizes], name_suffix:
             expand_sizes.append(0)  # the number of examples
         else:
             expand_sizes.append(new[0])
-    return r.context.emit(Expand(tuple(expand_sizes)), [x], {}, name_suffix, 0 in expand_sizes)
+    return r.context.emit(Expand(tuple(expand_sizes)), [x], {}, name_suffix, with_network_input=0 in expand_sizes)
 
 
 def tile(r: NodeReading) -> Value:
     """Read Tile as Concat of copies."""
     x = r.x
     repeats = r.integers(1)
-    if len(repeats) != x.rank or any(not 0 < count <= MAX_ONNX_COPIES for count in repeats):
+    if len(repeats) != x.rank or any(not 0 < n_copies <= MAX_ONNX_COPIES for n_copies in repeats):
         raise Unreadable(f"repeats {repeats} times")
-    for axis, count in enumerate(repeats):
-        if count > 1:
-            x = r.inner(f"axis{axis}", concat_layer(axis), *([x] * count))
+    for axis, n_copies in enumerate(repeats):
+        if n_copies > 1:
+            x = r.inner(f"axis{axis}", concat_layer(axis), *([x] * n_copies))
     return x
 
 
@@ -196,7 +196,7 @@ def _repeat_per_example(r: NodeReading, value: Value, axis: int, name: str) -> V
     if not value.is_known or value.sizes[0][axis] != 1:
         return value
     first, second = (
-        (*size[:axis], count, *size[axis + 1 :]) for size, count in zip(value.sizes, BATCH_SIZES, strict=True)
+        (*size[:axis], batch_size, *size[axis + 1 :]) for size, batch_size in zip(value.sizes, BATCH_SIZES, strict=True)
     )
     return expand_to(r, value, (first, second), name)
 
@@ -270,16 +270,16 @@ def _slice_bounds(x: Value, axis: int, start: int, stops: tuple[int, int], step:
 def split(r: NodeReading) -> tuple[Value, ...]:
     """Read Split as one Slice for each output."""
     axis = r.axis(0)
-    count = len(r.node.outputs)
+    n_outputs = len(r.node.outputs)
     size, other_size = (sizes[axis] for sizes in r.x.sizes)
     if size != other_size:
         raise Unreadable("splits the examples")
-    r.attribute("num_outputs", count)
-    part_size = -(-size // count)
-    split_sizes = r.integer_list("split", 1) or [min(part_size, size - part_size * index) for index in range(count)]
-    if sum(split_sizes) != size or len(split_sizes) != count or min(split_sizes) < 1:
+    r.attribute("num_outputs", n_outputs)
+    part_size = -(-size // n_outputs)
+    split_sizes = r.integer_list("split", 1) or [min(part_size, size - part_size * index) for index in range(n_outputs)]
+    if sum(split_sizes) != size or len(split_sizes) != n_outputs or min(split_sizes) < 1:
         raise Unreadable(f"splits {size} into {split_sizes}")
-    ends = [sum(split_sizes[: index + 1]) for index in range(count)]
+    ends = [sum(split_sizes[: index + 1]) for index in range(n_outputs)]
     return tuple(
         r.inner(str(index), Slice(axis, end - split_size, end))
         for index, (split_size, end) in enumerate(zip(split_sizes, ends, strict=True), start=1)
@@ -299,21 +299,21 @@ def pad(r: NodeReading) -> Value:
     axes = r.axes(r.integers(3)) if r.has_input(3) else tuple(range(rank))
     if pads is None or len(pads) != 2 * len(axes) or mode not in PAD_KINDS:
         raise Unreadable(f"pads {len(axes)} axes by {pads}, with mode={mode!r}")
-    before, after = dict(zip(axes, pads, strict=False)), dict(zip(axes, pads[len(axes) :], strict=True))
-    ends = [(before.get(axis, 0), after.get(axis, 0)) for axis in range(rank)]
-    if not any(any(pair) for pair in ends):
+    before_by_axis, after_by_axis = dict(zip(axes, pads, strict=False)), dict(zip(axes, pads[len(axes) :], strict=True))
+    pads_by_axis = [(before_by_axis.get(axis, 0), after_by_axis.get(axis, 0)) for axis in range(rank)]
+    if not any(any(pair) for pair in pads_by_axis):
         return r.x
-    if any(ends[0]):
+    if any(pads_by_axis[0]):
         raise Unreadable("pads the axis of examples")
-    if rank == 4 and not any(ends[1]):
+    if rank == 4 and not any(pads_by_axis[1]):
         kind = PAD_KINDS[mode] if value or mode != "constant" else "zero"
-        (top, bottom), (left, right) = ends[2:]
+        (top, bottom), (left, right) = pads_by_axis[2:]
         return r.layer(layers.Pad2d(edges([top, left, bottom, right]), kind, value))
     if mode != "constant":
         raise Unreadable(f"pads other axes than height and width with mode={mode!r}")
-    if rank == 4 and not value and min(ends[1]) >= 0 and not any(map(any, ends[2:])):
-        return r.layer(layers.PadChannels(*ends[1]))
-    return r.layer(Pad(tuple(count for pair in reversed(ends) for count in pair), value))
+    if rank == 4 and not value and min(pads_by_axis[1]) >= 0 and not any(map(any, pads_by_axis[2:])):
+        return r.layer(layers.PadChannels(*pads_by_axis[1]))
+    return r.layer(Pad(tuple(width for pair in reversed(pads_by_axis) for width in pair), value))
 
 
 def depth_to_space(r: NodeReading) -> Value:

@@ -94,8 +94,8 @@ def group_norm(layer: layers.GroupNorm, n: Nodes) -> None:
 
 def layer_norm(layer: layers.LayerNorm, n: Nodes) -> None:
     """Write LayerNormalization."""
-    axes = len(n.shape if layer.shape is None else layer.shape)
-    n.last("LayerNormalization", n.x, n.param("weight"), n.param("bias"), axis=-axes, epsilon=float(layer.epsilon))
+    n_axes = len(n.shape if layer.shape is None else layer.shape)
+    n.last("LayerNormalization", n.x, n.param("weight"), n.param("bias"), axis=-n_axes, epsilon=float(layer.epsilon))
 
 
 # PyTorch's gates in the order of ONNX: input, output, forget gate and candidate; update gate, reset gate, candidate.
@@ -131,8 +131,8 @@ def _stacked(layer: Recurrent, n: Nodes, names: tuple[str, ...], suffix: str) ->
     order = GATE_ORDERS[type(layer).__name__]
     gates: list[str] = []
     for name in names:
-        parts = n.inners("Split", layer.gates, n.param(f"{name}_{suffix}"), axis=0, num_outputs=layer.gates)
-        gates += [parts[gate] for gate in order]
+        gate_names = n.inners("Split", layer.gates, n.param(f"{name}_{suffix}"), axis=0, num_outputs=layer.gates)
+        gates += [gate_names[gate] for gate in order]
     return n.inner("Unsqueeze", n.inner("Concat", *gates, axis=0), n.integers("first", 0))
 
 
@@ -177,11 +177,6 @@ def local_contrast_norm(layer: layers.LocalContrastNorm, n: Nodes) -> None:
     deviation = n.inner("Sqrt", mean(n.inner("Mul", centred, centred)))
     average = n.inner("ReduceMean", deviation, image_axes, keepdims=1)
     n.last("Div", centred, n.inner("Max", deviation, average, n.number("epsilon", layer.epsilon)))
-
-
-def flatten(layer: layers.Flatten, n: Nodes) -> None:
-    """Write Flatten."""
-    n.last("Flatten", n.x, axis=1)
 
 
 def reshape(layer: layers.Reshape, n: Nodes) -> None:
@@ -247,11 +242,6 @@ def add(layer: layers.Add, n: Nodes) -> None:
     n.last("Add" if len(n.sources) == 2 else "Sum", *n.sources)
 
 
-def concat(layer: layers.Concat, n: Nodes) -> None:
-    """Write Concat."""
-    n.last("Concat", *n.sources, axis=layer.axis)
-
-
 def multiply(layer: layers.Multiply, n: Nodes) -> None:
     """Write a Mul for each input after the first."""
     product, *factors, last_factor = n.sources
@@ -269,7 +259,7 @@ WRITERS: dict[type[Layer], Callable[[Any, Nodes], None]] = {
     layers.LpPool2d: pooling.lp_pool2d,
     layers.AdaptiveAvgPool2d: pooling.adaptive_avg_pool2d,
     layers.MaxUnpool2d: pooling.max_unpool2d,
-    layers.Flatten: flatten,
+    layers.Flatten: lambda layer, n: n.last("Flatten", n.x, axis=1),
     layers.Reshape: reshape,
     layers.Pad2d: pad2d,
     layers.PadChannels: pad_channels,
@@ -285,7 +275,7 @@ WRITERS: dict[type[Layer], Callable[[Any, Nodes], None]] = {
     layers.LocalContrastNorm: local_contrast_norm,
     layers.Add: add,
     layers.Crop: crop,
-    layers.Concat: concat,
+    layers.Concat: lambda layer, n: n.last("Concat", *n.sources, axis=layer.axis),
     layers.Multiply: multiply,
     **operators.WRITERS,
 }
@@ -310,8 +300,8 @@ def write(step: TracedLayer) -> Nodes:
 
 def unwritable(steps: Iterable[TracedLayer]) -> list[str]:
     """Return the names of the layer types in the steps that cannot be written as ONNX nodes, each once."""
-    kinds = dict.fromkeys(type(step.layer) for step in steps)
-    return [kind.__name__ for kind in kinds if not is_writable(kind)]
+    layer_types = dict.fromkeys(type(step.layer) for step in steps)
+    return [layer_type.__name__ for layer_type in layer_types if not is_writable(layer_type)]
 
 
 def custom_layers(steps: Iterable[TracedLayer]) -> list[str]:
@@ -319,6 +309,6 @@ def custom_layers(steps: Iterable[TracedLayer]) -> list[str]:
     return list(dict.fromkeys(type(step.layer).__name__ for step in steps if not is_ours(step.layer)))
 
 
-def is_writable(kind: type[Layer]) -> bool:
+def is_writable(layer_type: type[Layer]) -> bool:
     """Return whether WRITERS or a method `onnx` can write layers of this type."""
-    return kind in WRITERS or kind.onnx is not Layer.onnx
+    return layer_type in WRITERS or layer_type.onnx is not Layer.onnx

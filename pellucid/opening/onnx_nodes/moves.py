@@ -50,7 +50,7 @@ def index(layer: operators.Index, n: Nodes) -> None:
     """Write Gather, after a Cast to int64 of indices that are an input of floats."""
     x, indices = n.sources
     if n.step.inputs[1].dtype.is_floating_point:
-        indices = n.inner("Cast", indices, to=7)
+        indices = n.inner("Cast", indices, to=7)  # TensorProto.INT64
     n.last("Gather", x, indices, axis=layer.axis)
 
 
@@ -81,9 +81,9 @@ def roll(layer: operators.Roll, n: Nodes) -> None:
 
 def pad(layer: operators.Pad, n: Nodes) -> None:
     """Write Pad of the last axes."""
-    count = len(layer.padding) // 2
+    n_axes = len(layer.padding) // 2
     before, after = layer.padding[::2][::-1], layer.padding[1::2][::-1]
-    axes = n.integers("axes", *range(-count, 0))
+    axes = n.integers("axes", *range(-n_axes, 0))
     n.last("Pad", n.x, n.integers("pads", *before, *after), n.number("value", layer.value), axes, mode="constant")
 
 
@@ -95,12 +95,12 @@ def stack(layer: operators.Stack, n: Nodes) -> None:
 
 def unfold(layer: operators.Unfold, n: Nodes) -> None:
     """Write Conv with a kernel for each position of the window, and Reshape."""
-    channels = n.size(1)
-    positions = layer.kernel[0] * layer.kernel[1]
-    kernels = torch.eye(positions).view(positions, 1, *layer.kernel).repeat(channels, 1, 1, 1)
+    n_channels = n.size(1)
+    n_positions = layer.kernel[0] * layer.kernel[1]
+    kernels = torch.eye(n_positions).view(n_positions, 1, *layer.kernel).repeat(n_channels, 1, 1, 1)
     window = {"strides": [*layer.stride], "dilations": [*layer.dilation], "pads": [*layer.padding, *layer.padding]}
-    patches = n.inner("Conv", n.x, n.constant("kernels", kernels), **window, group=channels)
-    n.last("Reshape", patches, n.integers("shape", 0, channels * positions, -1))
+    patches = n.inner("Conv", n.x, n.constant("kernels", kernels), **window, group=n_channels)
+    n.last("Reshape", patches, n.integers("shape", 0, n_channels * n_positions, -1))
 
 
 def fold(layer: operators.Fold, n: Nodes) -> None:
@@ -111,16 +111,16 @@ def fold(layer: operators.Fold, n: Nodes) -> None:
 
 def repeat(layer: operators.Repeat, n: Nodes) -> None:
     """Write Tile, after Unsqueeze for new axes."""
-    added = len(layer.counts) - len(n.step.inputs[0].axes)
-    x = n.inner("Unsqueeze", n.x, n.integers("axes", *range(added))) if added else n.x
+    n_new_axes = len(layer.counts) - len(n.step.inputs[0].axes)
+    x = n.inner("Unsqueeze", n.x, n.integers("axes", *range(n_new_axes))) if n_new_axes else n.x
     n.last("Tile", x, n.integers("counts", *layer.counts))
 
 
 def reverse(layer: operators.Reverse, n: Nodes) -> None:
     """Write Slice with steps of -1."""
-    count = len(layer.axes)
-    bounds = n.integers("starts", *[-1] * count), n.integers("ends", *[-SLICE_END] * count)
-    n.last("Slice", n.x, *bounds, n.integers("axes", *layer.axes), n.integers("steps", *[-1] * count))
+    n_axes = len(layer.axes)
+    bounds = n.integers("starts", *[-1] * n_axes), n.integers("ends", *[-SLICE_END] * n_axes)
+    n.last("Slice", n.x, *bounds, n.integers("axes", *layer.axes), n.integers("steps", *[-1] * n_axes))
 
 
 def _slice_inputs(n: Nodes, axis: int, start: int, stop: int | None, step: int, name: str = "part") -> tuple[str, ...]:

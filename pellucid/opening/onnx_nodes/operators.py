@@ -91,7 +91,8 @@ def max_positions(layer: operators.MaxPositions, n: Nodes) -> None:
     n.last("Mod", positions, n.integers("pixels", n.size(2) * n.size(3)))
 
 
-CASTS = {"float32": 1, "float64": 1, "int64": 7, "int32": 6}  # all numbers of the file are float32
+# TensorProto.DataType by the function's name; all numbers of the file are float32.
+CASTS = {"float32": 1, "float64": 1, "int64": 7, "int32": 6}
 STEP_OPS = {
     "sign": "Sign", "floor": "Floor", "ceil": "Ceil", "round": "Round", "eq": "Equal", "gt": "Greater",
     "ge": "GreaterOrEqual", "lt": "Less", "le": "LessOrEqual", "logical_not": "Not", "logical_and": "And",
@@ -154,8 +155,8 @@ def positions(layer: operators.Positions, n: Nodes) -> None:
         raise PellucidError(f"to_onnx: {n.step.name}: ONNX has no operator for the positions of {layer.search!r}")
     count = n.integers("count", n.size(layer.axis) if is_all else layer.count)
     largest = int(layer.search in ("largest", "descending"))
-    _, found = n.inners("TopK", 2, n.x, count, axis=layer.axis, largest=largest)
-    n.last("Identity", found)
+    _, found_positions = n.inners("TopK", 2, n.x, count, axis=layer.axis, largest=largest)
+    n.last("Identity", found_positions)
 
 
 def one_hot(layer: operators.OneHot, n: Nodes) -> None:
@@ -194,9 +195,9 @@ def variance(layer: operators.Variance, n: Nodes) -> None:
     if not layer.correction:
         n.last("ReduceMean", squares, axes, keepdims=int(layer.keep))
         return
-    count = math.prod(n.size(axis) for axis in layer.axes) - layer.correction
+    divisor = math.prod(n.size(axis) for axis in layer.axes) - layer.correction
     total = n.inner("ReduceSum", squares, axes, keepdims=int(layer.keep))
-    n.last("Div", total, n.number("count", count))
+    n.last("Div", total, n.number("count", divisor))
 
 
 def softplus(layer: operators.SoftPlus, n: Nodes) -> None:
@@ -234,9 +235,9 @@ def grid_sample(layer: operators.GridSample, n: Nodes) -> None:
 def parametric_relu(layer: operators.ParametricReLU, n: Nodes) -> None:
     """Write PRelu, whose slopes have one axis for each axis of x after the channels."""
     x, slopes = n.sources
-    after = len(n.step.inputs[0].axes) - 2
-    if n.step.inputs[1].axes != (1,) and after > 0:
-        slopes = n.inner("Reshape", slopes, n.integers("slopes", -1, *(1,) * after))
+    n_later_axes = len(n.step.inputs[0].axes) - 2
+    if n.step.inputs[1].axes != (1,) and n_later_axes > 0:
+        slopes = n.inner("Reshape", slopes, n.integers("slopes", -1, *(1,) * n_later_axes))
     n.last("PRelu", x, slopes)
 
 
@@ -282,7 +283,7 @@ def convolve(layer: operators.Convolve, n: Nodes) -> None:
         n.last("Conv", *n.sources, **window, pads=pads)
         return
     output_padding = [*layer.output_padding] or [0] * len(layer.stride)
-    if any(more >= step for more, step in zip(output_padding, layer.stride, strict=True)):
+    if any(extra >= step for extra, step in zip(output_padding, layer.stride, strict=True)):
         raise PellucidError(
             f"{n.step.name}: onnxruntime has no output padding of a stride or more, as {output_padding}"
         )

@@ -23,12 +23,12 @@ def max_pool2d(layer: MaxPool2d, n: Nodes) -> None:
 def avg_pool2d(layer: AvgPool2d, n: Nodes) -> None:
     """Write AveragePool, after Pad if the mean includes padding but windows extend beyond it."""
     (*before, bottom, right), ceil_mode = _pads(layer, pair(layer.padding), n)
-    extra = [bottom - before[0], right - before[1]]
-    if any(extra) and layer.count_include_pad:
+    end_extra = [bottom - before[0], right - before[1]]
+    if any(end_extra) and layer.count_include_pad:
         padded = n.inner("Pad", n.x, n.integers("pads", 0, 0, *before, 0, 0, *before))
-        n.last("AveragePool", padded, **_window(layer), pads=[0, 0, *extra], ceil_mode=0, count_include_pad=0)
+        n.last("AveragePool", padded, **_window(layer), pads=[0, 0, *end_extra], ceil_mode=0, count_include_pad=0)
         return
-    n.needs_metadata = any(extra)
+    n.needs_metadata = any(end_extra)
     n.last(
         "AveragePool",
         n.x,

@@ -18,14 +18,14 @@ from pellucid.opening.graph import INTEGERS
 from pellucid.opening.torch_training.targets import NestedTargets, kind_of
 
 BatchFunction = Callable[[Any], Any]  # an item of a loader -> (inputs, targets); inputs may be a tuple of tensors
-END = object()  # after the last item of a loader
+END_OF_LOADER = object()  # after the last item of a loader
 
 
 class LoaderBatches:
     """The batches of a DataLoader, or of any iterable that can be read again.
 
-    convert: a function from an item of the loader to (inputs, targets), or None. first: the first batch. count: the
-    number of batches of an epoch, None if unknown. n_inputs: how many inputs the network must be given; items (x1, x2,
+    convert: a function from an item of the loader to (inputs, targets), or None. n_batches: the number of batches of
+    an epoch, None if unknown. n_inputs: how many inputs the network must be given; items (x1, x2,
     y) are of two inputs only for a network of two. shapes: those of several inputs (x1, x2), as items ((x1, x2), y) or
     (x1, x2, y) have them, which are joined to one, (N, D); None for one input. nested_targets: the structure of targets
     that are not one tensor, which are joined to one. index_dtype: the floats to which indices are converted, None to
@@ -43,19 +43,19 @@ class LoaderBatches:
         self.nested_targets: NestedTargets | None = None
         self.index_dtype: torch.dtype | None = None
         try:
-            self.count: int | None = len(self.loader)
+            self.n_batches: int | None = len(self.loader)
         except TypeError:  # of an iterable, or of a DataLoader of one
-            self.count = None
-        with kept_random_states([self]):
-            first = next(self.epoch(), None)
-        if first is None:
+            self.n_batches = None
+        with restoring_random_states([self]):
+            first_batch = next(self.epoch(), None)
+        if first_batch is None:
             raise PellucidError("from_torch: a loader has no batch; give at least one")
-        self.first = first
-        x = first[0]
+        self.first_batch = first_batch
+        x = first_batch[0]
         if x.is_floating_point() and not bool(x.isfinite().all()):
             raise PellucidError("from_torch: the first inputs of a loader contain NaN or infinity; find their origin")
         if not x.is_floating_point() and x.dtype not in INTEGERS:
-            raise unconverted(x.dtype)
+            raise unconverted_error(x.dtype)
 
     def epochs(self) -> Callable[[], Iterator[tuple[Tensor, Tensor]]]:
         """Return the function of the batches of each epoch that `Model.fit` takes.
@@ -63,10 +63,10 @@ class LoaderBatches:
         By its first call, `fit` looks at the first batch: that is the known one, as the loader and `convert` may draw
         random numbers.
         """
-        known = [self.first]
+        known_batches = [self.first_batch]
 
         def batches() -> Iterator[tuple[Tensor, Tensor]]:
-            return iter([known.pop()]) if known else self.epoch()
+            return iter([known_batches.pop()]) if known_batches else self.epoch()
 
         return batches
 
@@ -77,11 +77,11 @@ class LoaderBatches:
         would otherwise leave out the random numbers that a sampler draws at its end.
         """
         items = iter(self.loader)
-        item = next(items, END)
-        while item is not END:
-            following = next(items, END)
+        item = next(items, END_OF_LOADER)
+        while item is not END_OF_LOADER:
+            next_item = next(items, END_OF_LOADER)
             yield self._batch(item)
-            item = following
+            item = next_item
 
     def _batch(self, item: Any) -> tuple[Tensor, Tensor]:
         pair: Any = item if self.convert is None else self.convert(item)
@@ -93,27 +93,27 @@ class LoaderBatches:
                 "targets; for a loss of the outputs alone give batch=lambda item: (item, None)"
             )
         if isinstance(pair, tuple | list) and len(pair) == 2 and isinstance(pair[0], tuple | list):
-            pair = self._joined(pair[0]), pair[1]
+            pair = self._join_inputs(pair[0]), pair[1]
         if not isinstance(pair, tuple | list) or len(pair) != 2 or not isinstance(pair[0], Tensor):
             raise PellucidError(
                 f"from_torch: the loader yields {kind_of(pair)}, not (inputs, targets); give a function that returns "
                 "them: batch=lambda item: (item['image'], item['label'])"
             )
-        return self._floats(pair[0]), self._joined_targets(pair[1], len(pair[0]))
+        return self._as_floats(pair[0]), self._join_targets(pair[1], len(pair[0]))
 
-    def _joined_targets(self, targets: Any, count: int) -> Tensor:
+    def _join_targets(self, targets: Any, n_examples: int) -> Tensor:
         if isinstance(targets, Tensor) and self.nested_targets is None:
             return targets
         if self.nested_targets is None:
-            self.nested_targets = NestedTargets.of(targets, count)
-        return self.nested_targets.join(targets, count)
+            self.nested_targets = NestedTargets.of(targets, n_examples)
+        return self.nested_targets.join(targets, n_examples)
 
     def convert_indices(self, dtype: torch.dtype) -> None:
         """Convert indices to floats in all batches, as the layers take them; raise PellucidError for inexact ones."""
         self.index_dtype = dtype
-        self.first = self._floats(self.first[0]), self.first[1]
+        self.first_batch = self._as_floats(self.first_batch[0]), self.first_batch[1]
 
-    def _floats(self, x: Tensor) -> Tensor:
+    def _as_floats(self, x: Tensor) -> Tensor:
         if self.index_dtype is None or x.is_floating_point():
             return x
         floats = x.to(self.index_dtype)
@@ -123,22 +123,22 @@ class LoaderBatches:
             )
         return floats
 
-    def _joined(self, inputs: Any) -> Any:
+    def _join_inputs(self, inputs: Any) -> Any:
         """Return several inputs as one, (N, D); raises PellucidError unless they are numbers of one dtype."""
-        dtypes = {one.dtype if isinstance(one, Tensor) else type(one) for one in inputs}
-        if len(dtypes) != 1 or not all(isinstance(one, Tensor) and one.is_floating_point() for one in inputs):
+        dtypes = {x.dtype if isinstance(x, Tensor) else type(x) for x in inputs}
+        if len(dtypes) != 1 or not all(isinstance(x, Tensor) and x.is_floating_point() for x in inputs):
             raise PellucidError(
                 f"from_torch: the loader yields {len(inputs)} inputs of {', '.join(sorted(map(str, dtypes)))}; several "
                 "inputs must be tensors of one dtype of floats: give batch=lambda item: ((item[0], item[1].float()), y)"
             )
-        shapes = tuple(tuple(one.shape[1:]) for one in inputs)
+        shapes = tuple(tuple(x.shape[1:]) for x in inputs)
         if self.shapes not in (None, shapes):
             raise PellucidError(f"from_torch: the loader yields inputs of shapes {shapes} after {self.shapes}")
         self.shapes = shapes
         return join(tuple(inputs))
 
 
-def unconverted(dtype: torch.dtype) -> PellucidError:
+def unconverted_error(dtype: torch.dtype) -> PellucidError:
     """Return the error for inputs of this dtype that the network does not take."""
     return PellucidError(
         f"from_torch: the loader yields inputs of {dtype}, which the network does not take as they are; give the "
@@ -159,12 +159,13 @@ def joined_network(network: nn.Module, shapes: tuple[tuple[int, ...], ...]) -> n
 
 
 @contextlib.contextmanager
-def kept_random_states(loaders: Iterable[LoaderBatches | None] = ()) -> Iterator[None]:
+def restoring_random_states(loaders: Iterable[LoaderBatches | None] = ()) -> Iterator[None]:
     """Restore, after a block, the states of all random generators from which batches are drawn."""
     generators: dict[int, torch.Generator] = {}
     for batches in loaders:
-        for part in () if batches is None else _loader_and_samplers(batches.loader):
-            generator = getattr(part, "__dict__", {}).get("generator")  # as PyTorch's loaders and samplers keep it
+        for loader_or_sampler in () if batches is None else _loader_and_samplers(batches.loader):
+            # as PyTorch's loaders and samplers keep it
+            generator = getattr(loader_or_sampler, "__dict__", {}).get("generator")
             if isinstance(generator, torch.Generator):
                 generators[id(generator)] = generator
     states = [(generator, generator.get_state()) for generator in generators.values()]

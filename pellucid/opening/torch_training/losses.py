@@ -65,8 +65,8 @@ class TorchCriterion(Loss):
         def value_of(leaves: list[Tensor]) -> Tensor:
             remaining = iter(leaves)
             outputs = tree_map(lambda leaf: next(remaining) if leaf is Tensor else leaf, self.structure)
-            copied = target.clone()  # no tensor of the inference mode
-            targets = copied if self.targets is None else self.targets.split(copied)
+            target_copy = target.clone()  # no tensor of the inference mode
+            targets = target_copy if self.targets is None else self.targets.split(target_copy)
             try:
                 return self.criterion(outputs, targets)
             except Exception as error:  # the criterion's own code may raise any error
@@ -94,7 +94,7 @@ def _name_of(criterion: Any) -> str:
 
 
 def _shapes(tensors: list[Tensor]) -> str:
-    return ", ".join(f"{tuple(one.shape)} of {str(one.dtype).removeprefix('torch.')}" for one in tensors)
+    return ", ".join(f"{tuple(tensor.shape)} of {str(tensor.dtype).removeprefix('torch.')}" for tensor in tensors)
 
 
 def training_loss(criterion: Any, structure: Any, targets: NestedTargets | None = None) -> Loss:

@@ -17,7 +17,7 @@ from pellucid.nested import flatten
 from pellucid.opening.custom_backward import TOLERANCE
 from pellucid.opening.exported import evaluating
 from pellucid.opening.model import OpenedModel
-from pellucid.opening.torch_training.loaders import unconverted
+from pellucid.opening.torch_training.loaders import unconverted_error
 from pellucid.opening.torch_training.optimizer import TorchOptimizer, TorchSource, without_parameters
 from pellucid.opening.torch_training.scheduler import TorchSchedule, TorchScheduler
 from pellucid.training.callbacks import Training
@@ -25,13 +25,13 @@ from pellucid.verify.modules import frozen_names, module_gradients, names_withou
 
 
 @dataclass(frozen=True)
-class Steps:
+class LoopSettings:
     """What a loop in PyTorch does around the steps of its optimizer."""
 
-    scheduler: Literal["step", "epoch"]  # after which of them it steps the scheduler
+    scheduler_unit: Literal["step", "epoch"]  # after each of them, the loop steps the scheduler
     clip_norm: float | None
     clip_value: float | None
-    batches: int = 1  # of which a step adds the gradients
+    batches_per_step: int = 1  # of which a step adds the gradients
 
 
 class TorchObjects:
@@ -44,9 +44,10 @@ class TorchObjects:
         self.optimizer = optimizer
         self.scheduler = scheduler
         _check_training_modes(network)
-        self.still_norms = _still_norms(network)
-        self.paths = {key: model.tied.get(key, key) for key in model.dtypes}  # of the graph, by key of the state_dict
-        self.group_of = self._groups(model)
+        self.evaluating_norms = _evaluating_norms(network)
+        # the paths in the graph, by key of the state_dict
+        self.path_by_key = {key: model.tied.get(key, key) for key in model.dtypes}
+        self.group_by_path = self._groups(model)
         model.frozen = self._frozen(model)
 
     @property
@@ -62,33 +63,33 @@ class TorchObjects:
         with evaluating(self.network):
             dys, _, expected = module_gradients(self.network, (inputs,))
             for name in names_without_gradient(self.network, (inputs,)):
-                self.group_of[self.paths[name]] = None
+                self.group_by_path[self.path_by_key[name]] = None
         output_gradients: Any = dys if len(dys) > 1 else next(iter(dys))
         gradients = model.gradients(inputs, output_gradients)
         largest = max((float(gradient.abs().max()) for gradient in expected.values()), default=0.0)
         for name, gradient in expected.items():
-            other = gradients.get(self.paths[name], torch.zeros_like(gradient))
-            if not float((gradient - other).abs().max()) <= TOLERANCE[model.dtype] * largest:
+            own_gradient = gradients.get(self.path_by_key[name], torch.zeros_like(gradient))
+            if not float((gradient - own_gradient).abs().max()) <= TOLERANCE[model.dtype] * largest:
                 raise PellucidError(
                     f"from_torch: the gradient of {name} differs from PyTorch's, since the opened network computes "
                     "with a constant in its place; write that part of the network without it"
                 )
 
-    def take(self, model: OpenedModel, steps: Steps) -> None:
+    def take(self, model: OpenedModel, settings: LoopSettings) -> None:
         """Set the model's weights, optimizer and schedule to the present ones of PyTorch."""
         take_weights(self.network, model)
-        parameters = {self.paths[name]: parameter for name, parameter in self.network.named_parameters()}
-        source = TorchSource(self.optimizer, self.group_of, parameters)
+        parameters = {self.path_by_key[name]: parameter for name, parameter in self.network.named_parameters()}
+        source = TorchSource(self.optimizer, self.group_by_path, parameters)
         if self.scheduler is None:
             rate = source.groups[0]["lr"]
         else:
             torch_scheduler = TorchScheduler(self.scheduler, self.optimizer, without_parameters(self.optimizer))
             rate = torch_scheduler.reference
-            model.schedule = TorchSchedule(torch_scheduler, steps.scheduler, steps.batches)
+            model.schedule = TorchSchedule(torch_scheduler, settings.scheduler_unit, settings.batches_per_step)
         if not rate:
             raise PellucidError("from_torch: the learning rate of the optimizer's first group is 0; give it a rate")
-        model.clip = steps.clip_norm
-        model.optimizer = TorchOptimizer(rate, source, steps.clip_value, source.weight_decay)
+        model.clip = settings.clip_norm
+        model.optimizer = TorchOptimizer(rate, source, settings.clip_value, source.weight_decay)
 
     def give_back(self, training: Training) -> None:
         """Copy weights, statistics and the states of optimizer and scheduler of a training to PyTorch's objects."""
@@ -99,50 +100,50 @@ class TorchObjects:
         states = optimizer.states(training.states[""])
         with torch.inference_mode(False), torch.no_grad():
             for key, tensor in self.network.state_dict().items():
-                if self.paths[key] in weights:
-                    tensor.copy_(weights[self.paths[key]])
+                if self.path_by_key[key] in weights:
+                    tensor.copy_(weights[self.path_by_key[key]])
             for name, parameter in self.network.named_parameters():
-                state = states.get(self.paths[name])
-                if state is not None and self.group_of.get(self.paths[name]) is not None:
+                state = states.get(self.path_by_key[name])
+                if state is not None and self.group_by_path.get(self.path_by_key[name]) is not None:
                     self.optimizer.state[parameter] = {key: value.clone() for key, value in state.items()}
             self._count_batches(model, training.step)
         if isinstance(model.schedule, TorchSchedule):
-            moved, groups = model.schedule.after(training)
-            self.scheduler.load_state_dict(copy.deepcopy(moved.state_dict()))
-            for group, settings in zip(self.optimizer.param_groups, groups.param_groups, strict=True):
+            scheduler, scheduled_optimizer = model.schedule.after(training)
+            self.scheduler.load_state_dict(copy.deepcopy(scheduler.state_dict()))
+            for group, settings in zip(self.optimizer.param_groups, scheduled_optimizer.param_groups, strict=True):
                 group.update({name: value for name, value in settings.items() if name != "params"})
 
     def _groups(self, model: OpenedModel) -> dict[str, int | None]:
         """Return the number of the group of each parameter, by path; None for those that are not updated."""
-        number_of = {
-            id(parameter): number
-            for number, group in enumerate(self.optimizer.param_groups)
+        group_by_parameter_id = {
+            id(parameter): group_index
+            for group_index, group in enumerate(self.optimizer.param_groups)
             for parameter in group["params"]
         }
-        groups: dict[str, int | None] = {}
-        left_out: list[str] = []  # parameters with a gradient in PyTorch that the optimizer does not update
+        group_by_path: dict[str, int | None] = {}
+        names_outside_groups: list[str] = []  # parameters with a gradient in PyTorch that the optimizer does not update
         frozen = set(frozen_names(self.network))
         for name, parameter in self.network.named_parameters():
-            number = number_of.pop(id(parameter), None)
-            groups[self.paths[name]] = None if name in frozen else number
-            if number is None and name not in frozen:
-                left_out.append(name)
-        if number_of:
+            group_index = group_by_parameter_id.pop(id(parameter), None)
+            group_by_path[self.path_by_key[name]] = None if name in frozen else group_index
+            if group_index is None and name not in frozen:
+                names_outside_groups.append(name)
+        if group_by_parameter_id:
             raise PellucidError(
-                f"from_torch: {plural(len(number_of), 'parameter')} of the optimizer are not the network's; give the "
-                "optimizer of this network alone, made after its last layer was replaced"
+                f"from_torch: {plural(len(group_by_parameter_id), 'parameter')} of the optimizer are not the "
+                "network's; give the optimizer of this network alone, made after its last layer was replaced"
             )
-        if not any(number is not None for number in groups.values()):
+        if not any(group_index is not None for group_index in group_by_path.values()):
             raise PellucidError("from_torch: all parameters of the optimizer are frozen; unfreeze some")
-        if model.clip is not None and left_out:
+        if model.clip is not None and names_outside_groups:
             raise PellucidError(
                 "from_torch: clip_norm: parameters outside of the optimizer's groups take part in PyTorch's norm, and "
-                f"their gradients grow from step to step ({left_out[0]}, ...); freeze them in the network"
+                f"their gradients grow from step to step ({names_outside_groups[0]}, ...); freeze them in the network"
             )
-        untrained = [path for path, number in groups.items() if number is None]
+        untrained = [path for path, group_index in group_by_path.items() if group_index is None]
         if untrained:
             note(f"from_torch: {plural(len(untrained), 'parameter')} not trained, such as {untrained[0]}")
-        return groups
+        return group_by_path
 
     def _frozen(self, model: OpenedModel) -> set[str]:
         """Return the paths that are frozen here: those that are not trained, but for norms whose statistics change.
@@ -150,15 +151,15 @@ class TorchObjects:
         A frozen layer of this library runs in evaluation mode, a norm in PyTorch only if it was set to that.
         """
         norms = {path.rpartition(".")[0] for path in all_buffers(model.objective.nets)}
-        frozen = {path for path, number in self.group_of.items() if number is None and path in model.weights}
-        return {path for path in frozen if path.rpartition(".")[0] not in norms - self.still_norms}
+        frozen = {path for path, number in self.group_by_path.items() if number is None and path in model.weights}
+        return {path for path in frozen if path.rpartition(".")[0] not in norms - self.evaluating_norms}
 
     def _count_batches(self, model: OpenedModel, steps: int) -> None:
         """Add the steps to the counts of batches of norms, which training mode counts at each call."""
         net: Any = model.net
         for name, module in self.network.named_modules():
             count = module.num_batches_tracked if isinstance(module, _BatchNorm) else None
-            if isinstance(count, Tensor) and name not in self.still_norms:
+            if isinstance(count, Tensor) and name not in self.evaluating_norms:
                 calls = sum(node == name or node.startswith(f"{name}~") for node in net.nodes)
                 count += steps * calls
 
@@ -177,7 +178,7 @@ def first_outputs(network: nn.Module, inputs: Tensor) -> Any:
             return network(inputs)
     except Exception as error:  # the module's own code may raise any error
         if not inputs.is_floating_point():
-            raise unconverted(inputs.dtype) from error
+            raise unconverted_error(inputs.dtype) from error
         raise PellucidError(
             f"from_torch: the network does not take the loader's inputs of shape (N, "
             f"{', '.join(map(str, inputs.shape[1:]))}): {first_line(error):.200}; give what your loop does to them, as "
@@ -220,12 +221,12 @@ def _check_training_modes(network: nn.Module) -> None:
             raise PellucidError(f"from_torch: {name}: {what} in training, which is not done here")
 
 
-def _still_norms(network: nn.Module) -> set[str]:
+def _evaluating_norms(network: nn.Module) -> set[str]:
     """Return the names of batch norms in evaluation mode in a network that trains.
 
     Raises PellucidError for modes that no training of this library has.
     """
-    still: set[str] = set()
+    norms: set[str] = set()
     for name, module in network.named_modules():
         is_norm = isinstance(module, _BatchNorm)
         if is_norm and module.momentum is None:
@@ -236,10 +237,10 @@ def _still_norms(network: nn.Module) -> set[str]:
         if not network.training or module.training or not (is_norm or isinstance(module, _DropoutNd)):
             continue
         if is_norm and len(frozen_names(module)) == len([*module.parameters()]):
-            still.add(name)
+            norms.add(name)
         else:
             raise PellucidError(
                 f"from_torch: {name} ({type(module).__name__}) is in evaluation mode, the network in training mode; "
                 "call network.train(), or freeze the parameters of the norm, too"
             )
-    return still
+    return norms

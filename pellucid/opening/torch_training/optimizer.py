@@ -31,17 +31,20 @@ ABSENT = torch.zeros(0)  # in the place of a tensor that PyTorch's state of a pa
 class TorchSource:
     """An optimizer of PyTorch without its parameters: its class, the settings of its groups, and copies of its state.
 
-    group_of: the number of the group of each parameter, by path; None for parameters that it does not update.
+    group_by_path: the number of the group of each parameter; None for parameters that it does not update.
     states: of the parameters, by path; parameters before their first step are absent.
     """
 
     def __init__(
-        self, optimizer: torch.optim.Optimizer, group_of: Mapping[str, int | None], parameters: Mapping[str, Tensor]
+        self,
+        optimizer: torch.optim.Optimizer,
+        group_by_path: Mapping[str, int | None],
+        parameters: Mapping[str, Tensor],
     ) -> None:
-        self.empty = without_parameters(optimizer)
-        self.groups = [dict(group) for group in self.empty.param_groups]
+        self.empty_optimizer = without_parameters(optimizer)
+        self.groups = [dict(group) for group in self.empty_optimizer.param_groups]
         self.weight_decay = max(float(group.get("weight_decay", 0.0)) for group in self.groups)
-        self.group_of = dict(group_of)
+        self.group_by_path = dict(group_by_path)
         self.states: dict[str, TorchState] = {}
         for path, parameter in parameters.items():
             state = optimizer.state.get(parameter, {})
@@ -50,7 +53,7 @@ class TorchSource:
 
     def __repr__(self) -> str:
         """Return the class and the settings of the groups, which a resumed training must share."""
-        return f"{type(self.empty).__name__}({self.groups})"
+        return f"{type(self.empty_optimizer).__name__}({self.groups})"
 
     def without_states(self) -> "TorchSource":
         """Return the optimizer before its first step."""
@@ -60,7 +63,7 @@ class TorchSource:
 
     def twin(self, groups: Sequence[Settings], params: Sequence[list[Tensor]]) -> torch.optim.Optimizer:
         """Return an optimizer of the same class without a state; params: the parameters of each group."""
-        optimizer = copy.copy(self.empty)
+        optimizer = copy.copy(self.empty_optimizer)
         optimizer.param_groups = [
             {**settings, "params": members} for settings, members in zip(groups, params, strict=True)
         ]
@@ -89,10 +92,10 @@ class Accumulation:
         sums = tensors_of(state, SUMS)
         for index, grad in enumerate(grads):
             sums[index] += grad / self.batches
-        count = int(cast(int, state[BATCHES])) + 1
-        is_last = count == self.epoch_batches
-        state[BATCHES] = 0 if is_last else count
-        if count % self.batches and not is_last:
+        n_batches = int(cast(int, state[BATCHES])) + 1
+        is_last = n_batches == self.epoch_batches
+        state[BATCHES] = 0 if is_last else n_batches
+        if n_batches % self.batches and not is_last:
             return None
         state[SUMS] = [torch.zeros_like(total) for total in sums]
         if self.clip_norm is not None:
@@ -119,10 +122,10 @@ class TorchOptimizer(Optimizer):
     @property
     def usual_lr(self) -> float:
         """The default learning rate of PyTorch's class; for SGD that of this library's, since PyTorch's is nominal."""
-        kind = type(self.source.empty)
-        if kind is torch.optim.SGD:
+        optimizer_class = type(self.source.empty_optimizer)
+        if optimizer_class is torch.optim.SGD:
             return Momentum(0.9).usual_lr if self.source.groups[0]["momentum"] else SGD().usual_lr
-        return float(inspect.signature(kind).parameters["lr"].default)
+        return float(inspect.signature(optimizer_class).parameters["lr"].default)
 
     def for_paths(self, paths: Sequence[str]) -> "TorchOptimizer":
         """Return the optimizer of the parameters at these paths; unknown ones are in the first group."""
@@ -142,13 +145,13 @@ class TorchOptimizer(Optimizer):
         state: State = {name: [] for name in names}
         taken: list[Tensor] = []
         for index, param in enumerate(zeros):
-            own = self.source.states.get(self.paths[index], {}) if self.paths else {}
+            param_state = self.source.states.get(self.paths[index], {}) if self.paths else {}
             for name in names:
                 template = scratch.state[param].get(name, ABSENT)
-                tensors_of(state, name).append(own.get(name, torch.zeros_like(template)).clone())
-            taken.append(torch.tensor(float(bool(own))))
-        own_entries: State = {} if self.accumulation is None else self.accumulation.start(params)
-        return {**state, TAKEN: taken, **own_entries}
+                tensors_of(state, name).append(param_state.get(name, torch.zeros_like(template)).clone())
+            taken.append(torch.tensor(float(bool(param_state))))
+        accumulation_entries: State = {} if self.accumulation is None else self.accumulation.start(params)
+        return {**state, TAKEN: taken, **accumulation_entries}
 
     def update(self, params: list[Tensor], grads: list[Tensor], state: State, lr: float) -> None:
         """Take one step of PyTorch's optimizer, once all batches of the step have given their gradients."""
@@ -166,11 +169,11 @@ class TorchOptimizer(Optimizer):
                 optimizer.state[param] = _state_at(state, index)
         optimizer.step()
         for index, param in enumerate(params):
-            own = optimizer.state.get(param, {})
+            param_state = optimizer.state.get(param, {})
             param.grad = None
-            if own:
+            if param_state:
                 taken[index] = torch.ones_like(taken[index])
-            for name, value in own.items():
+            for name, value in param_state.items():
                 tensors_of(state, name)[index] = value
 
     def states(self, state: State) -> dict[str, TorchState]:
@@ -198,36 +201,35 @@ class TorchOptimizer(Optimizer):
                 "scale_rate: a training of PyTorch has its rates in the groups of its optimizer; set them there, and "
                 "call from_torch again"
             )
-        members: list[list[Tensor]] = [[] for _ in groups]
+        params_by_group: list[list[Tensor]] = [[] for _ in groups]
         for index, (param, grad) in enumerate(zip(params, grads, strict=True)):
-            number = self.source.group_of.get(self.paths[index], 0) if self.paths else 0
-            if number is not None:
+            group_index = self.source.group_by_path.get(self.paths[index], 0) if self.paths else 0
+            if group_index is not None:
                 param.grad = grad
-                members[number].append(param)
-        return self.source.twin(groups, members)
+                params_by_group[group_index].append(param)
+        return self.source.twin(groups, params_by_group)
 
 
 def without_parameters(optimizer: torch.optim.Optimizer) -> torch.optim.Optimizer:
     """Return an optimizer of the same class and settings, without parameters and state."""
-    empty = copy.copy(optimizer)
-    empty.param_groups = [_settings_of(group) for group in optimizer.param_groups]
-    empty.state = defaultdict(dict)
-    return empty
+    empty_optimizer = copy.copy(optimizer)
+    empty_optimizer.param_groups = [_settings_of(group) for group in optimizer.param_groups]
+    empty_optimizer.state = defaultdict(dict)
+    return empty_optimizer
 
 
 def check_optimizer(optimizer: Any) -> None:
     """Raise PellucidError unless the settings and the state of an optimizer determine its steps."""
     if not isinstance(optimizer, torch.optim.Optimizer):
         raise PellucidError(f"from_torch: optimizer must be a torch.optim.Optimizer, not {type(optimizer).__name__}")
-    kind = type(optimizer)
-    if kind.__name__ in REFUSED:
+    name = type(optimizer).__name__
+    if name in REFUSED:
         raise PellucidError(
-            f"from_torch: {kind.__name__} is not taken, since {REFUSED[kind.__name__]}; take another optimizer, such "
-            "as AdamW"
+            f"from_torch: {name} is not taken, since {REFUSED[name]}; take another optimizer, such as AdamW"
         )
-    if not kind.__module__.startswith("torch.optim"):
+    if not type(optimizer).__module__.startswith("torch.optim"):
         raise PellucidError(
-            f"from_torch: {kind.__name__} is not an optimizer of torch.optim, so it may keep values that its "
+            f"from_torch: {name} is not an optimizer of torch.optim, so it may keep values that its "
             "state_dict lacks; write it as a pellucid.Optimizer (docs: your own parts), and train with "
             "pellucid.open(network, example, optimizer=...)"
         )

@@ -57,8 +57,8 @@ class TorchScheduler:
         self.start_optimizer = optimizer
         self.name = type(scheduler).__name__
         self.watches = isinstance(scheduler, torch.optim.lr_scheduler.ReduceLROnPlateau)
-        first = optimizer.param_groups[0]
-        rates = (first.get("max_lr"), first.get("initial_lr"), first["lr"])
+        first_group = optimizer.param_groups[0]
+        rates = (first_group.get("max_lr"), first_group.get("initial_lr"), first_group["lr"])
         self.reference = next((float(rate) for rate in rates if rate), 0.0)
         self._restart()
 
@@ -67,14 +67,14 @@ class TorchScheduler:
         state = {name: value for name, value in self.start.state_dict().items() if not name.startswith("_")}
         return f"{self.name}({state})"
 
-    def after(self, count: int, losses: tuple[float, ...] = ()) -> "tuple[Any, torch.optim.Optimizer]":
-        """Return the scheduler and its optimizer after `count` steps, or after one with each of these losses.
+    def after(self, n_steps: int, losses: tuple[float, ...] = ()) -> "tuple[Any, torch.optim.Optimizer]":
+        """Return the scheduler and its optimizer after `n_steps`, or after one with each of these losses.
 
         The result is valid until the next call.
         """
-        if count < self._count or losses[: self._count] != self._losses[: self._count]:
+        if n_steps < self._count or losses[: self._count] != self._losses[: self._count]:
             self._restart()
-        while self._count < count:
+        while self._count < n_steps:
             arguments = (losses[self._count],) if self.watches else ()
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # of an order of calls; the copy's optimizer makes no steps
@@ -126,8 +126,8 @@ class TorchSchedule(Schedule):
     def factor(self, now: Progress, memory: Memory) -> float:
         """Return the factor of the first group's rate, with the settings of all groups."""
         losses = tuple(memory.values())
-        count = len(losses) if self.source.watches else self.steps(now)
-        _, optimizer = self.source.after(count, losses)
+        n_steps = len(losses) if self.source.watches else self.steps(now)
+        _, optimizer = self.source.after(n_steps, losses)
         groups = [dict(group) for group in optimizer.param_groups]
         reference = self.source.reference
         return GroupRates(groups[0]["lr"] / reference, groups, reference)
@@ -146,13 +146,13 @@ class TorchSchedule(Schedule):
 
 def check_scheduler(scheduler: Any, optimizer: torch.optim.Optimizer) -> None:
     """Raise PellucidError for anything but a scheduler of this optimizer whose steps can be repeated."""
-    kinds = (torch.optim.lr_scheduler.LRScheduler, torch.optim.lr_scheduler.ReduceLROnPlateau)
+    plateau_class = torch.optim.lr_scheduler.ReduceLROnPlateau
     name = type(scheduler).__name__
-    if not isinstance(scheduler, kinds):
+    if not isinstance(scheduler, torch.optim.lr_scheduler.LRScheduler | plateau_class):
         raise PellucidError(f"from_torch: scheduler must be one of torch.optim.lr_scheduler, not {name}")
     if scheduler.optimizer is not optimizer:
         raise PellucidError(f"from_torch: the {name} changes another optimizer; give the one that it was made with")
-    if getattr(scheduler, "mode", "min") != "min" and isinstance(scheduler, kinds[1]):
+    if getattr(scheduler, "mode", "min") != "min" and isinstance(scheduler, plateau_class):
         raise PellucidError(
             f"from_torch: {name} with mode={scheduler.mode!r} watches a metric, and it is given the validation loss "
             "here; make it with mode='min'"

@@ -27,28 +27,28 @@ class NestedTargets:
     dtypes: tuple[torch.dtype, ...]
 
     @classmethod
-    def of(cls, targets: Any, count: int) -> "NestedTargets":
-        """Return the structure of targets for `count` inputs; raises PellucidError for other things than tensors."""
+    def of(cls, targets: Any, n_examples: int) -> "NestedTargets":
+        """Return the structure of targets of `n_examples`; raises PellucidError for other values than tensors."""
         leaves = [leaf for leaf in tree_leaves(targets) if leaf is not None]
         for leaf in leaves:
-            if not isinstance(leaf, Tensor) or not leaf.dim() or len(leaf) != count:
+            if not isinstance(leaf, Tensor) or not leaf.dim() or len(leaf) != n_examples:
                 raise PellucidError(
                     f"from_torch: targets are {kind_of(targets)}, with {kind_of(leaf)} among them; give tensors with a "
-                    f"row for each of the {count} inputs, as by batch=lambda item: (item['image'], item['label'])"
+                    f"row for each of the {n_examples} inputs, as by batch=lambda item: (item['image'], item['label'])"
                 )
         return cls(
             structure_of(targets), tuple(tuple(leaf.shape[1:]) for leaf in leaves), tuple(leaf.dtype for leaf in leaves)
         )
 
-    def join(self, targets: Any, count: int) -> Tensor:
-        """Return targets for `count` inputs as one tensor; raises PellucidError for those of another structure."""
-        if NestedTargets.of(targets, count) != self:
+    def join(self, targets: Any, n_examples: int) -> Tensor:
+        """Return targets of `n_examples` as one tensor; raises PellucidError for those of another structure."""
+        if NestedTargets.of(targets, n_examples) != self:
             raise PellucidError(f"from_torch: targets are {kind_of(targets)}, not as those of the first batch")
         leaves = [leaf for leaf in tree_leaves(targets) if leaf is not None]
         for leaf in leaves:
             if not leaf.is_floating_point() and leaf.numel() and int(leaf.long().abs().max()) > MAX_EXACT:
                 raise PellucidError(f"from_torch: targets among several are whole numbers up to {MAX_EXACT}")
-        return join(tuple(leaf.to(torch.float64) for leaf in leaves)) if leaves else torch.zeros(count, 0)
+        return join(tuple(leaf.to(torch.float64) for leaf in leaves)) if leaves else torch.zeros(n_examples, 0)
 
     def split(self, joined: Tensor) -> Any:
         """Return the targets as the loader gave them."""
@@ -73,6 +73,8 @@ def kind_of(value: Any) -> str:
     if isinstance(value, Mapping):
         return f"a dict of {', '.join(map(str, value))}"
     if isinstance(value, tuple | list):
-        parts = ", ".join("Tensor" if isinstance(one, Tensor) or one is Tensor else type(one).__name__ for one in value)
+        parts = ", ".join(
+            "Tensor" if isinstance(item, Tensor) or item is Tensor else type(item).__name__ for item in value
+        )
         return f"a {type(value).__name__} of {len(value)} ({parts})"
     return "None" if value is None else f"a {type(value).__name__}"

@@ -22,10 +22,10 @@ from pellucid.opening.torch_training.loaders import (
     BatchFunction,
     LoaderBatches,
     joined_network,
-    kept_random_states,
+    restoring_random_states,
 )
 from pellucid.opening.torch_training.losses import TorchCriterion, check_shapes, training_loss
-from pellucid.opening.torch_training.objects import Steps, TorchObjects, first_outputs, note_dropout
+from pellucid.opening.torch_training.objects import LoopSettings, TorchObjects, first_outputs, note_dropout
 from pellucid.opening.torch_training.optimizer import Accumulation, TorchOptimizer, check_optimizer
 from pellucid.opening.torch_training.scheduler import check_scheduler, step_of
 from pellucid.opening.torch_training.targets import structure_of
@@ -86,49 +86,56 @@ def from_torch(
         check_scheduler(scheduler, optimizer)
     check(scheduler_step in ("auto", "batch", "epoch"), "from_torch: scheduler_step", "batch or epoch", scheduler_step)
     checked_limit(clip_value, "clip_value")
-    batches = integer(gradient_accumulation_steps, "from_torch: gradient_accumulation_steps", 1)
+    batches_per_step = integer(gradient_accumulation_steps, "from_torch: gradient_accumulation_steps", 1)
     if scaler is not None and scaler.is_enabled():
         raise PellucidError(
             "from_torch: float16 with a GradScaler is not translated, since its scale decides which steps are left out;"
             " give the training without it (float32), or with precision='bf16', whose rounding differs from autocast"
         )
     arguments = inspect.signature(network.forward).parameters.values()
-    n_inputs = sum(one.kind <= one.POSITIONAL_OR_KEYWORD and one.default is one.empty for one in arguments)
-    loader = LoaderBatches(train, batch, n_inputs)
-    inputs, targets = loader.first
+    n_inputs = sum(
+        argument.kind <= argument.POSITIONAL_OR_KEYWORD and argument.default is argument.empty for argument in arguments
+    )
+    train_batches = LoaderBatches(train, batch, n_inputs)
+    inputs, targets = train_batches.first_batch
     parameter = next(network.parameters(), None)
     if parameter is None:
         raise PellucidError("from_torch: the network has no parameters, so there is nothing to train")
-    if loader.shapes is not None:
-        note(f"from_torch: the network has {len(loader.shapes)} inputs, which `model` takes as one, (N, D)")
-        network = joined_network(network, loader.shapes)
+    if train_batches.shapes is not None:
+        note(f"from_torch: the network has {len(train_batches.shapes)} inputs, which `model` takes as one, (N, D)")
+        network = joined_network(network, train_batches.shapes)
     device = parameter.device
     inputs = inputs.to(device)
-    with kept_random_states():
+    with restoring_random_states():
         outputs = first_outputs(network, inputs[:2])
-        translated = training_loss(loss, structure_of(outputs), loader.nested_targets)
-        defaults = {"loss": translated, "clip": clip_norm, "device": str(device), "seed": int(torch.randint(2**31, ()))}
+        training_criterion = training_loss(loss, structure_of(outputs), train_batches.nested_targets)
+        defaults = {
+            "loss": training_criterion,
+            "clip": clip_norm,
+            "device": str(device),
+            "seed": int(torch.randint(2**31, ())),
+        }
         model = open(network, inputs, **{**defaults, **options})
-        check_shapes(translated, model(inputs[:2]), targets[:2])
-        if isinstance(translated, TorchCriterion):
-            translated(model(inputs), targets.to(device))  # raises its errors before the training
+        check_shapes(training_criterion, model(inputs[:2]), targets[:2])
+        if isinstance(training_criterion, TorchCriterion):
+            training_criterion(model(inputs), targets.to(device))  # raises its errors before the training
         objects = TorchObjects(network, optimizer, scheduler, model)
         objects.check_gradients(model, inputs[:2])
     note_dropout(model)
-    stepped = step_of(scheduler) if scheduler_step == "auto" else scheduler_step
-    held_out = None if validation is None else LoaderBatches(validation, batch, n_inputs)
-    if held_out is not None and held_out.nested_targets != loader.nested_targets:
+    scheduler_unit = step_of(scheduler) if scheduler_step == "auto" else scheduler_step
+    validation_batches = None if validation is None else LoaderBatches(validation, batch, n_inputs)
+    if validation_batches is not None and validation_batches.nested_targets != train_batches.nested_targets:
         raise PellucidError("from_torch: the targets of train and validation are not of one structure")
     if not inputs.is_floating_point():
         note("from_torch: inputs of whole numbers are taken as they are, as indices; `model` takes them, too")
-        for batches_of_indices in (loader, held_out):
-            if batches_of_indices is not None:
-                batches_of_indices.convert_indices(model.dtype)
-    steps = Steps("step" if stepped == "batch" else "epoch", clip_norm, clip_value, batches)
-    if loader.count is not None and loader.count % batches:
-        remaining = plural(loader.count % batches, "batch", "batches")
+        for loader_batches in (train_batches, validation_batches):
+            if loader_batches is not None:
+                loader_batches.convert_indices(model.dtype)
+    settings = LoopSettings("step" if scheduler_unit == "batch" else "epoch", clip_norm, clip_value, batches_per_step)
+    if train_batches.n_batches is not None and train_batches.n_batches % batches_per_step:
+        remaining = plural(train_batches.n_batches % batches_per_step, "batch", "batches")
         note(f"from_torch: an epoch ends with a step of {remaining}, as Lightning's and Accelerate's do")
-    return TorchTraining(model, objects, loader, held_out, steps)
+    return TorchTraining(model, objects, train_batches, validation_batches, settings)
 
 
 class TorchTraining:
@@ -144,16 +151,16 @@ class TorchTraining:
         objects: TorchObjects,
         train: LoaderBatches,
         validation: LoaderBatches | None,
-        steps: Steps,
+        settings: LoopSettings,
     ) -> None:
         self.model = model
         self.train = train
         self.validation = validation
         self.history: History | None = None
         self._objects = objects
-        self._steps = steps
+        self._settings = settings
         self._finished_steps = 0  # of all calls of `fit`
-        self._starts: dict[Path, int] = {}  # by run folder, the finished steps before its training
+        self._steps_before_run: dict[Path, int] = {}  # by run folder, the finished steps before its training
         self._take()
         # the weights before the first step, unless the optimizer has made steps
         self._initial = None if objects.is_begun else map_tree(torch.clone, model.params)
@@ -170,7 +177,7 @@ class TorchTraining:
                 "as a pellucid.Loss (docs: your own parts)"
             )
         self._take()
-        options.setdefault("steps_per_epoch", self.train.count)
+        options.setdefault("steps_per_epoch", self.train.n_batches)
         self._accumulate(self.model, options["steps_per_epoch"])
         self.model.earlier_steps = self._steps_before(options.get("run"), options.get("resume", False))
         give_back = _GiveBack(self._objects)
@@ -190,19 +197,19 @@ class TorchTraining:
         """Return the Diagnosis of the training, before its first step or after `fit`; options: as for Model.doctor."""
         self._take()
         model = copy.copy(self.model)
-        self._accumulate(model, self.train.count)
+        self._accumulate(model, self.train.n_batches)
         optimizer = model.optimizer
         assert isinstance(optimizer, TorchOptimizer)
         model.optimizer = optimizer.without_states()  # short trainings begin at the first step
-        known = {"batch_size": len(self.train.first[0]), "history": self.history}
+        defaults = {"batch_size": len(self.train.first_batch[0]), "history": self.history}
         if self._initial is not None:
-            known["begin"] = self._before_the_first_step
+            defaults["begin"] = self._before_the_first_step
         if self._has_several_outputs and self.validation is not None:
             note("doctor: the validation examples are left out, since the network has several outputs")
         elif self.validation is not None:
-            known["validation"] = self.validation.epoch
-        with kept_random_states([self.train, self.validation]):
-            return model.doctor(self.train.epoch, **{**known, **options})
+            defaults["validation"] = self.validation.epoch
+        with restoring_random_states([self.train, self.validation]):
+            return model.doctor(self.train.epoch, **{**defaults, **options})
 
     def verify(self, samples: int = 8) -> GradientTable:
         """Compare all gradients for examples of the first batch with independent ones; see Model.verify."""
@@ -212,21 +219,21 @@ class TorchTraining:
                 "gradients of all parameters with PyTorch's"
             )
         self._take()
-        x, y = self.train.first
-        with kept_random_states():
+        x, y = self.train.first_batch
+        with restoring_random_states():
             return self.model.verify(x[:EXAMPLES], y[:EXAMPLES], samples)
 
     def trace(self, **options: Any) -> Trace:
         """Return all tensors of one pass over examples of the first batch; see Model.trace."""
         self._take()
-        x, y = self.train.first
+        x, y = self.train.first_batch
         return self.model.trace(x[:EXAMPLES], y[:EXAMPLES], **options)
 
     def explain(self, method: str = "saliency", target: Any = None, **options: Any) -> Attributions:
         """Return attributions for examples of the first validation batch, or training batch; see Model.explain."""
         self._take()
         loader = self.validation or self.train
-        return self.model.explain(loader.first[0][:EXAMPLES], method, target, **options)
+        return self.model.explain(loader.first_batch[0][:EXAMPLES], method, target, **options)
 
     def __repr__(self) -> str:
         """Return the classes of network, optimizer and scheduler, and the model in one line."""
@@ -236,7 +243,7 @@ class TorchTraining:
         return f"<TorchTraining: {names}; {self.model!r}>"
 
     def _take(self) -> None:
-        self._objects.take(self.model, self._steps)
+        self._objects.take(self.model, self._settings)
 
     @property
     def _has_several_outputs(self) -> bool:
@@ -244,10 +251,10 @@ class TorchTraining:
 
     def _accumulate(self, model: OpenedModel, epoch_batches: int | None) -> None:
         """Set the model's optimizer to one that adds the gradients of several batches for a step."""
-        if self._steps.batches == 1:
+        if self._settings.batches_per_step == 1:
             return
         assert isinstance(model.optimizer, TorchOptimizer)
-        accumulation = Accumulation(self._steps.batches, epoch_batches, self._steps.clip_norm)
+        accumulation = Accumulation(self._settings.batches_per_step, epoch_batches, self._settings.clip_norm)
         model.optimizer = replace(model.optimizer, accumulation=accumulation)
         model.clip = None  # of each batch
 
@@ -256,9 +263,9 @@ class TorchTraining:
         if run is None:
             return self._finished_steps
         folder = Path(run)
-        if not resume or folder not in self._starts:
-            self._starts[folder] = self._finished_steps
-        return self._starts[folder]
+        if not resume or folder not in self._steps_before_run:
+            self._steps_before_run[folder] = self._finished_steps
+        return self._steps_before_run[folder]
 
     def _before_the_first_step(self) -> Model:
         """Return the model before its first step."""

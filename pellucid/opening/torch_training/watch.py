@@ -17,7 +17,7 @@ from pellucid.base.settings.checks import integer
 from pellucid.base.text import note
 from pellucid.opening.model import OpenedModel
 from pellucid.opening.open_network import open
-from pellucid.opening.torch_training.loaders import kept_random_states
+from pellucid.opening.torch_training.loaders import restoring_random_states
 from pellucid.opening.torch_training.losses import loss_of
 from pellucid.opening.torch_training.objects import take_weights
 from pellucid.run.folder import RunFolder
@@ -75,14 +75,14 @@ class Watch:
         self._run = run
         self._every = every
         self._step = 0  # finished steps
-        self._examples = 0  # seen in training mode since the last row
-        self._since = time.perf_counter()
+        self._n_examples = 0  # seen in training mode since the last row
+        self._last_row_time = time.perf_counter()
         self._losses: dict[str, list[float]] = {"train_loss": [], "val_loss": []}
-        self._outputs: dict[str, Row] = {}
+        self._output_statistics: dict[str, Row] = {}
         self._activations: list[Row] = []
-        self._before: dict[str, Tensor] = {}  # the parameters before the step that is recorded
+        self._params_before: dict[str, Tensor] = {}  # the parameters before the step that is recorded
         self._example: Any = None
-        self._copy = self._copy_of(network)  # without the hooks
+        self._network_copy = self._copy_of(network)  # without the hooks
         self._model: OpenedModel | None = None
         (run.path / "weights").mkdir(parents=True, exist_ok=True)
         self._handles: list[Any] = [
@@ -133,7 +133,7 @@ class Watch:
         if keywords:  # inputs by name, in the order of the network's arguments
             inputs = inspect.signature(module.forward).bind(*inputs, **keywords).args
         if inputs and isinstance(inputs[0], Tensor):
-            self._examples += len(inputs[0])
+            self._n_examples += len(inputs[0])
             if self._example is None:
                 self._example = inputs[0][:EXAMPLES].detach().cpu().clone()
 
@@ -147,7 +147,7 @@ class Watch:
             self._check(y, "output", path, module)
             if self._is_recorded:
                 values = {"mean": y.mean(), "std": y.std(correction=0), "zeros": (y == 0).double().mean()}
-                self._outputs[path] = {name: _number(value) for name, value in values.items()}
+                self._output_statistics[path] = {name: _number(value) for name, value in values.items()}
 
         return look_at_output
 
@@ -164,15 +164,17 @@ class Watch:
         if not _has_closure(inputs, keywords):
             self._check_gradients()
         if self._is_recorded:
-            self._before = {path: parameter.detach().clone() for path, parameter in self._network.named_parameters()}
+            self._params_before = {
+                path: parameter.detach().clone() for path, parameter in self._network.named_parameters()
+            }
 
     def _after_step(self, optimizer: Any, inputs: tuple[Any, ...], keywords: dict[str, Any]) -> None:
         if _has_closure(inputs, keywords):
             self._check_gradients()
         self._step += 1
-        if self._before:
+        if self._params_before:
             self._add_row()
-            self._before = {}
+            self._params_before = {}
 
     def _check_gradients(self) -> None:
         # the backward pass goes from the last layer to the first, so the last NaN is where it began
@@ -188,51 +190,55 @@ class Watch:
     def _add_row(self) -> None:
         """Write the files, with the rows of the step that has just been made."""
         now = time.perf_counter()
-        number = len(self.history.rows) + 1
-        seconds = now - self._since
+        row_number = len(self.history.rows) + 1
+        seconds = now - self._last_row_time
         row = {
-            "epoch": number,
+            "epoch": row_number,
             "step": self._step,
             "lr": float(self._optimizer.param_groups[0]["lr"]),
             "train_loss": None,
             **self._mean_losses(),
             "seconds": round(seconds, 6),
-            "images_per_second": round(self._examples / max(seconds, 1e-9), 1),
+            "images_per_second": round(self._n_examples / max(seconds, 1e-9), 1),
         }
         self.history.add(row)
         for path, parameter in self._network.named_parameters():
-            if parameter.grad is not None and path in self._before:
-                before = self._before[path]
-                size = _number(before.norm())
-                update = _number((parameter.detach() - before).norm())
-                ratio = update / size if size and update is not None else None
+            if parameter.grad is not None and path in self._params_before:
+                param_before = self._params_before[path]
+                norm_before = _number(param_before.norm())
+                update = _number((parameter.detach() - param_before).norm())
+                ratio = update / norm_before if norm_before and update is not None else None
                 norm = _number(parameter.grad.norm())
-                self.history.layers.append({"epoch": number, "path": path, "grad_norm": norm, "update_ratio": ratio})
-        self._activations += [{"epoch": number, "path": path, **values} for path, values in self._outputs.items()]
+                self.history.layers.append(
+                    {"epoch": row_number, "path": path, "grad_norm": norm, "update_ratio": ratio}
+                )
+        self._activations += [
+            {"epoch": row_number, "path": path, **values} for path, values in self._output_statistics.items()
+        ]
         write_csv(self._run.metrics, self.history.rows)
         write_csv(self._run.layers, self.history.layers)
         write_csv(self._run.path / "activations.csv", self._activations)
         self._write_weights()
         self._losses = {name: [] for name in self._losses}
-        self._outputs = {}
-        self._examples = 0
-        self._since = time.perf_counter()  # writing does not count
+        self._output_statistics = {}
+        self._n_examples = 0
+        self._last_row_time = time.perf_counter()  # writing does not count
 
     def _write_weights(self) -> None:
         """Write the weights as a model of this library, if the network can be opened."""
-        if self._copy is not None and self._example is None:
+        if self._network_copy is not None and self._example is None:
             note(f"watch: {self._run.path} gets no weights, since the network's first argument was never a tensor")
-            self._copy = None
-        if self._copy is not None:
+            self._network_copy = None
+        if self._network_copy is not None:
             options: dict[str, Any] = {}  # the default loss follows from the network's end
             with suppress(PellucidError):  # of a criterion without a counterpart
                 options = {} if self._criterion is None else {"loss": loss_of(self._criterion)}
             try:
-                with kept_random_states():
-                    self._model = open(self._copy, self._example, **options)
+                with restoring_random_states():
+                    self._model = open(self._network_copy, self._example, **options)
             except PellucidError as error:
                 note(f"watch: {self._run.path} gets no weights, since the network cannot be opened: {error}")
-            self._copy = None
+            self._network_copy = None
         if self._model is not None and self.fault is None:  # the last weights before a NaN stay
             take_weights(self._network, self._model)
             self._model.save(self._run.last)
@@ -246,8 +252,8 @@ class Watch:
         fault = NotFinite.of(value, kind, tensor, path, layer)
         weights = {} if module is None else dict(module.named_parameters())
         for name, weight in weights.items():
-            own = NotFinite.of(weight.detach(), "weight", name, path, layer)
-            fault = own or fault  # a weight that is not finite came before the output
+            weight_fault = NotFinite.of(weight.detach(), "weight", name, path, layer)
+            fault = weight_fault or fault  # a weight that is not finite came before the output
         if fault is not None:
             self.fault = StoppedError(f"watch: step {self._step + 1}: {fault}", self._step + 1, fault)
             self.fault.write(self._run.error)

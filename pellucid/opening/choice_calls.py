@@ -14,23 +14,13 @@ from pellucid.opening.exported import Multiple, Ref
 from pellucid.opening.values import CallLayer, Context, Unsupported
 
 
-def found(c: Context, search: str, count: int = 1, keep: bool = True) -> CallLayer:
-    """Return Positions along the call's axis; keep: whether that axis is kept."""
+def search_positions(c: Context, search: str, count: int = 1, keep: bool = True) -> CallLayer:
+    """Return Positions, for a search along the call's axis; keep: whether that axis is kept."""
     if c["dim"] is None:
         raise Unsupported("over all examples")
     axis = c.axis()
     positions = CallLayer(operators.Positions(search, axis, count), (c.source("self"),))
     return positions if keep else CallLayer(operators.Select(axis, 0), (positions,))
-
-
-def largest_at(c: Context) -> CallLayer:
-    """Return the position of the maximum or minimum."""
-    return found(c, c.call.op, keep=bool(c["keepdim"]))
-
-
-def sorted_at(c: Context) -> CallLayer:
-    """Return the positions of all values in order."""
-    return found(c, "descending" if c["descending"] else "ascending")
 
 
 def chosen_output(c: Context, index: int) -> CallLayer:
@@ -45,7 +35,7 @@ def chosen_output(c: Context, index: int) -> CallLayer:
     elif search == "sort":
         search = "descending" if c["descending"] else "ascending"
     count = c.fixed_value("k") if "k" in c.call.arguments else 1
-    positions = found(c, search, count)
+    positions = search_positions(c, search, count)
     result = CallLayer(operators.Gather(axis), (c.source("self"), positions)) if index == 0 else positions
     return result if keep else CallLayer(operators.Select(axis, 0), (result,))
 
@@ -85,8 +75,8 @@ def one_hot(c: Context) -> CallLayer:
 def embedding(c: Context) -> CallLayer:
     """Return Index: the rows of the table at the indices."""
     c.check_values(scale_grad_by_freq=False, sparse=False)
-    ignored = None if c["padding_idx"] < 0 else c["padding_idx"]
-    return CallLayer(operators.Index(0, ignored), (c.source("weight"), _integers(c, c["indices"])))
+    ignored_index = None if c["padding_idx"] < 0 else c["padding_idx"]
+    return CallLayer(operators.Index(0, ignored_index), (c.source("weight"), _integers(c, c["indices"])))
 
 
 def _integers(c: Context, index: Any) -> str:
@@ -98,28 +88,28 @@ def _integers(c: Context, index: Any) -> str:
 def index(c: Context) -> CallLayer:
     """Return Index, for indices of one axis, for constant ones of adjacent axes, and for one of each example."""
     refs = [(axis, ref) for axis, ref in enumerate(c["indices"]) if ref is not None]
-    (first, ref), *others = refs
+    (first_axis, ref), *other_refs = refs
     x = c.source("self")
-    if [axis for axis, _ in refs] == [0, 1] and _is_range(c, ref) and others[0][1].name in c.integers:
-        return _one_of_each_example(c, _integers(c, others[0][1]))
+    if [axis for axis, _ in refs] == [0, 1] and _is_range(c, ref) and other_refs[0][1].name in c.integers:
+        return _one_of_each_example(c, _integers(c, other_refs[0][1]))
     if any(ref.name not in c.constants for _, ref in refs):
-        if others or ref.name not in c.integers:
+        if other_refs or ref.name not in c.integers:
             raise Unsupported("its indices are computed")
-        return CallLayer(operators.Index(first), (x, ref.name))
+        return CallLayer(operators.Index(first_axis), (x, ref.name))
     indices = [part for _, ref in refs for part in _as_positions(c.constants[ref.name])]
-    last = first + len(indices) - 1
-    sizes = c.shape()[first : last + 1]
-    if len(others) and [axis for axis, _ in refs] != list(range(first, first + len(refs))):
+    last_axis = first_axis + len(indices) - 1
+    sizes = c.shape()[first_axis : last_axis + 1]
+    if len(other_refs) and [axis for axis, _ in refs] != list(range(first_axis, first_axis + len(refs))):
         raise Unsupported("indices of axes that are not adjacent")
     if any(isinstance(size, Multiple) for size in sizes):
         raise Unsupported("indices of examples")
     if len(indices) == 1:
-        return CallLayer(operators.Index(first), (x, c.constant("positions", indices[0])))
+        return CallLayer(operators.Index(first_axis), (x, c.constant("positions", indices[0])))
     flat_positions = torch.zeros((), dtype=torch.int64)
     for position, size in zip(indices, sizes, strict=True):
         flat_positions = flat_positions * size + position % size
-    flat = CallLayer(operators.ToShape((-1,), first, len(c.shape()) - last - 1), (x,))
-    return CallLayer(operators.Index(first), (flat, c.constant("positions", flat_positions)))
+    flattened = CallLayer(operators.ToShape((-1,), first_axis, len(c.shape()) - last_axis - 1), (x,))
+    return CallLayer(operators.Index(first_axis), (flattened, c.constant("positions", flat_positions)))
 
 
 def _as_positions(constant: torch.Tensor) -> tuple[torch.Tensor, ...]:
@@ -147,11 +137,6 @@ def _one_of_each_example(c: Context, positions: str) -> CallLayer:
     return CallLayer(operators.Select(1, 0), (CallLayer(operators.Gather(1), (c.source("self"), expanded)),))
 
 
-def index_select(c: Context) -> CallLayer:
-    """Return Index."""
-    return CallLayer(operators.Index(c.axis()), (c.source("self"), _integers(c, c["index"])))
-
-
 def index_put(c: Context) -> CallLayer:
     """Return MaskedFill, for one number that is written where a mask is True, or at constant positions of an axis."""
     refs = [(axis, ref) for axis, ref in enumerate(c["indices"]) if ref is not None]
@@ -162,8 +147,12 @@ def index_put(c: Context) -> CallLayer:
     rank = len(c.shape())
     layer = operators.MaskedFill(float(value))
     if ref.name in c.masks and axis == 0:
-        after = rank - len(c.shapes[ref.name])
-        mask = CallLayer(operators.ToShape((1,) * after, rank - after, 0), (ref.name,)) if after else ref.name
+        n_later_axes = rank - len(c.shapes[ref.name])
+        mask = (
+            CallLayer(operators.ToShape((1,) * n_later_axes, rank - n_later_axes, 0), (ref.name,))
+            if n_later_axes
+            else ref.name
+        )
         return CallLayer(layer, (c.source("self"), mask))
     if ref.name not in c.constants or isinstance(c.shape()[axis], Multiple):
         raise Unsupported("its indices are computed")
@@ -226,14 +215,14 @@ def nan_to_num(c: Context) -> CallLayer:
     assert c.call.dtype is not None
     largest = torch.finfo(c.call.dtype).max
     result: str | CallLayer = c.source("self")
-    for test, argument, usual in (
+    for test, argument, default in (
         ("isnan", "nan", 0.0),
         ("isposinf", "posinf", largest),
         ("isneginf", "neginf", -largest),
     ):
-        value = usual if c[argument] is None else c.number(argument)
-        where = CallLayer(operators.StepFunction(test), (c.source("self"),))
-        result = CallLayer(operators.MaskedFill(value), (result, where))
+        value = default if c[argument] is None else c.number(argument)
+        mask = CallLayer(operators.StepFunction(test), (c.source("self"),))
+        result = CallLayer(operators.MaskedFill(value), (result, mask))
     assert isinstance(result, CallLayer)
     return result
 
@@ -269,21 +258,23 @@ def distances(c: Context) -> CallLayer:
 def bilinear(c: Context) -> CallLayer:
     """Return x1 W_k x2 + b_k for each k."""
     before = string.ascii_lowercase[: len(c.shape("input1")) - 1]
-    half = CallLayer(operators.Einsum(f"{before}x,zxy->{before}zy"), (c.source("input1"), c.source("weight")))
-    y = CallLayer(operators.Einsum(f"{before}zy,{before}y->{before}z"), (half, c.source("input2")))
+    product = CallLayer(operators.Einsum(f"{before}x,zxy->{before}zy"), (c.source("input1"), c.source("weight")))
+    y = CallLayer(operators.Einsum(f"{before}zy,{before}y->{before}z"), (product, c.source("input2")))
     return y if c["bias"] is None else CallLayer(operators.Plus(), (y, c.source("bias")))
 
 
 def tensordot(c: Context) -> CallLayer:
     """Return Einsum over the pairs of axes."""
-    left, right = (
+    left_letters, right_letters = (
         list(string.ascii_lowercase[start : start + len(c.shape(name))]) for start, name in ((0, "self"), (13, "other"))
     )
     shared = c.axes("dims_self"), c.axes("dims_other", of="other")
     for first, second in zip(*shared, strict=True):
-        right[second] = left[first]
-    kept = [letter for letter in (*left, *right) if (letter in left) != (letter in right)]
-    equation = f"{''.join(left)},{''.join(right)}->{''.join(kept)}"
+        right_letters[second] = left_letters[first]
+    output_letters = [
+        letter for letter in (*left_letters, *right_letters) if (letter in left_letters) != (letter in right_letters)
+    ]
+    equation = f"{''.join(left_letters)},{''.join(right_letters)}->{''.join(output_letters)}"
     return CallLayer(operators.Einsum(equation), (c.source("self"), c.source("other")))
 
 
@@ -340,14 +331,15 @@ TRANSLATIONS: dict[str, Callable[[Context], Any]] = {
         for name in operators.FUNCTIONS
     },
     "atan2": lambda c: CallLayer(operators.AngleOfPoint(), (c.source("self"), c.source("other"))),
-    **dict.fromkeys(("argmax", "argmin"), largest_at),
-    "argsort": sorted_at,
+    "argmax": lambda c: search_positions(c, "argmax", keep=bool(c["keepdim"])),
+    "argmin": lambda c: search_positions(c, "argmin", keep=bool(c["keepdim"])),
+    "argsort": lambda c: search_positions(c, "descending" if c["descending"] else "ascending"),
     **dict.fromkeys(("gather", "take_along_dim"), gather),
     "scatter": scatter,
     "one_hot": one_hot,
     "embedding": embedding,
     "index": index,
-    "index_select": index_select,
+    "index_select": lambda c: CallLayer(operators.Index(c.axis()), (c.source("self"), _integers(c, c["index"]))),
     "index_put": index_put,
     "index_fill": index_fill,
     "isinf": infinite,

@@ -64,9 +64,9 @@ def _import_torchvision() -> None:
 
 
 def build(
-    source: str, library: str, make: Callable[[], nn.Module], seed: int = 0, file_values: int | None = None
+    source: str, library: str, make_network: Callable[[], nn.Module], seed: int = 0, file_values: int | None = None
 ) -> nn.Module:
-    """Return the network that `make` builds, without using a network connection, with weights drawn with `seed`.
+    """Return the network of `make_network`, built without a network connection, with weights drawn with `seed`.
 
     source, library: the names of the opened network and of its library in messages. file_values: the number of values
     in its file of weights, or None. Raises PellucidError for any error of the library, for too many modules, and for
@@ -75,7 +75,7 @@ def build(
     try:
         with _offline(), _size_limit(file_values), torch.inference_mode(False), torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            return make()
+            return make_network()
     except PellucidError:
         raise
     except Exception as error:  # raised by the other library

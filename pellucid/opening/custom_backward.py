@@ -29,8 +29,9 @@ def check_custom_backward(
         *zip(input_gradients, dxs, strict=True),
         *((gradients[key], expected[key]) for key in expected if key in gradients),
     ]
-    largest = max(float(other.abs().max()) for _, other in pairs)
-    if not max(float((gradient - other).abs().max()) for gradient, other in pairs) <= TOLERANCE[model.dtype] * largest:
+    largest = max(float(network_gradient.abs().max()) for _, network_gradient in pairs)
+    largest_error = max(float((gradient - network_gradient).abs().max()) for gradient, network_gradient in pairs)
+    if not largest_error <= TOLERANCE[model.dtype] * largest:
         raise PellucidError(
             f"open: {', '.join(sorted(names))} has a backward pass that is not the derivative of its forward pass, and "
             "the layers compute the derivative; gradients would differ from the network's"

@@ -81,8 +81,11 @@ def export(
     """
     examples = example if isinstance(example, tuple) else (example,)
     state_tensors = (*module.parameters(), *module.buffers())
-    count = example_count([*(x.shape[1:] for x in examples), *(tensor.shape for tensor in state_tensors)], count_index)
-    inputs = tuple(torch.empty(count, *x.shape[1:], dtype=x.dtype, device=x.device) for x in examples)  # never read
+    n_examples = example_count(
+        [*(x.shape[1:] for x in examples), *(tensor.shape for tensor in state_tensors)], count_index
+    )
+    # the values are never read
+    inputs = tuple(torch.empty(n_examples, *x.shape[1:], dtype=x.dtype, device=x.device) for x in examples)
     program = _export_program(module, inputs, decomposed)
     nodes = program.graph_module.graph.nodes
     signature = program.graph_signature
@@ -94,15 +97,16 @@ def export(
     if signature.buffers_to_mutate:
         raise PellucidError("open: the network changes a buffer in evaluation mode; this is not supported")
     tensors = {name: state[key] for name, key in keys.items() if key in state} | constants | unsaved_tensors
+    integers = [name for name, x in zip(signature.user_inputs, inputs, strict=True) if not x.is_floating_point()]
     return ExportedNetwork(
-        tuple(call_of(node, count) for node in nodes if node.op == "call_function"),
-        keys,
-        frozenset(signature.inputs_to_parameters),
-        tuple(name for name in signature.user_inputs if isinstance(name, str)),
-        tuple(name for name in signature.user_outputs if isinstance(name, str)),
-        tensors,
-        input_shapes(nodes, count),
-        frozenset(name for name, x in zip(signature.user_inputs, inputs, strict=True) if not x.is_floating_point()),
+        calls=tuple(call_of(node, n_examples) for node in nodes if node.op == "call_function"),
+        keys=keys,
+        parameters=frozenset(signature.inputs_to_parameters),
+        inputs=tuple(name for name in signature.user_inputs if isinstance(name, str)),
+        outputs=tuple(name for name in signature.user_outputs if isinstance(name, str)),
+        tensors=tensors,
+        shapes=input_shapes(nodes, n_examples),
+        integers=frozenset(integers),
     )
 
 
@@ -141,13 +145,15 @@ def example_count(shapes: Iterable[Sequence[Any]], count_index: int = 0) -> int:
     return candidates[count_index]
 
 
-def input_shapes(nodes: Iterable[Any], count: int) -> dict[str, tuple[Any, ...]]:
+def input_shapes(nodes: Iterable[Any], n_examples: int) -> dict[str, tuple[Any, ...]]:
     """Return the shapes of inputs, parameters, buffers and constants by name."""
     tensors = ((node.name, node.meta.get("val")) for node in nodes if node.op == "placeholder")
-    return {name: _with_multiples(tuple(value.shape), count) for name, value in tensors if isinstance(value, Tensor)}
+    return {
+        name: _with_multiples(tuple(value.shape), n_examples) for name, value in tensors if isinstance(value, Tensor)
+    }
 
 
-def parts_of(targets: Iterable[Any]) -> dict[Any, Any]:
+def compositions_of(targets: Iterable[Any]) -> dict[Any, Any]:
     """Return the functions by which PyTorch composes operators of others, by operator, for those that have one."""
     compositions = torch.export.default_decompositions()
     return {target: compositions[target] for target in targets if target in compositions}
@@ -162,7 +168,7 @@ def _export_program(module: nn.Module, examples: Sequence[Tensor], decomposed: f
             sys.stderr.write(text.getvalue())
             inline_regions(program.graph_module)
             if decomposed or writes_a_view(program.graph_module.graph):
-                return program.run_decompositions(parts_of(decomposed))
+                return program.run_decompositions(compositions_of(decomposed))
             return program
     except PellucidError:
         raise
@@ -213,9 +219,11 @@ def _error_location(error: Exception, module: nn.Module) -> str:
         """Return whether a module neither contains the failed one nor is in it; True if the network itself failed."""
         return bool(name) and (not path or not (f"{path}.".startswith(f"{name}.") or name.startswith(f"{path}.")))
 
-    separate = next(filter(is_separate, paths.values()), None)
+    separate_path = next(filter(is_separate, paths.values()), None)
     return (
-        text if separate is None else f"{text}; a module without it can be opened, network.get_submodule({separate!r})"
+        text
+        if separate_path is None
+        else f"{text}; a module without it can be opened, network.get_submodule({separate_path!r})"
     )
 
 
@@ -256,40 +264,41 @@ def evaluating(module: nn.Module) -> Iterator[None]:
             container.extend(entries) if isinstance(container, list | deque) else container.update(entries)
 
 
-def call_of(node: Any, count: int) -> Call:
-    """Return the Call for a node of an export with `count` examples."""
+def call_of(node: Any, n_examples: int) -> Call:
+    """Return the Call for a node of an export with `n_examples`."""
     target = node.target
-    stack = list((node.meta.get("nn_module_stack") or {}).values())
-    module = ".".join(name.partition("@")[0] for name in stack[-1][0].split(".")) if stack else ""
+    module_stack = list((node.meta.get("nn_module_stack") or {}).values())  # (path, type) of each calling module
+    module_path = ".".join(name.partition("@")[0] for name in module_stack[-1][0].split(".")) if module_stack else ""
     value = node.meta.get("val")
-    shape = _with_multiples(tuple(value.shape), count) if isinstance(value, Tensor) else ()
+    shape = _with_multiples(tuple(value.shape), n_examples) if isinstance(value, Tensor) else ()
     dtype = value.dtype if isinstance(value, Tensor) else None
     if not isinstance(target, torch._ops.OpOverload):
-        arguments = {str(index): _with_multiples(argument, count) for index, argument in enumerate(node.args)}
-        return Call(node.name, target.__name__, target, arguments, module, shape, dtype)
+        arguments = {str(index): _with_multiples(argument, n_examples) for index, argument in enumerate(node.args)}
+        return Call(node.name, target.__name__, target, arguments, module=module_path, shape=shape, dtype=dtype)
     op = target._schema.name.partition("::")[2].removesuffix("_")
-    return Call(node.name, op, target, _arguments_by_name(node, count), module, shape, dtype)
+    arguments = _arguments_by_name(node, n_examples)
+    return Call(node.name, op, target, arguments, module=module_path, shape=shape, dtype=dtype)
 
 
-def _arguments_by_name(node: Any, count: int) -> dict[str, Any]:
+def _arguments_by_name(node: Any, n_examples: int) -> dict[str, Any]:
     """Return all arguments by the names in the operator's schema, defaults included."""
     arguments: dict[str, Any] = {}
     for index, argument in enumerate(node.target._schema.arguments):
         if index < len(node.args):
-            arguments[argument.name] = _with_multiples(node.args[index], count)
+            arguments[argument.name] = _with_multiples(node.args[index], n_examples)
         elif argument.name in node.kwargs:
-            arguments[argument.name] = _with_multiples(node.kwargs[argument.name], count)
+            arguments[argument.name] = _with_multiples(node.kwargs[argument.name], n_examples)
         else:
             arguments[argument.name] = argument.default_value
     return arguments
 
 
-def _with_multiples(value: Any, count: int) -> Any:
+def _with_multiples(value: Any, n_examples: int) -> Any:
     """Return an argument or a shape, with Multiple for integers that are multiples of the number of examples."""
     if isinstance(value, torch.fx.Node):
         return Ref(value.name)
     if isinstance(value, (list, tuple)):
-        return tuple(_with_multiples(item, count) for item in value)
-    if type(value) is int and value and value % count == 0:
-        return Multiple(value // count)
+        return tuple(_with_multiples(item, n_examples) for item in value)
+    if type(value) is int and value and value % n_examples == 0:
+        return Multiple(value // n_examples)
     return value

@@ -16,10 +16,10 @@ from pellucid.opening.values import CallLayer, Context, Unsupported, pair
 LARGE_EXPONENT = 40.0  # above it, softplus(x) is x in float64
 
 
-def layer_of_tensors(make: Callable[[], Layer]) -> Callable[[Context], CallLayer]:
+def layer_of_tensors(make_layer: Callable[[], Layer]) -> Callable[[Context], CallLayer]:
     """Return the translation of an operator whose tensors are the inputs of a layer without hyperparameters."""
     return lambda c: CallLayer(
-        make(), tuple(argument.name for argument in c.call.arguments.values() if isinstance(argument, Ref))
+        make_layer(), tuple(argument.name for argument in c.call.arguments.values() if isinstance(argument, Ref))
     )
 
 
@@ -63,8 +63,8 @@ def selu(c: Context) -> CallLayer:
 def celu(c: Context) -> CallLayer:
     """Return α ELU(x / α). Source: Barron 2017, equation 2."""
     alpha = c.number("alpha")
-    scaled = CallLayer(operators.AffineMap(1 / alpha), (c.first_source,))
-    return CallLayer(operators.AffineMap(alpha), (CallLayer(layers.ELU(1.0), (scaled,)),))
+    scaled_x = CallLayer(operators.AffineMap(1 / alpha), (c.first_source,))
+    return CallLayer(operators.AffineMap(alpha), (CallLayer(layers.ELU(1.0), (scaled_x,)),))
 
 
 def log_sigmoid(c: Context) -> CallLayer:
@@ -133,6 +133,7 @@ def affine_grid(c: Context) -> CallLayer:
 
 def grid_sample(c: Context) -> CallLayer:
     """Return GridSample; raises Unsupported for volumes, bicubic interpolation and reflection."""
+    # in the order in which PyTorch numbers them
     kinds, borders = ("bilinear", "nearest", "bicubic"), ("zeros", "border", "reflection")
     kind, outside = kinds[c["interpolation_mode"]], borders[c["padding_mode"]]
     if len(c.shape("input")) != 4 or kind == "bicubic" or outside == "reflection":
@@ -224,16 +225,6 @@ def repeat(c: Context) -> CallLayer | str:
     if any(type(count) is not int for count in counts):
         raise Unsupported("a count depends on the number of examples")
     return CallLayer(operators.Repeat(tuple(counts)), (c.source("self"),))
-
-
-def unfold(c: Context) -> CallLayer:
-    """Return Unfold."""
-    return CallLayer(operators.Unfold(*_window_arguments(c)), (c.source("self"),))
-
-
-def fold(c: Context) -> CallLayer:
-    """Return Fold."""
-    return CallLayer(operators.Fold(pair(c.fixed_value("output_size")), *_window_arguments(c)), (c.source("self"),))
 
 
 def _window_arguments(c: Context) -> tuple[tuple[int, int], ...]:
@@ -346,8 +337,10 @@ TRANSLATIONS: dict[str, Callable[[Context], Any]] = {
     "cumsum": running_sum,
     "repeat": repeat,
     "tile": repeat,
-    "im2col": unfold,
-    "col2im": fold,
+    "im2col": lambda c: CallLayer(operators.Unfold(*_window_arguments(c)), (c.source("self"),)),
+    "col2im": lambda c: CallLayer(
+        operators.Fold(pair(c.fixed_value("output_size")), *_window_arguments(c)), (c.source("self"),)
+    ),
     "einsum": einsum,
     "var": variance,
     "std": variance,

@@ -73,7 +73,7 @@ class _GraphBuilder:
         self.nodes: dict[str, tuple[Any, ...]] = {}
         self.params: Params = {}
         self.owners = {key.rpartition(".")[0] for key in exported.keys.values()}
-        self.reserved = {*input_names, *exported.keys.values(), *self.owners}
+        self.reserved_names = {*input_names, *exported.keys.values(), *self.owners}
         self.constant_names = self._constant_names()
         self.ops_by_module: dict[str, set[str]] = {}  # the operators that each module calls itself
         for call in self.calls:
@@ -119,35 +119,35 @@ class _GraphBuilder:
             self.constants[call.name] = self._compute(call, self._argument_values(call, 0, 0))
             return
         first, second = (
-            self._compute(call, self._argument_values(call, index, size), size)
-            for index, size in enumerate(FOLDING_COUNTS)
+            self._compute(call, self._argument_values(call, count_index, n_examples), n_examples)
+            for count_index, n_examples in enumerate(FOLDING_COUNTS)
         )
         if isinstance(first, Tensor) and first.shape == second.shape and torch.equal(first, second):
             self.constants[call.name] = first
         else:
             self.varying_constants[call.name] = first, second
 
-    def _argument_values(self, call: Call, index: int, count: int) -> dict[str, Any]:
-        """Return the values that a constant is computed from, by name, for the number of examples at `index`.
+    def _argument_values(self, call: Call, count_index: int, n_examples: int) -> dict[str, Any]:
+        """Return the values that a constant is computed from, by name, for the number of examples at `count_index`.
 
         An argument that is no constant is an uninitialized tensor, for operators that read its shape.
         """
         values: dict[str, Any] = {}
         for name in ref_names(call.arguments):
             if name in self.varying_constants:
-                values[name] = self.varying_constants[name][index]
+                values[name] = self.varying_constants[name][count_index]
             elif name in self.constants:
                 values[name] = self.constants[name]
             else:  # expanded, so that the memory does not grow with the shape
-                shape = _concrete_shape(self.shapes[name], count)
+                shape = _concrete_shape(self.shapes[name], n_examples)
                 values[name] = torch.empty((), dtype=call.dtype).expand(shape)
         return values
 
-    def _compute(self, call: Call, values: dict[str, Any], count: int = 0) -> Any:
+    def _compute(self, call: Call, values: dict[str, Any], n_examples: int = 0) -> Any:
         """Return the value of a constant; raises PellucidError for one that exceeds the limits on files."""
         if self.folding_tally is not None:
-            _check_folding(self.folding_tally, call, values, count)
-        return _compute(call, values, count)
+            _check_folding(self.folding_tally, call, values, n_examples)
+        return _compute(call, values, n_examples)
 
     def _add_call(self, call: Call) -> None:
         """Add the node for a call, or record in `missing_calls` why no layer exists for it."""
@@ -199,7 +199,7 @@ class _GraphBuilder:
             else self._node_name(source)
             for source in call_layer.sources
         ]
-        if call_layer.batch:
+        if call_layer.with_network_input:
             sources.append(self.inputs[0])
         owner = call.module if call_layer.own_params else None
         if owner is not None and owner in self.nodes:
@@ -226,7 +226,7 @@ class _GraphBuilder:
 
     def _unused_name(self, name: str) -> str:
         """Return the name, or if it is in use, the name with the first unused suffix of ~2, ~3 ..."""
-        return unused_name(name, lambda path: path in self.nodes or path in self.reserved, self.next_suffixes)
+        return unused_name(name, lambda path: path in self.nodes or path in self.reserved_names, self.next_suffixes)
 
     def _node_name(self, name: str) -> str:
         """Return the name in the graph of a value; parameters and constants become nodes when they are first read."""
@@ -257,10 +257,12 @@ class _GraphBuilder:
         """
         first, second = self.varying_constants[name]
         node = self._unused_name(name)
-        rows = len(first) // FOLDING_COUNTS[0] if isinstance(first, Tensor) and first.dim() else 0  # per example
-        example = first[:rows] if rows else first
+        rows_per_example = len(first) // FOLDING_COUNTS[0] if isinstance(first, Tensor) and first.dim() else 0
+        example = first[:rows_per_example] if rows_per_example else first
         counts = zip((first, second), FOLDING_COUNTS, strict=True)
-        if not rows or not all(torch.equal(x, example.repeat(size, *(1,) * (x.dim() - 1))) for x, size in counts):
+        if not rows_per_example or not all(
+            torch.equal(x, example.repeat(n_examples, *(1,) * (x.dim() - 1))) for x, n_examples in counts
+        ):
             raise Unsupported("it reads a constant that depends on the number of examples")
         self.constants[node] = example[None]
         added_nodes = {
@@ -306,19 +308,19 @@ def _has_batch(call: Call) -> bool:
     return "Multiple(" in repr((call.arguments, call.shape))
 
 
-def _concrete_shape(shape: tuple[Any, ...], count: int) -> list[int]:
+def _concrete_shape(shape: tuple[Any, ...], n_examples: int) -> list[int]:
     """Return a shape for a number of examples."""
-    return [size.times * count if isinstance(size, Multiple) else size for size in shape]
+    return [size.times * n_examples if isinstance(size, Multiple) else size for size in shape]
 
 
-def _compute(call: Call, constants: dict[str, Any], count: int = 0) -> Any:
-    """Return the result of a call on constants, for `count` examples; raises PellucidError if the call fails."""
+def _compute(call: Call, constants: dict[str, Any], n_examples: int = 0) -> Any:
+    """Return the result of a call on constants, for `n_examples`; raises PellucidError if the call fails."""
 
     def substitute(value: Any) -> Any:
         if isinstance(value, Ref):
             return constants[value.name]
         if isinstance(value, Multiple):
-            return value.times * count
+            return value.times * n_examples
         return [substitute(item) for item in value] if isinstance(value, tuple) else value
 
     arguments = {name: substitute(value) for name, value in call.arguments.items()}
@@ -336,7 +338,7 @@ def _compute(call: Call, constants: dict[str, Any], count: int = 0) -> Any:
         ) from error
 
 
-def _check_folding(tally: Tally, call: Call, values: dict[str, Any], count: int) -> None:
+def _check_folding(tally: Tally, call: Call, values: dict[str, Any], n_examples: int) -> None:
     """Add a call on constants to a tally, by running it without values; raises PellucidError above the limits.
 
     Operators whose shape depends on values, such as nonzero, cannot run without values and are refused.
@@ -346,7 +348,7 @@ def _check_folding(tally: Tally, call: Call, values: dict[str, Any], count: int)
     if "device" in arguments:
         arguments["device"] = torch.device("meta")
     with torch.device("meta"), tally:
-        _compute(replace(call, arguments=arguments), meta_values, count)
+        _compute(replace(call, arguments=arguments), meta_values, n_examples)
     has_cost = call.op in choice_calls.COSTLY or call.op not in TRANSLATIONS
     if torch.Tag.pointwise not in getattr(call.target, "tags", ()) and has_cost:
         n_values = sum(value.numel() for value in tree_leaves(meta_values) if isinstance(value, Tensor))

@@ -130,12 +130,12 @@ def _load_network(transformers: Any, folder: Path, config: dict[str, Any], tenso
             f"{folder / CONFIG}: architectures {architectures} have no network for images in transformers"
         )
     with torch.device("meta"):
-        needed = sum(tensor.numel() for tensor in network_class(built_config).parameters())
-    available = sum(tensor.numel() for tensor in tensors.values())
-    if needed > available:  # before memory is allocated for the parameters
+        n_parameters = sum(tensor.numel() for tensor in network_class(built_config).parameters())
+    n_values = sum(tensor.numel() for tensor in tensors.values())
+    if n_parameters > n_values:  # before memory is allocated for the parameters
         raise PellucidError(
-            f"{folder / WEIGHTS} has {available:,} numbers, but the network of {CONFIG} has {needed:,} parameters; "
-            "give the files of one network"
+            f"{folder / WEIGHTS} has {n_values:,} numbers, but the network of {CONFIG} has {n_parameters:,} "
+            "parameters; give the files of one network"
         )
     network, info = network_class.from_pretrained(
         None, config=built_config, state_dict=tensors, dtype=torch.float32, output_loading_info=True,
@@ -207,7 +207,10 @@ def _preprocessing(folder: Path, config: Any) -> tuple[dict[str, Any], tuple[int
         is_normalized = settings.get("do_normalize", True)
         mean, std = (settings["image_mean"], settings["image_std"]) if is_normalized else ([0.0], [1.0])
         factor = 255 * float(settings.get("rescale_factor", 1 / 255)) if settings.get("do_rescale", True) else 255.0
-        statistics = {"mean": [float(one) / factor for one in mean], "std": [float(one) / factor for one in std]}
+        statistics = {
+            "mean": [float(value) / factor for value in mean],
+            "std": [float(value) / factor for value in std],
+        }
     channels = getattr(config, "num_channels", 3)
     statistics = {name: values * channels if len(values) == 1 else values for name, values in statistics.items()}
     return {**statistics, "size": list(size)}, size

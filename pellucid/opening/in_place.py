@@ -10,27 +10,28 @@ def writes_a_view(graph: Any) -> bool:
 
     Otherwise each in-place operator can be replaced with the operator that returns a new tensor.
     """
-    position = {node: index for index, node in enumerate(graph.nodes)}
-    base: dict[Any, Any] = {}
-    last_read: dict[Any, int] = {}  # by base, the position of the last read of the tensors so far that share its memory
+    index_by_node = {node: position for position, node in enumerate(graph.nodes)}
+    base_by_node: dict[Any, Any] = {}
+    # the position of the last read of the tensors so far that share the memory of a base
+    last_read_by_base: dict[Any, int] = {}
     for node in graph.nodes:
         source = _aliased_input(node)
-        base[node] = base.get(source, source) if source is not None else node
+        base_by_node[node] = base_by_node.get(source, source) if source is not None else node
         if node.op == "call_function" and _is_in_place(node):
             written = node.args[0]
             if node.target.overloadpacket is torch.ops.aten.copy_ or written.op == "placeholder":
                 return True
-            if last_read[base[written]] > position[node]:
+            if last_read_by_base[base_by_node[written]] > index_by_node[node]:
                 return True
-        reads = (position[user] for user in node.users)
-        last_read[base[node]] = max(last_read.get(base[node], -1), *reads, -1)
+        read_indices = (index_by_node[user] for user in node.users)
+        last_read_by_base[base_by_node[node]] = max(last_read_by_base.get(base_by_node[node], -1), *read_indices, -1)
     return False
 
 
 def _is_in_place(node: Any) -> bool:
     schema = getattr(node.target, "_schema", None)
-    first = schema.arguments[0] if schema is not None and schema.arguments else None
-    return first is not None and first.alias_info is not None and first.alias_info.is_write
+    first_argument = schema.arguments[0] if schema is not None and schema.arguments else None
+    return first_argument is not None and first_argument.alias_info is not None and first_argument.alias_info.is_write
 
 
 def _aliased_input(node: Any) -> Any:

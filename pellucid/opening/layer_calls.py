@@ -122,8 +122,8 @@ def feature_dropout(c: Context) -> CallLayer | str:
     return CallLayer(layers.Dropout(c.number("p"), channels=True), (c.first_source,)) if c["p"] else c.first_source
 
 
-def softmax(make: Callable[[int], Layer]) -> Translate:
-    """Return the translation to the layer that `make` returns for an axis.
+def softmax(make_layer: Callable[[int], Layer]) -> Translate:
+    """Return the translation to the layer that `make_layer` returns for an axis.
 
     For the first axis of a value without a batch axis, an axis is added before it.
     """
@@ -134,9 +134,9 @@ def softmax(make: Callable[[int], Layer]) -> Translate:
         if (axis == 0 and isinstance(shape[0], Multiple)) or c["dtype"] not in (None, c.call.dtype):
             raise Unsupported(f"dim={c['dim']}, dtype={c['dtype']}")
         if axis:
-            return CallLayer(make(axis), (c.source("self"),))
+            return CallLayer(make_layer(axis), (c.source("self"),))
         unsqueezed = CallLayer(operators.ToShape((-1,), 0, len(shape)), (c.source("self"),))
-        return CallLayer(operators.Select(0, 0), (CallLayer(make(1), (unsqueezed,)),))
+        return CallLayer(operators.Select(0, 0), (CallLayer(make_layer(1), (unsqueezed,)),))
 
     return translate
 
@@ -159,9 +159,9 @@ def upsample(kind: str) -> Translate:
     return translate
 
 
-def activation(make: Callable[[Context], Layer]) -> Translate:
+def activation(make_layer: Callable[[Context], Layer]) -> Translate:
     """Return the translation of an elementwise operator with one input."""
-    return lambda c: CallLayer(make(c), (c.source("self"),))
+    return lambda c: CallLayer(make_layer(c), (c.source("self"),))
 
 
 def hardtanh(c: Context) -> CallLayer:

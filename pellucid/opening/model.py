@@ -115,7 +115,7 @@ class OpenedModel(Model):
             return x
         xs = x if isinstance(x, tuple) else (x,)
         pairs = zip(xs, self.index_inputs, strict=False)
-        floats = tuple(as_tensor(one, "x").to(self.dtype) if is_index else one for one, is_index in pairs)
+        floats = tuple(as_tensor(value, "x").to(self.dtype) if is_index else value for value, is_index in pairs)
         return floats + xs[len(floats) :] if isinstance(x, tuple) else floats[0]
 
     def _keep_state(self, state: Mapping[str, Tensor], graph_tensors: Mapping[str, Tensor]) -> None:

@@ -24,7 +24,7 @@ from pellucid.layers.base import Params
 from pellucid.nested import flatten, map_tree
 from pellucid.network.bounds import init_within_bounds
 from pellucid.opening.custom_backward import check_custom_backward
-from pellucid.opening.exported import ExportedNetwork, export, parts_of
+from pellucid.opening.exported import ExportedNetwork, compositions_of, export
 from pellucid.opening.graph import INTEGERS, graph_of
 from pellucid.opening.huggingface import folder_network
 from pellucid.opening.missing import MissingLayersError
@@ -130,8 +130,8 @@ def _open_module(
     inputs = tuple(x[:2].detach() for x in examples)
     has_double = any(tensor.dtype is torch.float64 for tensor in (*network.state_dict().values(), *examples))
     dtype = torch.float64 if has_double else torch.float32
-    floats = tuple(one if one.is_floating_point() else one.to(dtype) for one in inputs)
-    if options.get("precision") == "bf16" and any(not one.is_floating_point() for one in inputs):
+    floats = tuple(tensor if tensor.is_floating_point() else tensor.to(dtype) for tensor in inputs)
+    if options.get("precision") == "bf16" and any(not tensor.is_floating_point() for tensor in inputs):
         raise PellucidError("open: precision='bf16' has no whole numbers above 256, as indices are; leave it out")
     x = floats if isinstance(example, tuple) else floats[0]
     _check_weights(network, examples)
@@ -146,7 +146,7 @@ def _open_module(
     if "loss" not in options:
         defaults["loss"] = loss_for(net, y)
     model = OpenedModel(net, **{**defaults, **options})
-    model.index_inputs = tuple(not one.is_floating_point() for one in inputs)
+    model.index_inputs = tuple(not tensor.is_floating_point() for tensor in inputs)
     model._set_params(map_tree(torch.clone, params), *free_shapes(network, net, params, x, y))
     model._keep_state(network.state_dict(), flatten(params))
     model.example_shape = shape_of(x)
@@ -160,12 +160,13 @@ def _open_module(
 
 def _check_dtype(network: nn.Module, inputs: tuple[Tensor, ...]) -> None:
     """Raise PellucidError if a network that cannot be opened takes these whole numbers only as floats."""
-    kinds = [str(x.dtype).removeprefix("torch.") for x in inputs if not x.is_floating_point()]
-    if not kinds or outputs_if_accepted(network, inputs) is not None:
+    integer_dtypes = [str(x.dtype).removeprefix("torch.") for x in inputs if not x.is_floating_point()]
+    if not integer_dtypes or outputs_if_accepted(network, inputs) is not None:
         return
     if outputs_if_accepted(network, tuple(x.float() for x in inputs)) is not None:
         raise PellucidError(
-            f"open: the example is {kinds[0]}, and {type(network).__name__} computes with floats; give example.float()"
+            f"open: the example is {integer_dtypes[0]}, and {type(network).__name__} computes with floats; give "
+            "example.float()"
         ) from None
 
 
@@ -231,9 +232,9 @@ def _checked_graph(
     module is exported with another number of examples, since a number in the network may be a multiple of the first.
     """
     first_error: PellucidError | None = None
-    for attempt in range(2):
+    for count_index in range(2):
         try:
-            exported, net, params = _exported_graph(network, example, attempt)
+            exported, net, params = _exported_graph(network, example, count_index)
             if from_file:
                 init_within_bounds(net, shape_of(x))
             params = map_tree(torch.detach, params)  # shares the network's memory, by which tied weights are found
@@ -263,10 +264,10 @@ def _exported_graph(
             return exported, *graph_of(exported, network)
         except MissingLayersError as error:
             first_error = first_error or error
-            parts = parts_of(error.targets - decomposed)
-            if not parts:
+            compositions = compositions_of(error.targets - decomposed)
+            if not compositions:
                 raise first_error from None
-            decomposed |= set(parts)
+            decomposed |= set(compositions)
             exported = export(network, example, count_index, decomposed)
 
 
@@ -324,10 +325,13 @@ def _open_file(path: Path, example: Any, options: dict[str, Any]) -> OpenedModel
 def _note_training(network: nn.Module) -> None:
     """Print a note if modules other than batch normalization and dropout depend on their mode."""
     norms = ((path, module) for path, module in network.named_modules() if isinstance(module, _BatchNorm))
-    averaged = [path for path, module in norms if module.momentum is None]
-    if averaged:
-        note(f"open: {averaged[0]} averages its statistics over all batches (momentum=None); here training keeps them")
-    affected = [
+    averaging_paths = [path for path, module in norms if module.momentum is None]
+    if averaging_paths:
+        note(
+            f"open: {averaging_paths[0]} averages its statistics over all batches (momentum=None); here training "
+            "keeps them"
+        )
+    affected_modules = [
         f"{path or 'the network itself'} ({type(module).__name__})"
         for path, module in network.named_modules()
         if (
@@ -336,9 +340,9 @@ def _note_training(network: nn.Module) -> None:
         )
         or (isinstance(module, nn.MultiheadAttention) and module.dropout)
     ]
-    if affected:
-        others = f" and {plural(len(affected) - 1, 'other module')}" if len(affected) > 1 else ""
-        note(f"open: {affected[0]}{others} may compute something else in training; opened as in evaluation")
+    if affected_modules:
+        others = f" and {plural(len(affected_modules) - 1, 'other module')}" if len(affected_modules) > 1 else ""
+        note(f"open: {affected_modules[0]}{others} may compute something else in training; opened as in evaluation")
 
 
 def _code_names(function: Any) -> tuple[str, ...]:

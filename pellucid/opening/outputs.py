@@ -20,6 +20,7 @@ from pellucid.opening.exported import ExportedNetwork, evaluating
 from pellucid.verify.modules import output_tensors, recorded_functions
 
 TOLERANCE = {torch.float32: 1e-4, torch.float64: 1e-10}  # difference of outputs, relative to the largest value
+OTHER_TOLERANCE = 1e-2  # the same for all other dtypes, such as 16-bit floats
 # The scale of smaller outputs, such as improbable probabilities: onnxruntime's sigmoid of -16 is off by its own value.
 MIN_SCALE = 1e-2
 CAST_OPS = ("to", "_to_copy", "type_as")
@@ -85,9 +86,9 @@ def outputs_of(net: Graph, params: Params, x: Any) -> Any:
         ) from error
 
 
-def batch_rows(count: int, batch: int) -> Tensor:
-    """Return the indices of `count` examples in batches (n, batch); the first examples complete the last batch."""
-    return torch.arange(-(-count // batch) * batch).view(-1, batch) % count
+def batch_rows(n_examples: int, batch_size: int) -> Tensor:
+    """Return the indices of examples in batches (n, batch_size); the first examples complete the last batch."""
+    return torch.arange(-(-n_examples // batch_size) * batch_size).view(-1, batch_size) % n_examples
 
 
 def loss_for(net: Graph, y: Any) -> str:
@@ -129,7 +130,7 @@ def check_equal(label: str, outputs: Sequence[Tensor], expected: Sequence[Tensor
         if not reference.numel():
             continue
         difference = float((output.double() - reference.double()).abs().max())
-        limit = TOLERANCE.get(reference.dtype, 1e-2) * max(float(reference.double().abs().max()), MIN_SCALE)
+        limit = TOLERANCE.get(reference.dtype, OTHER_TOLERANCE) * max(float(reference.double().abs().max()), MIN_SCALE)
         if not difference <= limit:
             raise PellucidError(
                 f"{label}: output {index} differs from {owner} by {difference:.2g}, above {limit:.2g}{hint}"
@@ -142,15 +143,21 @@ def free_shapes(network: nn.Module, net: Graph, params: Params, x: Any, y: Any) 
     They are free if the network accepts images of another size and the layers compute its outputs for them. The other
     size is an odd number of pixels larger or smaller, or an even number if the network raises an error for the odd one.
     """
-    shape, out = shape_of(x), shape_of(y)
+    shape, output_shape = shape_of(x), shape_of(y)
     if not isinstance(x, Tensor) or x.dim() != 4:
-        return shape, out
+        return shape, output_shape
     height, width = x.shape[2:]
-    for rows, columns in SMALLER_SIZES if min(height, width) >= LARGE_SIDE else LARGER_SIZES:
-        resized = _resized_output_shape(network, net, params, F.interpolate(x[:1], (height + rows, width + columns)))
+    for added_rows, added_columns in SMALLER_SIZES if min(height, width) >= LARGE_SIDE else LARGER_SIZES:
+        resized = _resized_output_shape(
+            network, net, params, F.interpolate(x[:1], (height + added_rows, width + added_columns))
+        )
         if resized is not None:
-            return (shape, out) if resized == () else ((shape[0], None, None), common_sizes(out, resized))
-    return shape, out
+            return (
+                (shape, output_shape)
+                if resized == ()
+                else ((shape[0], None, None), common_sizes(output_shape, resized))
+            )
+    return shape, output_shape
 
 
 def _resized_output_shape(network: nn.Module, net: Graph, params: Params, x: Tensor) -> Any:

@@ -16,24 +16,24 @@ AxisSettings = Callable[[str], tuple[int, int]]  # from the name of a setting to
 MakePool = Callable[[Context, AxisSettings], Layer]
 
 
-def pooling(make: MakePool, n_axes: int) -> Callable[[Context], CallLayer]:
-    """Return the translation of a pooling over `n_axes` axes to layers for images that `make` returns."""
+def pooling(make_pool: MakePool, n_axes: int) -> Callable[[Context], CallLayer]:
+    """Return the translation of a pooling over `n_axes` axes to layers for images that `make_pool` returns."""
 
     def translate(c: Context) -> CallLayer:
         shape = c.shape()
         if len(shape) != n_axes + 2 or any(isinstance(size, Multiple) for size in shape[1:]):
             raise Unsupported("its input has no batch axis")
         if n_axes == 2:
-            return CallLayer(make(c, _pair_settings(c)), (c.source("self"),))
+            return CallLayer(make_pool(c, _pair_settings(c)), (c.source("self"),))
         if n_axes == 1:
             image = CallLayer(operators.ToShape((1,), 2, 1), (c.source("self"),))
-            pooled = CallLayer(make(c, _line_settings(c, horizontal=True)), (image,))
+            pooled = CallLayer(make_pool(c, _line_settings(c, horizontal=True)), (image,))
             return CallLayer(operators.ToShape((), 2, 1), (pooled,))
         images = CallLayer(operators.ToShape((-1,), 1, 2), (c.source("self"),))  # each slice as a channel
-        pooled = CallLayer(make(c, _pair_settings(c, first=1)), (images,))
+        pooled = CallLayer(make_pool(c, _pair_settings(c, first_axis=1)), (images,))
         volume = CallLayer(operators.ToShape((shape[1], -1), 1, 2), (pooled,))
         lines = CallLayer(operators.ToShape((-1,), 3, 0), (volume,))
-        pooled_lines = CallLayer(make(c, _line_settings(c, horizontal=False)), (lines,))
+        pooled_lines = CallLayer(make_pool(c, _line_settings(c, horizontal=False)), (lines,))
         return CallLayer(operators.ToShape(c.call.shape[3:], 3, 0), (pooled_lines,))
 
     return translate
@@ -47,12 +47,12 @@ def _setting(c: Context, name: str) -> tuple[int, ...]:
     return per_axis(value, len(c.shape()) - 2)
 
 
-def _pair_settings(c: Context, first: int = 0) -> AxisSettings:
-    """Return the settings of two axes from `first`."""
+def _pair_settings(c: Context, first_axis: int = 0) -> AxisSettings:
+    """Return the settings of two axes from `first_axis`."""
 
     def setting(name: str) -> tuple[int, int]:
         values = _setting(c, name)
-        return values[first], values[first + 1]
+        return values[first_axis], values[first_axis + 1]
 
     return setting
 
@@ -63,10 +63,10 @@ def _line_settings(c: Context, horizontal: bool) -> AxisSettings:
     def setting(name: str) -> tuple[int, int]:
         size = _setting(c, name)[0]
         if name == "output_size":
-            other = 1 if horizontal else c.call.shape[3] * c.call.shape[4]
+            other_value = 1 if horizontal else c.call.shape[3] * c.call.shape[4]
         else:
-            other = 0 if name == "padding" else 1
-        return (other, size) if horizontal else (size, other)
+            other_value = 0 if name == "padding" else 1
+        return (other_value, size) if horizontal else (size, other_value)
 
     return setting
 
@@ -136,8 +136,8 @@ def batch_norm(c: Context) -> CallLayer:
     sizes = c.shape("input")[2:]
     if len(sizes) in (0, 2):
         return CallLayer(layer, (c.source("input"),), own_params)
-    merge = (1, *sizes) if len(sizes) == 1 else (-1,)  # one row, or all slices of a volume below each other
-    image = CallLayer(operators.ToShape(merge, 2, 0 if len(sizes) == 1 else 1), (c.source("input"),))
+    merged_sizes = (1, *sizes) if len(sizes) == 1 else (-1,)  # one row, or all slices of a volume below each other
+    image = CallLayer(operators.ToShape(merged_sizes, 2, 0 if len(sizes) == 1 else 1), (c.source("input"),))
     return CallLayer(operators.ToShape(sizes, 2, 0), (CallLayer(layer, (image,), own_params),))
 
 

@@ -101,24 +101,24 @@ def _exported_network(
     inputs = tuple(name for name in signature.user_inputs if isinstance(name, str))
     stored_tensors = _stored_tensors(program)
     values = (*filter(torch.is_tensor, stored_tensors.values()), *(nodes[name].meta["val"] for name in inputs))
-    count = example_count([*(x.shape[1:] for x in examples or ()), *(value.shape for value in values)])
+    n_examples = example_count([*(x.shape[1:] for x in examples or ()), *(value.shape for value in values)])
     if batch is None:
-        sizes = _symbol_sizes([nodes[name].meta["val"] for name in inputs], examples, count)
-        resized_nodes = [_with_sizes(node, sizes, count) for node in nodes.values()]
+        sizes = _symbol_sizes([nodes[name].meta["val"] for name in inputs], examples, n_examples)
+        resized_nodes = [_with_sizes(node, sizes, n_examples) for node in nodes.values()]
     else:
-        resized_nodes = _resized_nodes(program, nodes, inputs, count, batch)
+        resized_nodes = _resized_nodes(program, nodes, inputs, n_examples, batch)
     keys = {**signature.inputs_to_parameters, **signature.inputs_to_buffers}
     calls = (
         node for node in resized_nodes if node.op == "call_function" and isinstance(node.meta["val"], (Tensor, tuple))
     )
     return ExportedNetwork(
-        tuple(call_of(node, count) for node in calls),
-        keys,
-        frozenset(signature.inputs_to_parameters),
-        inputs,
-        tuple(name for name in signature.user_outputs if isinstance(name, str)),
-        {name: stored_tensors[key] for name, key in _keys_by_node(program).items()},
-        input_shapes(resized_nodes, count),
+        calls=tuple(call_of(node, n_examples) for node in calls),
+        keys=keys,
+        parameters=frozenset(signature.inputs_to_parameters),
+        inputs=inputs,
+        outputs=tuple(name for name in signature.user_outputs if isinstance(name, str)),
+        tensors={name: stored_tensors[key] for name, key in _keys_by_node(program).items()},
+        shapes=input_shapes(resized_nodes, n_examples),
     )
 
 
@@ -130,9 +130,9 @@ def fixed_batch(program: ExportedProgram) -> int | None:
 
 
 def _resized_nodes(
-    program: ExportedProgram, nodes: Mapping[str, Any], inputs: Sequence[str], count: int, batch: int
+    program: ExportedProgram, nodes: Mapping[str, Any], inputs: Sequence[str], n_examples: int, batch: int
 ) -> list[SimpleNamespace]:
-    """Return the nodes of a program exported for `batch` examples, with the shapes for `count` examples."""
+    """Return the nodes of a program exported for `batch` examples, with the shapes for `n_examples`."""
     stored_tensors = _stored_tensors(program)
     keys = _keys_by_node(program)
     shapes = {name: nodes[name].meta["val"] for name in inputs}
@@ -141,7 +141,7 @@ def _resized_nodes(
             f"open: the program takes exactly {plural(batch, 'example')} but leaves other axes free; {EXPORT_HINT}"
         )
     meta_inputs = [
-        torch.empty(count, *shapes[name].shape[1:], dtype=shapes[name].dtype, device="meta")
+        torch.empty(n_examples, *shapes[name].shape[1:], dtype=shapes[name].dtype, device="meta")
         if name in shapes
         else stored_tensors[keys[name]].to("meta")
         for name, node in nodes.items()
@@ -157,7 +157,7 @@ def _resized_nodes(
             f"open: the program takes exactly {plural(batch, 'example')}, and {failed_name} contains that number; "
             f"{EXPORT_HINT}"
         ) from error
-    return [_with_sizes(node, {}, count, recorder.values.get(name)) for name, node in nodes.items()]
+    return [_with_sizes(node, {}, n_examples, recorder.values.get(name)) for name, node in nodes.items()]
 
 
 class _OutputInterpreter(torch.fx.Interpreter):
@@ -214,19 +214,19 @@ def _keys_by_node(program: ExportedProgram) -> dict[str, str]:
     }
 
 
-def _symbol_sizes(inputs: Sequence[Tensor], examples: Sequence[Tensor] | None, new_batch: int) -> dict[Any, int]:
-    """Return the value of each symbolic size of the program for `new_batch` examples."""
+def _symbol_sizes(inputs: Sequence[Tensor], examples: Sequence[Tensor] | None, new_n_examples: int) -> dict[Any, int]:
+    """Return the value of each symbolic size of the program for `new_n_examples`."""
     if examples is not None and [x.dim() for x in examples] != [x.dim() for x in inputs]:
         raise PellucidError("open: the examples do not have the program's numbers of inputs and axes")
     batch_symbols: set[Any] = set()
     other_sizes: dict[Any, int] = {}
     for index, x in enumerate(inputs):
-        count: Any = x.shape[0]
-        if isinstance(count, int):
+        n_examples: Any = x.shape[0]
+        if isinstance(n_examples, int):
             raise PellucidError(
-                f"open: the program takes exactly {plural(count, 'example')} for one of its inputs; {EXPORT_HINT}"
+                f"open: the program takes exactly {plural(n_examples, 'example')} for one of its inputs; {EXPORT_HINT}"
             )
-        batch_symbols.update(count.node.expr.free_symbols)
+        batch_symbols.update(n_examples.node.expr.free_symbols)
         for axis, size in enumerate(x.shape[1:], start=1):
             symbols = () if isinstance(size, int) else tuple(size.node.expr.free_symbols)
             if symbols and examples is None:
@@ -238,14 +238,14 @@ def _symbol_sizes(inputs: Sequence[Tensor], examples: Sequence[Tensor] | None, n
         raise PellucidError(f"open: the program's number of examples is not free; {EXPORT_HINT}")
     if len(batch_symbols) != 1:
         raise PellucidError(f"open: the program's inputs have {len(batch_symbols)} different numbers of examples")
-    return {**other_sizes, next(iter(batch_symbols)): new_batch}
+    return {**other_sizes, next(iter(batch_symbols)): new_n_examples}
 
 
-def _with_sizes(node: Any, sizes: Mapping[Any, int], count: int, value: Any = None) -> SimpleNamespace:
+def _with_sizes(node: Any, sizes: Mapping[Any, int], n_examples: int, value: Any = None) -> SimpleNamespace:
     """Return the node with numbers instead of symbolic sizes.
 
     value: the node's value; None for its value in the export. Raises PellucidError for a size that depends on the
-    number of examples, `count`, and is not a multiple of it.
+    number of examples, `n_examples`, and is not a multiple of it.
     """
 
     def substitute(value: Any) -> Any:
@@ -256,7 +256,7 @@ def _with_sizes(node: Any, sizes: Mapping[Any, int], count: int, value: Any = No
             size = int(value.node.expr.subs(sizes))
             symbols = value.node.expr.free_symbols
             # a size that depends on the examples is written as a Multiple of their number
-            if size % count and any(sizes[symbol] == count for symbol in symbols):
+            if size % n_examples and any(sizes[symbol] == n_examples for symbol in symbols):
                 raise PellucidError(f"open: {node.name}: a size is {value}, no multiple of the number of examples")
             return size
         if isinstance(value, Tensor):
@@ -286,13 +286,13 @@ def _empty_modules(paths: set[str]) -> nn.Module:
     return root
 
 
-def _random_inputs(exported: ExportedNetwork, count: int) -> tuple[Tensor, ...]:
-    """Return `count` random examples of each input."""
+def _random_inputs(exported: ExportedNetwork, n_examples: int) -> tuple[Tensor, ...]:
+    """Return `n_examples` random examples of each input."""
     rng = torch.Generator().manual_seed(0)
     first_tensor = next(iter(exported.tensors.values()), torch.zeros(1))
     dtype = first_tensor.dtype if first_tensor.dtype is torch.float64 else torch.float32
     shapes = [exported.shapes[name][1:] for name in exported.inputs]
-    return tuple(torch.rand(count, *shape, generator=rng, dtype=dtype) for shape in shapes)
+    return tuple(torch.rand(n_examples, *shape, generator=rng, dtype=dtype) for shape in shapes)
 
 
 def _check_program_bounds(program: ExportedProgram, xs: Sequence[Tensor], batch: int) -> None:
@@ -309,14 +309,14 @@ def _check_program_bounds(program: ExportedProgram, xs: Sequence[Tensor], batch:
 
 def _check_outputs(program: ExportedProgram, xs: Sequence[Tensor], outputs: Sequence[Tensor], batch: int) -> None:
     """Raise PellucidError unless outputs equal the program's for `batch` examples at a time, up to rounding errors."""
-    count = len(xs[0])
+    n_examples = len(xs[0])
     batch_outputs: list[Any] = []
-    for rows in batch_rows(count, batch):
+    for row_indices in batch_rows(n_examples, batch):
         with torch.no_grad():
-            values = _placeholder_values(program, [x[rows] for x in xs])
+            values = _placeholder_values(program, [x[row_indices] for x in xs])
             batch_outputs.append(_OutputInterpreter(program.graph_module).run(*values))
     expected = [
-        torch.cat(file_outputs)[:count] if batch < count else file_outputs[0]
+        torch.cat(file_outputs)[:n_examples] if batch < n_examples else file_outputs[0]
         for file_outputs in zip(*batch_outputs, strict=True)
     ]
     check_equal("open", outputs, expected, "the program's")

@@ -109,8 +109,9 @@ def _read_tensors(
     from torch._export.serde import schema, serialize
 
     tensors: dict[str, Tensor] = {}
-    stored: dict[str, bytearray] = {}  # the bytes of an entry, by its path
-    layouts: dict[tuple[Any, ...], int] = {}  # the bytes of tensors with the same values and shape, which are one
+    data_by_path: dict[str, bytearray] = {}  # the bytes of an entry, by its path
+    # the bytes of tensors with the same values and shape, which are one
+    bytes_by_layout: dict[tuple[Any, ...], int] = {}
     for name, entry in _read_json(archive, files, folder + config)["config"].items():
         if entry["use_pickle"] or entry["tensor_meta"] is None:
             raise FileFault(
@@ -120,31 +121,32 @@ def _read_tensors(
         if meta.layout != schema.Layout.Strided:
             raise FileFault(f"stores {quoted(name)} in another layout than a dense array", SAVE_AGAIN)
         dtype = serialize.deserialize_scalar_type(meta.dtype)
-        size = [int(entry.as_int) for entry in meta.sizes]
-        stride = [int(entry.as_int) for entry in meta.strides]
+        sizes = [int(entry.as_int) for entry in meta.sizes]
+        strides = [int(entry.as_int) for entry in meta.strides]
         offset = int(meta.storage_offset.as_int)
         path = folder + entry["path_name"]
-        if path not in stored:
-            stored[path] = bytearray(archive.read(files[path]))
-        data = stored[path]
+        if path not in data_by_path:
+            data_by_path[path] = bytearray(archive.read(files[path]))
+        data = data_by_path[path]
         flat = torch.frombuffer(data, dtype=dtype) if data else torch.zeros(0, dtype=dtype)
-        if min(size, default=0) < 0 or math.prod(size) > len(flat):
+        if min(sizes, default=0) < 0 or math.prod(sizes) > len(flat):
             raise FileFault(f"has {quoted(name)} with more values than are stored")
-        tensor = torch.as_strided(flat, size, stride, offset)
-        layouts[path, dtype, *size, *stride, offset] = tensor.numel() * dtype.itemsize
+        tensor = torch.as_strided(flat, sizes, strides, offset)
+        bytes_by_layout[path, dtype, *sizes, *strides, offset] = tensor.numel() * dtype.itemsize
         tensors[name] = torch.nn.Parameter(tensor, False) if entry["is_param"] else tensor
-    stored_bytes = sum(map(len, stored.values()))
-    if sum(layouts.values()) > MAX_PROGRAM_WEIGHT_RATIO * stored_bytes:
-        raise FileFault(f"describes tensors of {sum(layouts.values()):,} bytes, of which {stored_bytes:,} are stored")
+    stored_bytes = sum(map(len, data_by_path.values()))
+    described_bytes = sum(bytes_by_layout.values())
+    if described_bytes > MAX_PROGRAM_WEIGHT_RATIO * stored_bytes:
+        raise FileFault(f"describes tensors of {described_bytes:,} bytes, of which {stored_bytes:,} are stored")
     return tensors
 
 
 def _check_program(program_dict: dict[str, Any]) -> None:
     """Raise FileFault for operators and formulas that could do more than compute the network."""
     formulas: list[Any] = []
-    count = 0
+    n_entries = 0
     for name, value in entries(program_dict):
-        count += 1
+        n_entries += 1
         if name == "expr_str":
             formulas.append(value)
         if name in CALLABLE_ARGUMENTS:
@@ -153,7 +155,7 @@ def _check_program(program_dict: dict[str, Any]) -> None:
             raise FileFault(f"has {quoted(name)} of other parts than tuples, lists and dicts", SAVE_AGAIN)
     check_formulas(formulas)
     graph = program_dict["graph_module"]["graph"]
-    check_count("entries", count, MAX_PROGRAM_VALUES)
+    check_count("entries", n_entries, MAX_PROGRAM_VALUES)
     check_count("nodes", len(graph["nodes"]), MAX_PROGRAM_NODES)
     check_count("inputs", len(program_dict["graph_module"]["signature"]["input_specs"]), MAX_PROGRAM_INPUTS)
     check_count("outputs", len(graph["outputs"]), MAX_PROGRAM_OUTPUTS)

@@ -40,7 +40,8 @@ def recurrent_output(c: Context, index: int, varying_constants: Mapping[str, tup
         raise Unsupported(f"{c.call.op} with an initial state that is not 0")
     own_params = _own_params(c)
     n_directions = 2 if c["bidirectional"] else 1
-    if len(own_params) != levels * n_directions * (4 if c["has_biases"] else 2):
+    n_params = 4 if c["has_biases"] else 2  # weights of the input and of the state, and a bias of each
+    if len(own_params) != levels * n_directions * n_params:
         raise Unsupported(f"{c.call.op} with projections of its state")
     units = c.shapes[c["params"][1].name][1]  # of weight_hh_l0, (G H, H)
     is_last_step = index == 1 and levels == 1  # the state is in the sequence

@@ -126,6 +126,6 @@ def _check_close(label: str, value: Any, expected: Tensor, tolerance: float) -> 
         shape = tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
         raise PellucidError(f"register_op: {label} is {shape} instead of a tensor of shape {tuple(expected.shape)}")
     difference = float((value - expected).abs().max())
-    largest = max(float(expected.abs().max()), 1e-6)
+    largest = max(float(expected.abs().max()), 1e-6)  # values of 0 everywhere need an absolute tolerance
     if not difference <= tolerance * largest:
         raise PellucidError(f"register_op: {label} differs by {difference:.2g}, above {tolerance * largest:.2g}")

@@ -32,12 +32,12 @@ def check_formulas(formulas: Iterable[Any]) -> None:
 
     A formula is written as by sympy.srepr: `Mul(Integer(2), Symbol('s0', positive=True, integer=True))`.
     """
-    counts = Counter(map(str, formulas))
-    total_length = sum(len(text) * count for text, count in counts.items())
-    distinct_length = sum(map(len, counts))
+    count_by_formula = Counter(map(str, formulas))
+    total_length = sum(len(text) * count for text, count in count_by_formula.items())
+    distinct_length = sum(map(len, count_by_formula))
     check_count("characters in formulas for sizes", total_length, MAX_FORMULAS_LENGTH)
     check_count("characters in distinct formulas for sizes", distinct_length, MAX_DISTINCT_FORMULAS_LENGTH)
-    for text in counts:
+    for text in count_by_formula:
         _check_formula(text)
 
 
@@ -68,7 +68,7 @@ def check_computed_sizes(nodes: Iterable[Mapping[str, Any]]) -> None:
     for node in nodes:
         if not node["target"].startswith(("_operator.", "torch.sym_")):
             continue
-        bits = [_argument_bits(each["arg"], bits_by_name) for each in node["inputs"]]
+        bits = [_argument_bits(node_input["arg"], bits_by_name) for node_input in node["inputs"]]
         result_bits = max(bits, default=0) + 1  # of a sum; those of quotients and remainders are fewer
         if node["target"] == "_operator.mul":
             result_bits = sum(bits)

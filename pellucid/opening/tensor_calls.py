@@ -50,11 +50,6 @@ def _common_prefix(old: tuple[Any, ...], new: tuple[Any, ...]) -> int:
     return next((index for index, (a, b) in enumerate(pairs) if a != b), min(len(old), len(new)))
 
 
-def permute(c: Context) -> CallLayer:
-    """Return Permute."""
-    return CallLayer(operators.Permute(c.axes("dims")), (c.source("self"),))
-
-
 def transpose(c: Context) -> CallLayer:
     """Return Permute, which swaps two axes."""
     rank = len(c.shape())
@@ -101,11 +96,6 @@ def narrow(c: Context) -> CallLayer:
     return CallLayer(operators.Slice(c.axis(), start, start + c.fixed_value("length")), (c.source("self"),))
 
 
-def select(c: Context) -> CallLayer:
-    """Return Select."""
-    return CallLayer(operators.Select(c.axis(), c.fixed_value("index")), (c.source("self"),))
-
-
 def slice_scatter(c: Context) -> CallLayer:
     """Return ReplaceSlice."""
     axis = c.axis()
@@ -130,16 +120,16 @@ def copy(c: Context) -> str:
 
 def expand(c: Context) -> CallLayer | str:
     """Return Expand, or the name of the input if its shape is unchanged."""
-    before, after = c.shape(), c.call.shape
-    if before == after:
+    old_shape, new_shape = c.shape(), c.call.shape
+    if old_shape == new_shape:
         return c.source("self")
-    padded_shape = (None,) * (len(after) - len(before)) + before
-    sizes = tuple(-1 if old == new else new for old, new in zip(padded_shape, after, strict=True))
+    padded_shape = (None,) * (len(new_shape) - len(old_shape)) + old_shape
+    sizes = tuple(-1 if old == new else new for old, new in zip(padded_shape, new_shape, strict=True))
     batch_sizes = [size for size in sizes if isinstance(size, Multiple)]
     if any(size.times != 1 for size in batch_sizes):
         raise Unsupported("a size is a multiple of the number of examples")
     expanded_sizes = tuple(0 if isinstance(size, Multiple) else size for size in sizes)
-    return CallLayer(operators.Expand(expanded_sizes), (c.source("self"),), {}, batch=bool(batch_sizes))
+    return CallLayer(operators.Expand(expanded_sizes), (c.source("self"),), {}, with_network_input=bool(batch_sizes))
 
 
 def roll(c: Context) -> CallLayer:
@@ -245,18 +235,18 @@ def power(c: Context) -> CallLayer:
         base = c.number("self")
         if base <= 0:
             raise Unsupported(f"the base is {base:g}")
-        scaled = CallLayer(operators.AffineMap(math.log(base)), (c.source("exponent"),))
-        return CallLayer(operators.Exponential(), (scaled,))
+        scaled_exponent = CallLayer(operators.AffineMap(math.log(base)), (c.source("exponent"),))
+        return CallLayer(operators.Exponential(), (scaled_exponent,))
     return CallLayer(operators.Power(c.number("exponent")), (c.source("self"),))
 
 
-def reduce(make: Callable[[tuple[int, ...], bool], Any]) -> Callable[[Context], CallLayer]:
-    """Return the translation of a reduction over axes to the layer that `make` returns for (axes, keep)."""
+def reduce(make_layer: Callable[[tuple[int, ...], bool], Any]) -> Callable[[Context], CallLayer]:
+    """Return the translation of a reduction over axes to the layer that `make_layer` returns for (axes, keep)."""
 
     def translate(c: Context) -> CallLayer:
         if c.call.arguments.get("dtype") not in (None, c.call.dtype) or "keepdim" not in c.call.arguments:
             raise Unsupported("no axes are given, or another dtype")
-        return CallLayer(make(c.axes(), bool(c["keepdim"])), (c.source("self"),))
+        return CallLayer(make_layer(c.axes(), bool(c["keepdim"])), (c.source("self"),))
 
     return translate
 
@@ -306,12 +296,12 @@ TRANSLATIONS: dict[str, Callable[[Context], Any]] = {
     **dict.fromkeys(("pad", "constant_pad_nd"), pad),
     **dict.fromkeys(("cat", "concat"), join),
     **dict.fromkeys(("matmul", "bmm", "mm"), matmul),
-    "permute": permute,
+    "permute": lambda c: CallLayer(operators.Permute(c.axes("dims")), (c.source("self"),)),
     "movedim": movedim,
     "numpy_T": lambda c: CallLayer(operators.Permute(tuple(range(len(c.shape())))[::-1]), (c.first_source,)),
     "slice": slice_,
     "narrow": narrow,
-    "select": select,
+    "select": lambda c: CallLayer(operators.Select(c.axis(), c.fixed_value("index")), (c.source("self"),)),
     "slice_scatter": slice_scatter,
     "select_scatter": select_scatter,
     "copy": copy,

@@ -57,14 +57,14 @@ def timm_folder(folder: Path, config: Mapping[str, Any], tensors: Mapping[str, T
     if architecture not in timm.list_models():
         raise PellucidError(f"{folder / CONFIG}: timm {timm.__version__} has no network {architecture!r}")
 
-    def make() -> nn.Module:
+    def make_network() -> nn.Module:
         arguments = {**(config.get("model_args") or {}), "num_classes": config["num_classes"]}
         settings = {**(config.get("pretrained_cfg") or {}), "num_classes": config["num_classes"]}
         return timm.create_model(  # raises TypeError if the file has one of these arguments too
             architecture, pretrained=False, checkpoint_path="", pretrained_cfg=settings, **arguments
         )
 
-    network = build(str(folder), "timm", make, file_values=sum(tensor.numel() for tensor in tensors.values()))
+    network = build(str(folder), "timm", make_network, file_values=sum(tensor.numel() for tensor in tensors.values()))
     load(network, tensors, folder / WEIGHTS)
     with file_errors(folder / CONFIG, "configuration of timm", (KeyError, TypeError, ValueError)):
         configured = _configured(network)

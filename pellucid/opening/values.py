@@ -27,12 +27,12 @@ class CallLayer:
     # {"weight": "p_conv1_weight"}
     own_params: Mapping[str, str] = field(default_factory=dict[str, str])
     # whether the network's input is an additional last input, from which the layer reads the number of examples
-    batch: bool = False
+    with_network_input: bool = False
 
 
 @dataclass(frozen=True)
 class Context:
-    """One call, with the properties of the values before it, by their names in the export."""
+    """One call, `c` in the translations, with the properties of the values before it, by their names in the export."""
 
     call: Call
     shapes: Mapping[str, tuple[Any, ...]]  # the shapes of all values

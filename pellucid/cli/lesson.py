@@ -71,10 +71,12 @@ def handle(args: argparse.Namespace) -> int:
 
 
 def _list_lessons(args: argparse.Namespace) -> int:
-    from pellucid.lessons.lesson import LESSONS
+    from pellucid.lessons.lesson import LESSONS, outline
 
-    rows = [{"name": name, "about": about} for name, about in LESSONS.items()]
-    print_result(args, {"lessons": rows}, *table([*LESSONS.items()]))
+    rows = [{"name": name, "minutes": outline(name).minutes, "about": about} for name, about in LESSONS.items()]
+    print_result(
+        args, {"lessons": rows}, *table([(row["name"], f"{row['minutes']} min", row["about"]) for row in rows])
+    )
     return 0
 
 

@@ -262,9 +262,10 @@ GUIDE = Guide(
     notices={
         "overlap": (
             "The first two pairs are moved by the same 10 pixels, and yet the small boxes share far less: 0.14 "
-            "instead of 0.39. Move the first box and watch its title. An IoU of 0.5 already looks like a good fit.",
-            "Drag the boxes of the last pair. IoU is 0 for all boxes that are apart, near or far. GIoU, in the "
-            "numbers, is then negative, and lower for a larger distance. Can you reach an IoU of 0.9?",
+            "instead of 0.39. Move the first pair apart by the sliders, and watch the IoU in its title: 0.5 already "
+            "looks like a good fit.",
+            "In the last picture the boxes are apart. IoU is 0 for all such boxes, near or far. GIoU, in the numbers, "
+            "is then negative, and lower for a larger distance. If you can drag them, try to reach an IoU of 0.9.",
         ),
         "anchors": (
             "Boxes of one colour have nearly the same area in all three pictures. Only the shape changes, so the wide "

@@ -170,7 +170,8 @@ GUIDE = Guide(
                 {
                     0.5: "Both factors are 1/2 in size: no rate is faster here.",
                     0.66: "Just below the limit 2/3: x jumps from side to side and hardly gets smaller.",
-                    0.68: "Above the limit 2/3: every step leads further away.",
+                    0.68: "Above the limit 2/3: every step leads further away. The slider ends here, since larger "
+                    "rates only leave the figure faster.",
                 },
             ),
             Slider(

@@ -1,9 +1,11 @@
 """The list of lessons, their settings and results, and the function that runs a lesson."""
 
+import ast
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib import import_module
+from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -103,12 +105,42 @@ def find_lesson(name: str) -> ModuleType:
     if name not in LESSONS:
         hint = nearest(name, LESSONS) or f"; there are {', '.join(LESSONS)}"
         raise PellucidError(f"there is no lesson {shown(name)}{hint}")
-    return import_module(f"pellucid.lessons.{name.replace('-', '_')}")
+    return import_module(f"pellucid.lessons.{_file_name(name)}")
+
+
+def _file_name(name: str) -> str:
+    return name.replace("-", "_")
+
+
+class Outline(NamedTuple):
+    """The title of a lesson, the minutes that it takes, and the names of the lessons that come before it."""
+
+    title: str
+    minutes: int
+    needs: tuple[str, ...]
+
+
+def outline(name: str) -> Outline:
+    """Return the outline of a lesson of LESSONS, read from its source: importing all lessons takes seconds."""
+    source = (Path(__file__).parent / f"{_file_name(name)}.py").read_text(encoding="utf-8")
+    tree = ast.parse(source)
+    guide: dict[str, Any] = {}
+    for node in tree.body:
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "GUIDE":
+            assert isinstance(node.value, ast.Call)
+            guide = {keyword.arg or "": keyword.value for keyword in node.value.keywords}
+    return Outline(
+        _first_line(ast.get_docstring(tree)), ast.literal_eval(guide["minutes"]), ast.literal_eval(guide["needs"])
+    )
 
 
 def title(documented: ModuleType | LessonStep) -> str:
     """Return the title of a lesson or step: the first line of its docstring, without the full stop."""
-    return (documented.__doc__ or "").strip().splitlines()[0].rstrip(".")
+    return _first_line(documented.__doc__)
+
+
+def _first_line(docstring: str | None) -> str:
+    return (docstring or "").strip().splitlines()[0].rstrip(".")
 
 
 def _table_lines(numbers: Mapping[str, Any]) -> list[str]:

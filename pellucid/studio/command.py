@@ -22,9 +22,9 @@ def parser() -> Parser:
     """Return the parser of this command."""
     parser = Parser(
         "studio",
-        "Serve a page on this machine, and open it in the browser: draw a digit, see the network compute it, ask a "
-        "weight for its derivative, and take a step of gradient descent; train with a recipe, and watch. Ctrl-C ends "
-        "it, after the trainings that were started on the page have saved.",
+        "Serve a page on this machine, and open it in the browser: read lessons; draw a digit, see the network compute "
+        "it, ask a weight for its derivative, and take a step of gradient descent; train with a recipe, and watch. "
+        "Ctrl-C ends it, after the trainings that were started on the page have saved.",
     )
     parser.add_argument(
         "model",
@@ -76,7 +76,8 @@ def handle(args: argparse.Namespace) -> int:
     models: list[str] = [args.model] if args.model and not is_folder else []
     runs = Runs(folder if is_folder else folder.parent if is_run else RUNS_FOLDER, args.data)
     names = (*models, *(name for name in DEFAULT_MODELS if name not in models))
-    library = Library(names, open_network, runs, pretrained_names())
+    first_view = "" if args.model else "learn"  # who names no model is a beginner
+    library = Library(names, open_network, runs, pretrained_names(), first_view)
     library.load(library.names[0])  # raises PellucidError, before serving, for a model that cannot be read
     try:
         server = socket.create_server((LOCALHOST, port))

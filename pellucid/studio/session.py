@@ -62,8 +62,10 @@ class Session:
         """Return the reply to a request; raises PellucidError for an invalid one."""
         if isinstance(request, OpenStudio):
             views = [{"name": view.name, "title": view.title} for view in VIEWS.values()]
-            first = DRAW if can_draw(self.library.load(self.library.names[0])) else EXPLAIN
-            return Reply({"views": views, "view": first.name, "models": self.library.names}, {})
+            first = self.library.first_view
+            if first not in VIEWS:
+                first = DRAW.name if can_draw(self.library.load(self.library.names[0])) else EXPLAIN.name
+            return Reply({"views": views, "view": first, "models": self.library.names}, {})
         name = kind.partition(".")[0]
         if name not in self.sessions:
             self.sessions[name] = VIEWS[name].session(self.library)

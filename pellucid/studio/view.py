@@ -32,7 +32,8 @@ class Library:
 
     load: function of a name that returns a model; each is loaded once. runs: runs whose models are offered too; None
     for the runs of the default folder, which are shown, but not offered as models. shipped: names of further models
-    that may be opened, which are not among those that every view lists.
+    that may be opened, which are not among those that every view lists. first_view: the view that the page opens with,
+    by name; "" for one that shows the first model.
     """
 
     def __init__(
@@ -41,9 +42,11 @@ class Library:
         load: Callable[[str], Model],
         runs: Runs | None = None,
         shipped: tuple[str, ...] = (),
+        first_view: str = "",
     ) -> None:
         self.names, self.load, self.runs = names, cache(load), Runs() if runs is None else runs
         self.shipped = shipped
+        self.first_view = first_view
         self.uploads = Uploads()
         self.files = OpenedFiles()
         self.made = dict[str, MadeModel]()

@@ -46,7 +46,8 @@ def test_a_lesson_is_printed_with_its_questions_and_the_solutions_at_the_end(cli
 def test_lessons_are_listed(cli: Cli):
     rows = cli("lesson", "--json").json["lessons"]
     assert [row["name"] for row in rows] == list(LESSONS)
-    assert "descent" in cli("lesson").out
+    assert [row["minutes"] for row in rows] == [find_lesson(name).GUIDE.minutes for name in LESSONS]
+    assert any(line.split()[:3] == ["descent", "15", "min"] for line in cli("lesson").out.splitlines())
 
 
 def test_an_unknown_lesson_is_refused(cli: Cli):

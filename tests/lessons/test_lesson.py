@@ -7,7 +7,7 @@ import pytest
 
 from pellucid import PellucidError
 from pellucid.lessons import LESSONS, Result, Setting, lesson
-from pellucid.lessons.lesson import find_lesson
+from pellucid.lessons.lesson import find_lesson, outline, title
 from pellucid.lessons.page import markdown, notebook
 
 
@@ -27,6 +27,12 @@ def test_a_page_contains_every_step_and_function_of_a_lesson(name: str):
 def test_every_step_has_a_title_and_an_explanation(name: str):
     for step in find_lesson(name).STEPS:
         assert len(inspect.cleandoc(step.__doc__ or "").splitlines()) > 2, step
+
+
+@pytest.mark.parametrize("name", LESSONS)
+def test_the_outline_of_a_lesson_is_that_of_its_module(name: str):
+    guide = find_lesson(name).GUIDE
+    assert outline(name) == (title(find_lesson(name)), guide.minutes, guide.needs)
 
 
 def test_a_lesson_is_a_function():

@@ -39,7 +39,7 @@ def cookies(served: Started, browser: Any) -> list[Any]:  # noqa: F811
     context = browser.new_context()
     page = context.new_page()
     page.goto(served.address)
-    page.wait_for_selector("#read", timeout=WAIT)
+    page.wait_for_selector("#views a[aria-current]", timeout=WAIT)
     assert "token" not in page.url
     result = context.cookies()
     context.close()
@@ -301,7 +301,7 @@ def test_the_address_restores_the_view(opened: Any) -> None:
 
 
 def test_a_dropped_connection_recovers(browser: Any) -> None:  # noqa: F811
-    with studio() as first:
+    with studio("mnist-lenet") as first:
         context = browser.new_context()
         tab = context.new_page()
         faults: list[str] = []

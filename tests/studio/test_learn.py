@@ -11,11 +11,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pellucid import PellucidError
+from pellucid import Model, PellucidError
 from pellucid.lessons.guide import Slider
 from pellucid.lessons.lesson import LESSONS, Result, Setting, find_lesson
 from pellucid.studio.learn.runs import AT_ONCE, StepRuns
 from pellucid.studio.messages import Reply
+from pellucid.studio.view import Library
 from tests.cli.conftest import Cli, cli  # noqa: F401  (a fixture)
 from tests.studio.talk import Tab
 from tests.studio.test_traced_file import given_in
@@ -33,6 +34,12 @@ def flat(numbers: Any) -> Any:
     if isinstance(numbers, dict):
         return {name: flat(value) for name, value in numbers["rows"]}
     return numbers
+
+
+@pytest.mark.parametrize(("first", "opened"), [("learn", "learn"), ("", "draw")])
+def test_lessons_open_first_where_no_model_was_named(first: str, opened: str) -> None:
+    library = Library(("mnist-lenet",), Model.load, first_view=first)
+    assert Tab(library).ask("studio.open")["view"] == opened
 
 
 def test_all_lessons_are_listed_in_the_order_of_the_course() -> None:

@@ -12,7 +12,7 @@ from pellucid.base.errors import PellucidError
 from pellucid.base.settings.checks import check_known
 from pellucid.lessons.glossary import GLOSSARY, terms_of
 from pellucid.lessons.guide import Handles, Slider
-from pellucid.lessons.lesson import LESSONS, Result, Setting, find_lesson, title
+from pellucid.lessons.lesson import LESSONS, Result, Setting, find_lesson, outline, title
 from pellucid.lessons.page import body_text, check_line, written_steps
 from pellucid.studio.learn.runs import StepRuns
 from pellucid.studio.messages import Reply
@@ -62,16 +62,8 @@ class LearnSession:
         self._asked = dict[tuple[str, str], Future[Reply]]()  # what was asked last of each step
 
     def open(self, request: OpenLearn) -> Reply:
-        """Return all lessons in the order of the course, and the glossary.
-
-        Imports the lessons, which takes seconds the first time.
-        """
-        rows = []
-        for name, about in LESSONS.items():
-            module = find_lesson(name)
-            guide = module.GUIDE
-            row = {"name": name, "title": title(module), "about": about}
-            rows.append({**row, "minutes": guide.minutes, "needs": guide.needs})
+        """Return all lessons in the order of the course, and the glossary."""
+        rows = [{"name": name, "about": about, **outline(name)._asdict()} for name, about in LESSONS.items()]
         terms = [{"word": word, **term._asdict()} for word, term in GLOSSARY.items()]
         return Reply({"lessons": rows, "terms": terms}, {})
 
@@ -120,7 +112,7 @@ class LearnSession:
 
 
 def _titles(names: Any) -> list[dict[str, str]]:
-    return [{"name": name, "title": title(find_lesson(name))} for name in names]
+    return [{"name": name, "title": outline(name).title} for name in names]
 
 
 def _start_values(function: Callable[..., Result], controls: tuple[Slider | Handles, ...]) -> dict[str, str]:

@@ -25,7 +25,7 @@ export function chips(aim) {
   return html`<div class="chips" role="radiogroup" aria-label="What to explain">${seen.map((k) => {
     const p = aim.probabilities?.[k];
     return html`<button class="chip" type="button" role="radio" data-of="${aim.choices[k]}" data-k="of${k}" aria-checked="${k === aim.chosen}" tabindex="${k === focus ? 0 : -1}" data-tip="${aim.choices[k]}${aim.logits && Number.isFinite(aim.logits[k]) ? `: ${signed(aim.logits[k])}` : ""}${Number.isFinite(p) ? `, ${percent(p)}` : ""}"><b>${aim.choices[k]}</b><small>${worth(aim, k)}</small></button>`;
-  })}</div>${seen.length < order.length && html`<label class="field inline">Other <select id="explain-other" aria-label="Another class"><option value="">choose…</option>${aim.choices.map((name) => html`<option>${name}</option>`)}</select></label>`}`;
+  })}</div>${aim.logits && html`<p class="cap">Below each name is its score (logit): the network's output, before probabilities are computed from all scores. The maps explain the score of ${aim.label}, <b>${num(aim.score)}</b>.</p>`}${seen.length < order.length && html`<label class="field inline">Other <select id="explain-other" aria-label="Another class"><option value="">choose…</option>${aim.choices.map((name) => html`<option>${name}</option>`)}</select></label>`}`;
 }
 
 /** The boxes, points or classes of a picture, over it, and as buttons. */
@@ -170,4 +170,4 @@ export function square(root, { hidden, px, picture }) {
   return index;
 }
 
-export const areaNote = "Deletion: pixels are removed, the strongest first. The lower the curve beside the thin line of random orders, the better the map found what mattered.";
+export const areaNote = "Σ is the sum of a map. Of LRP it should be the score; of integrated gradients and DeepLIFT, what the score gains from an input of zeros, such as a black picture, to this picture. Deletion: pixels are removed, the strongest first. The lower the curve beside the thin line of random orders, the better the map found what mattered.";

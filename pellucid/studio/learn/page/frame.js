@@ -15,7 +15,7 @@ export function list(lessons, read) {
   return html`<h2>Lessons</h2>
     <p>${lessons.length} lessons, about ${hours} hours; you have read ${done}${done > 0 && left > 0 && html`, and ${left < 90 ? `${left} minutes` : `${Math.round(left / 60)} hours`} are left`}. <a href="#learn?list=terms">Glossary</a></p>
     <progress max="${lessons.length}" value="${done}" aria-label="Lessons read"></progress>
-    <p>${unread && html`<a class="btn primary" href="${address(unread.name)}">${done ? "Continue" : "Start"}: ${unread.title}</a>`}</p>
+    <p>${unread && html`<a class="btn primary" href="${address(unread.name)}">${done ? "Continue" : "Start"}: ${unread.title}</a>`} Or <a href="#draw">draw a digit</a> and see a network read it, or watch one learn in the <a href="#play">playground</a>.</p>
     <ol class="learn-list">${lessons.map((one) => html`<li ${one === unread && "aria-current=step"}><a href="${address(one.name)}">${one.title}</a>${read[one.name] && html` <span class="learn-read">read</span>`}
       <span class="cap">${one.minutes} minutes · ${one.needs.length > 0 && html`needs: ${one.needs.map((need) => titles[need]).join(", ")} · `}${one.about}</span></li>`)}</ol>`;
 }

@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from sklearn.datasets import load_digits
 from torch import Tensor
 
-from pellucid.studio.play.problems import CLASSES, EXTENT, problem
+from pellucid.studio.play.problems import CLASSES, EXTENT, digits, problem
 from tests.studio.talk import Tab
 
 ACTIVATIONS = {"tanh": torch.tanh, "relu": torch.relu, "sigmoid": torch.sigmoid, "leakyrelu": F.leaky_relu}
@@ -43,7 +44,7 @@ def params_of(tab: Tab) -> dict[str, Tensor]:
 def outputs_of(params: dict[str, Tensor], x: Tensor, activation: str) -> list[Tensor]:
     """Return the outputs of each layer in PyTorch."""
     paths = [path.removesuffix(".weight") for path in params if path.endswith(".weight")]
-    result = [x]
+    result = [x.flatten(1)]
     for path in paths:
         z = F.linear(result[-1], params[f"{path}.weight"], params[f"{path}.bias"])
         result.append(z if path == paths[-1] else ACTIVATIONS[activation](z))
@@ -63,6 +64,10 @@ def points_of(answer: Any) -> tuple[Tensor, Tensor]:
         ({"loss": "binary_cross_entropy", "activation": "relu", "rate": 0.1}, lambda w: torch.optim.SGD(w, 0.1)),
         ({"loss": "quadratic", "activation": "sigmoid", "optimizer": "adam"}, lambda w: torch.optim.Adam(w, 0.1)),
         ({"problem": "hills", "loss": "huber", "optimizer": "momentum"}, lambda w: torch.optim.SGD(w, 0.1, 0.9)),
+        (
+            {"problem": "digits", "hidden": [8, 5], "loss": "softmax_cross_entropy", "rate": 0.3},
+            lambda w: torch.optim.SGD(w, 0.3),
+        ),
         (
             {"problem": "slope", "loss": "l1", "hidden": [], "optimizer": "adagrad"},
             lambda w: torch.optim.Adagrad(w, 0.1),
@@ -107,7 +112,12 @@ def test_the_plane_shows_the_outputs_of_each_neuron() -> None:
 
 
 @pytest.mark.parametrize(
-    "settings", [{"l2": 1.0, "batch": 20}, {"problem": "hills", "optimizer": "adam", "hidden": [5]}]
+    "settings",
+    [
+        {"l2": 1.0, "batch": 20},
+        {"problem": "hills", "optimizer": "adam", "hidden": [5]},
+        {"problem": "digits", "hidden": [6], "seed": 3, "loss": "quadratic"},
+    ],
 )
 def test_the_python_text_computes_the_same_loss(settings: dict[str, Any]) -> None:
     tab = Tab()
@@ -132,6 +142,66 @@ def test_own_points_are_learned_and_their_text_has_them() -> None:
     with contextlib.redirect_stdout(printed):
         exec(tab.ask("play.code")["text"], {})
     assert float(printed.getvalue().split()[-1]) == pytest.approx(answer["loss"]["train"], rel=1e-9)
+
+
+def test_own_points_keep_those_for_testing() -> None:
+    tab = Tab()
+    before = tab.ask("play.open", count=20)
+    rows = before["tensors"]["points"]
+    points = torch.cat([rows[:10], torch.tensor([[0.0, 0.0, 1.0]]), rows[10:]])
+    after = tab.ask("play.open", {"points": points}, problem="own", train=11)
+    assert (after["train"], len(after["tensors"]["points"])) == (11, 21)
+    assert after["loss"]["test"] == pytest.approx(before["loss"]["test"], rel=1e-6)  # points are sent in float32
+    learned = tab.ask("play.learn", steps=2 * after["batches"])
+    printed = io.StringIO()
+    with contextlib.redirect_stdout(printed):
+        exec(tab.ask("play.code")["text"], {})
+    assert float(printed.getvalue().split()[-1]) == pytest.approx(learned["loss"]["train"], rel=1e-3)
+    assert "from 0 to 21, not 22" in tab.ask("play.open", {"points": points}, problem="own", train=22)["message"]
+
+
+def test_digits_are_those_of_scikit_learn() -> None:
+    bundled = load_digits()
+    classes = {image.tobytes(): label for image, label in zip(bundled.images, bundled.target, strict=True)}
+    x, target = digits(400, noise=0.0, seed=1)
+    found = [classes[image.tobytes()] for image in (16 * x[:, 0]).numpy()]
+    assert found == target.tolist()
+    assert len({image.tobytes() for image in x.numpy()}) == 400
+    noisy = digits(400, noise=0.5, seed=1)[0] - x
+    assert (float(noisy.mean()), float(noisy.std())) == pytest.approx((0, 0.5), abs=0.02)
+
+
+def test_neurons_for_digits_show_weights_and_the_picture_that_excites_them_most() -> None:
+    tab = Tab()
+    opened = tab.ask("play.open", problem="digits", hidden=[8, 4], count=100)
+    assert (opened["sizes"], opened["classes"], opened["side"]) == ([64, 8, 4, 10], [*"0123456789"], 8)
+    answer = tab.ask("play.learn", steps=60)
+    units, session = answer["tensors"]["units"], tab.session.sessions["play"]
+    x, target = session.x[50:], session.target[50:]
+    layers = outputs_of(params_of(tab), x, "tanh")
+    torch.testing.assert_close(units[:8], answer["tensors"]["features.dense1.weight"])
+    for row, outputs in ((8, layers[2]), (12, layers[3].softmax(1))):
+        strongest = x[outputs.argmax(0)].flatten(1).float()
+        torch.testing.assert_close(units[row : row + len(strongest)], strongest)
+    is_right = layers[3].argmax(1) == target
+    assert answer["score"]["test"] == pytest.approx(float(is_right.double().mean()))
+    sheet = answer["tensors"]["plane"]
+    for k in range(50):
+        row, column = 8 * (k // 10), 8 * (k % 10)
+        sign = 1 if is_right[k] else -1
+        torch.testing.assert_close(sheet[row : row + 8, column : column + 8], sign * x[k, 0].float())
+        place = [-EXTENT + 0.6 * (k % 10) + 0.3, EXTENT - 0.6 * (k // 10) - 0.3, float(target[k])]
+        assert opened["tensors"]["points"][50 + k].tolist() == pytest.approx(place, abs=1e-6)
+    assert not sheet[40:].any()
+    assert float(opened["tensors"]["points"][:50, :2].min()) > EXTENT  # pictures for training are not on the sheet
+
+
+def test_before_the_first_step_settings_begin_anew() -> None:
+    changed, new = Tab(), Tab()
+    changed.ask("play.open", hidden=[4, 2])
+    one = changed.ask("play.open", hidden=[3, 2])["tensors"]
+    two = new.ask("play.open", hidden=[3, 2])["tensors"]
+    assert all(torch.equal(one[name], two[name]) for name in two)
 
 
 def test_weights_are_kept_where_shapes_allow() -> None:

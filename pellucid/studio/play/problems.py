@@ -1,4 +1,4 @@
-"""Problems in the plane for the playground: points with a class or a value, and the inputs that a network gets."""
+"""Problems for the playground: points in the plane with a class or a value, their inputs, and images of digits."""
 
 import math
 from collections.abc import Callable
@@ -71,6 +71,9 @@ CLASSES: dict[str, Callable[[Tensor, torch.Generator], Tensor]] = {
     "clusters": _clusters,
 }
 VALUES: dict[str, Callable[[Tensor], Tensor]] = {"slope": _slope, "hills": _hills}
+PICTURES = ("digits",)  # problems of images
+PICTURE_SIDE = 8  # pixels
+DIGIT_CLASSES = tuple("0123456789")
 INPUTS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "x1": lambda x1, x2: x1,
     "x2": lambda x1, x2: x2,
@@ -89,10 +92,7 @@ def problem(name: str, count: int = 200, noise: float = 0.1, seed: int = 0) -> t
     second half is for testing. Raises PellucidError for other names and numbers.
     """
     check_known("no problem", name, [*CLASSES, *VALUES])
-    check(4 <= count <= MAX_POINTS, "count", f"from 4 to {MAX_POINTS}", count)
-    check(0 <= noise <= 1, "noise", "from 0 to 1", noise)
-    check(0 <= seed < 2**31, "seed", "from 0 to 2**31 - 1", seed)
-    rng = torch.Generator().manual_seed(seed)
+    rng = _generator(count, noise, seed)
     if name in VALUES:
         points = _uniform(count, rng)
         values = VALUES[name](points) + noise * torch.randn(count, generator=rng, dtype=torch.float64)
@@ -100,6 +100,33 @@ def problem(name: str, count: int = 200, noise: float = 0.1, seed: int = 0) -> t
     target = torch.arange(count) % 2
     points = CLASSES[name](target, rng)
     return points + NOISE_SCALE * noise * torch.randn(count, 2, generator=rng, dtype=torch.float64), target
+
+
+def digits(count: int = 200, noise: float = 0.1, seed: int = 0) -> tuple[Tensor, Tensor]:
+    """Return handwritten digits (count, 1, 8, 8), drawn from the bundled ones, and their classes (count,).
+
+    noise: 0 to 1, standard deviation that is added to pixels from 0 to 1. Images are float64; the second half is for
+    testing. Raises PellucidError for other numbers.
+    """
+    from pellucid.data import load
+
+    rng = _generator(count, noise, seed)
+    splits = load("digits")
+    images, classes = [], []
+    for part, size in ((splits.train, count // 2), (splits.test, count - count // 2)):
+        chosen = torch.randperm(len(part), generator=rng)[:size]
+        images.append(part.x[chosen].double())
+        classes.append(part.y[chosen])
+    x = torch.cat(images)
+    return x + noise * torch.randn(x.shape, generator=rng, dtype=torch.float64), torch.cat(classes)
+
+
+def _generator(count: int, noise: float, seed: int) -> torch.Generator:
+    """Return a generator of random numbers; raises PellucidError for numbers of a problem beyond their limits."""
+    check(4 <= count <= MAX_POINTS, "count", f"from 4 to {MAX_POINTS}", count)
+    check(0 <= noise <= 1, "noise", "from 0 to 1", noise)
+    check(0 <= seed < 2**31, "seed", "from 0 to 2**31 - 1", seed)
+    return torch.Generator().manual_seed(seed)
 
 
 def inputs(points: Tensor, names: tuple[str, ...]) -> Tensor:

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
 from typing import Any
 
 import torch
@@ -18,7 +17,8 @@ from pellucid.nested import flatten, nest, shared_paths
 from pellucid.optim import OPTIMIZERS
 from pellucid.studio.draw.session import layer_to_json
 from pellucid.studio.messages import Reply
-from pellucid.studio.play.problems import CLASSES, EXTENT, INPUTS, VALUES
+from pellucid.studio.play.pictures import neuron_images, sheet
+from pellucid.studio.play.problems import CLASSES, EXTENT, INPUTS, PICTURE_SIDE, PICTURES, VALUES
 from pellucid.studio.play.settings import ACTIVATIONS, INITS, OWN, OpenPlayground, grid
 from pellucid.studio.play.surface import extended, surface
 from pellucid.studio.view import Library, MadeModel
@@ -32,7 +32,7 @@ EPS = 1e-4  # of the finite difference
 NAME = "playground"  # under which the other views open the network
 NOT_OPEN = "the playground is not open; send play.open first"
 CHOICES = {
-    "problems": [*CLASSES, *VALUES, *OWN],
+    "problems": [*CLASSES, *VALUES, *PICTURES, *OWN],
     "inputs": [*INPUTS],
     "activations": [*ACTIVATIONS],
     "optimizers": [*OPTIMIZERS],
@@ -69,25 +69,28 @@ class ReadCode:
 
 
 class PlaySession:
-    """One tab's network on points in the plane; the library computes all its numbers."""
+    """One tab's network on points in the plane, or on images; the library computes all its numbers.
 
-    def __init__(self, library: Library) -> None:
+    side: of the grid on which outputs over the plane are computed.
+    """
+
+    def __init__(self, library: Library, side: int = SIDE) -> None:
         self.library = library
+        self.side = side
         self.settings: OpenPlayground | None = None
 
     def open(self, request: OpenPlayground) -> Reply:
-        """Apply settings; the weights are kept where the shapes of the network allow."""
+        """Apply settings; the weights are kept where the shapes of the network allow, once it has learned."""
         request.check()
         old = self.settings
-        is_new = old is None or request.fresh or old.seed != request.seed
+        is_new = old is None or request.fresh or old.seed != request.seed or self.taken == 0
         model = request.model()
         if not is_new:
             self._keep_weights(model)
-        points, target, count = request.data()
+        points, x, target, count = request.examples()
         step = TrainingStep.of(model, count)
         if old is not None and not is_new and request.optimizer == old.optimizer and self._has_shapes_of(model):
             step.load_state_dict(self.step.state_dict())
-        x = request.network_inputs(points)
         loader = Loader(Arrays(x[:count], target[:count]), min(request.batch, count), request.seed, dtype=torch.float64)
         if is_new:
             self.epoch = 0
@@ -108,8 +111,9 @@ class PlaySession:
         tensors = {"points": torch.cat([points, shown_target[:, None].double()], 1)}
         state = self._state()
         fields = {"choices": {**CHOICES, "losses": request.losses}, "loss_name": request.loss_name}
-        fields |= {"train": count, "sizes": request.sizes}
-        fields |= {"has_classes": request.has_classes, "extent": EXTENT, "side": SIDE}
+        fields |= {"train": count, "sizes": request.sizes, "classes": request.class_names}
+        fields |= {"has_pictures": request.has_pictures, "has_classes": request.has_classes}
+        fields |= {"extent": EXTENT, "side": PICTURE_SIDE if request.has_pictures else self.side}
         return Reply({**fields, **state.fields}, {**tensors, **state.tensors})
 
     def _keep_weights(self, model: Model) -> None:
@@ -143,8 +147,7 @@ class PlaySession:
             self.step(batch, rate)
         except NotFiniteError as error:
             raise PellucidError(
-                f"the loss is {error.value:g} after {self.taken} steps: each step overshoots; lower the rate, and draw "
-                "new weights"
+                f"the loss is {error.value:g} after {self.taken} steps: each step overshoots; lower the rate, and reset"
             ) from None
 
     def _opened(self) -> OpenPlayground:
@@ -153,23 +156,10 @@ class PlaySession:
         return self.settings
 
     def _state(self) -> Reply:
-        """Return the losses, the weights, and the output of each neuron over the plane."""
-        model = self.model
+        """Return the losses, the weights, and what each neuron and the plane show."""
         train_loss, train_score = self._measured(slice(0, self.count))
         test_loss, test_score = self._measured(slice(self.count, None))
-        on_grid = self._opened().network_inputs(_plane())
-        units = [on_grid]
-
-        def keep(path: str, layer: Layer, x: Any, y: Any, cache: Any) -> Any:
-            if Trait.ACTIVATION in layer.traits:
-                units.append(y)
-            return y
-
-        with torch.inference_mode():
-            scores = run(model.net, model.params, on_grid, Mode(), after=keep)[0]
-            outputs = model.loss.predict(scores)
-        plane = outputs[:, 1] - outputs[:, 0] if self._opened().has_classes else outputs[:, 0]
-        tensors = {"units": torch.cat([*units, outputs], 1).T, "plane": plane}
+        units, plane = self._pictures() if self._opened().has_pictures else self._planes()
         fields = {
             "epoch": self.epoch,
             "step": self.taken,
@@ -178,7 +168,37 @@ class PlaySession:
             "loss": {"train": train_loss, "test": test_loss},
             "score": {"train": train_score, "test": test_score},
         }
-        return Reply(fields, {**tensors, **flatten(model.params)})
+        return Reply(fields, {"units": units, "plane": plane, **flatten(self.model.params)})
+
+    def _planes(self) -> tuple[Tensor, Tensor]:
+        """Return the output of each unit over the plane (units, side²), and the network's decision (side²,)."""
+        on_grid = self._opened().network_inputs(grid(self.side))
+        activations, outputs = self._outputs(on_grid)
+        plane = outputs[:, 1] - outputs[:, 0] if self._opened().has_classes else outputs[:, 0]
+        return torch.cat([on_grid, *activations, outputs], 1).T, plane
+
+    def _pictures(self) -> tuple[Tensor, Tensor]:
+        """Return an image of each neuron (neurons, 64), and the sheet of images for testing (80, 80)."""
+        x = self.x[self.count :]
+        activations, outputs = self._outputs(x)
+        weights = flatten(self.model.params)
+        first_weight = next(weights[path] for path in weights if path.endswith("weight"))
+        is_right = outputs.argmax(1) == self.target[self.count :]
+        return neuron_images(first_weight, x, [*activations, outputs][1:]), sheet(x, is_right)
+
+    def _outputs(self, x: Tensor) -> tuple[list[Tensor], Tensor]:
+        """Return the activations (N, n) of each hidden layer, and the predictions (N, outputs)."""
+        model = self.model
+        activations: list[Tensor] = []
+
+        def keep(path: str, layer: Layer, x: Any, y: Any, cache: Any) -> Any:
+            if Trait.ACTIVATION in layer.traits:
+                activations.append(y)
+            return y
+
+        with torch.inference_mode():
+            scores = run(model.net, model.params, x, Mode(), after=keep)[0]
+            return activations, model.loss.predict(scores)
 
     def _measured(self, part: slice) -> tuple[float | None, float | None]:
         """Return the loss of some points, without penalties, and the accuracy of classes; None without points."""
@@ -253,11 +273,6 @@ class PlaySession:
 def _flat(model: Model) -> Tensor:
     """Return a copy of all weights (P,)."""
     return torch.cat([weight.flatten() for weight in flatten(model.params).values()])
-
-
-@cache
-def _plane() -> Tensor:
-    return grid(SIDE)
 
 
 HANDLERS: dict[str, tuple[type, Callable[[PlaySession, Any], Reply]]] = {

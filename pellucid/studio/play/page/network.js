@@ -13,37 +13,50 @@ const MOST_WIDTH = 6; // pixels of the widest link
 /** The paths of the layers with weights, in order. */
 export const pathsOf = (sizes) => [...Array(sizes.length - 2).keys()].map((k) => `features.dense${k + 1}`).concat("head.scores");
 
+/** The first column that is drawn: pixels are not, their weights are the pictures of the first layer. */
+const firstColumn = (S) => Number(S.hasPictures);
+
 /** The index of a column's first unit among all units. */
-const firstUnit = (sizes, column) => sizes.slice(0, column).reduce((sum, one) => sum + one, 0);
+const firstUnit = (S, column) => S.sizes.slice(firstColumn(S), column).reduce((sum, one) => sum + one, 0);
 
 /** The name of a unit for a person. */
 export function unitName(S, column, row) {
-  if (column === 0) return S.settings.inputs[row];
+  if (column === 0) return S.hasPictures ? `pixel ${Math.floor(row / S.side)}, ${row % S.side}` : S.settings.inputs[row];
   if (column === S.sizes.length - 1) return S.hasClasses ? S.classes[row] : "value";
   return `neuron ${row} of layer ${column}`;
 }
 
+/** Name the inputs of a described network as the page does. */
+export function named(model, S) {
+  const symbol = model.symbol.bind(model), where = model.where.bind(model), { inputs } = S.settings;
+  const inputOf = (name) => /^features\.flatten\.y\[0, (\d+)\]$/.exec(name)?.[1];
+  model.symbol = (name) => (inputOf(name) ? html`<span class="v"><i>${inputs[inputOf(name)]}</i></span>` : symbol(name));
+  model.where = (name) => (name.startsWith(`${pathsOf(S.sizes)[0]}.weight`) ? where(name).replace(/input (\d+)/, (_, k) => inputs[k]) : where(name));
+  return model;
+}
+
 /** Draw the columns anew: their number, and the number of their neurons, have changed. */
 export function layOut(S, root) {
-  const { sizes } = S, tallest = Math.max(...sizes), last = sizes.length - 1;
-  const isWide = root.clientWidth / sizes.length > WIDE, gap = ROWS[Number(isWide)], height = TOP + tallest * gap + BELOW;
+  const { sizes } = S, first = firstColumn(S), columns = sizes.length - first, tallest = Math.max(...sizes.slice(first)), last = sizes.length - 1;
+  const isWide = root.clientWidth / columns > WIDE, gap = ROWS[Number(isWide)], height = TOP + tallest * gap + BELOW;
   root.classList.toggle("wide", isWide);
-  const x = (column) => (100 * (column + 0.5)) / sizes.length;
+  const x = (column) => (100 * (column - first + 0.5)) / columns;
   const y = (column, row) => TOP + (row + 0.5 + (tallest - sizes[column]) / 2) * gap;
   const links = pathsOf(sizes).flatMap((path, k) =>
-    Array.from({ length: sizes[k + 1] * sizes[k] }, (_, index) => {
+    Array.from({ length: k < first ? 0 : sizes[k + 1] * sizes[k] }, (_, index) => {
       const row = Math.floor(index / sizes[k]), col = index % sizes[k], middle = (x(k) + x(k + 1)) / 2;
       const d = `M${x(k)},${y(k, col)}C${middle},${y(k, col)} ${middle},${y(k + 1, row)} ${x(k + 1)},${y(k + 1, row)}`;
       return html`<g class="synapse" data-what="${path}.weight[${row}, ${col}]" data-tip="a weight"><path class="hit" d="${d}"/><path class="drawn" d="${d}"/></g>`;
     }),
   );
-  const heads = sizes.map((_, column) => {
+  const heads = sizes.slice(first).map((_, k) => {
+    const column = k + first;
     const isHidden = column > 0 && column < last;
     const text = column === 0 ? "inputs" : isHidden ? `layer ${column}` : "output";
     return html`<div class="layerhead" data-x="${x(column)}">${text}${isHidden && html`<span><button class="btn small" data-less="${column - 1}" data-k="less${column}" aria-label="One neuron less in layer ${column}">−</button><button class="btn small" data-more="${column - 1}" data-k="more${column}" aria-label="One neuron more in layer ${column}">+</button></span>`}</div>`;
   });
   const tiles = sizes.flatMap((count, column) =>
-    Array.from({ length: count }, (_, row) => html`<button class="tile cell" data-unit="${column}:${row}" data-k="u${column}:${row}" aria-label="${unitName(S, column, row)}" aria-pressed="false"><canvas class="px"></canvas>${column === 0 || column === last ? html`<span>${unitName(S, column, row)}</span>` : ""}</button>`),
+    Array.from({ length: column < first ? 0 : count }, (_, row) => html`<button class="tile cell" data-unit="${column}:${row}" data-k="u${column}:${row}" aria-label="${unitName(S, column, row)}" aria-pressed="false"><canvas class="px"></canvas>${column === 0 || column === last ? html`<span>${unitName(S, column, row)}</span>` : ""}</button>`),
   );
   fill(root, html`<svg viewBox="0 0 100 ${height}" preserveAspectRatio="none" aria-hidden="true">${links}</svg>${heads}${tiles}`);
   root.style.height = `${height}px`;
@@ -56,7 +69,7 @@ export function layOut(S, root) {
 }
 
 /** The weights of the present network, in the order of the links. */
-const linkWeights = (S) => pathsOf(S.sizes).flatMap((path) => Array.from(S.state.tensors[`${path}.weight`].data));
+const linkWeights = (S) => pathsOf(S.sizes).slice(firstColumn(S)).flatMap((path) => Array.from(S.state.tensors[`${path}.weight`].data));
 
 /** Set an attribute if it is another, since the browser draws a link anew even for the same value. */
 function change(element, name, value) {
@@ -76,10 +89,10 @@ export function* paint(S, root) {
   }
   const last = S.sizes.length - 1, size = S.side * S.side;
   for (const tile of $$("[data-unit]", root)) {
-    const [column, row] = tile.dataset.unit.split(":").map(Number), unit = firstUnit(S.sizes, column) + row;
-    const isHalf = column === last ? S.isProbability : column > 0 && S.settings.activation === "sigmoid";
+    const [column, row] = tile.dataset.unit.split(":").map(Number), unit = firstUnit(S, column) + row;
+    const isHalf = !S.hasPictures && (column === last ? S.isProbability : column > 0 && S.settings.activation === "sigmoid");
     const values = S.state.tensors.units.data.subarray(unit * size, (unit + 1) * size), middle = isHalf ? 0.5 : 0;
-    paintPlane($("canvas", tile), values, S.side, { middle, scale: isHalf ? 0.5 : maxAbs(values) || 1, hasLine: true });
+    paintPlane($("canvas", tile), values, S.side, { middle, scale: isHalf ? 0.5 : maxAbs(values) || 1, hasLine: !S.hasPictures });
     tile.setAttribute("aria-pressed", tile.dataset.unit === S.unit);
     yield;
   }

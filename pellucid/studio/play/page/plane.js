@@ -34,6 +34,8 @@ export function boundary(values, side) {
   return parts.join("");
 }
 
+const PICTURE = 10; // of the 100 units of a sheet's side
+
 /** Where a point of the plane lies in a square of size 1, from the top left. */
 const placeOf = ([x1, x2], extent) => [(x1 + extent) / (2 * extent), (extent - x2) / (2 * extent)];
 
@@ -43,6 +45,12 @@ export function pointMarks({ data, shape: [count] }, train, extent, chosen) {
     const [x, y] = placeOf([data[3 * k], data[3 * k + 1]], extent), sign = data[3 * k + 2] > (train.hasClasses ? 0.5 : 0) ? "blue" : "ochre";
     return html`<circle class="${sign} ${k < train.count ? "" : "test"} ${k === chosen ? "chosen" : ""}" cx="${(100 * x).toFixed(2)}" cy="${(100 * y).toFixed(2)}" r="${k === chosen ? 2.2 : 1.3}"/>`;
   })}`;
+}
+
+/** A frame around a picture of the sheet, as SVG in a square of size 100. */
+export function pictureMark({ data }, extent, chosen) {
+  const [x, y] = placeOf([data[3 * chosen], data[3 * chosen + 1]], extent);
+  return html`<rect class="chosen" x="${100 * x - PICTURE / 2}" y="${100 * y - PICTURE / 2}" width="${PICTURE}" height="${PICTURE}"/>`;
 }
 
 /** The index of the point that is nearest to a place in the plane, and its distance; -1 and Infinity without points. */

@@ -1,19 +1,20 @@
 // The playground: a small network on points in the plane. The server computes; the page asks for steps, and paints.
 import { chart } from "/core/chart.js";
-import { $, $$, attempts, fill, html, num, percent, say } from "/core/dom.js";
+import { $, $$, attempts, fill, html, num, say } from "/core/dom.js";
 import { inSlices, paintScales } from "/core/paint.js";
 import { LostError } from "/core/server.js";
 import { Described } from "/draw/model.js";
 import { why } from "/draw/why.js";
-import { BREAKS, dataForm, fromAddress, hoodForm, pointsOf, toAddress } from "./form.js";
+import { BREAKS, dataForm, fromAddress, gapOf, hoodForm, measured, pointsOf, toAddress } from "./form.js";
 import { FRAME } from "./frame.js";
-import { incoming, layOut, paint, pathsOf, valueOf } from "./network.js";
-import { boundary, nearest, paintPlane, pointMarks } from "./plane.js";
+import { incoming, layOut, named, paint, valueOf } from "./network.js";
+import { boundary, nearest, paintPlane, pictureMark, pointMarks } from "./plane.js";
 import { surveys } from "./surface.js";
 
 const NEAR = 0.2; // from a point, in units of the plane, a click means that point
 const CURSOR_STEP = 0.1;
 const PALER = 1.4; // than the colour of its value, so that points are seen on it
+const MOST_AGAIN = 20000; // steps that are taken again where an address is opened
 const CHART_EVERY = 250; // milliseconds between two drawings of the curves, or of the derivative, while it learns
 /** Steps of a request, and milliseconds before the next. */
 const SPEEDS = {
@@ -26,8 +27,8 @@ const SPEEDS = {
 export function start(root, server, { state: address, remember }) {
   fill(root, FRAME);
   const S = {
-    settings: fromAddress(address), points: null, state: null, sizes: [], choices: null, lossName: "", hasClasses: true, isProbability: true, classes: ["ochre", "blue"], side: 0, extent: 1, train: 0,
-    history: [], speed: "medium", click: "ask", running: false, unit: "", cursor: null,
+    settings: fromAddress(address), points: null, state: null, sizes: [], choices: null, lossName: "", hasClasses: true, hasPictures: false, isProbability: true, classes: [], side: 0, extent: 1, train: 0,
+    history: [], speed: "medium", click: "ask", running: false, unit: "", cursor: null, isSteady: true, // the settings are those of the first step
     // of Why, as in the view Draw
     subject: null, point: null, run: null, explained: null, checked: null, model: null, factor: 0, trail: [], recorded: true,
   };
@@ -51,21 +52,34 @@ export function start(root, server, { state: address, remember }) {
     opening += 1;
     const answer = await server.ask("play.open", { ...fields, fresh }, tensors).finally(() => (opening -= 1));
     Object.assign(S, {
-      settings: { ...settings, problem: fields.problem }, choices: answer.choices, lossName: answer.loss_name, sizes: answer.sizes, hasClasses: answer.has_classes,
-      side: answer.side, extent: answer.extent, train: answer.train, points: answer.tensors.points,
+      settings: { ...settings, problem: fields.problem }, choices: answer.choices, lossName: answer.loss_name, sizes: answer.sizes, hasClasses: answer.has_classes, hasPictures: answer.has_pictures,
+      classes: answer.classes, isSteady: answer.step === 0, side: answer.side, extent: answer.extent, train: answer.train, points: answer.tensors.points,
     });
-    S.isProbability = S.hasClasses && /cross_entropy/.test(S.lossName);
-    if (answer.step === 0 || S.settings.problem !== shown) S.history = [];
+    $(".play", root).classList.toggle("pictures", S.hasPictures);
+    S.isProbability = S.hasClasses && !S.hasPictures && /cross_entropy/.test(S.lossName);
+    if (answer.step === 0 || (S.settings.problem !== shown && !points)) S.history = [];
     S.point = S.point !== null && S.point < S.points.shape[0] && !fresh && !("problem" in changes) ? S.point : null;
     take(answer);
     if (S.subject && valueOf(S, S.subject) === null) Object.assign(S, { subject: null, explained: null, trail: [] });
     if (S.unit && !$(`[data-unit="${S.unit}"]`, root)) S.unit = "";
     draw();
-    remember(toAddress(S.settings));
+    keep();
     await explain();
     await survey();
     if ($("#play-code", root).open) await code();
   });
+
+  /** Put the settings, and how many steps were taken with them, into the address. */
+  function keep() {
+    const { step } = S.state, isKept = S.isSteady && step > 0 && step <= MOST_AGAIN;
+    remember({ ...toAddress(S.settings), steps: isKept ? step : "" });
+  }
+
+  /** Take as many steps again as an address has, some at a time. */
+  async function again(steps) {
+    const some = Math.ceil(Math.min(steps, MOST_AGAIN) / 40);
+    for (let left = Math.min(steps, MOST_AGAIN); left > 0 && root.isConnected && $("#play-problem", root).hidden; left -= some) await learn(Math.min(some, left));
+  }
 
   function take(answer) {
     S.state = answer;
@@ -83,8 +97,10 @@ export function start(root, server, { state: address, remember }) {
       busy = false;
     }
     show();
-    if (!S.running) await Promise.all([explain(), survey()]);
-    else if (S.subject && performance.now() - charted > CHART_EVERY) await explain();
+    if (!S.running) {
+      keep();
+      await Promise.all([explain(), survey()]);
+    } else if (S.subject && performance.now() - charted > CHART_EVERY) await explain();
   });
 
   async function loop() {
@@ -104,6 +120,7 @@ export function start(root, server, { state: address, remember }) {
     nameButtons();
     if (S.running) loop();
     else {
+      keep();
       explain();
       survey();
       say(`Paused at epoch ${S.state.epoch}. Loss ${num(S.state.loss.train)}`);
@@ -115,7 +132,7 @@ export function start(root, server, { state: address, remember }) {
     if (S.subject && !opening) {
       const what = S.subject, answer = await server.ask("play.explain", { what, point: S.point });
       if (what !== S.subject) return;
-      S.model = named(new Described(answer));
+      S.model = S.hasPictures ? new Described(answer) : named(new Described(answer), S);
       S.explained = answer.explained;
       S.checked = { numeric: answer.numeric, eps: answer.eps };
       S.run = { label: answer.label ?? 0, cost: answer.cost, steps: 0, tensors: {} };
@@ -123,15 +140,6 @@ export function start(root, server, { state: address, remember }) {
     }
     showWhy();
   });
-
-  /** Name the inputs of a described network as the page does. */
-  function named(model) {
-    const symbol = model.symbol.bind(model), where = model.where.bind(model), { inputs } = S.settings;
-    const inputOf = (name) => /^features\.flatten\.y\[0, (\d+)\]$/.exec(name)?.[1];
-    model.symbol = (name) => (inputOf(name) ? html`<span class="v"><i>${inputs[inputOf(name)]}</i></span>` : symbol(name));
-    model.where = (name) => (name.startsWith(`${pathsOf(S.sizes)[0]}.weight`) ? where(name).replace(/input (\d+)/, (_, k) => inputs[k]) : where(name));
-    return model;
-  }
 
   const survey = attempt(surveys($("#play-surface", root), server));
 
@@ -176,10 +184,10 @@ export function start(root, server, { state: address, remember }) {
     nameButtons();
     if (S.subject) $("#play-now", root)?.replaceChildren(num(valueOf(S, S.subject), 6));
     yield;
-    const scale = S.isProbability || !S.hasClasses ? PALER : 2 * PALER;
-    paintPlane($("#play-plane canvas", root), tensors.plane.data, S.side, { scale });
+    const paler = S.isProbability || !S.hasClasses ? PALER : 2 * PALER;
+    paintPlane($("#play-plane canvas", root), tensors.plane.data, Math.sqrt(tensors.plane.data.length), { scale: S.hasPictures ? 1 : paler });
     const cell = 100 / S.side;
-    $("#play-boundary", root).setAttribute("d", boundary(tensors.plane.data, S.side));
+    $("#play-boundary", root).setAttribute("d", S.hasPictures ? "" : boundary(tensors.plane.data, S.side));
     $("#play-boundary", root).setAttribute("transform", `translate(${cell / 2} ${cell / 2}) scale(${cell})`);
     yield;
     yield* paint(S, $("#play-net", root));
@@ -188,23 +196,18 @@ export function start(root, server, { state: address, remember }) {
     if (S.unit) fill($("#play-unit", root), incoming(S));
     yield;
     const lines = [{ name: "train", style: "bold", points: S.history.map((one) => [one.epoch, one.train]) }, { name: "test", style: "", points: S.history.map((one) => [one.epoch, one.test]) }];
-    fill($("#play-chart", root), html`<h3>Loss by epoch</h3>${chart({ lines, xmax: S.history.at(-1).epoch, label: `Loss of the points for training, ${num(loss.train)}, and for testing, ${num(loss.test)}` })}`);
-  }
-
-  /** A loss with the accuracy, of classes. */
-  function measured(loss, score) {
-    if (loss === null) return "none";
-    return score === null ? num(loss) : `${num(loss)} (${percent(score)})`;
+    fill($("#play-chart", root), html`<h3>Loss by epoch</h3>${chart({ lines, xmax: S.history.at(-1).epoch, label: `Loss of the points for training, ${num(loss.train)}, and for testing, ${num(loss.test)}` })}<p class="cap" id="play-gap">${gapOf(S)}</p>`);
   }
 
   let marked = null; // the points that are drawn, and which of them is chosen
   function showPoints() {
     if (marked?.points === S.points && marked.point === S.point) return;
     marked = { points: S.points, point: S.point };
-    fill($("#play-marks", root), pointMarks(S.points, { count: S.train, hasClasses: S.hasClasses }, S.extent, S.point));
+    if (S.hasPictures) fill($("#play-marks", root), S.point === null ? html`` : pictureMark(S.points, S.extent, S.point));
+    else fill($("#play-marks", root), pointMarks(S.points, { count: S.train, hasClasses: S.hasClasses }, S.extent, S.point));
     const test = S.points.shape[0] - S.train;
     $("#play-rings", root).hidden = test === 0;
-    $("#play-plane", root).setAttribute("aria-label", `The plane, ${S.train} points to train and ${test} to test. Arrow keys move a cursor, Enter uses it.`);
+    $("#play-plane", root).setAttribute("aria-label", `${S.hasPictures ? "A sheet of pictures" : "The plane"}, ${S.train} ${S.hasPictures ? "pictures" : "points"} to train and ${test} to test. Arrow keys move a cursor, Enter uses it.`);
   }
 
   function showWhy() {
@@ -217,7 +220,8 @@ export function start(root, server, { state: address, remember }) {
       why(S, place);
       const [x1, x2, target] = S.points.data.slice(3 * S.point, 3 * S.point + 3), isTest = S.point >= S.train;
       const is = S.hasClasses ? S.classes[target] : num(target);
-      const said = html`. Now <b id="play-now">${num(valueOf(S, S.subject), 6)}</b>. The cost is that of the point (${num(x1, 2)}, ${num(x2, 2)}), which is ${is}${isTest && ", for testing"}.`;
+      const thing = S.hasPictures ? "a picture" : `the point (${num(x1, 2)}, ${num(x2, 2)})`;
+      const said = html`. Now <b id="play-now">${num(valueOf(S, S.subject), 6)}</b>. The cost is that of ${thing}, which is ${is}${isTest && ", for testing"}.`;
       $("#subject", place)?.insertAdjacentHTML("beforeend", said.text);
     }
     const label = S.hasClasses && S.point !== null ? S.points.data[3 * S.point + 2] : 1;
@@ -244,15 +248,14 @@ export function start(root, server, { state: address, remember }) {
   /** Use a place of the plane: choose the point there, or add one. */
   function use([x1, x2]) {
     const [index, distance] = nearest(S.points, [x1, x2]);
-    if (S.click === "ask") {
-      if (distance > NEAR) return;
+    if (S.click === "ask" || S.hasPictures) {
+      if (distance > NEAR && !S.hasPictures) return;
       S.point = index;
       return explain();
     }
-    const { data, shape } = S.points, value = S.hasClasses ? Number(S.click) : 2 * Number(S.click) - 1;
-    const count = S.settings.points ? shape[0] : S.train; // of a problem, the points for training become one's own
-    const points = pointsOf([...data.slice(0, 3 * count), x1, x2, value].map((one) => Math.min(S.extent, Math.max(-S.extent, one))));
-    return open({ points, problem: S.hasClasses ? "own" : "own values" });
+    const { data } = S.points, value = S.hasClasses ? Number(S.click) : 2 * Number(S.click) - 1;
+    const points = pointsOf([...data.slice(0, 3 * S.train), x1, x2, value, ...data.slice(3 * S.train)].map((one) => Math.min(S.extent, Math.max(-S.extent, one))));
+    return open({ points, train: S.train + 1, problem: S.hasClasses ? "own" : "own values" });
   }
 
   /** Begin with no points: the next clicks add one's own. */
@@ -324,7 +327,7 @@ export function start(root, server, { state: address, remember }) {
     S.running = false;
     await open({ ...fromAddress(new URLSearchParams()), points: null, ...set }, true);
     $("#play-ask").hidden = false;
-    $("#play-ask").textContent = `${question} Then press Start.`;
+    $("#play-ask").textContent = `${question} Guess, and press Start.`;
   }
 
   root.addEventListener("pointerover", ({ target }) => {
@@ -336,7 +339,8 @@ export function start(root, server, { state: address, remember }) {
     if (target.dataset.set) {
       const key = target.dataset.set, value = ["problem", "activation", "loss", "optimizer", "init"].includes(key) ? target.value : Number(target.value);
       const isNewProblem = key === "problem";
-      return open({ [key]: value, ...(isNewProblem && { points: null, loss: null }) }, key === "init");
+      const forPictures = value === "digits" && { hidden: [8] };
+      return open({ [key]: value, ...(isNewProblem && { points: null, train: 0, loss: null, ...forPictures }) }, key === "init");
     }
     if (target.dataset.input) {
       const names = S.choices.inputs.filter((one) => (one === target.dataset.input ? target.checked : S.settings.inputs.includes(one)));
@@ -366,16 +370,18 @@ export function start(root, server, { state: address, remember }) {
     render: () => S.state && draw(),
     /** The connection is there, for the first time or again. */
     async opened(reconnected) {
+      const steps = !reconnected ? Number(address.get("steps")) || 0 : S.state && S.isSteady ? S.state.step : 0;
       S.running = false;
       busy = false;
       await open({}, true);
+      if (S.state) await again(steps);
       const refusal = $("#play-problem", root).textContent;
       if (!S.state && refusal) { // the address asks for what is refused
         S.settings = fromAddress(new URLSearchParams());
         await open({}, true);
         problem({ message: `${refusal}. The playground opened with its own settings` });
       }
-      if (reconnected) say("Connected again. The network begins anew.");
+      if (reconnected) say(`Connected again. The network is at step ${S.state?.step}.`);
     },
   };
 }

@@ -11,6 +11,8 @@ from pellucid.command.args import Parser
 from pellucid.command.files import check_folder, check_output_path
 from pellucid.command.out import print_json, print_result, print_text
 
+PLAYGROUND = "playground"
+
 
 def parser() -> Parser:
     """Return the parser of this command."""
@@ -18,7 +20,9 @@ def parser() -> Parser:
         "lesson",
         "Run a lesson: print its text and numbers, and write its figures. Without NAME: list all.",
     )
-    parser.add_argument("name", nargs="?", metavar="NAME", help="the lesson")
+    parser.add_argument(
+        "name", nargs="?", metavar="NAME", help="the lesson; or playground, with --html: recorded trainings"
+    )
     parser.add_argument("--out", metavar="DIR", help="where the figures go (default: lessons/NAME)")
     parser.seed_option()
     parser.add_argument("--small", action="store_true", help="use fewer examples and epochs in lessons that take long")
@@ -41,6 +45,8 @@ def handle(args: argparse.Namespace) -> int:
 
     if args.name is None:
         return _list_lessons(args)
+    if args.name == PLAYGROUND:
+        return _write_playground(args)
     module = find_lesson(args.name)
     if args.notebook is not None and args.html is not None:
         raise PellucidError("--notebook and --html write different files; give one of them")
@@ -92,6 +98,17 @@ def _write_page(args: argparse.Namespace) -> int:
     if fixed_steps:
         lines.append(f"without the sliders of {', '.join(fixed_steps)}: the page would be too large")
     print_result(args, {"lesson": args.name, "page": str(path), "fixed": fixed_steps}, *lines)
+    return 0
+
+
+def _write_playground(args: argparse.Namespace) -> int:
+    from pellucid.studio.play.file import playground_file
+
+    if args.html is None:
+        raise PellucidError("the playground is no lesson: open it in pellucid studio, or write it by --html FILE")
+    path = check_output_path(args.html, "--html", (".html",))
+    write_atomically(path, playground_file().encode(), durable=False)
+    print_result(args, {"lesson": PLAYGROUND, "page": str(path), "fixed": []}, f"wrote {path}")
     return 0
 
 

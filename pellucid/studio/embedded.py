@@ -12,7 +12,7 @@ from typing import Any
 from pellucid.base.errors import PellucidError
 from pellucid.report.page import escaped
 from pellucid.studio.messages import pack
-from pellucid.studio.session import REQUESTS, Session
+from pellucid.studio.session import REQUESTS, VIEWS, Session
 from pellucid.studio.view import View
 
 WEB = Path(__file__).parent / "web"
@@ -36,10 +36,10 @@ def document(
     embedded_values: dict[str, Any] = {"module": f"{view.name}/{module}.js", "state": dict(state), "answers": None}
     if answers is not None:
         embedded_values["answers"] = {key: base64.b64encode(answer).decode() for key, answer in answers.items()}
-    style = (WEB / "style.css").read_text(encoding="utf-8") + (view.page / "view.css").read_text(encoding="utf-8")
+    styles = [WEB / "style.css", *(one.page / "view.css" for one in _with_used(view))]
     return DOCUMENT.read_text(encoding="utf-8").format(
         title=escaped(view.title if title is None else title),
-        style=style,
+        style="".join(path.read_text(encoding="utf-8") for path in styles),
         modules=json.dumps({"imports": modules(view)}),
         given=json.dumps(embedded_values).replace("<", "\\u003c"),  # no text may contain </script>
     )
@@ -49,8 +49,12 @@ def modules(view: View) -> dict[str, str]:
     """Return the JavaScript modules of a view as data URLs, by name; they import each other by these names."""
     files = {"embed.js": WEB / "embed.js"}
     files |= {f"core/{path.name}": path for path in (WEB / "core").glob("*.js")}
-    files |= {f"{view.name}/{path.name}": path for path in view.page.glob("*.js")}
+    files |= {f"{one.name}/{path.name}": path for one in _with_used(view) for path in one.page.glob("*.js")}
     return {name: _address(name, path.read_text(encoding="utf-8")) for name, path in files.items()}
+
+
+def _with_used(view: View) -> list[View]:
+    return [*(VIEWS[name] for name in view.uses), view]
 
 
 def _address(name: str, text: str) -> str:

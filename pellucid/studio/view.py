@@ -109,7 +109,8 @@ class View:
     name: its name in URLs, and the first part of the kinds of its messages. title: title of its tab. page: the folder
     of its JavaScript, where `view.js` exports `start(root, server, address)` and view.css is its style. session:
     function of a Library that returns the view's session for one tab of the browser. kinds: for each kind of message,
-    the class of its fields, and the function (session, fields) that returns the reply.
+    the class of its fields, and the function (session, fields) that returns the reply. uses: other views whose
+    modules and styles its page imports, by name.
     """
 
     name: str
@@ -117,3 +118,4 @@ class View:
     page: Path
     session: Callable[[Library], Any]
     kinds: Mapping[str, tuple[type, Callable[[Any, Any], Reply]]]
+    uses: tuple[str, ...] = ()

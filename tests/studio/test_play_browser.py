@@ -7,11 +7,13 @@ from typing import Any
 from urllib.parse import parse_qs
 
 import pytest
+from torch.nn.functional import cross_entropy
 
 from pellucid.lessons.lesson import LESSONS, find_lesson
 from pellucid.studio.play.problems import VALUES
 from tests.report.test_browser import browser  # noqa: F401  (a fixture)
 from tests.studio.test_browser import MINUS, WAIT, cookies, press_until, served, until  # noqa: F401  (fixtures)
+from tests.studio.test_learn_browser import longest_task
 
 pytestmark = pytest.mark.real
 ADD_BLUE, ADD_OCHRE = '[data-click="1"]', '[data-click="0"]'
@@ -138,19 +140,112 @@ def test_points_are_added_by_click_and_by_keys(opened: Any) -> None:
     box = tab.locator("#play-plane").bounding_box()
     count = "document.querySelectorAll('#play-marks circle').length"
     tab.mouse.click(box["x"] + box["width"] / 4, box["y"] + box["height"] / 4)
-    until(tab, f"{count} === 11")  # the 10 points for training become one's own, and one more
+    until(tab, f"{count} === 21")  # 10 points for training, one more, and 10 for testing
+    assert tab.locator("#play-marks .test").count() == 10
     tab.click(ADD_OCHRE)
     tab.focus("#play-plane")
     for _ in range(5):
         tab.keyboard.press("ArrowRight")
     tab.keyboard.press("Enter")
-    until(tab, f"{count} === 12")
+    until(tab, f"{count} === 22")
     tab.click("#play-code summary")
     until(tab, "document.querySelector('#play-code pre').textContent.includes('[0.5, 0.0, 0.0]')")
     text = tab.text_content("#play-code pre")
     assert "[-1.5, 1.5, 1.0]" in text
     step(tab, "#play-epoch-go")
-    assert tab.inner_text("#play-test") == "none"
+    assert shown(tab, "test") > 0
+    assert tab.locator("#play-marks .test").count() == 10
+
+
+def test_an_address_opens_the_same_network(opened: Any) -> None:
+    tab = opened("problem=xor&hidden=4~3&seed=2")
+    tab.click("[data-speed=fast]")
+    tab.click("#play-go")
+    until(tab, "Number(document.querySelector('#play-epoch').dataset.value) > 8")
+    tab.click("#play-go")
+    until(tab, "location.hash.includes('steps=')")
+    until(tab, "document.querySelector('#play-go').textContent === 'Start'")
+    step(tab)
+    until(tab, "Number(new URLSearchParams(location.hash).get('steps')) % 10 === 1")
+    steps = int(parse_qs(tab.url)["steps"][0])
+    again = opened(tab.url.split("?")[1])
+    until(again, f"Number(new URLSearchParams(location.hash).get('steps')) === {steps}")
+    until(again, f"document.querySelector('#play-train').dataset.value === '{shown(tab, 'train')!r}'")
+    assert shown(again, "test") == shown(tab, "test")
+    assert len(again.get_attribute("#play-chart path.bold", "d").split("L")) > 10
+    tab.select_option("[data-set=rate]", "0.03")  # from here on, no address leads to the same network
+    until(tab, "location.hash.includes('rate=0.03') && !location.hash.includes('steps=')")
+
+
+def test_a_network_that_overfits_is_stopped_by_l2_as_the_page_says(opened: Any) -> None:
+    tab = opened()
+    tab.click('[data-break="4"]')
+    tab.wait_for_selector("#play-ask:not([hidden])")
+    learn_until(tab, "document.querySelector('#play-gap').textContent.includes('overfits')")
+    gap = shown(tab, "test") - shown(tab, "train")
+    assert gap > 0.2
+    assert "set L2, below the network, to 1 or 3" in tab.inner_text("#play-gap")
+    tab.select_option("[data-set=l2]", "3")
+    learn_until(tab, "document.querySelector('#play-gap').textContent.includes('L2 is 3')")
+    assert shown(tab, "test") - shown(tab, "train") < gap / 2
+
+
+def test_digits_are_learned_with_the_numbers_of_python(opened: Any) -> None:
+    tab = opened()
+    tab.select_option("[data-set=problem]", "digits")
+    tab.wait_for_selector(".play.pictures")
+    assert tab.locator("[data-unit]").count() == 18  # 8 neurons and 10 outputs, no pixels
+    assert tab.locator(".synapse").count() == 80
+    for _ in range(3):
+        step(tab, "#play-epoch-go")
+    tab.click("#play-code summary")
+    until(tab, "document.querySelector('#play-code pre').textContent.includes('epochs=3')")
+    names: dict[str, Any] = {}
+    with contextlib.redirect_stdout(io.StringIO()):
+        exec(tab.text_content("#play-code pre"), names)
+    scores, target = names["model"](names["x"]), names["target"]
+    for name, part in (("train", slice(0, 100)), ("test", slice(100, None))):
+        loss = float(cross_entropy(scores[part], target[part]))
+        assert shown(tab, name) == pytest.approx(loss, rel=1e-9)
+        accuracy = float((scores[part].argmax(1) == target[part]).double().mean())
+        assert f"({100 * accuracy:.1f} %)" in tab.inner_text(f"#play-{name}")
+
+    # A neuron's picture has the colours of its weights: blue where they are positive.
+    tab.wait_for_timeout(500)
+    pixels = tab.evaluate("""[...document.querySelector('[data-unit="1:5"] canvas').getContext("2d")
+        .getImageData(0, 0, 8, 8).data].filter((_, k) => k % 4 !== 1 && k % 4 !== 3)""")
+    weights = names["model"].params["features"]["dense1"]["weight"][5]
+    is_blue = [blue > red for red, blue in zip(pixels[::2], pixels[1::2], strict=True)]
+    strong = weights.abs() > 0.05
+    assert strong.sum() > 30
+    assert [is_blue[k] for k in strong.nonzero().flatten()] == (weights[strong] > 0).tolist()
+
+    # The fourth picture of the second row is asked about.
+    width = tab.locator("#play-plane").bounding_box()["width"]
+    tab.click("#play-plane", position={"x": 0.35 * width, "y": 0.15 * width})
+    tab.wait_for_selector("#play-marks rect")
+    tab.click('[data-unit="1:2"]')
+    tab.click("#play-unit [data-what] >> nth=30")
+    until(tab, "document.querySelector('#play-why .check')?.dataset.numeric")
+    gradient = float(tab.get_attribute("#play-why [data-gradient]", "data-gradient"))
+    trace = names["model"].trace(names["x"][113:114], target[113:114])
+    assert gradient == pytest.approx(trace.explain("features.dense1.weight[2, 30]").gradient, rel=1e-6)
+    assert f"which is {int(target[113])}, for testing" in tab.inner_text("#subject")
+    tab.click("#play-links a >> nth=0")  # the same network reads what is drawn
+    until(tab, "document.querySelector('.view:not([hidden]) .check')?.dataset.numeric")
+
+
+@pytest.mark.parametrize("state", ["hidden=8~8~8~8", "problem=digits&hidden=8~8"])
+def test_no_task_of_the_page_takes_50_ms_while_it_learns(state: str, opened: Any) -> None:
+    tab = opened(state)
+    tab.context.browser.start_tracing(page=tab, categories=["toplevel", "disabled-by-default-devtools.timeline"])
+    tab.click("#play-go")
+    tab.wait_for_timeout(1500)
+    tab.click("[data-speed=fast]")
+    tab.wait_for_timeout(1500)
+    tab.click("#play-go")
+    assert longest_task(tab.context.browser.stop_tracing()) < 50
+    assert shown(tab, "epoch") > 0
 
 
 def test_own_points_open_again_from_their_address(opened: Any) -> None:
@@ -163,7 +258,7 @@ def test_own_points_open_again_from_their_address(opened: Any) -> None:
     step(tab, "#play-epoch-go")
     again = opened(tab.url.split("?")[1])
     assert again.locator("#play-marks circle").count() == 4
-    step(again, "#play-epoch-go")
+    until(again, "document.querySelector('#play-epoch').dataset.value === '1'")
     assert shown(again, "train") == shown(tab, "train")
     again.click("#play-code summary")
     until(again, "document.querySelector('#play-code pre').textContent.includes('[-1.5, 1.25, 1.0]')")

@@ -5,4 +5,4 @@ from pathlib import Path
 from pellucid.studio.play.session import HANDLERS, PlaySession
 from pellucid.studio.view import View
 
-PLAY = View("play", "Playground", Path(__file__).parent / "page", PlaySession, HANDLERS)
+PLAY = View("play", "Playground", Path(__file__).parent / "page", PlaySession, HANDLERS, uses=("draw",))

@@ -46,12 +46,13 @@ export function measured(loss, score) {
 const GAP = 0.2, RISE = 1.1; // of the loss for testing: above that for training, and times its least value
 
 /** What the losses for training and testing say together, with the advice against overfitting; nothing without points for testing. */
-export function gapOf({ history, settings: { l2 } }) {
+export function gapOf({ history, isFile, settings: { l2 } }) {
   const { train, test } = history.at(-1), least = Math.min(...history.map((one) => one.test));
   if (test === null) return "";
   const gap = html`The test loss is ${num(Math.abs(test - train))} ${test < train ? "below" : "above"} the training loss.`;
   if (test - train < GAP) return html`${gap}${l2 > 0 && ` L2 is ${l2}.`}`;
   const risen = test > RISE * least && html` It was ${num(least)} and has risen: the network <b>overfits</b>, it learns the noise of its training data.`;
+  if (isFile) return html`${gap}${risen} The training with L2 closes the gap.`;
   return html`${gap}${risen} To close the gap, set <b>L2</b>, below the network, to ${l2 < 1 ? "1 or 3" : "more"} and go on. Fewer neurons and more data help too.`;
 }
 

@@ -27,7 +27,7 @@ const SPEEDS = {
 export function start(root, server, { state: address, remember }) {
   fill(root, FRAME);
   const S = {
-    settings: fromAddress(address), points: null, state: null, sizes: [], choices: null, lossName: "", hasClasses: true, hasPictures: false, isProbability: true, classes: [], side: 0, extent: 1, train: 0,
+    settings: fromAddress(address), isFile: address.has("file"), points: null, state: null, sizes: [], choices: null, lossName: "", hasClasses: true, hasPictures: false, isProbability: true, classes: [], side: 0, extent: 1, train: 0,
     history: [], speed: "medium", click: "ask", running: false, unit: "", cursor: null, isSteady: true, // the settings are those of the first step
     // of Why, as in the view Draw
     subject: null, point: null, run: null, explained: null, checked: null, model: null, factor: 0, trail: [], recorded: true,
@@ -368,6 +368,12 @@ export function start(root, server, { state: address, remember }) {
   nameButtons();
   return {
     render: () => S.state && draw(),
+    learn,
+    reset: () => open({}, true),
+    pause() {
+      S.running = false;
+      nameButtons();
+    },
     /** The connection is there, for the first time or again. */
     async opened(reconnected) {
       const steps = !reconnected ? Number(address.get("steps")) || 0 : S.state && S.isSteady ? S.state.step : 0;

@@ -96,7 +96,10 @@ def test_the_token_gives_a_strict_cookie_once(fresh: TestClient) -> None:
     assert fresh.get("/").status_code == 200
     key = fresh.cookies[COOKIE]
     fresh.cookies.clear()
-    assert fresh.get(f"/?token={TOKEN}").status_code == 403
+    refused = fresh.get(f"/?token={TOKEN}", headers={"Accept": "text/html,*/*;q=0.8"})  # as a browser asks for a page
+    assert (refused.status_code, refused.headers["content-type"]) == (403, "text/plain; charset=utf-8")
+    assert refused.text.startswith("Refused: open the address that the command printed")
+    assert "error" in fresh.get("/main.js").json()
     fresh.cookies.set(COOKIE, key)
     assert fresh.get("/").status_code == 200
 

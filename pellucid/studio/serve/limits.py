@@ -8,7 +8,7 @@ from typing import Any
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import ClientDisconnect, HTTPConnection, Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from starlette.websockets import WebSocketClose
 
@@ -106,7 +106,11 @@ def _are_equal(given: str, expected: str) -> bool:
 
 def _refusal_response(scope: Scope, reason: str) -> ASGIApp:
     """Return the response for a refused request; a WebSocket is closed before it is accepted."""
-    return WebSocketClose(1008, reason) if scope["type"] == "websocket" else JSONResponse({"error": reason}, 403)
+    if scope["type"] == "websocket":
+        return WebSocketClose(1008, reason)
+    if "text/html" in Headers(scope=scope).get("accept", ""):  # a person reads it in the browser's window
+        return PlainTextResponse(f"Refused: {reason}.", 403)
+    return JSONResponse({"error": reason}, 403)
 
 
 class UploadReader:

@@ -45,8 +45,8 @@ def handle(args: argparse.Namespace) -> int:
 
     if args.name is None:
         return _list_lessons(args)
-    if args.name == PLAYGROUND:
-        return _write_playground(args)
+    if args.name == PLAYGROUND and args.html is not None:
+        return _write_page(args)
     module = find_lesson(args.name)
     if args.notebook is not None and args.html is not None:
         raise PellucidError("--notebook and --html write different files; give one of them")
@@ -87,28 +87,21 @@ def _list_lessons(args: argparse.Namespace) -> int:
 
 
 def _write_page(args: argparse.Namespace) -> int:
-    """Write the lesson as one page, in its small form, and say which sliders did not fit."""
+    """Write the lesson as one page, in its small form, or the playground; say which sliders did not fit."""
     from pellucid.lessons.lesson import Setting
     from pellucid.studio.learn.file import lesson_file
+    from pellucid.studio.play.file import playground_file
 
     path = check_output_path(args.html, "--html", (".html",))
-    page, fixed_steps = lesson_file(args.name, Setting(args.seed, True, args.data))
+    if args.name == PLAYGROUND:
+        page, fixed_steps = playground_file(), []
+    else:
+        page, fixed_steps = lesson_file(args.name, Setting(args.seed, True, args.data))
     write_atomically(path, page.encode(), durable=False)
     lines = [f"wrote {path}"]
     if fixed_steps:
         lines.append(f"without the sliders of {', '.join(fixed_steps)}: the page would be too large")
     print_result(args, {"lesson": args.name, "page": str(path), "fixed": fixed_steps}, *lines)
-    return 0
-
-
-def _write_playground(args: argparse.Namespace) -> int:
-    from pellucid.studio.play.file import playground_file
-
-    if args.html is None:
-        raise PellucidError("the playground is no lesson: open it in pellucid studio, or write it by --html FILE")
-    path = check_output_path(args.html, "--html", (".html",))
-    write_atomically(path, playground_file().encode(), durable=False)
-    print_result(args, {"lesson": PLAYGROUND, "page": str(path), "fixed": []}, f"wrote {path}")
     return 0
 
 

@@ -124,14 +124,14 @@ def outline(name: str) -> Outline:
     """Return the outline of a lesson of LESSONS, read from its source: importing all lessons takes seconds."""
     source = (Path(__file__).parent / f"{_file_name(name)}.py").read_text(encoding="utf-8")
     tree = ast.parse(source)
-    guide: dict[str, Any] = {}
-    for node in tree.body:
-        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "GUIDE":
-            assert isinstance(node.value, ast.Call)
-            guide = {keyword.arg or "": keyword.value for keyword in node.value.keywords}
-    return Outline(
-        _first_line(ast.get_docstring(tree)), ast.literal_eval(guide["minutes"]), ast.literal_eval(guide["needs"])
-    )
+    values = {
+        keyword.arg: keyword.value
+        for node in tree.body
+        if isinstance(node, ast.Assign) and isinstance(node.value, ast.Call) and ast.unparse(node.targets[0]) == "GUIDE"
+        for keyword in node.value.keywords
+    }
+    minutes = ast.literal_eval(values["minutes"])
+    return Outline(_first_line(ast.get_docstring(tree)), minutes, ast.literal_eval(values["needs"]))
 
 
 def title(documented: ModuleType | LessonStep) -> str:

@@ -12,7 +12,6 @@ from torch.nn.functional import cross_entropy
 
 from pellucid.cli.main import main
 from pellucid.studio.play.file import EPOCHS, TRAININGS
-from tests.cli.conftest import Cli, cli  # noqa: F401  (a fixture)
 from tests.report.test_browser import FIND_FAULTS, browser  # noqa: F401  (a fixture)
 from tests.studio.accessibility import serious_faults
 from tests.studio.test_browser import WAIT, until
@@ -105,7 +104,3 @@ def test_the_file_is_accessible_and_fits_its_screen(tab: Any) -> None:
     go_to(tab, 3)
     assert tab.evaluate(FIND_FAULTS) == []
     assert serious_faults(tab) == []
-
-
-def test_the_playground_is_only_written(cli: Cli) -> None:  # noqa: F811
-    assert "write it by --html FILE" in cli("lesson", "playground").error_line

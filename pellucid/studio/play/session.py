@@ -98,7 +98,6 @@ class PlaySession:
         self.settings = request
         self.model = model
         self.step = step
-        self.points = points
         self.x = x
         self.target = target
         self.count = count

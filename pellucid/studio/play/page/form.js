@@ -50,10 +50,10 @@ export function gapOf({ history, isFile, settings: { l2 } }) {
   const { train, test } = history.at(-1), least = Math.min(...history.map((one) => one.test));
   if (test === null) return "";
   const gap = html`The test loss is ${num(Math.abs(test - train))} ${test < train ? "below" : "above"} the training loss.`;
-  if (test - train < GAP) return html`${gap}${l2 > 0 && ` L2 is ${l2}.`}`;
-  const risen = test > RISE * least && html` It was ${num(least)} and has risen: the network <b>overfits</b>, it learns the noise of its training data.`;
-  if (isFile) return html`${gap}${risen} The training with L2 closes the gap.`;
-  return html`${gap}${risen} To close the gap, set <b>L2</b>, below the network, to ${l2 < 1 ? "1 or 3" : "more"} and go on. Fewer neurons and more data help too.`;
+  if (test - train < GAP || test < RISE * least) return html`${gap}${l2 > 0 && ` L2 is ${l2}.`}`;
+  const risen = html`${gap} It was ${num(least)} and has risen: the network <b>overfits</b>, it learns the noise of its training data.`;
+  if (isFile) return html`${risen} The training with L2 stops this.`;
+  return html`${risen} To stop it, set <b>L2</b>, below the network, to ${l2 < 1 ? 1 : 3} and go on. Fewer neurons and more data help too.`;
 }
 
 /** The settings in an address; what is not there, or not read, is the default. */

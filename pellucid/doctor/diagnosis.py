@@ -84,8 +84,8 @@ class Diagnosis:
         return "cause" if self.findings[index].proven else "likely cause"
 
     def to_json(self) -> dict[str, Any]:
-        """Return the diagnosis as JSON values; `cause` and `fix` are None for symptoms and consequences."""
-        hidden = dict.fromkeys(("cause", "fix", "can_try"))
+        """Return the diagnosis as JSON values; causes and fixes are None for symptoms and consequences."""
+        hidden = dict.fromkeys(("cause", "fix", "can_try", "settings"))
         shown_kinds = (*CAUSE_KINDS, "part")
         return {
             "summary": " ".join(sentences(self)),

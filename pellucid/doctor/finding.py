@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 C = TypeVar("C")  # the type of the case: of a network, or of a detector
 EvidenceValue = float | int | str
 Evidence = dict[str, EvidenceValue]
+NO_SETTINGS: Mapping[str, Any] = {}
 MIN_GAIN = 0.05  # of the mean held-out score, 1 for perfect outputs; a change with a smaller gain removes no cause
 
 
@@ -51,7 +52,8 @@ class Finding:
     symptoms. remedy: the fix as a change that can be tried. is_fault: whether the measurement is itself a fault, and
     therefore a likely cause; otherwise it is a symptom until an experiment proves it. proven: whether an experiment of
     this examination has proven it as a cause. kind: an identifier of what the finding states, for experiments that
-    depend on it, such as the key of an `InputChange`; it is not shown.
+    depend on it, such as the key of an `InputChange`; it is not shown. settings: values of a recipe, by dotted
+    key, that make the fix; {} if settings cannot make it.
     """
 
     check: str
@@ -63,6 +65,7 @@ class Finding:
     is_fault: bool = False
     proven: bool = False
     kind: str = ""
+    settings: Mapping[str, Any] = field(default_factory=dict[str, Any])
 
     @property
     def is_cause(self) -> bool:
@@ -78,6 +81,7 @@ class Finding:
             "cause": self.cause,
             "fix": self.fix,
             "can_try": None if self.remedy is None else self.remedy.description,
+            "settings": dict(self.settings),
             "proven": self.proven,
         }
 
@@ -148,12 +152,14 @@ class Suspect:
 
 def suspect(
     name: str, cause: str, fix: str, description: str, apply: Callable[[Any], Any], path: str = "training",
-    unusual: bool = False, min_gain: float = MIN_GAIN, key: str = "", **evidence: EvidenceValue,
+    unusual: bool = False, min_gain: float = MIN_GAIN, key: str = "", settings: Mapping[str, Any] = NO_SETTINGS,
+    **evidence: EvidenceValue,
 ) -> Suspect:  # fmt: skip
     """Return a suspect with its finding and remedy.
 
-    name, cause, fix, path, evidence: see `Finding`. description, apply, key: see `Remedy`; the key is by default the
-    name. unusual, min_gain: see `Suspect`.
+    name, cause, fix, path, settings, evidence: see `Finding`. description, apply, key: see `Remedy`; the key is by
+    default the name. unusual, min_gain: see `Suspect`.
     """
-    finding = Finding(name, path, evidence, cause, fix, Remedy(description, apply, key or name))
+    remedy = Remedy(description, apply, key or name)
+    finding = Finding(name, path, evidence, cause, fix, remedy, settings=settings)
     return Suspect(finding, unusual=unusual, min_gain=min_gain)

@@ -124,6 +124,7 @@ def he_initialized(layer: Layer) -> Layer:
 DRAWN_AS_HE = Remedy(
     "weights redrawn by He initialization", lambda case: with_layers(case, he_initialized), "he-weights"
 )
+HE_SETTINGS = {"network.init_weight": "he", "network.init_bias": "zeros"}
 
 
 def with_parts(case: Case, change: Callable[[Arrays], Arrays]) -> Case:

@@ -9,20 +9,27 @@ from typing import Any, NamedTuple
 
 from pellucid.base.errors import PellucidError
 from pellucid.base.files import write_atomically
+from pellucid.base.settings.checks import is_number
+from pellucid.base.text import note
 from pellucid.run import records
+from pellucid.run.folder import RunFolder
+from pellucid.run.history import Row
 from pellucid.training.callbacks import Callback, Training
+from pellucid.training.distributed import processes
 
 WATCH_TIMEOUT = 10.0  # seconds without a touch of control.json after which a training is unwatched
 LAYERS_INTERVAL_SECONDS = 1.0  # between two measurements of the layers
 LAYERS_INTERVAL_STEPS = 60  # minimum between two measurements, each of which takes as long as about two steps
 MAX_LOSSES = 400  # points of the loss curve in live.json, of which every second is dropped above this number
+MAX_RATE_FACTOR = 1000.0  # of the learning rate
 
 
 class Control(NamedTuple):
-    """A request of the watching process: whether to pause, and how many single steps it has requested so far."""
+    """A request of the watching process."""
 
     pause: bool = False
-    steps: int = 0
+    steps: int = 0  # the number of single steps that it has requested so far
+    rate: float | None = None  # the factor of the learning rate; None for the present one
 
 
 def control_file(run: Path) -> Path:
@@ -38,8 +45,9 @@ def live_file(run: Path) -> Path:
 def read_control(run: Path) -> Control:
     """Return the request in control.json; an empty one if the file is missing or damaged."""
     values = read_object_or_empty(control_file(run))
-    pause, steps = values.get("pause"), values.get("steps")
-    return Control(pause is True, steps if type(steps) is int and steps >= 0 else 0)
+    pause, steps, rate = values.get("pause"), values.get("steps"), values.get("rate")
+    has_rate = is_number(rate) and 0 < rate <= MAX_RATE_FACTOR
+    return Control(pause is True, steps if type(steps) is int and steps >= 0 else 0, rate if has_rate else None)
 
 
 def write_control(run: Path, control: Control) -> None:
@@ -56,10 +64,11 @@ def read_object_or_empty(file: Path) -> dict[str, Any]:
 
 
 class TrainingControl(Callback):
-    """Pause and step as control.json requests, and write live.json a few times a second while that file is touched.
+    """Do as control.json requests, and write live.json a few times a second while that file is touched.
 
-    live.json contains the process, epoch, batch and step, whether the training is paused, the steps and mean losses of
-    the batches between two ticks, and the rows of layers.csv for a recent step.
+    live.json contains the process, epoch, batch and step, whether the training is paused, the learning rate, the steps
+    and mean losses of the batches between two ticks, and the rows of layers.csv for a recent step. A changed learning
+    rate holds from the next step on; with several processes, which must agree, from the next epoch on.
     """
 
     def __init__(self, run: Path) -> None:
@@ -83,6 +92,8 @@ class TrainingControl(Callback):
             return
         if control_stat.st_mtime_ns != self.control_mtime:
             self.control_mtime, self.control = control_stat.st_mtime_ns, read_control(self.run)
+        if processes().count == 1:
+            self._set_rate(training, self.control.rate)
         is_watched = time.time() - control_stat.st_mtime < WATCH_TIMEOUT
         was_paused, (last_time, last_step) = training.step >= training.pause_at, self.last_tick
         if self.control.pause and (not was_paused or self.steps_taken < self.control.steps):
@@ -103,6 +114,24 @@ class TrainingControl(Callback):
         self._append_mean_loss(training)
         if is_watched:
             self._write_live(training)
+
+    def on_epoch_end(self, training: Training, row: Row) -> None:
+        """Set the learning rate that the first process has read."""
+        self._set_rate(training, processes().from_first(lambda: self.control.rate))
+
+    def _set_rate(self, training: Training, factor: float | None) -> None:
+        """Set the factor of the learning rate, None for the present one, and record a change in manifest.json."""
+        if factor is None or factor == training.lr_factor:
+            return
+        training.lr_factor = factor
+        if processes().is_first:
+            step = training.step + 1
+            note(f"learning rate times {factor:g} from step {step:,}, requested by the studio")
+            folder = RunFolder(self.run)
+            manifest = folder.read_manifest()
+            changes = [*manifest.get("lr_changes", []), {"step": step, "factor": factor}]
+            text = json.dumps({**manifest, "lr_changes": changes}, indent=2) + "\n"
+            write_atomically(folder.manifest, text.encode())
 
     def on_close(self) -> None:
         """Remove both files."""
@@ -131,6 +160,8 @@ class TrainingControl(Callback):
             "batches": training.batches,
             "step": training.step,
             "paused": training.step >= training.pause_at,
+            "lr": training.lr,
+            "lr_factor": training.lr_factor,
             "losses": self.losses,
             "layers": training.layers,
         }

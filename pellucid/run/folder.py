@@ -151,8 +151,9 @@ class RunFolder:
         manifest = read_object(self.manifest, "give a run folder that training wrote")
         if manifest is None:
             raise PellucidError(f"{self.manifest} is missing; give a run folder that training wrote")
-        if not isinstance(manifest.get("resumed", []), list):
-            raise PellucidError(f'{self.manifest}: "resumed" must be a list; remove that key, or the file')
+        for key in ("resumed", "lr_changes"):
+            if not isinstance(manifest.get(key, []), list):
+                raise PellucidError(f'{self.manifest}: "{key}" must be a list; remove that key, or the file')
         return manifest
 
 

@@ -12,18 +12,27 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
 from pellucid.base.errors import PellucidError, nearest
 from pellucid.base.files import open_regular, reason_of, write_atomically
+from pellucid.base.settings.checks import check
 from pellucid.base.text import shown
 from pellucid.base.toml_reader import read_toml
 from pellucid.command.models import FOREIGN_SUFFIXES
 from pellucid.recipe.recipe import Recipe
-from pellucid.recipe.watched import Control, control_file, live_file, read_control, read_object_or_empty, write_control
+from pellucid.recipe.watched import (
+    MAX_RATE_FACTOR,
+    Control,
+    control_file,
+    live_file,
+    read_control,
+    read_object_or_empty,
+    write_control,
+)
 from pellucid.run.folder import RunFolder, next_run
 from pellucid.run.history import History
 from pellucid.studio.examinations import Examinations
@@ -115,10 +124,18 @@ class Runs:
 
     def control(self, path: Path, pause: bool, step: bool = False) -> None:
         """Make a running training pause, take one step and pause, or continue; raises PellucidError if none runs."""
+        self._change_control(path, lambda control: control._replace(pause=pause, steps=control.steps + step))
+
+    def set_rate(self, path: Path, factor: float) -> None:
+        """Multiply the learning rate of a running training by a factor; raises PellucidError if none runs."""
+        check(0 < factor <= MAX_RATE_FACTOR, "rate", f"above 0, at most {MAX_RATE_FACTOR:g}", factor)
+        self._change_control(path, lambda control: control._replace(rate=factor))
+
+    def _change_control(self, path: Path, change: Callable[[Control], Control]) -> None:
         if process_of(path) is None:
             raise PellucidError(f"{path.name} is not being trained")
         with self._guard:
-            write_control(path, Control(pause, read_control(path).steps + step))
+            write_control(path, change(read_control(path)))
 
     def stop(self, path: Path) -> None:
         """Make a training save a checkpoint and end; raises PellucidError if none runs."""

@@ -26,7 +26,7 @@ SNAPSHOT_FILE_NAME = "epoch-{}.safetensors"  # file name, with the number of the
 
 @dataclass
 class Training:
-    """The state of a training, which callbacks read; they may set `stop`, `pause_at` and `measure_at`."""
+    """The state of a training, which callbacks read; they may set `stop`, `lr_factor`, `pause_at`, `measure_at`."""
 
     model: Learner
     epochs: int  # of the whole training
@@ -36,7 +36,8 @@ class Training:
     epoch: int = 0  # the number of finished epochs
     batch: int = 0  # the number of finished batches of the current epoch
     step: int = 0  # the number of finished batches in all epochs
-    lr: float = 0.0  # the learning rate of the current step, with the factor of the schedule
+    lr: float = 0.0  # the learning rate of the current step, with the factor of the schedule and `lr_factor`
+    lr_factor: float = 1.0  # by which the learning rate is multiplied from the next step on
     # the sums of the current epoch's losses by name, each times the weight of its batch (`Objective.total_weight`)
     losses: dict[str, Any] = field(default_factory=dict[str, Any])
     loss_count: Any = 0.0  # the sum of these weights; between two checks of the losses, possibly a tensor

@@ -37,7 +37,7 @@ _PROGRESS_TYPES = {  # types of the other entries of the progress
     "done": bool,
     "stop": str,
 }
-_TRAINING_FIELDS = ("epoch", "batch", "step", "lr", "loss_count", "seen", "seconds", "stop")  # of Training
+_TRAINING_FIELDS = ("epoch", "batch", "step", "lr", "lr_factor", "loss_count", "seen", "seconds", "stop")  # of Training
 
 
 class SavedState:
@@ -56,6 +56,7 @@ class SavedState:
         progress: dict[str, Any] = {**self._read_progress_tensor(), **header_progress}
         if "loss_sum" in progress:  # the format of earlier versions
             progress.setdefault("losses", {"loss": progress["loss_sum"]})
+        progress.setdefault("lr_factor", 1.0)  # which earlier versions did not have
         missing_names = [name for name in _TRAINING_FIELDS if name not in progress]
         if missing_names:
             raise PellucidError(f"{path} is of another version: it lacks {', '.join(missing_names)}; start a new run")

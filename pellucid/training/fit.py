@@ -186,7 +186,7 @@ class Loop:
     def _epoch(self) -> None:
         """Train from the next batch to the end of the epoch, then finish the epoch."""
         training, model = self.training, self.model
-        schedule, training.lr = model.schedule, model.optimizer.lr
+        schedule = model.schedule
         is_scheduled = type(schedule) is not Constant
         batch: Batch | None = None
         measure_updates: Callable[[], list[Row]] = list
@@ -196,8 +196,9 @@ class Loop:
         with closing(cast(Any, loaded_batches)):
             for loaded in self._on_device(loaded_batches):  # a batch, or the shards of one
                 batch = self.batch_step.first_part(loaded)
+                training.lr = model.optimizer.lr * training.lr_factor
                 if is_scheduled:
-                    training.lr = model.optimizer.lr * schedule.factor(training.progress, self.schedule_memory)
+                    training.lr *= schedule.factor(training.progress, self.schedule_memory)
                 measure_requested = training.step >= training.measure_at
                 if (measure_requested or training.batch == training.batches - 1) and self.processes.is_first:
                     measure_updates = self._measure_layers(batch)

@@ -10,8 +10,21 @@ from typing import Any
 
 import pytest
 
+from pellucid import Model
+from pellucid.data import load
+from pellucid.models import mlp
+from pellucid.optim import SGD
 from pellucid.recipe.job import train
-from pellucid.recipe.watched import Control, control_file, live_file, read_object_or_empty, write_control
+from pellucid.recipe.watched import (
+    Control,
+    TrainingControl,
+    control_file,
+    live_file,
+    read_control,
+    read_object_or_empty,
+    write_control,
+)
+from pellucid.training.callbacks import Callback, Training
 
 DIGITS_SETTINGS: dict[str, Any] = {"train.epochs": 40, "optimizer.name": "sgd", "optimizer.lr": 0.1, "recipe.seed": 3}
 
@@ -77,10 +90,51 @@ def layer_rows(run: Path) -> list[dict[str, Any]]:
     return History.read(run).layers
 
 
+class HalvedRate(Callback):
+    """Train with half the learning rate."""
+
+    def on_start(self, training: Training) -> None:
+        training.lr_factor = 0.5
+
+
+def fitted(run: Path, lr: float, epochs: int, *callbacks: Callback) -> Model:
+    data = load("digits").train
+    model = Model(mlp((64, 12, 10)), optimizer=SGD(lr), input_shape=(1, 8, 8))
+    model.fit(data.x, data.y, epochs=epochs, batch_size=64, callbacks=callbacks, run=run, resume=True, verbose=False)
+    return model
+
+
+def test_a_factor_of_the_learning_rate_survives_resuming(tmp_path: Path) -> None:
+    fitted(tmp_path / "halved", 0.1, 1, HalvedRate())
+    resumed = fitted(tmp_path / "halved", 0.1, 3)
+    assert resumed.sha256() == fitted(tmp_path / "plain", 0.05, 3).sha256()
+    assert resumed.sha256() != fitted(tmp_path / "full", 0.1, 3).sha256()
+
+
+def test_a_requested_rate_is_set_and_recorded(tmp_path: Path) -> None:
+    fitted(tmp_path, 0.1, 1)
+    training = Training(fitted(tmp_path, 0.1, 1), epochs=1, batches=4, batch_size=64, step=7)
+    control = TrainingControl(tmp_path)
+    control.on_start(training)
+    for rate, expected in ((None, 1.0), (0.25, 0.25), (None, 0.25), (2.0, 2.0), (2.0, 2.0)):
+        write_control(tmp_path, Control(rate=rate))
+        os.utime(control_file(tmp_path), (time.time(), time.time() + expected))  # another time than before
+        control.on_tick(training)
+        assert training.lr_factor == expected
+        assert read_object_or_empty(live_file(tmp_path))["lr_factor"] == expected
+    manifest = json.loads((tmp_path / "manifest.json").read_text())
+    assert manifest["lr_changes"] == [{"step": 8, "factor": 0.25}, {"step": 8, "factor": 2.0}]
+    assert manifest["seed"] == 0
+
+
+@pytest.mark.parametrize("rate", ["0", "-1", "true", '"1"', "1e400", "1e9", "NaN", "[1]"])
+def test_a_rate_that_is_no_factor_is_ignored(rate: str, tmp_path: Path) -> None:
+    control_file(tmp_path).write_text(f'{{"pause": true, "steps": 0, "rate": {rate}}}')
+    assert read_control(tmp_path).rate is None
+
+
 @pytest.mark.parametrize("text", ["", "[]", "{", '{"pause": 1, "steps": -3}', '{"pause": null, "steps": "x"}', "\0"])
 def test_a_damaged_control_file_is_ignored(text: str, tmp_path: Path) -> None:
-    from pellucid.recipe.watched import read_control
-
     assert read_control(tmp_path) == Control()
     control_file(tmp_path).write_text(text)
     assert read_control(tmp_path) == Control()

@@ -2,6 +2,8 @@
 
 import json
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +13,7 @@ import pytest
 
 from pellucid.cli.main import main
 from pellucid.recipe.recipe import load_recipe
+from pellucid.run.history import read_csv
 from pellucid.studio.runs import Runs, process_of
 from tests.report.test_browser import FIND_FAULTS, browser  # noqa: F401  (a fixture)
 from tests.studio.test_browser import WAIT, press_until, until
@@ -138,6 +141,80 @@ def test_a_run_opens_with_its_diagnosis_and_gives_its_settings_to_the_form(folde
         until(tab, "document.querySelector('[name=\"optimizer.lr\"]').value === '0.001'")
         assert tab.input_value("[name='train.epochs']") == "3"
         assert tab.input_value("[name='network.sizes']") == "[64, 9, 10]"
+        assert page.faults == []
+
+
+@pytest.mark.heavy
+def test_a_finding_is_applied_to_the_form_by_one_click(folder: Path, browser: Any) -> None:  # noqa: F811
+    settings = ["train.epochs=7", "recipe.threads=1", "optimizer.name=sgd", "optimizer.lr=1e-7"]
+    assert main(["train", "digits", *settings, "--out", str(folder)]) == 0
+    with studio(str(folder)) as served:
+        page = TrainPage(browser, served, "run=digits-1")
+        tab = page.tab
+        tab.wait_for_selector(".findings [data-apply]", timeout=DOCTOR)
+        cause = tab.locator(".findings li", has=tab.locator("[data-apply]")).first
+        assert "Learning rate too low" in cause.inner_text()
+        consequences = tab.locator(".findings li", has=tab.locator(".kind:text('Consequence'), .kind:text('Symptom')"))
+        assert consequences.count() > 0
+        assert consequences.locator("[data-apply]").count() == 0
+        assert "set=" not in tab.url
+        assert tab.input_value("[name='train.epochs']") == "40"  # the form has the recipe, not yet the run
+        cause.locator("[data-apply]").click()
+        until(tab, "document.querySelector('[name=\"train.epochs\"]').value === '7'")
+        until(tab, "document.activeElement.name === 'optimizer.lr'")
+        rate = float(tab.input_value("[name='optimizer.lr']"))
+        assert f"to about {rate:.2g}" in cause.inner_text()
+        assert rate > 1e-4
+        assert tab.input_value("[name='optimizer.name']") == "sgd"
+        tab.fill("[name='train.batch_size']", "16")  # a change of the person's own, which the next click keeps
+        tab.fill("[name='optimizer.lr']", "1")
+        cause.locator("[data-apply]").click()
+        until(tab, f"Number(document.querySelector('[name=\"optimizer.lr\"]').value) === {rate}")
+        assert tab.input_value("[name='train.batch_size']") == "16"
+        assert [path.name for path in folder.iterdir()] == ["digits-1"]  # nothing was started
+        assert page.faults == []
+
+
+@pytest.mark.heavy
+def test_a_training_of_the_command_line_is_steered_from_the_page(folder: Path, browser: Any) -> None:  # noqa: F811
+    with studio(str(folder)) as served:
+        page = TrainPage(browser, served)
+        tab = page.tab
+        command = [sys.executable, "-m", "pellucid", "train", "digits", "train.epochs=20000", "optimizer.lr=0.001"]
+        options = ["schedule.name=constant", "--out", str(folder)]
+        training = subprocess.Popen([*command, *options], stderr=subprocess.PIPE, text=True)
+        try:
+            until(tab, "document.querySelector('#train-run').value === 'digits-1'")  # without a reload
+            page.status("running")
+            until(tab, "document.querySelectorAll('#train-curves .chart .bold').length > 0")
+            assert tab.input_value("#train-rate") == "1"
+            tab.fill("#train-rate", "0.25")
+            tab.press("#train-rate", "Enter")
+            until(tab, "document.querySelector('#train-lr').textContent === '0.00025'")
+            tab.click("[data-action=pause]")
+            page.status("paused")
+            step = page.step
+            tab.wait_for_timeout(500)
+            assert page.step == step
+            tab.click("[data-action=step]")
+            until(tab, f"document.querySelector('#train-step').textContent === '{step + 1}'")
+            tab.click("[data-action=go]")
+            until(tab, f"Number(document.querySelector('#train-step')?.textContent) > {step + 100}")
+            tab.fill("#train-rate", "-1")
+            tab.press("#train-rate", "Enter")
+            tab.wait_for_selector("#train-problem:visible", timeout=WAIT)
+            assert "rate must be above 0" in tab.inner_text("#train-problem")
+            tab.click("[data-action=stop]")
+            page.status("stopped")
+            _, errors = training.communicate(timeout=60)
+        finally:
+            training.kill()
+        assert training.returncode == 130
+        assert "learning rate times 0.25" in errors
+        assert (folder / "digits-1" / "weights" / "last.safetensors").is_file()
+        rows = read_csv(folder / "digits-1" / "metrics.csv")
+        assert (float(rows[0]["lr"]), float(rows[-1]["lr"])) == (0.001, 0.00025)
+        assert not tab.is_visible("#train-rate")
         assert page.faults == []
 
 

@@ -6,7 +6,7 @@ from torch import Tensor
 from pellucid.doctor.case import Case
 from pellucid.doctor.finding import Check, Finding
 from pellucid.doctor.passes import gradients, leaves, trainable_layers
-from pellucid.doctor.remedies import DRAWN_AS_HE
+from pellucid.doctor.remedies import DRAWN_AS_HE, HE_SETTINGS
 from pellucid.layers import Conv2d, ConvTranspose2d
 from pellucid.layers.base import Layer
 from pellucid.nested import flatten
@@ -56,7 +56,7 @@ def find(case: Case) -> list[Finding]:
         fault = "are the same for each unit" if bool(old.any()) else "are 0"
         cause = f"the initial weights {fault}, so all units receive the same gradient and stay equal"
         fix = "draw the weights at random (he, xavier); biases may be 0"
-        findings.append(Finding(NAME, f"{path}.weight", evidence, cause, fix, DRAWN_AS_HE))
+        findings.append(Finding(NAME, f"{path}.weight", evidence, cause, fix, DRAWN_AS_HE, settings=HE_SETTINGS))
     return findings
 
 

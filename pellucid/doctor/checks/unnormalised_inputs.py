@@ -62,7 +62,7 @@ def find(case: Case) -> list[Finding]:
         return []
     fix = "divide bytes by 255 once, then subtract the mean and divide by the standard deviation of the training inputs"
     remedy = Remedy("inputs of mean 0 and standard deviation 1", _with_standardised_inputs, "standardised-inputs")
-    return [Finding(NAME, "train", evidence, cause, fix, remedy)]
+    return [Finding(NAME, "train", evidence, cause, fix, remedy, settings={"data.standardize": True})]
 
 
 def _with_standardised_inputs(case: Case) -> Case:

@@ -23,6 +23,7 @@ from pellucid.network.ending import last_layers
 from pellucid.objective import Supervised
 
 # Options of losses and objectives that other suspects check, or that the network and the data fix.
+OUTPUT_ACTIVATIONS = (Softmax, LogSoftmax, Sigmoid)  # which softmax cross-entropy replaces
 SKIPPED_OPTIONS = ("ignore", "label_smoothing", "stride", "multiple", "to", "hints")
 MIN_NUMBER_RATIO = 3.0  # of a number to its default, or its inverse; others are usual
 MIN_IMBALANCE = 20.0  # count of the most frequent class divided by the count of the least frequent one
@@ -62,7 +63,7 @@ def loss_option_suspects(case: TrainingCase) -> Iterator[Suspect]:
             "weight classes by the inverse of their counts, or not at all", "no class weights",
             lambda case: rebuilt(case, loss=replace(loss, class_weights=None)),
             unusual=_has_larger_weights_of_frequent_classes(case.train, weights), smallest_weight=float(min(weights)),
-            largest_weight=float(max(weights)), key="no-class-weights",
+            largest_weight=float(max(weights)), key="no-class-weights", settings={"loss.class_weights": "none"},
         )  # fmt: skip
         if max(weights) > MAX_WEIGHT_RATIO * min(weight for weight in weights if weight > 0):
             roots = tuple(weight**0.5 for weight in weights)
@@ -70,7 +71,8 @@ def loss_option_suspects(case: TrainingCase) -> Iterator[Suspect]:
                 "class-weights", "class weights are so uneven that classes of large weights are predicted too often",
                 "use weights that differ less, such as their square roots", "square roots of the class weights",
                 lambda case: rebuilt(case, loss=replace(loss, class_weights=roots)), unusual=True,
-                key="class-weight-roots", smallest_weight=float(min(weights)), largest_weight=float(max(weights)),
+                key="class-weight-roots", settings={"loss.class_weights": list(roots)},
+                smallest_weight=float(min(weights)), largest_weight=float(max(weights)),
             )  # fmt: skip
 
 
@@ -99,7 +101,8 @@ def default_option_suspects(case: TrainingCase) -> Iterator[Suspect]:
             f"{path}-settings", f"{name} = {value!r} of {type(part).__name__} does not suit this training",
             f"set {name} to its default, {default!r}", f"{name} = {default!r} in the {path}",
             partial(rebuilt, **{path: replace(part, **{name: default})}),
-            path=path, key=f"{path}-{name}", value=str(value), default=str(default),
+            path=path, key=f"{path}-{name}", settings={f"{path}.{name}": default},
+            value=str(value), default=str(default),
         )  # fmt: skip
 
 
@@ -126,7 +129,8 @@ def class_balance_suspects(case: TrainingCase) -> Iterator[Suspect]:
         "class-imbalance", "some classes are so much more frequent than others that the loss hardly counts the others",
         "weight classes by the inverse of their counts, or use a loss of overlap", "classes weighted by inverse counts",
         lambda case: rebuilt(case, loss=replace(loss, class_weights=balanced_weights)),
-        path="train", most_frequent=float(counts.max() / counts.sum()),
+        path="train", settings={"loss.class_weights": list(balanced_weights)},
+        most_frequent=float(counts.max() / counts.sum()),
         least_frequent=float(counts[is_present].min() / counts.sum()),
     )  # fmt: skip
 
@@ -136,10 +140,14 @@ def loss_suspects(case: Case) -> Iterator[Suspect]:
     loss, outputs = case.model.loss, case.model.output_shape
     if not case.classifies or type(loss) is SoftmaxCrossEntropy or len(outputs) != 1 or outputs[0] < 2:
         return
+    settings = {"loss.name": "softmax_cross_entropy"}
+    if any(isinstance(layer, OUTPUT_ACTIVATIONS) for layer in last_layers(case.model.net).values()):
+        settings["network.output"] = "none"
     yield suspect(
         "wrong-loss", "minimizing this loss does not lead to the right classes here",
         "use softmax_cross_entropy on logits", "softmax cross-entropy", _with_cross_entropy,
-        unusual=is_user_defined(loss), key="softmax-cross-entropy", loss=type(loss).__name__,
+        unusual=is_user_defined(loss), key="softmax-cross-entropy", settings=settings,
+        loss=type(loss).__name__,
     )  # fmt: skip
 
 
@@ -149,7 +157,7 @@ def _with_cross_entropy(case: Case) -> Case:
     layers_with_params = {path.rpartition(".")[0] for path in flatten(case.model.params)}
     for path, last_layer in last_layers(net).items():
         is_own_activation = is_user_defined(last_layer) and path not in layers_with_params
-        if path and (is_own_activation or isinstance(last_layer, Softmax | LogSoftmax | Sigmoid)):
+        if path and (is_own_activation or isinstance(last_layer, OUTPUT_ACTIVATIONS)):
             net = replace_layer(net, path, lambda layer: Identity())
     return rebuilt(case, keep_weights=True, net=net, loss=SoftmaxCrossEntropy())
 

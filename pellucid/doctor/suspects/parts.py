@@ -18,6 +18,7 @@ from pellucid.doctor.passes import is_user_defined, leaves, rms, trainable_layer
 from pellucid.doctor.rehearsal import reinitialized
 from pellucid.doctor.remedies import (
     DRAWN_AS_HE,
+    HE_SETTINGS,
     he_initialized,
     rebuilt,
     with_initial_model,
@@ -69,7 +70,7 @@ def pretrained_suspects(case: Case) -> Iterator[Suspect]:
             "each step is too large: it overshoots, or pretrained weights lose what they learned",
             "lower the learning rate, above all of pretrained layers", "a tenth of the learning rate of training",
             partial(with_rate, factor=0.1), unusual=True, key="pretrained-rate",
-            learning_rate=case.model.optimizer.lr,
+            settings={"optimizer.lr": 0.1 * case.model.optimizer.lr}, learning_rate=case.model.optimizer.lr,
         )  # fmt: skip
 
 
@@ -229,7 +230,8 @@ def initialization_suspects(case: Case) -> Iterator[Suspect]:
         yield suspect(
             "bad-initialization", "the initial weights or biases are so large or so small that the network does not "
             "learn", "use He initialization (He et al. 2015) and biases of 0", DRAWN_AS_HE.description,
-            _with_redrawn_weights, unusual=True, key=DRAWN_AS_HE.key, smallest_weights_over_he=min(ratios),
+            _with_redrawn_weights, unusual=True, key=DRAWN_AS_HE.key, settings=HE_SETTINGS,
+            smallest_weights_over_he=min(ratios),
             largest_weights_over_he=max(ratios), largest_first_biases=bias,
             largest_mean_of_weights_over_deviation=max(shifts, default=0.0),
         )  # fmt: skip

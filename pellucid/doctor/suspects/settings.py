@@ -26,6 +26,7 @@ from pellucid.optim.schedules import Constant
 
 DEFAULT_BATCH_SIZE = 32  # examples in a batch, in remedies
 MIN_NORM_BATCH_SIZE = 8  # examples for batch normalization; statistics of fewer examples are noisy
+NO_AUGMENTATION = {name: value for name, value in vars(Augment()).items() if name != "swaps"}  # swaps are no change
 NO_MIRRORING: dict[str, Any] = {"flip": False, "vertical_flip": False}  # arguments of `Augment`
 # The accuracy of a simple classifier must exceed chance by MIN_ABOVE_CHANCE to measure whether mirroring changes the
 # class. It does if the accuracy on mirrored images exceeds chance by less than the fraction MAX_MIRRORED of that.
@@ -52,7 +53,7 @@ def regularizer_suspects(case: Case) -> Iterator[Suspect]:
             "reduce it by powers of ten", f"no {type(penalty).__name__}",
             partial(rebuilt, regularizer=(*penalties[:index], *penalties[index + 1 :])),
             unusual=case.trained and case.weight_growth < MIN_WEIGHT_GROWTH, key=f"without-{type(penalty).__name__}",
-            regularizer=str(penalty),
+            settings={"regularizer.name": "none"}, regularizer=str(penalty),
         )  # fmt: skip
 
 
@@ -66,7 +67,7 @@ def dropout_suspects(case: TrainingCase) -> Iterator[Suspect]:
             partial(
                 rebuilt, keep_weights=True, nets={name: map_layers(net, _without_dropout) for name, net in nets.items()}
             ),
-            unusual=rate > MAX_DROPOUT, rate=rate,
+            unusual=rate > MAX_DROPOUT, settings={"network.dropout": 0.0}, rate=rate,
         )  # fmt: skip
 
 
@@ -82,7 +83,7 @@ def frozen_suspects(case: TrainingCase) -> Iterator[Suspect]:
             "unfreeze them, the last layers first, or check how they were loaded (order of layers and axes, "
             "activations, preprocessing)", "no frozen parameters",
             lambda case: with_initial_model(case, lambda model: model.frozen.clear()), unusual=True,
-            min_gain=MIN_FROZEN_GAIN, frozen_tensors=len(case.model.frozen),
+            min_gain=MIN_FROZEN_GAIN, settings={"train.frozen": []}, frozen_tensors=len(case.model.frozen),
         )  # fmt: skip
 
 
@@ -97,13 +98,15 @@ def augment_suspects(case: TrainingCase) -> Iterator[Suspect]:
             "down, matter here", "augment without mirroring", "no mirroring",
             lambda case: replace(rebuilt(case), augment=replace(augmentation, **NO_MIRRORING)),
             unusual=isinstance(case, Case) and case.classifies and _mirrored_images_differ(case, augmentation),
-            key="no-mirroring", flip=augmentation.flip, vertical_flip=augmentation.vertical_flip,
+            key="no-mirroring", settings={f"augment.{name}": value for name, value in NO_MIRRORING.items()},
+            flip=augmentation.flip, vertical_flip=augmentation.vertical_flip,
         )  # fmt: skip
     yield suspect(
         "augmentation-destroys",
         "the augmentation changes the training inputs so much that they no longer resemble those in evaluation",
         "look at some augmented inputs, reduce the changes, and leave out those that change the class",
         "no augmentation", lambda case: replace(rebuilt(case), augment=None), key="no-augmentation",
+        settings={f"augment.{name}": value for name, value in NO_AUGMENTATION.items()},
         augmentation=getattr(augmentation, "__name__", type(augmentation).__name__),
     )  # fmt: skip
 
@@ -126,7 +129,7 @@ def clipping_suspects(case: TrainingCase) -> Iterator[Suspect]:
         yield suspect(
             "clipping-too-tight", "gradients are clipped to a norm so small that the weights hardly move",
             "raise the norm to 1 or more, or raise the learning rate", "no clipping", partial(rebuilt, clip=None),
-            clip=case.model.clip,
+            settings={"train.clip": 0.0}, clip=case.model.clip,
         )  # fmt: skip
 
 
@@ -151,7 +154,7 @@ def optimizer_suspects(case: TrainingCase) -> Iterator[Suspect]:
             f"use {', '.join(f'{name}={value:g}' for name, value in defaults.items())}",
             "the optimizer's default hyperparameters",
             lambda case: rebuilt(case, optimizer=replace(optimizer, **defaults)), unusual=is_unusual,
-            key="default-hyperparameters",
+            key="default-hyperparameters", settings={f"optimizer.{name}": value for name, value in defaults.items()},
             **{name: getattr(optimizer, name) for name in defaults},
         )  # fmt: skip
 
@@ -181,7 +184,8 @@ def schedule_suspects(case: TrainingCase) -> Iterator[Suspect]:
         "the warmup is so long that little of the training is left at a high learning rate",
         "let the rate fall later and less" if is_early_decay else "warm up over a few percent of the steps",
         "a constant learning rate", partial(rebuilt, schedule=Constant()), unusual=low_fraction > MAX_LOW_RATE_FRACTION,
-        key="constant-rate", schedule=str(schedule), share_of_steps_below_a_tenth_of_the_highest_rate=low_fraction,
+        key="constant-rate", settings={"schedule.name": "constant"}, schedule=str(schedule),
+        share_of_steps_below_a_tenth_of_the_highest_rate=low_fraction,
         share_of_steps_before_the_highest_rate=rising_fraction,
     )  # fmt: skip
 
@@ -199,7 +203,7 @@ def tiny_batch_suspects(
             "uses other values",
             "use batches of 16 or more, or group or layer normalization", f"batches of {usual_size}",
             lambda case: replace(rebuilt(case), batch_size=usual_size), unusual=True,
-            key=f"batch-size-{usual_size}", batch_size=case.batch_size,
+            key=f"batch-size-{usual_size}", settings={"train.batch_size": usual_size}, batch_size=case.batch_size,
         )  # fmt: skip
 
 
@@ -219,5 +223,6 @@ def rate_suspects(case: TrainingCase) -> Iterator[Suspect]:
             "each step is too large: it overshoots the minimum" if is_lower else
             "the steps are so small that all of them together do not reach a low loss",
             f"{'lower' if is_lower else 'raise'} the learning rate to about {text}", f"a learning rate of {text}",
-            partial(rebuilt, optimizer=replace(optimizer, lr=new_rate)), key=f"rate-{text}", learning_rate=rate,
+            partial(rebuilt, optimizer=replace(optimizer, lr=new_rate)), key=f"rate-{text}",
+            settings={"optimizer.lr": float(text)}, learning_rate=rate,
         )  # fmt: skip

@@ -1,6 +1,7 @@
 """The keys of a recipe as a form: numbers, switches, choices and texts, and the overrides that a page may send."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
 from pellucid.base.errors import PellucidError
@@ -8,7 +9,15 @@ from pellucid.base.settings.annotations import slots
 from pellucid.base.settings.checks import check, check_known
 from pellucid.data import CATALOGUE
 from pellucid.recipe.material import SHAPES
-from pellucid.recipe.recipe import NOTHING, PART_KINDS, PLAIN_TABLES, Recipe, load_recipe, parse_overrides
+from pellucid.recipe.recipe import (
+    NOTHING,
+    PART_KINDS,
+    PLAIN_TABLES,
+    Recipe,
+    load_recipe,
+    parse_overrides,
+    recipe_of_run,
+)
 from pellucid.recipe.toml import toml_value
 from pellucid.shipped_files import recipe_names
 
@@ -65,8 +74,31 @@ def settings_of(recipe: Recipe) -> list[str]:
         is_default = value == defaults.get(key) and key.partition(".")[0] not in other_parts
         if is_default or (key == "train.keep" and value == kept_by_studio):
             continue
-        settings.append(f"{key}={str(value).lower() if isinstance(value, bool) else value}")
+        settings.append(_setting(field))
     return settings
+
+
+def settings_of_change(path: Path, change: Mapping[str, Any]) -> list[str]:
+    """Return a change of a run's recipe as settings for the form; [] if the form cannot make it, or has it already.
+
+    change: values by dotted key.
+    """
+    try:
+        recipe = recipe_of_run(path)
+        changed = recipe_of_run(path, change)
+        settings_of(changed)
+    except PellucidError:
+        return []
+    if changed == recipe:
+        return []
+    return [_setting(field) for field in form_fields(changed) if field["key"] in change]
+
+
+def _setting(field: Mapping[str, Any]) -> str:
+    """Return the override that gives a field of the form its value."""
+    value = field["value"]
+    value_text = str(value).lower() if isinstance(value, bool) else value
+    return f"{field['key']}={value_text}"
 
 
 def epochs_to_keep(epochs: int) -> list[int]:
@@ -104,7 +136,8 @@ def form_fields(recipe: Recipe) -> list[dict[str, Any]]:
             value_text = NOTHING if value is None else value_text
             choices = _choices(recipe, table, key)
             if choices and value_text not in choices:  # such as the path of a data set
-                choices = [str(value_text), *choices]
+                value_text = str(value_text)
+                choices = [value_text, *choices]
             is_part = table in PART_KINDS and key == PART_KINDS[table].key
             fields.append({"key": dotted, "value": value_text, "choices": choices, "is_part": is_part})
     return fields

@@ -20,7 +20,7 @@ from pellucid.shipped_files import recipe_abouts
 from pellucid.studio.messages import Reply
 from pellucid.studio.runs import has_weights
 from pellucid.studio.train.analysis import Tested, as_pictures, filters, held_out, maps, tested, weights_by_epoch
-from pellucid.studio.train.form import changed_recipe, epochs_to_keep, form_fields, settings_of
+from pellucid.studio.train.form import changed_recipe, epochs_to_keep, form_fields, settings_of, settings_of_change
 from pellucid.studio.view import Library
 from pellucid.task import task_for, task_of
 
@@ -67,10 +67,14 @@ class ReadState:
 
 @dataclass(frozen=True)
 class ControlTraining:
-    """train.control: pause, continue, step, stop or resume a training."""
+    """train.control: pause, continue, step, stop or resume a training, or change its learning rate.
+
+    rate: the factor of the recipe's learning rate, for the action "rate".
+    """
 
     run: str
-    action: Literal["pause", "go", "step", "stop", "resume"]
+    action: Literal["pause", "go", "step", "stop", "resume", "rate"]
+    rate: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -166,12 +170,14 @@ class TrainSession:
         return Reply({**fields, **kept_files, **state, "trained": has_weights(path)}, {})
 
     def control(self, request: ControlTraining) -> Reply:
-        """Pause or continue a training, take one step, stop it after a checkpoint, or resume it."""
+        """Control a training: see `ControlTraining`; it is stopped after a checkpoint."""
         path, action = self.runs.path(request.run), request.action
         if action == "resume":
             self.runs.launch(path)
         elif action == "stop":
             self.runs.stop(path)
+        elif action == "rate":
+            self.runs.set_rate(path, request.rate)
         else:
             self.runs.control(path, pause=action != "go", step=action == "step")
         return Reply({"run": request.run, "action": action}, {})
@@ -223,10 +229,18 @@ class TrainSession:
     def findings(self, request: ReadFindings) -> Reply:
         """Return the latest diagnosis of a run, None before the first; start another examination if it is due.
 
-        figure: a sentence about the run's result beside its baseline, "" without one.
+        figure: a sentence about the run's result beside its baseline, "" without one. form_settings of a finding: the
+        change that mends it, as settings for the form; [] if there is none.
         """
         path = self.runs.path(request.run)
-        return Reply({"run": request.run, "figure": _figure(path), **self.runs.examine(path, request.again)}, {})
+        examined = self.runs.examine(path, request.again)
+        if examined["diagnosis"] is not None:
+            findings = [
+                {**finding, "form_settings": settings_of_change(path, finding["settings"] or {})}
+                for finding in examined["diagnosis"]["findings"]
+            ]
+            examined["diagnosis"] = {**examined["diagnosis"], "findings": findings}
+        return Reply({"run": request.run, "figure": _figure(path), **examined}, {})
 
     def compare(self, request: CompareTrainings) -> Reply:
         """Return the differing keys of the recipes of runs, and their main results; faults: errors of runs left out."""

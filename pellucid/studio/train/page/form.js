@@ -4,6 +4,7 @@ import { $, fill, html } from "/core/dom.js";
 const MAIN = /^(train\.(epochs|batch_size)|optimizer\.(name|lr|momentum)|schedule\.name|regularizer\.lam|network\.dropout|recipe\.seed)$/;
 const ABOUT = /^(network|objective|loss|optimizer|schedule|regularizer|data)\./; // tables that the description names
 
+const keyOf = (setting) => setting.slice(0, setting.indexOf("="));
 const order = ({ key }) => (key.startsWith("train.") ? 0 : key.startsWith("optimizer.") ? 1 : 2);
 
 function control({ key, value, choices }) {
@@ -28,7 +29,7 @@ export class RecipeForm {
   async read(recipe, settings = []) {
     const found = await this.server.ask("train.recipe", { recipe, settings });
     this.recipe = recipe;
-    this.applied = new Map(settings.map((one) => [one.slice(0, one.indexOf("=")), one.slice(one.indexOf("=") + 1)]));
+    this.applied = new Map(settings.map((one) => [keyOf(one), one.slice(one.indexOf("=") + 1)]));
     this.fields = found.fields;
     const parts = found.fields.filter(({ key, value, is_part: isPart }) => (isPart || key === "data.name") && ABOUT.test(key) && value !== "none");
     fill(this.about, html`${found.about} <br>${parts.map(({ key, value }) => `${key.split(".")[0]} ${value}`).join(", ")}`);
@@ -49,16 +50,32 @@ export class RecipeForm {
     return [...found].map(([key, text]) => `${key}=${text}`);
   }
 
+  /** Show the fields of settings: mark them, and put the focus on the first. */
+  show(settings) {
+    const inputs = settings.map((one) => this.input(keyOf(one))).filter(Boolean);
+    for (const input of inputs) {
+      input.closest(".field").classList.add("applied");
+      if (input.closest("details")) input.closest("details").open = true;
+    }
+    inputs[0]?.focus();
+  }
+
   input(key) {
     return [this.main, this.rest].map((root) => $(`[name="${CSS.escape(key)}"]`, root)).find(Boolean);
   }
 
-  /** Show the keys of another part, such as another optimizer; its table loses the settings of the part before. */
+  /** Set fields by settings such as "optimizer.lr=0.5"; a table with another part loses the settings of the part before. */
+  async apply(settings) {
+    const keys = settings.map(keyOf), tables = keys.filter((key) => this.isPart(key)).map((key) => key.split(".")[0]);
+    const isKept = (key) => !keys.includes(key) && !tables.includes(key.split(".")[0]);
+    await this.read(this.recipe, [...this.settings().filter((one) => isKept(keyOf(one))), ...settings]);
+  }
+
+  /** Show the keys of another part, such as another optimizer. */
   async choosePart(input) {
-    const field = this.fields.find((one) => one.key === input.name), table = input.name.split(".")[0];
-    const settings = this.settings().filter((one) => one.startsWith(`${input.name}=`) || !one.startsWith(`${table}.`));
+    const field = this.fields.find((one) => one.key === input.name);
     try {
-      await this.read(this.recipe, settings);
+      await this.apply([`${input.name}=${input.value}`]);
     } catch (error) {
       input.value = field.value;
       throw error;

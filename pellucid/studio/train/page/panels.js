@@ -143,8 +143,8 @@ export function findings(root, { diagnosis = null, epochs = 0, working = false, 
     const { findings: all, summary, notes } = diagnosis;
     const when = isTrained ? `As of epoch ${epochs}; the training goes on.${working ? " The doctor is at work again…" : ""}` : working ? "The doctor is at work again…" : "";
     fill(root, html`${when && html`<p class="cap" id="train-examined">${when}</p>`}${!isTrained && notes.map((note) => html`<p class="cap">${note}</p>`)}<p><b>${summary}</b></p>
-      <ul class="findings">${all.map((one) => html`<li><p class="kind ${one.kind === "consequence" ? "" : "neg"}">${KINDS[one.kind] ?? one.kind}</p><h3>${one.check.replaceAll("-", " ")} <small>${one.path}</small></h3>
-        ${one.cause && html`<p>${one.cause}</p>`}${one.fix && html`<p><b>Fix:</b> ${one.fix}</p>`}${one.follows_from && html`<p>May follow from ${one.follows_from.replaceAll("-", " ")}.</p>`}
+      <ul class="findings">${all.map((one, k) => html`<li><p class="kind ${one.kind === "consequence" ? "" : "neg"}">${KINDS[one.kind] ?? one.kind}</p><h3>${one.check.replaceAll("-", " ")} <small>${one.path}</small></h3>
+        ${one.cause && html`<p>${one.cause}</p>`}${one.fix && html`<p><b>Fix:</b> ${one.fix}</p>`}${one.form_settings?.length > 0 && html`<button class="btn" data-apply="${one.form_settings.join("\n")}" data-k="apply${k}" data-tip="Sets ${one.form_settings.join(", ")}; starts nothing.">Apply to the form</button>`}${one.follows_from && html`<p>May follow from ${one.follows_from.replaceAll("-", " ")}.</p>`}
         <details><summary>What was measured</summary><dl>${Object.entries(one.evidence).map(([name, value]) => html`<div><dt>${name.replaceAll("_", " ")}</dt><dd>${typeof value === "number" ? num(value) : value}</dd></div>`)}</dl></details></li>`)}</ul>`);
   }
 }

@@ -1,13 +1,12 @@
 // The view Train: which recipe and which run are chosen, what the server says of the run, and how a person steers it.
-import { $, $$, attempts, fill, html, num, say, showing } from "/core/dom.js";
+import { $, $$, attempts, fill, html, say, showing } from "/core/dom.js";
 import { LostError } from "/core/server.js";
 import { RecipeForm } from "./form.js";
 import * as panels from "./panels.js";
+import { CONTROLS, isAlive, showRun, STATUS } from "./steer.js";
 
 const LIVE = 300, CALM = 2000; // milliseconds between two questions while a training runs, and otherwise
 const HEAVY = 1500; // milliseconds between two looks at the weights while a training runs
-const ALIVE = ["starting", "running", "paused", "finishing"];
-const STATUS = { starting: "Starting", running: "Training", paused: "Paused", finishing: "Writing the report", finished: "Finished", stopped: "Stopped", failed: "Failed", stopping: "Saving" };
 
 const FRAME = html`<div class="panes train-panes">
   <section class="pane" aria-labelledby="train-recipe-h"><h2 id="train-recipe-h">Recipe</h2>
@@ -15,8 +14,7 @@ const FRAME = html`<div class="panes train-panes">
     <form id="train-form"><div id="train-main"></div><details><summary class="cap">All settings of the recipe</summary><div id="train-rest"></div></details>
     <div class="row"><button class="btn primary" id="train-start">Start</button><button class="btn quiet" type="button" id="train-reset">Reset</button></div></form>
     <h2>Run</h2><label class="field">Run <select id="train-run"></select></label>
-    <div class="row" role="group" aria-label="Steer the training" id="train-steer"></div>
-    <p id="train-status"></p><progress id="train-done" max="1" value="0" aria-label="Epochs done"></progress><p class="cap" id="train-message"></p><p class="cap" id="train-elsewhere"></p>
+    ${CONTROLS}
     <p id="train-verdict" role="status"></p><button class="btn" type="button" id="train-use" hidden>Use these settings</button>
     <p class="notice" id="train-problem" role="alert" hidden></p>
     <details id="train-with"><summary class="cap">Compare with other runs</summary><div id="train-others" role="group" aria-label="Runs to compare with"></div></details></section>
@@ -35,15 +33,15 @@ export function start(root, server, { state: address, remember: put }) {
     recipes: [], runs: [], recipe: address.get("recipe") ?? "digits", run: address.get("run"), at: number(address.get("at")),
     others: (address.get("with") ?? "").split(",").filter(Boolean), cell: address.get("cell")?.split(",").map(Number) ?? null,
     known: new Map(), // runs by name: {name, rows, layers, status, epochs, live, message, pictures, weights}
-    confusion: null, diagnosis: undefined, examined: 0, examining: false, figure: "", stopping: false, told: "", compared: null, missing: "",
+    confusion: null, diagnosis: undefined, examined: 0, examining: false, figure: "", stopping: false, told: "", missing: "",
+    formRun: null, // the run whose settings the form has, perhaps changed
   };
-  let timer = 0, round = 0, examination = 0, asked = 0, shown = { weights: "", picture: "", compared: "" }, looking = false;
+  let timer = 0, round = 0, examination = 0, asked = 0, listed = 0, shown = { weights: "", picture: "", compared: "" }, looking = false;
   /** @type {Set<string>} */
   const awaited = new Set(); // runs that the doctor was asked about and has not answered for
   const form = new RecipeForm(server, $("#train-about"), $("#train-main"), $("#train-rest"));
   const remember = () => put({ recipe: S.recipe, set: form.recipe ? form.settings().join("\n") : address.get("set"), run: S.run, at: S.at, with: S.others.join(","), cell: S.cell?.join(",") });
   const now = () => S.known.get(S.run);
-  const isAlive = (one) => ALIVE.includes(one?.status);
   const newest = () => now()?.rows.length ?? 0;
   const at = () => Math.min(S.at ?? newest(), newest());
   /** The last of some epochs that is not after the one that is shown. */
@@ -51,11 +49,14 @@ export function start(root, server, { state: address, remember: put }) {
 
   const problem = showing(root, "#train-problem");
   const attempt = attempts(problem);
+  /** Run an action that nobody asked for: it shows its error, and leaves that of a person's last action. */
+  const unasked = (action) => (...given) => action(...given).catch(problem);
 
   // ---- the recipe
   async function readRecipe(settings = []) {
     $("#train-recipe").value = S.recipe;
     await form.read(S.recipe, settings);
+    S.formRun = null;
     remember();
   }
 
@@ -63,17 +64,30 @@ export function start(root, server, { state: address, remember: put }) {
     const { run } = await server.ask("train.start", { recipe: S.recipe, settings: form.settings() });
     await readRuns();
     choose(run);
+    S.formRun = run;
     say(`${run} is starting`);
   });
 
   /** Put the recipe and the settings of the chosen run into the form. */
   const useSettings = attempt(async () => {
-    const { run, recipe, settings } = await server.ask("train.settings", { run: S.run });
+    await readSettings();
+    say(`The form has the settings of ${S.run}`);
+    $("#train-recipe").focus();
+  });
+  async function readSettings() {
+    const run = S.run, { recipe, settings } = await server.ask("train.settings", { run });
     S.recipe = recipe;
     await readRecipe(settings);
-    problem(null);
-    say(`The form has the settings of ${run}`);
-    $("#train-recipe").focus();
+    S.formRun = run;
+  }
+
+  /** Put what a finding of the chosen run changes into the form, beside the settings of that run. */
+  const applyFinding = attempt(async (settings) => {
+    if (S.formRun !== S.run) await readSettings();
+    await form.apply(settings);
+    remember();
+    form.show(settings);
+    say(`The form has the settings of ${S.run} with ${settings.join(", ")}`);
   });
 
   // ---- the runs
@@ -89,6 +103,13 @@ export function start(root, server, { state: address, remember: put }) {
     $("#train-recipe").value = S.recipe;
     $("#train-run").value = S.run ?? "";
     listOthers();
+  }
+  /** List trainings that were started elsewhere, such as on the command line. */
+  async function listNewRuns() {
+    if (performance.now() - listed < CALM) return;
+    listed = performance.now();
+    const { runs } = await server.ask("train.open");
+    if (runs.some((name) => !S.runs.includes(name))) await readRuns();
   }
   function listOthers() {
     fill($("#train-others"), html`${S.runs.filter((name) => name !== S.run).slice(0, 40).map((name) => html`<label class="field inline check"><input type="checkbox" data-other="${name}" data-k="o${name}"> ${name}</label>`)}`);
@@ -130,15 +151,16 @@ export function start(root, server, { state: address, remember: put }) {
     const mine = ++round;
     if (root.isConnected === false) return;
     let wait = CALM;
-    if (S.run && !root.hidden && !document.hidden) {
+    if (!root.hidden && !document.hidden) {
       try {
+        await listNewRuns();
         const name = S.run, was = now()?.status;
-        let changed = await readState(name);
+        let changed = name !== null && (await readState(name));
         for (const other of S.others) if (!S.known.has(other) || isAlive(S.known.get(other))) changed = (await readState(other)) || changed;
         if (mine !== round) return;
         if (!isAlive(now())) S.stopping = false;
         if (changed) render();
-        tell(was);
+        if (now()) tell(was);
         await look();
       } catch (error) {
         problem(error);
@@ -155,17 +177,17 @@ export function start(root, server, { state: address, remember: put }) {
     if (S.told !== `${name} ${status}`) {
       if (S.told) say(`${name}: ${STATUS[status]}${rows.length ? ` after epoch ${rows.length}` : ""}`);
       S.told = `${name} ${status}`;
-      if (!ALIVE.includes(status) && (ALIVE.includes(was) || rows.length)) examine(false);
+      if (!isAlive({ status }) && (isAlive({ status: was }) || rows.length)) examine(false);
     }
     if (["running", "paused"].includes(status) && rows.length && rows.length >= 2 * S.examined) examine(false);
   }
 
-  const steer = attempt(async (action) => {
+  const steer = attempt(async (action, fields = {}) => {
     const name = S.run;
     if (action === "stop") S.stopping = true;
     if (action === "resume") S.stopping = false;
     render();
-    await server.ask("train.control", { run: name, action });
+    await server.ask("train.control", { run: name, action, ...fields });
     poll();
   });
 
@@ -228,7 +250,7 @@ export function start(root, server, { state: address, remember: put }) {
   }
 
   /** Show what the doctor found last, and wait for what it finds now; again: also if the run has not gone on. */
-  const examine = attempt(async (again) => {
+  const examine = unasked(async (again) => {
     const name = S.run;
     if (S.examining) return;
     const mine = ++examination;
@@ -265,7 +287,7 @@ export function start(root, server, { state: address, remember: put }) {
     fill($("#train-verdict"), html`${S.figure} ${S.diagnosis ? html`<b>Doctor:</b> ${S.diagnosis.summary}` : working && "The doctor is at work…"}`);
   }
 
-  const compare = attempt(async () => {
+  const compare = unasked(async () => {
     const names = [S.run, ...S.others].filter((name) => S.known.get(name)?.rows.length), key = names.join();
     if (names.length < 2) fill($("#train-compared"), html``);
     else if (shown.compared !== key) panels.comparison($("#train-compared"), await server.ask("train.compare", { runs: names }));
@@ -275,7 +297,8 @@ export function start(root, server, { state: address, remember: put }) {
   // ---- what is shown
   function render() {
     const one = now();
-    steering(one);
+    showRun(one, S.stopping);
+    $("#train-use").hidden = !one;
     if (!one) return findings(false);
     const runs = [one, ...S.others.map((name) => S.known.get(name)).filter(Boolean)];
     panels.curves($("#train-curves"), runs, at() || null);
@@ -291,20 +314,6 @@ export function start(root, server, { state: address, remember: put }) {
     if (S.diagnosis === undefined && !S.examining) findings(false);
     compare();
   }
-  function steering(one) {
-    const status = S.stopping && isAlive(one) ? "stopping" : one?.status;
-    const buttons = !one ? [] : isAlive(one) ? [status === "paused" ? ["go", "Go on"] : ["pause", "Pause"], ["step", "Step"], ["stop", "Stop"]] : one.status === "finished" ? [] : [["resume", "Resume"]];
-    const usable = { paused: ["go", "step", "stop"], running: ["pause", "step", "stop"], starting: ["stop"] }[status] ?? ["resume"];
-    fill($("#train-steer"), html`${buttons.map(([action, text]) => html`<button class="btn" data-action="${action}" data-k="${action}" ${usable.includes(action) ? "" : "disabled"}>${text}</button>`)}`);
-    const live = one?.live;
-    fill($("#train-status"), one ? html`<b data-status="${status}">${STATUS[status]}</b>${live ? html` in epoch ${Math.min(live.epoch + 1, live.epochs)} of ${live.epochs}, batch ${live.batch} of ${live.batches}, step <b id="train-step">${live.step}</b>${live.losses.length > 0 && html`, loss <b>${num(live.losses.at(-1)[1])}</b>`}` : html`, ${one.rows.length} of ${one.epochs} epochs`}` : html`No run yet. Choose a recipe and start it; digits takes seconds.`);
-    $("#train-done").value = one ? (one.rows.length + (live ? live.batch / live.batches : 0)) / Math.max(1, one.epochs) : 0;
-    $("#train-message").textContent = one?.message ?? "";
-    $("#train-use").hidden = !one;
-    const link = (view, title) => html`<a href="#${view}?${new URLSearchParams({ model: one.name })}" data-k="to-${view}">${title}</a>`;
-    fill($("#train-elsewhere"), html`${one?.trained && html`Its weights in ${link("draw", "Draw")}, ${link("explain", "Explain")} and ${link("inspect", "Inspect")}`}`);
-  }
-
   root.addEventListener("submit", (event) => {
     event.preventDefault();
     begin();
@@ -316,6 +325,7 @@ export function start(root, server, { state: address, remember: put }) {
     if (event.target.id === "train-examine") examine(S.diagnosis !== undefined);
     if (event.target.id === "train-reset") attempt(readRecipe)();
     if (event.target.id === "train-use") useSettings();
+    if (event.target.dataset.apply) applyFinding(event.target.dataset.apply.split("\n"));
     if (event.target.id === "train-newest") scrub(null);
   });
   const pick = attempt(async (cell) => {
@@ -341,7 +351,8 @@ export function start(root, server, { state: address, remember: put }) {
     } else if (event.target.closest("#train-form")) {
       if (form.isPart(event.target.name)) attempt(form.choosePart.bind(form))(event.target).then(remember);
       else remember();
-    } else if (event.target.id === "train-run" && event.target.value) choose(event.target.value);
+    } else if (event.target.id === "train-rate") steer("rate", { rate: Number(event.target.value) });
+    else if (event.target.id === "train-run" && event.target.value) choose(event.target.value);
     else if (event.target.dataset.other) {
       const name = event.target.dataset.other;
       S.others = event.target.checked ? [...S.others, name].slice(0, 7) : S.others.filter((one) => one !== name);

@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from pellucid.studio.messages import pack
+from tests.studio.collected import frame
 from tests.studio.talk import parsed
 from tests.studio.test_command import Started, studio
 
@@ -25,6 +26,10 @@ DROPPED, AT_ONCE, SLOW = 1000, 25, 10
 PICTURE = torch.randint(256, (28, 28), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
 OPEN = pack("draw.open", 1, {}, {})
 DRAWN = pack("draw.run", 2, {"label": 1}, {"picture": PICTURE})
+
+
+BEGUN, FRAMES = 200, 1000  # frames of a film after which the memory is compared
+FILM = [frame(shape, 1, number) for shape in ("circle", "square") for number in range(40)]  # as the tests' camera
 
 
 class Server:
@@ -126,3 +131,35 @@ def test_1000_dropped_and_10_slow_clients_leave_no_threads_or_memory(monkeypatch
         assert server.settled(lambda: server.memory - before < 20), server.memory - before
         started.process.send_signal(signal.SIGINT)
         assert started.process.wait(20) in {0, 130}
+
+
+@pytest.mark.heavy
+def test_memory_is_flat_over_the_frames_of_a_film_in_look_and_teach() -> None:
+    with studio("bccd") as started:
+        server = Server(started)
+        maps = [["Features", "1"]]
+        opening = [pack("look.open", 0, {"model": "bccd"}, {}), pack("gestures.open", 0, {}, {})]
+        for name in ("circle", "square"):
+            opening.append(pack("gestures.edit", 0, {"name": None, "becomes": name}, {}))
+            shots = [frame(name, 1, number) for number in range(20)]
+            opening += [pack("gestures.collect", 0, {"name": name, "stretch": 0}, {"frame": shot}) for shot in shots]
+        opening.append(pack("gestures.fit", 0, {}, {}))
+
+        async def memory_of(kind: str, fields: dict[str, Any]) -> list[float]:
+            """Return the memory in MB after BEGUN and after FRAMES frames."""
+            found: list[float] = []
+            async with server.connect() as tab:
+                for request in opening:
+                    await tab.send(request)
+                    assert parsed(await tab.recv())[0]["kind"] != "error"
+                for number in range(FRAMES):
+                    await tab.send(pack(kind, number, fields, {"frame": FILM[number % len(FILM)]}))
+                    assert parsed(await tab.recv())[0]["kind"] == kind
+                    if number + 1 in (BEGUN, FRAMES):
+                        found.append(server.memory)
+            return found
+
+        for kind, fields in (("look.picture", {"maps": maps}), ("gestures.predict", {})):
+            before, after = asyncio.run(memory_of(kind, fields))
+            assert after < before + 24, (kind, before, after)
+            print(f"{kind}: {before:.0f} MB after {BEGUN} frames, {after:.0f} MB after {FRAMES}")

@@ -1,4 +1,4 @@
-"""Models of Look that are broken or dropped, requests that do not fit, and memory over many pictures."""
+"""Models of Look that are broken or dropped, and requests that do not fit."""
 
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,6 @@ from pellucid.base import limits
 from pellucid.command.models import open_network
 from pellucid.model import Model
 from pellucid.studio.app import application
-from pellucid.studio.look.session import LookSession
 from pellucid.studio.opened_files import MAX_DROPPED
 from pellucid.studio.runs import Runs
 from pellucid.studio.serve import limits as server_limits
@@ -112,23 +111,3 @@ def test_a_dropped_model_is_opened_by_another_process_within_limits(
     monkeypatch.setattr("pellucid.studio.opened_files.MAX_OPENING_MEMORY", limits.MAX_OPENING_MEMORY)
     assert tab.ask("look.open", model=name)["model"] == name
     assert tab.ask("look.picture", sample="digit 3")["bars"]
-
-
-@pytest.mark.slow
-@pytest.mark.heavy
-def test_memory_stays_flat_over_frames() -> None:
-    session = LookSession(Library(("bccd",), Model.load))
-    tab = Tab(Library(("bccd",), Model.load))
-    tab.session.sessions["look"] = session
-    tab.ask("look.open")
-    generator = torch.Generator().manual_seed(0)
-    frames = [torch.randint(0, 256, (3, 120, 160), generator=generator, dtype=torch.uint8) for _ in range(4)]
-
-    def show(count: int) -> int:
-        """Return the bytes of memory after a number of frames."""
-        for k in range(count):
-            assert tab.ask("look.picture", {"frame": frames[k % 4]}, maps=[["Features", "x"]])["kind"] == "look.picture"
-        return int(Path("/proc/self/statm").read_text().split()[1]) * 4096
-
-    before = show(100)
-    assert show(400) < before + (24 << 20)

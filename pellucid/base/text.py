@@ -31,6 +31,9 @@ def printable(text: str, keep: str = "") -> str:
     return "".join(c if c.isprintable() or c in keep else ascii(c)[1:-1] for c in text)
 
 
+NOTE_PREFIX = "pellucid: "  # of messages on stderr
+
+
 def note(text: str) -> None:
     """Write a message of one line to stderr, with the prefix "pellucid: " unless it begins with "pellucid ".
 
@@ -40,7 +43,8 @@ def note(text: str) -> None:
     if collected is not None:
         collected.append(text)
         return
-    sys.stderr.write(f"{printable(text)}\n" if text.startswith("pellucid ") else f"pellucid: {printable(text)}\n")
+    prefix = "" if text.startswith("pellucid ") else NOTE_PREFIX
+    sys.stderr.write(f"{prefix}{printable(text)}\n")
 
 
 def note_once(text: str) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from pellucid.base.errors import PellucidError
+from pellucid.base.text import NOTE_PREFIX
 
 LOW_PRIORITY = 15  # niceness; 19 is the lowest priority
 MAX_SILENCE = 3.0  # seconds between two requests of a page that waits for an examination
@@ -124,5 +125,6 @@ class DoctorProcess:
         """Return the diagnosis; raises PellucidError if there is none."""
         out, errors = self._output
         if self._process.returncode:
-            raise PellucidError(errors.strip().splitlines()[-1] if errors.strip() else "the doctor was interrupted")
+            last = errors.strip().rpartition("\n")[2].removeprefix(NOTE_PREFIX)
+            raise PellucidError(last or "the doctor was interrupted")
         return json.loads(out)

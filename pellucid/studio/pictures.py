@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from pellucid.base.errors import PellucidError
 from pellucid.base.settings.checks import check_known
@@ -22,6 +23,8 @@ from pellucid.data.samples.written import SAMPLES
 
 MAX_UPLOADS = 24  # uploads in memory
 MAX_UPLOAD_SIDE = 640  # pixels; larger uploads are reduced
+DIGIT_SIDE = 112  # of a digit, and of the canvas of the view Draw, in pixels
+DIGIT_MARGIN = 2  # pixels around the 8 x 8 pixels of a digit
 PER_FAMILY = 9  # pictures of each kind
 
 
@@ -70,7 +73,18 @@ def _digits() -> tuple[Any, Any]:
 
 def _digit(number: int) -> Any:
     images, targets = _digits()
-    return np.repeat(images[targets == number % 10][40 + number // 10][..., None], 3, 2)
+    digit = torch.from_numpy(images[targets == number % 10][40 + number // 10] / 255)
+    return np.repeat(enlarged(digit).numpy()[..., None], 3, 2)
+
+
+def enlarged(digit: Tensor) -> Tensor:
+    """Return a digit (8, 8), 0..1, as ink (DIGIT_SIDE, DIGIT_SIDE) uint8.
+
+    Without a margin, ink at the border would be taken for a background that is unlike the training data.
+    """
+    padded = F.pad(digit, (DIGIT_MARGIN,) * 4)[None, None]
+    ink = F.interpolate(padded, (DIGIT_SIDE, DIGIT_SIDE), mode="bicubic").clamp(0, 1)
+    return (ink[0, 0] * 255).round().to(torch.uint8)
 
 
 def _photo(number: int) -> Any:

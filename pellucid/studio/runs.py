@@ -20,7 +20,7 @@ from typing import Any, BinaryIO, NamedTuple
 from pellucid.base.errors import PellucidError, nearest
 from pellucid.base.files import open_regular, reason_of, write_atomically
 from pellucid.base.settings.checks import check
-from pellucid.base.text import shown
+from pellucid.base.text import NOTE_PREFIX, shown
 from pellucid.base.toml_reader import read_toml
 from pellucid.command.models import FOREIGN_SUFFIXES
 from pellucid.recipe.recipe import Recipe
@@ -184,7 +184,7 @@ class Runs:
             status = "finished"
         else:
             stopped = StoppedError.read(folder.error)
-            message = str(stopped) if stopped else last_line(path / LOG)
+            message = str(stopped) if stopped else last_line(path / LOG).removeprefix(NOTE_PREFIX)
             status = "stopped" if folder.has_checkpoint and stopped is None else "failed" if message else "stopped"
         if not _is_regular(path / "recipe.toml"):
             epochs = finished_epochs  # of another loop, whose end nobody knows

@@ -114,9 +114,11 @@ class LookPage:
     def click(self, x: float, y: float) -> None:
         """Click a pixel of the picture, given as parts of its width and height."""
         canvas = self.tab.locator("#look-canvas")
-        canvas.scroll_into_view_if_needed()
         box = canvas.bounding_box()
-        self.tab.mouse.click(box["x"] + x * box["width"], box["y"] + y * box["height"])
+        width, height = canvas.evaluate("(one) => [one.width, one.height]")
+        scale = min(box["width"] / width, box["height"] / height)  # it keeps its proportions inside its box
+        left, top = (box["width"] - width * scale) / 2, (box["height"] - height * scale) / 2
+        canvas.click(position={"x": left + x * width * scale, "y": top + y * height * scale})
 
 
 @pytest.fixture
@@ -149,7 +151,6 @@ def test_sliders_layers_and_boxes_of_a_detector(page: Any) -> None:
     until(tab, f"document.querySelector('#look-line').textContent === '{line}'")
     names = [text.split("\n")[0].split()[1] for text in tab.locator("[data-box]").all_inner_texts()]
     assert names == [*expected.labels]
-    # the sliders
     counts = {}
     for score in (0.3, 0.7):
         shown.slide(0, score)
@@ -166,7 +167,6 @@ def test_sliders_layers_and_boxes_of_a_detector(page: Any) -> None:
         pairs = [(i, j) for i in range(len(boxes)) for j in range(i) if labels[i] == labels[j]]
         assert all(iou(boxes[i], boxes[j]) <= limit + 1e-3 for i, j in pairs)
     assert counts[0.9] > counts[0.1]
-    # the layers
     before = shown.pixels()
     for name in ("anchors of the boxes", "before suppression", "removed by suppression"):
         tab.check(f"[data-layer='{name}']")

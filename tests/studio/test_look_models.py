@@ -1,4 +1,4 @@
-"""Models of Look that are broken or dropped, and requests that do not fit."""
+"""Models of Look that are broken or dropped, requests that do not fit, and the samples."""
 
 from pathlib import Path
 from typing import Any
@@ -58,6 +58,15 @@ def test_requests_that_do_not_fit_are_refused() -> None:
     assert "place must be" in tab.ask("look.why", place=[0, 0, 400, 4])["message"]
     assert "no method" in tab.ask("look.why", method="magic")["message"]
     assert "values must be of 0 controls" in tab.ask("look.change", values=[0.5])["message"]
+
+
+@pytest.mark.parametrize("name", ["mnist-lenet", "mnist-mlp-100"])
+def test_the_sample_digits_are_like_the_training_data(name: str) -> None:
+    tab = Tab(Library((name,), Model.load))
+    kinds = {kind["name"]: kind["samples"] for kind in tab.ask("look.open")["kinds"]}
+    lines = {digit: tab.ask("look.picture", sample=digit)["line"] for digit in kinds["digit"]}
+    assert [line for line in lines.values() if "unlike anything" in line] == []
+    assert sum(line[0] == digit[-1] for digit, line in lines.items()) >= 24  # of 30
 
 
 @pytest.fixture

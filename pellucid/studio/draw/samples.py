@@ -7,12 +7,10 @@ import torch
 from torch import Tensor
 
 from pellucid.data.images import resized
-from pellucid.studio.pictures import family_for, sample, sample_names
+from pellucid.studio.pictures import DIGIT_SIDE, enlarged, family_for, sample, sample_names
 
 DIGITS = tuple("0123456789")  # names of the samples of a network for digits
 HAND_CLASS = "5"  # class of all bundled pictures of hands
-SAMPLE_SIDE = 112  # side of a digit on the canvas, and the largest of another sample, in pixels
-MARGIN = 2  # pixels around the 8 x 8 pixels of a digit
 
 
 @cache
@@ -42,10 +40,8 @@ def picture_of(name: str, n: int) -> tuple[Tensor, int]:
     """
     if name not in DIGITS:
         photograph = sample(name)
-        scale = SAMPLE_SIDE / max(photograph.shape)
+        scale = DIGIT_SIDE / max(photograph.shape)
         return resized(photograph, (int(photograph.shape[1] * scale), int(photograph.shape[2] * scale))), 1
     x, y = digits()
     indices = torch.nonzero(y == int(name)).flatten()
-    padded = torch.nn.functional.pad(x[indices[n % len(indices)]][None], (MARGIN,) * 4)
-    enlarged = torch.nn.functional.interpolate(padded, (SAMPLE_SIDE, SAMPLE_SIDE), mode="bicubic").clamp(0, 1)
-    return (enlarged[0, 0] * 255).round().to(torch.uint8), len(indices)
+    return enlarged(x[indices[n % len(indices)], 0]), len(indices)

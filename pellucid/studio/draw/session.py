@@ -17,8 +17,9 @@ from pellucid.nested import flatten, nest
 from pellucid.optim import SGD
 from pellucid.predictor import Predictor
 from pellucid.studio.draw.nonsense import nonsense
-from pellucid.studio.draw.samples import SAMPLE_SIDE, class_of, names_for, picture_of
+from pellucid.studio.draw.samples import class_of, names_for, picture_of
 from pellucid.studio.messages import Reply
+from pellucid.studio.pictures import DIGIT_SIDE
 from pellucid.studio.view import Library
 from pellucid.task import task_of
 from pellucid.trace import Trace
@@ -301,7 +302,7 @@ class DrawSession:
 
     def nonsense(self, request: ReadNonsense) -> Reply:
         """Return a picture without a digit for the canvas, the model's predicted class, and its confidence."""
-        picture = nonsense(request.what, request.n, SAMPLE_SIDE)
+        picture = nonsense(request.what, request.n, DIGIT_SIDE)
         x = self._laid_out(picture)
         scores = probabilities(self.model.trace(x, torch.tensor([0])))
         predicted = int(scores.argmax())

@@ -274,7 +274,8 @@ export function start(root, server, { state: address, remember: put }) {
       if (error instanceof LostError || mine !== examination) throw error;
       awaited.delete(name);
       Object.assign(S, { diagnosis: null, examined: Math.max(1, newest()) });
-      panels.findings($("#train-findings"), { problem: error.message });
+      const failed = now()?.status === "failed" ? ["The training failed, so there is nothing to examine: ", ". Click “Use these settings”, change what is named here, and start again."] : ["", ""];
+      panels.findings($("#train-findings"), { problem: failed.join(error.message) });
     } finally {
       if (mine === examination) {
         S.examining = false;

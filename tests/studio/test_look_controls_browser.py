@@ -1,0 +1,159 @@
+"""Controls of the view Look for colorizers, labels, key-points and videos: each is changed, and its effect is read."""
+
+import base64
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from pellucid.combine import Sequential
+from pellucid.generators import l1
+from pellucid.layers import Dense, Flatten
+from pellucid.losses import BinaryCrossEntropy
+from pellucid.model import Model
+from pellucid.tasks.colorize.colorizer import Colorizer
+from pellucid.tasks.colorize.hints import Hint
+from tests.studio.test_browser import WAIT, until
+from tests.studio.test_look import layer, real_picture
+from tests.studio.test_look_browser import chromium, labelled, page, served  # noqa: F401  (fixtures)
+
+pytestmark = pytest.mark.real
+CLASSES = ("cat", "dog", "boat")
+SHOT = "document.querySelector('#look-canvas').toDataURL()"
+# A film of one second that is first red and then blue, as the bytes of a WebM file in base64.
+RECORD = """async () => {
+  const canvas = Object.assign(document.createElement('canvas'), { width: 160, height: 120 });
+  const pen = canvas.getContext('2d'), chunks = [];
+  const recorder = new MediaRecorder(canvas.captureStream(20), { mimeType: 'video/webm' });
+  recorder.ondataavailable = ({ data }) => chunks.push(data);
+  const ended = new Promise((resolve) => (recorder.onstop = resolve));
+  recorder.start();
+  for (let k = 0; k < 24; k++) {
+    pen.fillStyle = k < 12 ? 'rgb(200,0,0)' : 'rgb(0,0,200)';
+    pen.fillRect(0, 0, 160, 120);
+    await new Promise((resolve) => setTimeout(resolve, 50));
+  }
+  recorder.stop();
+  await ended;
+  const bytes = new Uint8Array(await new Blob(chunks).arrayBuffer());
+  return btoa(Array.from(bytes, (byte) => String.fromCharCode(byte)).join(''));
+}"""
+
+
+def hinted_colorizer() -> Model:
+    return Model(l1(width=8, levels=2, hints=True), input_shape=(1, 16, 16))
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a colorizer that takes hints, and a model of three labels."""
+    path = tmp_path_factory.mktemp("models")
+    hinted_colorizer().save(path / "hinted.safetensors")
+    net = Sequential(flat=Flatten(), scores=Dense(3))
+    labels = Model(net, loss=BinaryCrossEntropy(), input_shape=(1, 8, 8), classes=CLASSES)
+    texts = {"kind": "labels", "files": "file", "split": "", "separator": " "}
+    labels.preprocess["table"] = {**texts, "columns": ["labels"], "names": [*CLASSES], "units": []}
+    labels.save(path / "labels.safetensors")
+    return path
+
+
+def test_a_click_gives_a_colour_to_a_colorizer(page: Any) -> None:  # noqa: F811
+    shown = page("model=hinted.safetensors&sample=photo+0")
+    tab = shown.tab
+    before = shown.pixels()
+    picture = shown.last("look.picture")["tensors"]["picture"]
+    tab.locator("#look-colour").fill("#ff0000")
+    shown.click(0.5, 0.5)
+    until(tab, "document.querySelector('#look-time').textContent.startsWith('Shown')")
+    colorized = layer(shown.last("look.change"), "colorized", "image")
+    x, y = picture.shape[2] // 2, picture.shape[1] // 2
+    near = [Hint(x + dx, y + dy, (255, 0, 0)) for dx in (-1, 0, 1) for dy in (-1, 0, 1)]  # pixels at the click
+    colorizer = Colorizer(hinted_colorizer())
+    assert any(torch.equal(colorized, colorizer(picture, [hint])[:3]) for hint in near)
+    with_hint = shown.pixels()
+    assert with_hint != before
+    tab.locator("#look-colour").fill("#00ff00")
+    shown.click(0.25, 0.25)
+    until(tab, f"{SHOT} !== {with_hint!r}")
+    tab.click("#look-unhint")
+    until(tab, f"{SHOT} === {before!r}")
+    tab.uncheck("#look-hinting")
+    shown.click(0.5, 0.5)
+    tab.wait_for_selector("[data-why]", timeout=WAIT)
+    tab.click("[data-hide]")
+    assert shown.pixels() == before
+    for name in ("a, green to red", "b, blue to yellow"):
+        tab.select_option("[data-group='Colours']", name)
+        until(tab, f"{SHOT} !== {before!r}")
+        tab.select_option("[data-group='Colours']", "")
+        until(tab, f"{SHOT} === {before!r}")
+
+
+def test_the_threshold_of_each_label_decides_about_it(page: Any) -> None:  # noqa: F811
+    shown = page("model=labels.safetensors&sample=digit+3")
+    tab = shown.tab
+    values = {bar["name"]: bar["value"] for bar in shown.last("look.picture")["bars"]}
+    for k in range(3):
+        shown.slide(k, 1)
+    for k, name in enumerate(CLASSES):
+        assert tab.inner_text("#look-line") == "no label"
+        assert tab.locator(".look-bar.below").count() == 3
+        shown.slide(k, round(values[name] - 0.01, 2))
+        assert tab.inner_text("#look-line") == name
+        assert tab.locator(".look-bar.below").count() == 2
+        assert "below" not in tab.get_attribute(f"[data-bar='{name}']", "class")
+        shown.slide(k, 1)
+
+
+def test_a_click_beside_a_key_point_explains_it(page: Any) -> None:  # noqa: F811
+    file, _ = real_picture("faces/val")
+    shown = page("model=faces")
+    tab = shown.tab
+    sample = shown.pixels()
+    tab.set_input_files("#look-file", file)
+    until(tab, f"{SHOT} !== {sample!r}")
+    before = shown.pixels()
+    seen = shown.last("look.picture")
+    points, names = layer(seen, "points", "points"), [bar["name"] for bar in seen["bars"]]
+    _, height, width = seen["tensors"]["picture"].shape
+    for index in (8, 30, 57):
+        shown.click(float(points[index, 0]) / width, float(points[index, 1]) / height)
+        until(tab, f"document.querySelector('[data-why]')?.textContent.includes('x of {names[index]}')")
+        assert shown.pixels() != before
+    tab.click("[data-hide]")
+    assert shown.pixels() == before
+
+
+def test_a_video_file_is_watched_instead_of_a_camera(page: Any) -> None:  # noqa: F811
+    shown = page("model=cifar")
+    tab = shown.tab
+    recorder = tab.context.new_page()
+    film = base64.b64decode(recorder.evaluate(RECORD))
+    recorder.close()
+    tab.set_input_files("#look-file", {"name": "film.webm", "mimeType": "video/webm", "buffer": film})
+    until(tab, "document.querySelector('#look-rate').textContent.includes('a second')")
+    assert tab.inner_text("#look-camera") == "Stop"
+    for channel in (0, 2, 0):  # it begins again
+        wait_for_colour(shown, channel)
+    tab.click("#look-camera")
+    assert tab.inner_text("#look-camera") == "Start the camera"
+    tab.wait_for_timeout(500)
+    still = shown.pixels()
+    tab.wait_for_timeout(1500)
+    assert shown.pixels() == still
+    tab.set_input_files("#look-file", {"name": "bad.webm", "mimeType": "video/webm", "buffer": b"nonsense"})
+    until(tab, "document.querySelector('#look-problem').textContent.includes('bad.webm cannot be played')")
+
+
+def wait_for_colour(shown: Any, channel: int) -> None:
+    """Wait until the middle of the shown frame is red (0) or blue (2)."""
+    end = time.monotonic() + WAIT / 1000
+    while True:
+        frame = shown.last("look.picture")["tensors"]["picture"].int()
+        red, _, blue = frame[:, frame.shape[1] // 2, frame.shape[2] // 2].tolist()
+        if (red - blue if channel == 0 else blue - red) > 60:
+            return
+        assert time.monotonic() < end
+        shown.tab.wait_for_timeout(20)

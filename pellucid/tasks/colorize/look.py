@@ -30,6 +30,7 @@ class ColorizerLook(Look):
         self._lightness = lightness_of(self.image)
         self._ab = self.colorizer.ab(self._lightness[None])[0]
         self._hints = ()
+        self._grey = self.colorizer.painted(self.image, self._lightness, torch.zeros_like(self._ab))
 
     def shown(self, values: Mapping[str, float] = NO_VALUES, hints: Sequence[Hint] = ()) -> Shown:
         """Return the colorized picture, the grey one, and the components a and b."""
@@ -38,10 +39,9 @@ class ColorizerLook(Look):
             self._hints = tuple(hints)
         self.colorizer.strength = self.value(values, "strength")
         ab = self._ab
-        grey = self.colorizer.painted(self.image, self._lightness, torch.zeros_like(ab))
         colorized = self.colorizer.painted(self.image, self._lightness, ab)
         layers: list[PictureLayer] = [
-            ImageLayer("grey", False, grey[:3]),
+            ImageLayer("grey", False, self._grey[:3]),
             ImageLayer("colorized", True, colorized[:3]),
             MapLayer("a, green to red", values=ab[0], group="Colours"),
             MapLayer("b, blue to yellow", values=ab[1], group="Colours"),

@@ -45,7 +45,7 @@ def live_file(run: Path) -> Path:
 def read_control(run: Path) -> Control:
     """Return the request in control.json; an empty one if the file is missing or damaged."""
     values = read_object_or_empty(control_file(run))
-    pause, steps, rate = values.get("pause"), values.get("steps"), values.get("rate")
+    pause, steps, rate = values.get("pause"), values.get("steps"), values.get("rate", 0)
     has_rate = is_number(rate) and 0 < rate <= MAX_RATE_FACTOR
     return Control(pause is True, steps if type(steps) is int and steps >= 0 else 0, rate if has_rate else None)
 

@@ -49,7 +49,7 @@ def test_settings_give_the_training_that_the_remedy_gives(tmp_path: Path) -> Non
     made = set[str]()
     for number, fault in enumerate(FAULTS):
         run = tmp_path / f"digits-{number}"
-        case = write_run(run, parse_overrides(fault.split()))
+        case = write_run(run, parse_overrides([str(setting) for setting in fault.split()]))
         for suspect in suspects(case):
             if not suspect.finding.settings:
                 continue

@@ -22,9 +22,13 @@ from pellucid.base.limits import (
 )
 from pellucid.combine.base import Combinator, LayerRun, join, shape_of, uses_flow
 from pellucid.extend.registry import is_ours
-from pellucid.layers import MaxUnpool2d, RoIAlign, RoIPool
+from pellucid.layers import Dense, MaxUnpool2d, ReLU, RoIAlign, RoIPool, Sigmoid, Tanh
 from pellucid.layers.base import Cache, Layer, Mode, Params, Trait
 from pellucid.objective import ONE_INPUT, InputCount, LayerWrapper, Objective
+
+# Layers whose counts follow from the shape of their output. A network of these alone, such as an MLP, does not run on
+# "meta", for which PyTorch imports its compiler.
+NEED_NO_RUN = (Dense, ReLU, Sigmoid, Tanh)
 
 
 def init_within_bounds(
@@ -119,11 +123,13 @@ def _run_children(tally: "Tally", parent_path: str) -> LayerRun:
                 own_params, out = layer.init(shape_of(x), torch.Generator())
             has_inputs = not isinstance(x, tuple) or len(x) > 0  # parameters and constants in a graph have none
             with tally:
-                y = (
-                    layer.forward(own_params, x, mode)[0]
-                    if out is None or not has_inputs or (_can_run_on_meta(layer) and not tally.trusted)
-                    else _empty(out, tally.examples, _n_inputs(x))
-                )
+                runs = _can_run_on_meta(layer) and type(layer) not in NEED_NO_RUN and not tally.trusted
+                if out is None or not has_inputs or runs:
+                    y = layer.forward(own_params, x, mode)[0]
+                else:
+                    y = _empty(out, tally.examples, _n_inputs(x))
+                    if type(layer) is Dense:
+                        tally.work += y.numel() * (x.shape[-1] - 1)  # the empty tensor counts as one for each value
             tally.check()
             tally.shapes[path] = shape_of(x), shape_of(y) if out is None else out
         except LayerError:

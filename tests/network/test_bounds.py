@@ -2,6 +2,8 @@
 
 import json
 import resource
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -28,8 +30,11 @@ from pellucid.layers import (
     PadChannels,
     ReLU,
     Reshape,
+    Sigmoid,
+    Tanh,
     Upsample,
 )
+from pellucid.layers.base import Mode
 from pellucid.network import bounds
 from pellucid.network.bounds import init_within_bounds
 from pellucid.run.weights import write_weights
@@ -105,6 +110,32 @@ def test_a_network_above_the_memory_limit_is_refused_before_it_is_built(name):
     with pytest.raises(PellucidError, match=message):
         init_within_bounds(net, shape)
     assert in_loop_durations(time.process_time() - start) < 400
+
+
+@pytest.mark.parametrize("shape", [(1, 8, 8), (2, 3, 5)])
+def test_layers_that_need_no_run_count_as_in_a_run_by_pytorch(shape, monkeypatch):
+    net = Sequential(Flatten(), Dense(30), Sigmoid(), Dense(20, bias=False), ReLU(), Dense(10), Tanh())
+    counts = []
+    for need_no_run in ((), bounds.NEED_NO_RUN):
+        monkeypatch.setattr(bounds, "NEED_NO_RUN", need_no_run)
+        tally = bounds.Tally({})
+        with torch.device("meta"), torch.no_grad():
+            with tally:
+                x = torch.empty(1, *shape)
+            bounds._run_children(tally, "")("", net, {}, x, Mode(keep=False))
+        counts.append((tally.values, tally.work, tally.peak, tally.runs))
+    assert counts[0] == counts[1]
+
+
+@pytest.mark.slow
+def test_the_bounds_of_an_mlp_do_not_import_the_compiler():
+    code = (
+        "import sys\nfrom pellucid import Dense, Flatten, ReLU, Sequential\n"
+        "from pellucid.network.bounds import init_within_bounds\n"
+        "init_within_bounds(Sequential(Flatten(), Dense(30), ReLU(), Dense(10)), (1, 8, 8))\n"
+        "sys.exit('torch._dynamo' in sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def test_the_layer_above_the_limit_is_named():

@@ -12,7 +12,7 @@ NAMES := awk '/^ *Collecting/ {printf " %s", $$2} /^ *Downloading.*[0-9] MB/ {pr
 	/^ *Installing collected/ {printf "\n  installing them"} {fflush()} END {print ""}'
 install = @echo "Installing $(1) into $(VENV), which can take some minutes:"; set -o pipefail; $(PIP) $(2) | $(NAMES)
 
-.PHONY: demo test browser coverage check docs real networks long lessons scorecard mutants bench release clean
+.PHONY: demo test browser coverage check docs real networks long lessons scorecard mutants bench quality release clean
 
 demo: $(VENV)/.library
 	$(BIN)/pellucid demo
@@ -80,6 +80,10 @@ bench: $(VENV)/.bench
 	$(BIN)/python -m benchmarks.profile
 	$(BIN)/python -m benchmarks.growth
 
+# Trainings of 1 and 10 minutes of processor time; points that are measured are kept, and another call goes on.
+quality: $(VENV)/.quality
+	$(BIN)/python -m benchmarks.quality
+
 release: $(VENV)/.release
 	rm -rf dist
 	$(BIN)/python -m build --no-isolation
@@ -106,6 +110,16 @@ $(VENV)/.open: $(VENV)/.dev
 		> $$($(VENV)/open/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/dev.pth
 	@echo "Installing timm and torchvision into $(VENV)/open"
 	$(VENV)/open/bin/pip install --quiet --disable-pip-version-check --constraint constraints.txt --no-deps timm torchvision
+	touch $@
+
+# The packages of [quality] without those that they need on GPUs, for accounts and for windows, and that are here already.
+QUALITY := torchvision timm segmentation-models-pytorch ultralytics ultralytics-thop polars polars-runtime-32
+$(VENV)/.quality: $(VENV)/.dev
+	$(BIN)/python -m venv $(VENV)/quality
+	$(BIN)/python -c 'import sysconfig; print("import site; site.addsitedir(%r)" % sysconfig.get_path("purelib"))' \
+		> $$($(VENV)/quality/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/dev.pth
+	@echo "Installing timm, segmentation_models.pytorch and Ultralytics into $(VENV)/quality"
+	$(VENV)/quality/bin/pip install --quiet --disable-pip-version-check --constraint constraints.txt --no-deps $(QUALITY)
 	touch $@
 
 $(VENV)/.lab: $(VENV)/.dev

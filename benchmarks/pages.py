@@ -15,6 +15,7 @@ from benchmarks.causes import page as causes
 from benchmarks.doctor import report as doctor
 from benchmarks.mistakes import report as mistakes
 from benchmarks.mutants import report as mutants
+from benchmarks.quality import page as quality
 from benchmarks.relevance import __main__ as relevance
 from benchmarks.scaling import page as scaling
 from pellucid.base.files import write_atomically
@@ -33,6 +34,7 @@ def pages() -> dict[str, str]:
         "mistakes.md": mistakes.stored_page(stored("mistakes"), DOCS),
         "mutants.md": mutants.stored_page(DOCS),
         "profile.md": profile.page(stored("profile")),
+        "quality.md": quality.text(stored("quality")),
         "relevance.md": relevance.page(stored("relevance")),
         "results.md": results.page(stored("results")),
         "scaling.md": scaling.page(stored("scaling")),

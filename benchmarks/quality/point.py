@@ -15,6 +15,7 @@ from benchmarks.results import ROOT
 
 PEERS_PYTHON = ROOT / ".venv/quality/bin/python"  # `make quality` installs the other libraries there
 MAX_RUNS = 4  # trainings until the number of epochs fits
+MAX_EXCESS = 1.05  # of the seconds used, relative to the budget
 
 
 class FailedCommandError(Exception):
@@ -30,21 +31,21 @@ def measure(name: str, row: str, minutes: float, seed: int, threads: int, folder
     """
     budget = 60 * minutes
     seconds_of: dict[int, float] = {}
-    for _ in range(MAX_RUNS):
-        epochs = epochs_within(budget, paces)
-        if epochs in seconds_of:
-            break
+    epochs = epochs_within(budget, paces)
+    while epochs not in seconds_of and len(seconds_of) < MAX_RUNS:
         run = out / str(epochs)
         run.mkdir()
         command = train_command(SETS[name], row, folder, run, epochs, seed, threads)
         seconds_of[epochs] = processor_seconds(command, threads)
         paces.append([epochs, round(seconds_of[epochs], 1)])
-    last = [*seconds_of][-1]
-    predictions = predict(SETS[name], row, folder, out / str(last), threads)
+        epochs = epochs_within(budget, paces)
+    fitting = [count for count, seconds in seconds_of.items() if seconds <= MAX_EXCESS * budget]
+    chosen = max(fitting, default=min(seconds_of))
+    predictions = predict(SETS[name], row, folder, out / str(chosen), threads)
     return {
         **JUDGES[name](folder, predictions),
-        "epochs": last,
-        "seconds": round(seconds_of[last], 1),
+        "epochs": chosen,
+        "seconds": round(seconds_of[chosen], 1),
         "threads": threads,
     }
 
@@ -52,14 +53,15 @@ def measure(name: str, row: str, minutes: float, seed: int, threads: int, folder
 def epochs_within(budget: float, paces: Sequence[Sequence[float]]) -> int:
     """Return the epochs that fit into a budget, at least 1, by the line through the shortest and longest training.
 
-    paces: pairs of epochs and seconds. Of one training, the start is not known, so all of it counts as its epochs.
+    paces: pairs of epochs and seconds. One training does not tell its start from its epochs: after it, a second number
+    is tried, at least 2.
     """
     if not paces:
         return 1
     short_epochs, short_seconds = min(paces)
     long_epochs, long_seconds = max(paces)
     if long_epochs == short_epochs:
-        return max(1, int(budget * short_epochs / short_seconds))
+        return max(2, int(budget * short_epochs / short_seconds))
     per_epoch = (long_seconds - short_seconds) / (long_epochs - short_epochs)
     if per_epoch <= 0:  # noise of two short trainings
         return max(1, int(budget * long_epochs / long_seconds))

@@ -241,6 +241,32 @@ def test_the_start_and_the_size_are_planned_from_the_pictures(
     assert recipe.recipe.about.endswith(f"features at {expected[3]})") == is_of_photos
 
 
+@pytest.mark.parametrize(("weights", "is_trained"), [("", False), ("backbone", True)])
+def test_without_start_weights_all_layers_of_a_detector_learn_at_one_rate(
+    weights: str, is_trained: bool, tmp_path: Path
+) -> None:
+    recipe, _ = recipe_for("detect", str(write_labelme(tmp_path)), {"start.weights": weights})
+    assert bool(recipe.train.frozen) == is_trained
+    assert bool(recipe.train.rates) == is_trained
+
+
+@pytest.mark.parametrize(
+    ("settings", "whitened", "has_rates"),
+    [
+        ({"start.weights": ""}, "features.stem.conv", False),
+        ({"start.weights": "", "data.mode": "L"}, "", False),  # the filters are too many for one channel
+        ({"start.weights": "", "network.model": "airbench96"}, "", True),  # the whole recipe is the user's
+        ({"start.weights": "cifar"}, "", True),
+    ],
+)
+def test_without_start_weights_a_classifier_whitens_and_all_layers_learn_at_one_rate(
+    settings: dict[str, Any], whitened: str, has_rates: bool, tmp_path: Path
+) -> None:
+    recipe, _ = recipe_for("classify", str(write_colour_folder(tmp_path, size=48)), settings)
+    assert recipe.start.whiten == whitened
+    assert bool(recipe.train.rates) == has_rates
+
+
 def test_rare_classes_are_noted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     data = write_colour_folder(tmp_path, size=48)
     recipe_for("classify", str(data), {})

@@ -67,6 +67,7 @@ NOT_LISTED = {
     "decisions.md",
     "mutants.md",
     "profile.md",
+    "quality.md",
     "reference/studio.md",
     "style.md",
 }  # pages for contributors, which the navigation leaves out

@@ -1,4 +1,4 @@
-"""The U-Net of segmentation_models.pytorch from scratch: `python -m benchmarks.quality.peers.smp_unet train|predict ...`.
+"""The U-Net of segmentation_models.pytorch from scratch: `python -m benchmarks.quality.peers.smp_unet train|predict`.
 
 The default encoder, the Dice loss and Adam with a cosine of its examples of binary segmentation; crops, turned and
 mirrored.

@@ -29,9 +29,7 @@ class Photos(torch.utils.data.Dataset[Any]):
     def __init__(self, folder: Path, transform: Any) -> None:
         self.classes = sorted(path.name for path in folder.iterdir())
         self.items = [
-            (load(file), index)
-            for index, name in enumerate(self.classes)
-            for file in sorted((folder / name).iterdir())
+            (load(file), index) for index, name in enumerate(self.classes) for file in sorted((folder / name).iterdir())
         ]
         self.transform = transform
 

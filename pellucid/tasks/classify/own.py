@@ -28,6 +28,10 @@ MIN_EPOCHS = 12
 FEW_PICTURES = 5  # of a class; a fifth of them, the test part, is less than one picture
 MAX_RARE = 5  # rare classes that are named
 
+# Without weights to start from, all layers learn at the full rate, in colour from filters that whiten the pictures.
+SCRATCH_SETTINGS = {"train.rates": []}
+WHITENED = {"start.whiten": "features.stem.conv"}  # its filters are too many for grey pictures
+
 # Photos: the shipped backbone, whose last layer starts as the linear model of its features that is the run's baseline.
 # Batch normalization keeps its statistics, for which that linear model was fitted.
 MIN_SIDE = 48  # pixels; smaller pictures have few of the features of photos
@@ -108,7 +112,12 @@ def _planned(images: ImageFiles, count: int, settings: Mapping[str, Any], others
     is_network_chosen = any(key.startswith(("network.", "start.")) for key in settings)
     is_grey = settings.get("data.mode", "RGB") != "RGB"
     if is_network_chosen or is_grey or not is_large or count > MAX_PHOTOS:
-        return OwnRecipe(RECIPE, {**others, **training_length(TRAINING_STEPS, count, BATCH_SIZE, MIN_EPOCHS)})
+        has_no_start = settings.get("start.weights") == "" and "network.model" not in settings
+        start_settings: dict[str, Any] = {}
+        if has_no_start:
+            start_settings = SCRATCH_SETTINGS if is_grey else SCRATCH_SETTINGS | WHITENED
+        length = training_length(TRAINING_STEPS, count, BATCH_SIZE, MIN_EPOCHS)
+        return OwnRecipe(RECIPE, {**others, **start_settings, **length})
     planned_size = _photo_size(count, _number(settings, "train.minutes", 0))
     size = settings.get("data.size", planned_size)
     photo_settings = {**PHOTO_SETTINGS}

@@ -83,9 +83,13 @@ class Detection(Task):
 
     def recipe_for(self, data: str, root: Any) -> OwnRecipe:
         """Return a recipe for boxes, or for boxes and masks if every object has a mask."""
+        return self.recipe_with(data, root, {})
+
+    def recipe_with(self, data: str, root: Any, settings: Mapping[str, Any]) -> OwnRecipe:
+        """Return the recipe; settings: of the user, who may want to start from no weights."""
         from pellucid.tasks.detect.own import recipe_for
 
-        return recipe_for(data, root)
+        return recipe_for(data, root, settings)
 
     def baseline(self, model: "Model", train: Any, max_features: int) -> Baseline | None:
         """Return the mean box of each class; None for objects with key-points."""

@@ -1,5 +1,7 @@
 """The recipe for a user's own images with objects: `pellucid train detect DATA`."""
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 from pellucid.base.errors import PellucidError
@@ -15,11 +17,15 @@ BATCH_SIZE = {"bccd-single": 8, "pennfudan-mask": 4}
 # Unlike the blood cells of bccd, most objects are upright, so images must not be flipped vertically or transposed.
 UPRIGHT_AUGMENT = {"augment.vertical_flip": False, "augment.transpose": False}
 
+# Without weights to start from, no layer is frozen, and all learn at the full rate.
+SCRATCH_SETTINGS = {"train.frozen": [], "train.rates": []}
 
-def recipe_for(data: str, root: Any = None) -> OwnRecipe:
+
+def recipe_for(data: str, root: Any = None, settings: Mapping[str, Any] = MappingProxyType({})) -> OwnRecipe:
     """Return the recipe of a single-stage detector for boxes, or of Mask R-CNN if every object has a mask.
 
-    Both fine-tune a shipped detector. Raises PellucidError for data without annotated objects.
+    Both fine-tune a shipped detector, unless the user's settings say start.weights="". Raises PellucidError for data
+    without annotated objects.
     """
     if not is_annotated(data):
         raise PellucidError(f"{data} has no annotated objects; give images with annotations of {ANNOTATION_FORMATS}")
@@ -33,4 +39,5 @@ def recipe_for(data: str, root: Any = None) -> OwnRecipe:
         "start.weights": start_weights,
         **training_length(TRAINING_STEPS[recipe_name], len(train), BATCH_SIZE[recipe_name]),
         **({} if train.has_masks else UPRIGHT_AUGMENT),
+        **(SCRATCH_SETTINGS if settings.get("start.weights") == "" else {}),
     })  # fmt: skip

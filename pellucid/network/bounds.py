@@ -128,7 +128,7 @@ def _run_children(tally: "Tally", parent_path: str) -> LayerRun:
                     y = layer.forward(own_params, x, mode)[0]
                 else:
                     y = _empty(out, tally.examples, _n_inputs(x))
-                    if type(layer) is Dense:
+                    if type(layer) is Dense and isinstance(x, Tensor):
                         tally.work += y.numel() * (x.shape[-1] - 1)  # the empty tensor counts as one for each value
             tally.check()
             tally.shapes[path] = shape_of(x), shape_of(y) if out is None else out

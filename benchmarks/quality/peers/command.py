@@ -7,7 +7,6 @@ from pathlib import Path
 
 import torch
 
-THREADS = 2
 DECLARED: list[torch.library.Library] = []  # a declaration ends with its object
 
 
@@ -15,7 +14,6 @@ def run(train: Callable[[Path, Path, int, int], None], predict: Callable[[Path, 
     """Run what the command line says."""
     action, folder, out, *numbers = sys.argv[1:]
     import_torchvision()
-    torch.set_num_threads(THREADS)
     if action == "train":
         epochs, seed = map(int, numbers)
         train(Path(folder), Path(out), epochs, seed)

@@ -1,4 +1,7 @@
-"""Ultralytics' nano detector from its yaml: `python -m benchmarks.quality.peers.ultralytics_nano train|predict ...`."""
+"""Ultralytics' nano detector from its yaml: `python -m benchmarks.quality.peers.ultralytics_nano train|predict ...`.
+
+It chooses its number of threads itself: on two cores one, which does not raise its processor time.
+"""
 
 import json
 import os
@@ -7,7 +10,7 @@ import sys
 import xml.etree.ElementTree as ET
 from pathlib import Path
 
-from benchmarks.quality.peers.command import THREADS, run
+from benchmarks.quality.peers.command import run
 from benchmarks.quality.sets import CELLS, voc_boxes
 
 MODEL = "yolo26n.yaml"
@@ -41,13 +44,11 @@ def write_yolo(data: Path, out: Path) -> Path:
 
 
 def train(folder: Path, out: Path, epochs: int, seed: int) -> None:
-    import torch
     from ultralytics import YOLO, settings
 
     settings.update({"sync": False})
     file = write_yolo(folder / "data", out / "yolo")
     model = YOLO(MODEL)
-    model.add_callback("on_train_start", lambda trainer: torch.set_num_threads(THREADS))
     model.train(
         data=str(file),
         epochs=epochs,

@@ -77,5 +77,5 @@ def test_the_page_has_the_mean_and_the_range_and_says_what_is_missing():
         for seed, accuracy, load in ((0, 0.9, 0.1), (2, 0.8, 3.0))
     }
     text = page.text({"points": points})
-    assert f"| {row} | 85.0 % (80.0 to 90.0)*; 4 epochs, 58 s, 2 of 3 seeds | not yet measured |" in text
+    assert f"| {row} | 85.0 % (80.0 to 90.0)†; 4 epochs, 58 s, 2 of 3 seeds | not yet measured |" in text
     assert text.count("not yet measured") == 2 * sum(len(page.rows(name)) for name in SETS) - 1

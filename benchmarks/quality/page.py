@@ -10,7 +10,7 @@ from benchmarks.results import ROOT, machine
 PAGE = ROOT / "docs/quality.md"
 MINUTES, SEEDS = (1, 10), (0, 1, 2)
 QUIET = 0.5  # load average before a point of a machine without other work
-LOADED = "*"
+LOADED = "†"
 
 HEAD = """# Time to quality
 

@@ -9,11 +9,14 @@ import shutil
 import sys
 import xml.etree.ElementTree as ET
 from pathlib import Path
+from typing import Any
 
 from benchmarks.quality.peers.command import run
 from benchmarks.quality.sets import CELLS, voc_boxes
 
 MODEL = "yolo26n.yaml"
+# Services that Ultralytics reports to where their packages are installed
+TRACKERS = ("clearml", "comet", "dvc", "hub", "mlflow", "neptune", "raytune", "tensorboard", "wandb")
 SIZE = 320  # as Pellucid's detector; at 640, an epoch takes four times as long
 
 
@@ -43,13 +46,22 @@ def write_yolo(data: Path, out: Path) -> Path:
     return file
 
 
-def train(folder: Path, out: Path, epochs: int, seed: int) -> None:
-    from ultralytics import YOLO, settings
+def model_of(file: str) -> Any:
+    """Return the model of a file, with the suppression that Ultralytics has for machines without torchvision's."""
+    import torchvision
+    from ultralytics import YOLO
+    from ultralytics.utils.nms import TorchNMS
 
-    settings.update({"sync": False})
+    torchvision.ops.nms = TorchNMS.nms
+    return YOLO(file)
+
+
+def train(folder: Path, out: Path, epochs: int, seed: int) -> None:
+    from ultralytics import settings
+
+    settings.update({"sync": False, **{name: False for name in TRACKERS if name in settings}})
     file = write_yolo(folder / "data", out / "yolo")
-    model = YOLO(MODEL)
-    model.train(
+    model_of(MODEL).train(
         data=str(file),
         epochs=epochs,
         imgsz=SIZE,
@@ -65,12 +77,10 @@ def train(folder: Path, out: Path, epochs: int, seed: int) -> None:
 
 
 def predict(folder: Path, out: Path) -> None:
-    from ultralytics import YOLO
-
+    model = model_of(str(out / "run/weights/last.pt"))
+    options = {"imgsz": SIZE, "conf": 0.001, "stream": True, "verbose": False, "device": "cpu"}
     detections = []
-    for result in YOLO(out / "run/weights/last.pt").predict(
-        str(folder / "held_out"), imgsz=SIZE, conf=0.001, stream=True, verbose=False, device="cpu"
-    ):
+    for result in model.predict(str(folder / "held_out"), **options):
         for (x0, y0, x1, y1), score, index in zip(
             result.boxes.xyxy.tolist(), result.boxes.conf.tolist(), result.boxes.cls.tolist(), strict=True
         ):

@@ -103,11 +103,11 @@ def get(
     folder = data_root(root) / entry.path
     if not entry.sources:
         raise PellucidError(f"{entry.name} cannot be downloaded: {how_to_obtain(entry, folder)}")
-    downloaded: list[tuple[str, str]] = []
+    statuses: list[tuple[str, str]] = []
     for source in entry.sources:
         path = folder / source.file
         if _file_status(entry, source, path) == "ok":
-            downloaded.append((str(path), "kept"))
+            statuses.append((str(path), "kept"))
             continue
 
         def report(received: int, total: int | None, file: str = source.file) -> None:
@@ -115,8 +115,8 @@ def get(
                 progress(file, received, total)
 
         fetch(source.url, path, f"md5:{source.md5}", limit=source.size, progress=report)
-        downloaded.append((str(path), "downloaded"))
-    return downloaded
+        statuses.append((str(path), "downloaded"))
+    return statuses
 
 
 def check(name: str, root: str | os.PathLike[str] | None = None) -> list[tuple[str, str]]:

@@ -44,13 +44,13 @@ def class_parts(tree: Tree, root: str) -> PartUse:
     flat_folders -= {*subfolders}
     if parts.train is not None:
         return parts._replace(unused=tuple(sorted({*parts.unused, *flat_folders})))
-    named = sorted(filter(part_named, subfolders))
+    named_folders = sorted(filter(part_named, subfolders))
     have_same_classes = len(subfolders) > 1 and len(set(map(frozenset, subfolders.values()))) == 1
     have_same_classes = have_same_classes and all(len(names) > 1 for names in subfolders.values())
-    if named and (have_same_classes or len(named) == len(subfolders) + len(flat_folders)):
+    if named_folders and (have_same_classes or len(named_folders) == len(subfolders) + len(flat_folders)):
         raise PellucidError(
-            f"{tree.where(root)} has the folders {', '.join(named):.100}, but no part to train on; name its folder "
-            f"{TRAIN}"
+            f"{tree.where(root)} has the folders {', '.join(named_folders):.100}, but no part to train on; name its "
+            f"folder {TRAIN}"
         )
     inner_names = set[str]().union(*subfolders.values())
     if (inner := parts_among(inner_names)).train and inner.held_out and not inner.unused:
@@ -80,12 +80,12 @@ def note_class_folders(tree: Tree, root: str, parts: PartUse) -> None:
         note_once(f"{tree.path}: {variants}")
     depth = 1 if parts.train is None else 2  # of files in class folders
     in_classes = [name for name in tree.names if name.removeprefix(root).count("/") >= depth]
-    others = [name for name in in_classes if not is_picture(name)]
-    suffixes = sorted({PurePosixPath(name).suffix.lower() or "no suffix" for name in others})
+    other_files = [name for name in in_classes if not is_picture(name)]
+    suffixes = sorted({PurePosixPath(name).suffix.lower() or "no suffix" for name in other_files})
     outside = [name for name in tree.names if name.removeprefix(root).count("/") < depth and is_picture(name)]
     outside = [name for name in outside if class_of(name, root) not in parts.unused]
     counts = {
-        f"in class folders without the suffix of an image ({', '.join(suffixes):.60})": ("file", len(others)),
+        f"in class folders without the suffix of an image ({', '.join(suffixes):.60})": ("file", len(other_files)),
         "outside class folders": ("image", len(outside)),
         "with a hidden name": ("image", len(tree.hidden_pictures)),
         "to a folder": ("link", len(tree.links)),

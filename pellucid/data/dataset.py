@@ -41,8 +41,8 @@ class Dataset(Arrays):
 
     def __repr__(self) -> str:
         """Return name, number of images, image shape and number of classes, on one line."""
-        shape, count = " x ".join(map(str, self.x.shape[1:])), plural(len(self.classes), "class", "classes")
-        return printable(f"<Dataset {self.name!r:.60}: {plural(len(self), 'image')} of {shape}, {count}>")
+        shape, class_count = " x ".join(map(str, self.x.shape[1:])), plural(len(self.classes), "class", "classes")
+        return printable(f"<Dataset {self.name!r:.60}: {plural(len(self), 'image')} of {shape}, {class_count}>")
 
     def __str__(self) -> str:
         """Return a table of the classes and their image counts."""
@@ -146,8 +146,8 @@ def split_by_class(labels: Tensor, fraction: float, seed: int, name: str) -> tup
     for label in range(int(labels.max()) + 1):
         class_indices: list[int] = torch.nonzero(labels == label).flatten().tolist()
         class_indices.sort(key=lambda i: mix(seed, i))
-        n = int(len(class_indices) * fraction + 0.5)
-        test += class_indices[: min(max(n, 1), len(class_indices) - 1)] if len(class_indices) > 1 else []
+        n_test = int(len(class_indices) * fraction + 0.5)
+        test += class_indices[: min(max(n_test, 1), len(class_indices) - 1)] if len(class_indices) > 1 else []
     if not test:
         raise PellucidError(f"{name} cannot be split: no class has two examples; add examples")
     is_test = torch.zeros(len(labels), dtype=torch.bool)

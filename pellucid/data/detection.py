@@ -92,8 +92,8 @@ class DetectionFolder(ImageFiles):
         self.keypoints = annotations.keypoints
         self.has_masks = annotations.has_masks
         self.numbers = annotations.category_ids  # COCO's category id of each class
-        stated = swaps if swaps is not None else annotations.swaps
-        self.swaps = stated if stated is not None else mirrored_pairs(annotations.keypoints)
+        stated_swaps = swaps if swaps is not None else annotations.swaps
+        self.swaps = stated_swaps if stated_swaps is not None else mirrored_pairs(annotations.keypoints)
         if skip:
             readable, unreadable = split_by_readability(tree, self.names, self.image)
             self.records = tuple(self.records[k] for k in readable)
@@ -101,7 +101,7 @@ class DetectionFolder(ImageFiles):
             missing = [str(fault) for fault in annotations.faults if fault.is_image]
             self.skipped = (*missing, *unreadable)
             self.is_checked = True
-        self.has_several = any(sum(map(is_pointed, record.instances)) > 1 for record in self.records)
+        self.has_several = any(sum(map(has_labelled_point, record.instances)) > 1 for record in self.records)
         for text in (fault_summary(annotations.faults), *remarks(annotations, classes is None)):
             if text:
                 note_once(f"{path}: {text}")
@@ -146,13 +146,13 @@ class DetectionFolder(ImageFiles):
 
     def with_classes(self, classes: Sequence[str]) -> "DetectionFolder":
         """Return the same images with labels that are indices into `classes`, which contain all of their classes."""
-        labels = [classes.index(name) for name in self.classes or ()]
+        new_labels = [classes.index(name) for name in self.classes or ()]
         part = self.subset(range(len(self)))
         part.classes = tuple(classes)
         part.records = tuple(
             replace(
                 record,
-                instances=tuple(replace(instance, label=labels[instance.label]) for instance in record.instances),
+                instances=tuple(replace(instance, label=new_labels[instance.label]) for instance in record.instances),
             )
             for record in self.records
         )
@@ -165,11 +165,16 @@ class DetectionFolder(ImageFiles):
                 f"{self.tree.path}: the held-out part has the key-points {join_names(self.keypoints)}, the training "
                 f"part {join_names(names)}; give both the same"
             )
-        places = [names.index(name) for name in self.keypoints]
+        new_indices = [names.index(name) for name in self.keypoints]
         part = self.subset(range(len(self)))
         part.keypoints = tuple(names)
         part.records = tuple(
-            replace(record, instances=tuple(_moved(instance, places, len(names)) for instance in record.instances))
+            replace(
+                record,
+                instances=tuple(
+                    _with_reordered_points(instance, new_indices, len(names)) for instance in record.instances
+                ),
+            )
             for record in self.records
         )
         return part
@@ -220,18 +225,18 @@ def load_objects(
     return Splits(train.subset(train_indices), train.subset(test_indices))
 
 
-def is_pointed(instance: Instance) -> bool:
+def has_labelled_point(instance: Instance) -> bool:
     """Return whether an object is no crowd and has a labelled key-point."""
     return not instance.crowd and any(instance.points[2::3])
 
 
-def _moved(instance: Instance, places: Sequence[int], count: int) -> Instance:
-    """Return an object with each key-point at its place among `count` ones."""
+def _with_reordered_points(instance: Instance, new_indices: Sequence[int], n_keypoints: int) -> Instance:
+    """Return an object with key-point k at new_indices[k] of n_keypoints."""
     if not instance.points:
         return instance
-    points = [0.0] * (3 * count)
-    for k, place in enumerate(places):
-        points[3 * place : 3 * place + 3] = instance.points[3 * k : 3 * k + 3]
+    points = [0.0] * (3 * n_keypoints)
+    for k, new_index in enumerate(new_indices):
+        points[3 * new_index : 3 * new_index + 3] = instance.points[3 * k : 3 * k + 3]
     return replace(instance, points=tuple(points))
 
 
@@ -267,11 +272,11 @@ def scale_objects(objects: ObjectsType, size: tuple[int, int], new_size: tuple[i
 
 def mirrored_pairs(names: Sequence[str]) -> Pairs | None:
     """Return the pairs of key-points whose names differ only in left and right; None if there are none."""
-    index = {name: k for k, name in enumerate(names)}
+    index_by_name = {name: k for k, name in enumerate(names)}
     pairs = [
-        (k, index[name.replace(left, right)])
-        for name, k in index.items()
+        (k, index_by_name[name.replace(left, right)])
+        for name, k in index_by_name.items()
         for left, right in _SIDE_NAMES
-        if left in name and name.replace(left, right) in index
+        if left in name and name.replace(left, right) in index_by_name
     ]
     return tuple(pairs) or None

@@ -32,7 +32,7 @@ from pellucid.data.source import Batch
 from pellucid.data.tree import Tree, tree_at
 from pellucid.ops.image_objects import Objects
 
-N_SAMPLED = 100  # images that show whether a data set has images of 16 bits
+N_SAMPLED_IMAGES = 100  # images that show whether a data set has images of 16 bits
 
 
 def collate(examples: Sequence[tuple[Tensor, Any]], ignored: int | None = None) -> Batch:
@@ -184,8 +184,8 @@ class ImageFolder(ImageFiles):
             readable, self.skipped = split_by_readability(tree, self.names, self.image)
             self.names = tuple(self.names[k] for k in readable)
             self.is_checked = True
-        label = {name: k for k, name in enumerate(classes)}
-        self.labels = torch.tensor([label[class_of(name, root)] for name in self.names], dtype=torch.int64)
+        label_by_class = {name: k for k, name in enumerate(classes)}
+        self.labels = torch.tensor([label_by_class[class_of(name, root)] for name in self.names], dtype=torch.int64)
 
     def example(self, k: int) -> tuple[Tensor, int]:
         """Return image k and its class index."""
@@ -232,11 +232,15 @@ def check_bits(tree: Tree, names: Sequence[str]) -> None:
     """Raise PellucidError if 16-bit images are among `names`, and those of the whole tree have 12 bits or fewer.
 
     Values are not scaled by the maximum of each image or part, which would make images of one set differ. Up to
-    N_SAMPLED images, evenly spaced, show whether there are 16-bit images; then all are read up to the first with larger
+    N_SAMPLED_IMAGES, evenly spaced, show whether there are 16-bit images; then all are read up to the first with larger
     values. Unreadable images are left out.
     """
-    sampled = [names[k * len(names) // N_SAMPLED] for k in range(N_SAMPLED)] if len(names) > N_SAMPLED else names
-    dark: dict[str, int] = {}
+    sampled = (
+        [names[k * len(names) // N_SAMPLED_IMAGES] for k in range(N_SAMPLED_IMAGES)]
+        if len(names) > N_SAMPLED_IMAGES
+        else names
+    )
+    dark_maximums: dict[str, int] = {}
     others = [name for name in tree.names if is_picture(name)]  # such as those of another part
     for candidates in (sampled, names, others):
         with attempt_all(lambda name: deep_maximum(tree.read(name), tree.where(name)), candidates) as results:
@@ -244,17 +248,18 @@ def check_bits(tree: Tree, names: Sequence[str]) -> None:
                 if isinstance(maximum, int) and maximum > MAX_DARK_VALUE:
                     return
                 if isinstance(maximum, int):
-                    dark[name] = maximum
-        if not dark:
+                    dark_maximums[name] = maximum
+        if not dark_maximums:
             return
-    name = max(dark, key=lambda name: dark[name])
-    if dark[name] == 0:  # black images
+    name = max(dark_maximums, key=lambda name: dark_maximums[name])
+    if dark_maximums[name] == 0:  # black images
         return
-    n_bits = 8 if dark[name] < 256 else max(10, dark[name].bit_length())
+    # Above 8 bits, cameras have 10 or more.
+    n_bits = 8 if dark_maximums[name] < 256 else max(10, dark_maximums[name].bit_length())
     raise PellucidError(
-        f"{tree.where(name)}: the images of 16 bits have values of at most {dark[name]:,} of 65,535, so they would be "
-        f"nearly black; if they have {n_bits} bits, multiply all of them by {1 << (16 - n_bits)}, or save them with 8 "
-        "bits, scaled alike"
+        f"{tree.where(name)}: the images of 16 bits have values of at most {dark_maximums[name]:,} of 65,535, so they "
+        f"would be nearly black; if they have {n_bits} bits, multiply all of them by {1 << (16 - n_bits)}, or save "
+        "them with 8 bits, scaled alike"
     )
 
 

@@ -49,8 +49,8 @@ def load_folder(
             raise PellucidError(f"{path} has a folder {train!r} beside class folders; load it with load_splits")
         for part, pairs in mask_layout(tree, root).items():
             raise PellucidError(
-                f"{path} has masks in {pairs.mask_place.rstrip('/') or path} for the images in "
-                f"{pairs.image_place.rstrip('/') or path}; read them with "
+                f"{path} has masks in {pairs.mask_folder.rstrip('/') or path} for the images in "
+                f"{pairs.image_folder.rstrip('/') or path}; read them with "
                 f"load_masks({str(path)!r}, {part!r}) or MaskFolder"
             )
         images = _load_part(tree, root, "", size, mode, on_error)
@@ -154,9 +154,9 @@ def _load_part(
 ) -> Dataset:
     """Load one part of a tree, or all of it for ""; class indices are those of the training part."""
     prefix, classes = part_classes(tree, root, part)
-    label = {name: k for k, name in enumerate(classes)}
+    label_by_class = {name: k for k, name in enumerate(classes)}
     x, names, skipped = _decode_files(tree, files_of(tree, prefix), size, mode, on_error)
-    y = torch.tensor([label[class_of(n, prefix)] for n in names], dtype=torch.int64)
+    y = torch.tensor([label_by_class[class_of(name, prefix)] for name in names], dtype=torch.int64)
     return make_dataset(tree.where(prefix).rstrip("/:"), x, y, classes, skipped)
 
 
@@ -193,12 +193,12 @@ def _decode_files(
     return x[: len(decoded_names)].contiguous(), decoded_names, tuple(errors)
 
 
-def _allocate_images(tree: Tree, n: int, image: Tensor) -> Tensor:
-    if n * image.numel() > MAX_DATA_BYTES:
+def _allocate_images(tree: Tree, n_images: int, image: Tensor) -> Tensor:
+    if n_images * image.numel() > MAX_DATA_BYTES:
         raise PellucidError(
-            f"{tree.path}: {n} images of {_size_text(image)} do not fit into memory; give a smaller size"
+            f"{tree.path}: {n_images} images of {_size_text(image)} do not fit into memory; give a smaller size"
         )
-    return torch.empty((n, *image.shape), dtype=torch.uint8)
+    return torch.empty((n_images, *image.shape), dtype=torch.uint8)
 
 
 def _size_text(x: Tensor) -> str:

@@ -54,6 +54,7 @@ def depth_of(image: Image.Image) -> SampleDepth:
     4095. (PNG's chunk sBIT does not, because the values of such files have been scaled to 16 bits.)
     """
     tiles = image.tile if isinstance(image, ImageFile.ImageFile) else ()
+    # The last entry of a tile contains the mode of the values in the file, such as "RGB;16B".
     is_deep = image.mode.startswith("I") or any(";16" in str(tile[3]) for tile in tiles)
     if not is_deep:
         return SampleDepth(8, False, False)
@@ -210,8 +211,8 @@ def _pixel_array(image: Image.Image) -> Any:
     if len(strips) == 1:
         return first
     array = np.empty((image.height, *first.shape[1:]), first.dtype)
-    for strip in strips:
-        array[strip[1] : strip[3]] = np.asarray(image.crop(strip))
+    for left, top, right, bottom in strips:
+        array[top:bottom] = np.asarray(image.crop((left, top, right, bottom)))
     return array
 
 
@@ -233,7 +234,7 @@ def damage_error(name: str, error: Exception) -> PellucidError:
 
 def _check_png(data: bytes) -> None:
     """Raise ValueError unless every chunk up to IEND has the right CRC; Pillow does not check it for pixel data."""
-    position = 8
+    position = 8  # after the signature; a chunk has its length and its type, 4 bytes each, its data, and 4 bytes of CRC
     chunk_type = b""
     while chunk_type != b"IEND":
         length, chunk_type = struct.unpack_from(">I4s", data, position)

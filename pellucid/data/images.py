@@ -48,7 +48,7 @@ MAX_DARK_VALUE = 4095  # of 16 bits; images with at most this value have 12 bits
 _ORIENTATION = 0x0112  # the EXIF tag
 PNG_ADVICE = "save it as PNG, or set data.mask_nearest=true to read each pixel as the nearest class"
 COLOUR_ADVICE = ", or state the colour of each class in classes.txt, in lines such as `128,0,0: NAME`"
-FULL_16_BITS = 65_535  # white in grey of 16 bits
+FULL_16_BITS = 65_535  # white in grey of 16 bits; it is 257 times 255, white in 8 bits
 _COLOUR_MASKS = ("RGB", "RGBA", "LA")  # modes of masks that are read if all colours are equal
 
 
@@ -278,7 +278,8 @@ def deep_maximum(data: bytes, name: str) -> int | None:
     reader = reader_for(data, name)
     try:
         with reader(io.BytesIO(data)) as image:
-            if depth_of(image)[:2] != (16, False):
+            depth = depth_of(image)
+            if depth.bits != 16 or depth.is_stated:
                 return None
     except DAMAGE_ERRORS as error:
         raise damage_error(name, error) from error

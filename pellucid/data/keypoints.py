@@ -15,7 +15,7 @@ from pellucid.base.errors import PellucidError
 from pellucid.base.text import note_once, plural
 from pellucid.data.annotations.base import BoxCorners, ImageRecord, Instance
 from pellucid.data.augment.targets import Pairs
-from pellucid.data.detection import DetectionFolder, is_pointed
+from pellucid.data.detection import DetectionFolder, has_labelled_point
 from pellucid.data.files import resized_size
 from pellucid.data.images import resized
 from pellucid.data.source import Batch
@@ -94,7 +94,7 @@ class KeypointSource:
         path = self.source.tree.path
         if not self.source.keypoints:
             raise PellucidError(f"{path}: the annotations have no key-points; give data with key-points")
-        if not any(is_pointed(self.object_at(k)[1]) for k in range(len(self))):
+        if not any(has_labelled_point(self.object_at(k)[1]) for k in range(len(self))):
             raise PellucidError(f"{path}: no object has labelled key-points; label some")
         if n_left_out := len({*range(len(self.source))} - {k for k, _ in self.objects}):
             note_once(f"{path}: {plural(n_left_out, 'image')} without labelled key-points left out")
@@ -109,7 +109,7 @@ class KeypointSource:
         """The index of the image of each example, and the index of the object among the objects of the image."""
         examples: list[tuple[int, int]] = []
         for k, record in enumerate(self.source.records):
-            indices = [j for j, instance in enumerate(record.instances) if is_pointed(instance)]
+            indices = [j for j, instance in enumerate(record.instances) if has_labelled_point(instance)]
             if not self.is_cropped:
                 if len(indices) > 1:
                     raise PellucidError(

@@ -20,9 +20,9 @@ from pellucid.data.parts import part_named, parts_among
 from pellucid.data.skipping import check_skipped, skips
 from pellucid.data.source import Subset
 from pellucid.data.splitting import hold_out
-from pellucid.data.table_files import Pictures, read_file, table_files
+from pellucid.data.table_files import Pictures, read_table_file, table_files
 from pellucid.data.table_targets import (
-    MAX_LISTED,
+    MAX_LISTED_NAMES,
     TableFormat,
     check_occurrence,
     part_of_cell,
@@ -34,7 +34,7 @@ from pellucid.data.tree import Tree
 
 TEST_FRACTION = 0.2
 COPY_MARK = ".rf."  # between the name of a picture and the number of its augmented copy, in exports of Roboflow
-KEY_BYTES = 8
+KEY_BYTES = 8  # of the hash of a picture's name, which decides the order of the pictures in a draw
 
 
 class TableImages(ImageFiles):
@@ -69,15 +69,12 @@ class TableImages(ImageFiles):
     def preprocess(self) -> dict[str, Any]:
         """What the targets are, for predictions and for the evaluation on other tables."""
         format_found = self.format_found
-        about = {
-            "kind": format_found.kind,
-            "files": format_found.files,
-            "columns": [*format_found.columns],
-            "separator": format_found.separator,
-        }
         return {
             "table": {
-                **about,
+                "kind": format_found.kind,
+                "files": format_found.files,
+                "columns": [*format_found.columns],
+                "separator": format_found.separator,
                 "split": format_found.split,
                 "names": [*format_found.names],
                 "units": [*format_found.units],
@@ -103,12 +100,12 @@ class TableImages(ImageFiles):
         held out in proportion. Copies of one picture that Roboflow made stay together.
         """
         names = [self.names[k] for k in indices.tolist()]
-        groups: dict[str, int] = {}
-        group_of = [groups.setdefault(name.split(COPY_MARK)[0] if COPY_MARK in name else name, k)
+        index_by_picture: dict[str, int] = {}
+        groups = [index_by_picture.setdefault(name.split(COPY_MARK)[0] if COPY_MARK in name else name, k)
                     for k, name in enumerate(names)]  # fmt: skip
         keys = [int.from_bytes(hashlib.sha256(name.encode(errors="surrogateescape")).digest()[:KEY_BYTES])
                 for name in names]  # fmt: skip
-        held_out = hold_out(_strata(self.y[indices], self.format_found), group_of, keys, fraction, seed)
+        held_out = hold_out(_strata(self.y[indices], self.format_found), groups, keys, fraction, seed)
         if not 0 < len(held_out) < len(names):
             raise PellucidError(
                 f"{self.tree.path}: {plural(len(names), 'image')} cannot be divided; add images, or give parts by a "
@@ -151,7 +148,7 @@ def load_table(
     if not files:
         raise PellucidError(f"{path} has no table of labels; give a {', '.join(TABLE_SUFFIXES)} file with file names")
     pictures = Pictures(folder)
-    tables = [read_file(pictures, file) for file in files]
+    tables = [read_table_file(pictures, file) for file in files]
     for table in tables[1:]:
         if {*table.columns} != {*tables[0].columns}:
             different = sorted({*table.columns} ^ {*tables[0].columns})
@@ -167,10 +164,10 @@ def load_table(
     merged = LabelTable(name, columns, cells, places, delimiters.pop() if len(delimiters) == 1 else "")
     folders = [file.folder for file, table in zip(files, tables, strict=True) for _ in table.cells]
     parts = [file.part for file, table in zip(files, tables, strict=True) for _ in table.cells]
-    return _images(pictures, merged, folders, parts, requested, size, mode, stream)
+    return _images_of_rows(pictures, merged, folders, parts, requested, size, mode, stream)
 
 
-def _images(
+def _images_of_rows(
     pictures: Pictures, table: LabelTable, folders: Sequence[str], parts: Sequence[str], requested: TableFormat,
     size: int | tuple[int, int] | None, mode: ColourMode, stream: bool,
 ) -> TableImages:  # fmt: skip
@@ -183,22 +180,24 @@ def _images(
     names = [pictures.find(str(cell or ""), folder) for cell, folder in zip(texts, folders, strict=True)]
     missing = [k for k, name in enumerate(names) if name is None]
     if missing and not skips():
-        shown = ", ".join(repr(texts[k])[:80] for k in missing[:MAX_LISTED])
+        examples = ", ".join(repr(texts[k])[:80] for k in missing[:MAX_LISTED_NAMES])
         raise PellucidError(
             f"{table.places[missing[0]]}: {len(missing):,} of {plural(len(names), 'picture')} are missing, such as "
-            f"{shown}; put them beside the table or into images/, or correct {format_found.files!r:.40}"
+            f"{examples}; put them beside the table or into images/, or correct {format_found.files!r:.40}"
         )
-    rows = [k for k, name in enumerate(names) if name is not None]
-    if not rows:
+    present_rows = [k for k, name in enumerate(names) if name is not None]
+    if not present_rows:
         raise PellucidError(f"{table.name}: none of its {plural(len(names), 'picture')} exists; check the file names")
-    present = replace(table, cells=[table.cells[k] for k in rows], places=[table.places[k] for k in rows])
-    y, format_found = targets_of(present, format_found)
-    present_names = [str(names[k]) for k in rows]
-    unique = _unique_rows(present_names, y, present.places)
+    present_table = replace(
+        table, cells=[table.cells[k] for k in present_rows], places=[table.places[k] for k in present_rows]
+    )
+    y, format_found = targets_of(present_table, format_found)
+    present_names = [str(names[k]) for k in present_rows]
+    unique_rows = _unique_rows(present_names, y, present_table.places)
     tree = pictures.tree(present_names)
     images = TableImages(
-        tree, [present_names[k] for k in unique], y[unique], format_found, [parts[rows[k]] for k in unique], size=size,
-        mode=mode, stream=stream,
+        tree, [present_names[k] for k in unique_rows], y[unique_rows], format_found,
+        [parts[present_rows[k]] for k in unique_rows], size=size, mode=mode, stream=stream,
     )  # fmt: skip
     skipped = [str(texts[k]) for k in missing]
     if skips():
@@ -213,8 +212,10 @@ def _images(
     if format_found.kind != "numbers" and (variants := case_variants(format_found.names)):
         note_once(f"{table.name}: {variants}")
     note_once(f"{table.name}: {plural(len(images), 'picture')}, {format_found}{_statistics(images.y, format_found)}")
-    if len(unique) < len(rows):
-        note_once(f"{table.name}: {plural(len(rows) - len(unique), 'row')} left out that repeat another row")
+    if len(unique_rows) < len(present_rows):
+        note_once(
+            f"{table.name}: {plural(len(present_rows) - len(unique_rows), 'row')} left out that repeat another row"
+        )
     return images
 
 
@@ -226,21 +227,21 @@ def _statistics(y: Tensor, format_found: TableFormat) -> str:
         return f", {float(y.sum(1).mean()):.2f} labels a picture"
     if format_found.kind == "numbers":
         ranges = zip(format_found.names, y.amin(0).tolist(), y.amax(0).tolist(), strict=True)
-        return ", " + ", ".join(f"{name} from {low:g} to {high:g}" for name, low, high in [*ranges][:MAX_LISTED])
+        return ", " + ", ".join(f"{name} from {low:g} to {high:g}" for name, low, high in [*ranges][:MAX_LISTED_NAMES])
     return ""
 
 
 def _unique_rows(names: Sequence[str], y: Tensor, places: Sequence[str]) -> list[int]:
     """Return the indices of the first row of each file; raises PellucidError for a file with different targets."""
-    first: dict[str, int] = {}
+    first_row_by_name: dict[str, int] = {}
     for k, name in enumerate(names):
-        other = first.setdefault(name, k)
+        other = first_row_by_name.setdefault(name, k)
         if not torch.equal(y[k], y[other]):
             raise PellucidError(
                 f"{places[k]}: {name!r:.80} has other labels than in {places[other]}; keep one of the rows, or write "
                 "all labels of a picture into one row"
             )
-    return [*first.values()]
+    return [*first_row_by_name.values()]
 
 
 @dataclass(frozen=True)
@@ -265,7 +266,7 @@ def parts_of(images: TableImages, seed: int = 0) -> TableParts:
         )
     unused = tuple(part for part in use.unused if not part_named(part).startswith("val"))
     use._replace(unused=unused).note_use(images.tree.path)
-    indices = {part: _indices(images, part) for part in {*images.parts}}
+    indices = {part: _indices_of_part(images, part) for part in {*images.parts}}
     validation = next((part for part in use.unused if part_named(part).startswith("val")), None)
     train = indices[use.train]
     if use.held_out is None:
@@ -278,7 +279,7 @@ def parts_of(images: TableImages, seed: int = 0) -> TableParts:
     return TableParts(Subset(images, train), held_out, Subset(images, test))
 
 
-def _indices(images: TableImages, part: str) -> Tensor:
+def _indices_of_part(images: TableImages, part: str) -> Tensor:
     return torch.tensor([k for k, name in zip(count(), images.parts) if name == part])
 
 
@@ -298,6 +299,8 @@ def from_table(
     does.
     """
     table = table_of_frame(frame)
-    nothing = [""] * len(table.cells)
-    images = _images(Pictures(Path(folder)), table, nothing, nothing, requested or TableFormat(), size, mode, False)
+    empty_texts = [""] * len(table.cells)
+    images = _images_of_rows(
+        Pictures(Path(folder)), table, empty_texts, empty_texts, requested or TableFormat(), size, mode, stream=False
+    )
     return parts_of(images, seed)

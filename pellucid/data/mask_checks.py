@@ -50,15 +50,15 @@ def check_values(
     unnamed = [value for value in present if value not in values]
     missing = [value for value in values if value not in present]
     n_found = len(values) - len(missing)
-    shown = [f"{value} ({names.get(value, 'no class')})" for value in present[:MAX_LISTED_VALUES]]
-    if len(present) > len(shown):
-        shown.append("...")
-    found = f"the masks have {plural(len(present), 'value')}: {', '.join(shown)}"
+    value_texts = [f"{value} ({names.get(value, 'no class')})" for value in present[:MAX_LISTED_VALUES]]
+    if len(present) > len(value_texts):
+        value_texts.append("...")
+    found = f"the masks have {plural(len(present), 'value')}: {', '.join(value_texts)}"
     advice = f"state the value of each class in {CLASSES_FILE}, in lines such as `{present[-1]}: NAME`"
     if len(unnamed) > max(len(values), MAX_UNNAMED_VALUES):
         advice = LOSSY_ADVICE
     rare = [value for value in present if counts[value] < RARE_SHARE * counts.sum()]
-    is_counted = [*values] == [*range(len(values))]
+    is_counted_from_0 = [*values] == [*range(len(values))]
     reason = ""
     if len(unnamed) > 1:
         reason = f"there are {len(values)} classes, {described_values(values)}, and one further value may mean no class"
@@ -66,7 +66,7 @@ def check_values(
         reason = "no pixel of the masks has a class"
     elif training and n_found < 2:
         reason = "the masks have one class only, and a training needs two, such as background and object"
-    elif is_counted and missing[:1] == [0] and unnamed == [len(values)]:
+    elif is_counted_from_0 and missing[:1] == [0] and unnamed == [len(values)]:
         reason = "the values of classes are counted from 0"
     elif classes is None and len(rare) > max(len(present) / 2, MAX_UNNAMED_VALUES):
         reason = f"{len(rare)} of the values are on few pixels"

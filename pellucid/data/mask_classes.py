@@ -25,7 +25,7 @@ VOC_BORDER = (224, 224, 192)  # the colour of pixels without a class in Pascal V
 _COMMENT = "#"
 _VALUE_LINE = re.compile(r"([0-9]{1,9})\s*[:,;=\t](.*\S.*)")
 _COLOUR_LINE = re.compile(r"([0-9]{1,3})\s*,\s*([0-9]{1,3})\s*,\s*([0-9]{1,3})\s*[:;=\t](.*\S.*)")
-_COLOUR_FIRST = re.compile(r"([0-9]{1,3})[\s,;]+([0-9]{1,3})[\s,;]+([0-9]{1,3})[\s,;:]+(\S.*)")
+_COLOUR_FIRST_LINE = re.compile(r"([0-9]{1,3})[\s,;]+([0-9]{1,3})[\s,;]+([0-9]{1,3})[\s,;:]+(\S.*)")
 _LABELMAP_LINE = re.compile(r"([^:]*):\s*([0-9]{1,3}),\s*([0-9]{1,3}),\s*([0-9]{1,3})\s*(?::[^:]*){0,2}")
 # Cityscapes: the 19 classes of its benchmark by the value in _labelIds; all other values have no class.
 CITYSCAPES = {7: "road", 8: "sidewalk", 11: "building", 12: "wall", 13: "fence", 17: "pole", 19: "traffic light",
@@ -66,14 +66,16 @@ def read_class_list(tree: Tree, top: str, masks: Sequence[str] = ()) -> ClassLis
         names = [name for name in tree.names if PurePosixPath(name).name.lower() == file_name]
         if file_name == CLASSES_FILE:
             names = [name for name in names if name == f"{top}{CLASSES_FILE}"]
-        lists = {name: one for name in names if (one := read(_text(tree, name), tree.where(name))) is not None}
-        for name, one in lists.items():
-            first = next(iter(lists.values()))
-            if (one.values, one.colours) != (first.values, first.colours):
+        list_by_file = {
+            name: class_list for name in names if (class_list := read(_text(tree, name), tree.where(name))) is not None
+        }
+        for name, class_list in list_by_file.items():
+            first = next(iter(list_by_file.values()))
+            if (class_list.values, class_list.colours) != (first.values, first.colours):
                 raise PellucidError(f"{tree.where(name)} and {first.where} name different classes; make them the same")
-        one = next(iter(lists.values()), None)
-        if found is None or (one is not None and one.colours and not found.colours):
-            found = one or found  # the colours of labelmap.txt say more than the names of classes.txt
+        class_list = next(iter(list_by_file.values()), None)
+        if found is None or (class_list is not None and class_list.colours and not found.colours):
+            found = class_list or found  # the colours of labelmap.txt say more than the names of classes.txt
     if found is None and masks and all(PurePosixPath(name).stem.endswith("_labelIds") for name in masks):
         found = ClassList("Cityscapes", CITYSCAPES, {}, frozenset(range(N_VALUES)) - CITYSCAPES.keys())
     if found is None and masks and all(PurePosixPath(name).stem.endswith("_labelTrainIds") for name in masks):
@@ -121,14 +123,14 @@ def read_lines(text_lines: Iterable[str], where: str) -> ClassList:
     if not lines:
         raise PellucidError(f"{where} must have one class name per line, each once; add them, or remove the file")
     if all(_COLOUR_LINE.fullmatch(line) for line in lines.values()):
-        return _coloured(_rows(lines, _COLOUR_LINE), where)
+        return _coloured(_colour_rows(lines, _COLOUR_LINE), where)
     matches = {number: _VALUE_LINE.fullmatch(line) for number, line in lines.items()}
-    stated = {number: (int(match[1]), match[2].strip()) for number, match in matches.items() if match}
+    stated_entries = {number: (int(match[1]), match[2].strip()) for number, match in matches.items() if match}
     entries = dict(zip(lines, enumerate(lines.values()), strict=True))
-    if len(stated) == len(lines):
-        entries = stated
+    if len(stated_entries) == len(lines):
+        entries = stated_entries
     classes = _without_repetitions(entries, where)
-    if (stated and len(stated) < len(lines)) or max(classes) >= N_VALUES:
+    if (stated_entries and len(stated_entries) < len(lines)) or max(classes) >= N_VALUES:
         raise PellucidError(
             f"{where} must have one class name per line, or in each line a value from 0 to 255 and a name, "
             "such as `255: cell`; correct it"
@@ -153,20 +155,20 @@ def _read_labelmap(text: str, where: str) -> ClassList | None:
             raise PellucidError(f"{where}, line {number}: no NAME:R,G,B, such as cell:128,0,0::; correct it")
         rows.append((number, match[1].strip(), (int(match[2]), int(match[3]), int(match[4]))))
     classes = _coloured(rows, where)
-    is_border_free = VOC_BORDER not in classes.colours
-    ignored = classes.ignored_colours | {VOC_BORDER} if is_border_free else classes.ignored_colours
+    is_border_unused = VOC_BORDER not in classes.colours
+    ignored = classes.ignored_colours | {VOC_BORDER} if is_border_unused else classes.ignored_colours
     return ClassList(where, classes.values, classes.colours, classes.ignored_values, ignored)
 
 
 def _read_label_colours(text: str, where: str) -> ClassList | None:
     """Return the classes of CamVid's label_colors.txt; None for a list in another form."""
     lines = {number: line.strip() for number, line in enumerate(text.splitlines(), start=1) if line.strip()}
-    if not any(_COLOUR_FIRST.fullmatch(line) for line in lines.values()):
+    if not any(_COLOUR_FIRST_LINE.fullmatch(line) for line in lines.values()):
         return None
-    bad = next((number for number, line in lines.items() if not _COLOUR_FIRST.fullmatch(line)), None)
-    if bad is not None:
-        raise PellucidError(f"{where}, line {bad}: no R G B NAME, such as 64 128 64 Animal; correct it")
-    return _coloured(_rows(lines, _COLOUR_FIRST), where)
+    bad_line = next((number for number, line in lines.items() if not _COLOUR_FIRST_LINE.fullmatch(line)), None)
+    if bad_line is not None:
+        raise PellucidError(f"{where}, line {bad_line}: no R G B NAME, such as 64 128 64 Animal; correct it")
+    return _coloured(_colour_rows(lines, _COLOUR_FIRST_LINE), where)
 
 
 def _read_table(text: str, where: str) -> ClassList | None:
@@ -182,25 +184,27 @@ def _read_table(text: str, where: str) -> ClassList | None:
         return None
     header = [cell.lower() for cell in table[0]]
     columns = ("name", "r", "g", "b") if {"r", "g", "b"} <= {*header} else ("class", "pixel value")
-    places = [header.index(column) for column in columns if column in header]
-    if len(places) < len(columns):
+    column_indices = [header.index(column) for column in columns if column in header]
+    if len(column_indices) < len(columns):
         if where.lower().endswith(CLASS_COLOURS_FILE):
             raise PellucidError(f"{where} has no columns name, r, g and b; correct it, or remove it")
         return None
     rows: list[tuple[int, str, list[int]]] = []
     for number, row in enumerate(table[1:], start=2):
-        cells = [row[place] if place < len(row) else "" for place in places]
+        cells = [row[k] if k < len(row) else "" for k in column_indices]
         if not cells[0] or not all(cell.isascii() and cell.isdecimal() and len(cell) < 4 for cell in cells[1:]):
             raise PellucidError(f"{where}, row {number}: no name and {' '.join(columns[1:])} from 0 to 255; correct it")
         rows.append((number, cells[0], [int(cell) for cell in cells[1:]]))
     if len(columns) == 4:
-        return _coloured([(number, name, (codes[0], codes[1], codes[2])) for number, name, codes in rows], where)
-    if not rows or max(codes[0] for _, _, codes in rows) >= N_VALUES:
+        return _coloured(
+            [(number, name, (numbers[0], numbers[1], numbers[2])) for number, name, numbers in rows], where
+        )
+    if not rows or max(numbers[0] for _, _, numbers in rows) >= N_VALUES:
         raise PellucidError(f"{where} has no classes with values from 0 to 255; correct it")
-    return ClassList(where, _without_repetitions({number: (codes[0], name) for number, name, codes in rows}, where))
+    return ClassList(where, _without_repetitions({number: (numbers[0], name) for number, name, numbers in rows}, where))
 
 
-def _rows(lines: Mapping[int, str], pattern: re.Pattern[str]) -> list[tuple[int, str, Colour]]:
+def _colour_rows(lines: Mapping[int, str], pattern: re.Pattern[str]) -> list[tuple[int, str, Colour]]:
     matches = ((number, pattern.fullmatch(line)) for number, line in lines.items())
     return [
         (number, match[4].strip(), (int(match[1]), int(match[2]), int(match[3]))) for number, match in matches if match
@@ -215,7 +219,7 @@ def _coloured(rows: Sequence[tuple[int, str, Colour]], where: str) -> ClassList:
     colours: dict[Colour, str] = {}
     values: dict[int, str] = {}
     ignored: set[Colour] = set()
-    for place, (number, name, colour) in enumerate(rows):
+    for index, (number, name, colour) in enumerate(rows):
         if max(colour) >= N_VALUES:
             raise PellucidError(f"{where}, line {number}: a colour has numbers from 0 to 255; correct it")
         if not name:
@@ -230,7 +234,7 @@ def _coloured(rows: Sequence[tuple[int, str, Colour]], where: str) -> ClassList:
             ignored.add(colour)
             continue
         colours[colour] = name
-        values[place] = name
+        values[index] = name
     if len(values) >= N_VALUES or not values:
         raise PellucidError(f"{where} names {len(values)} classes; give from 1 to 255")
     return ClassList(where, values, colours, frozenset(), frozenset(ignored))

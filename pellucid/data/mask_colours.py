@@ -22,7 +22,7 @@ from pellucid.data.mask_classes import N_VALUES, ClassList, Colour
 from pellucid.data.mask_settings import mask_settings
 from pellucid.data.tree import Tree
 
-ONE, WHITE = {0, 1}, {0, 255}  # the values of masks of two classes in their two usual forms
+ZERO_AND_ONE, ZERO_AND_WHITE = {0, 1}, {0, 255}  # the values of masks of two classes in their two usual forms
 
 
 def check_agreement(tree: Tree, masks: Sequence[str]) -> None:
@@ -32,12 +32,12 @@ def check_agreement(tree: Tree, masks: Sequence[str]) -> None:
     reported where they are read.
     """
     colour_of_value: dict[int, tuple[int, str]] = {}
-    name_of_form: dict[str, str] = {}  # a mask with 1, and one with 255, beside 0 or alone
+    name_by_form: dict[str, str] = {}  # a mask with 1, and one with 255, beside 0 or alone
     is_binary = True
     for name, used in _used_colours(tree, masks):
         values = {value for value, _ in used}
-        is_binary = is_binary and (values <= ONE or values <= WHITE)
-        name_of_form |= {form: name for form, value in (("1", 1), ("255", 255)) if value in values}
+        is_binary = is_binary and (values <= ZERO_AND_ONE or values <= ZERO_AND_WHITE)
+        name_by_form |= {form: name for form, value in (("1", 1), ("255", 255)) if value in values}
         for value, colour in used:
             if colour is None:
                 continue
@@ -48,9 +48,9 @@ def check_agreement(tree: Tree, masks: Sequence[str]) -> None:
                     "it may be another class; set data.mask_kind=colours to read the colours, or =values if the "
                     "palettes mean nothing"
                 )
-    if is_binary and len(name_of_form) == 2:
+    if is_binary and len(name_by_form) == 2:
         raise PellucidError(
-            f"{tree.where(name_of_form['1'])} has the values 0 and 1, {name_of_form['255']} 0 and 255, which may mean "
+            f"{tree.where(name_by_form['1'])} has the values 0 and 1, {name_by_form['255']} 0 and 255, which may mean "
             "the same; write all masks with the same values, or name both in classes.txt (`1: NAME`, `255: NAME`)"
         )
 
@@ -59,7 +59,7 @@ def _used_colours(tree: Tree, masks: Sequence[str]) -> list[tuple[str, list[tupl
     """Return, for each readable mask of values, its values with their colours in its palette, None without one."""
 
     def read(name: str) -> list[tuple[int, int | None]]:
-        def used(image: Image.Image, depth: SampleDepth) -> Any:
+        def used_values(image: Image.Image, depth: SampleDepth) -> Any:
             if image.mode not in ("L", "1", "P"):
                 return np.zeros((0, 2), np.int64)
             values = np.unique(np.array(image.convert("L") if image.mode == "1" else image))
@@ -71,7 +71,7 @@ def _used_colours(tree: Tree, masks: Sequence[str]) -> list[tuple[str, list[tupl
                 colours = [int(codes[value]) if value < len(codes) else -1 for value in values]
             return np.stack([values.astype(np.int64), np.array(colours, np.int64)], 1)
 
-        rows = decode_array(tree.read(name), tree.where(name), used).tolist()
+        rows = decode_array(tree.read(name), tree.where(name), used_values).tolist()
         return [(value, None if colour < 0 else colour) for value, colour in rows]
 
     with attempt_all(read, masks) as results:
@@ -79,12 +79,12 @@ def _used_colours(tree: Tree, masks: Sequence[str]) -> list[tuple[str, list[tupl
 
 
 FOREGROUND = 255  # the larger value of masks that have only two, 0 and 255
-NEAR_END = 48  # distance from 0 or 255 of nearly all values of a mask with two values that was compressed
-MIN_NEAR = 0.9  # the share of such values
-PIXELS_PER_STEP = 1 << 20  # compared with all colours at a time
+MAX_END_DISTANCE = 48  # distance from 0 or 255 of nearly all values of a mask with two values that was compressed
+MIN_NEAR_SHARE = 0.9  # the share of such values
+COMPARISONS_PER_CHUNK = 1 << 20  # of a colour with a colour of a class, at a time
 BACKGROUND_NAMES = ("background", "_background_", "bg", "unlabeled", "unlabelled", "none", "other")
 _GREY = 0x010101  # a grey value times this is its colour
-_STATE = "state the colour of each class in classes.txt, in lines such as `{}: NAME`"
+_CLASSES_ADVICE = "state the colour of each class in classes.txt, in lines such as `{}: NAME`"
 
 
 @dataclass(frozen=True)
@@ -102,7 +102,7 @@ class MaskReader:
     is_nearest: bool = False
     by_palette: bool = True
     clear_is_black: bool = True  # whether transparent pixels may be read as black
-    _sorted: Any = field(default=None, init=False, compare=False, repr=False)
+    _sorted: Any = field(default=None, init=False, compare=False, repr=False)  # colours in order, and their values
 
     def __post_init__(self) -> None:
         """Sort the colours, to find those of pixels by bisection."""
@@ -123,15 +123,15 @@ class MaskReader:
             raise MaskFormatError(f"{name} is a JPEG, whose compression changes the colours of a mask; {PNG_ADVICE}")
         colours = packed_colours(data, name, self.by_palette, self.clear_is_black)
         codes, values = self._sorted
-        places = np.searchsorted(codes, colours).clip(max=len(codes) - 1)
-        is_other = codes[places] != colours
+        indices = np.searchsorted(codes, colours).clip(max=len(codes) - 1)
+        is_other = codes[indices] != colours
         n_others = int(is_other.sum())
         if n_others and not self.is_nearest:
-            raise MaskFormatError(f"{name} {_unknown(colours[is_other], self.codes)}")
+            raise MaskFormatError(f"{name} {_unknown_colours_fault(colours[is_other], self.codes)}")
         if n_others:
             others, inverse = np.unique(colours[is_other], return_inverse=True)
-            places[is_other] = _nearest(others, codes)[inverse]
-        return torch.from_numpy(values[places]), n_others
+            indices[is_other] = _nearest_indices(others, codes)[inverse]
+        return torch.from_numpy(values[indices]), n_others
 
     def ignored_text(self) -> str:
         """Return the values or colours of pixels without a class in words, "" if none is known."""
@@ -154,7 +154,7 @@ def packed_colours(data: bytes, name: str, by_palette: bool = True, clear_is_bla
     clear_is_black: whether transparent pixels may be black.
     """
 
-    def pack(image: Image.Image, depth: SampleDepth) -> Any:
+    def pixel_codes(image: Image.Image, depth: SampleDepth) -> Any:
         if image.mode.startswith("I") and {*np.unique(np.array(image)).tolist()} <= {0, FULL_16_BITS}:
             return (np.array(image) // 257).astype(np.int32) * _GREY
         if image.mode.startswith("I") or depth.is_colour or image.mode == "F":
@@ -168,7 +168,7 @@ def packed_colours(data: bytes, name: str, by_palette: bool = True, clear_is_bla
         pixels = np.array(image.convert("RGB")).astype(np.int32)
         return pixels[..., 0] << 16 | pixels[..., 1] << 8 | pixels[..., 2]
 
-    return decode_array(data, name, pack)
+    return decode_array(data, name, pixel_codes)
 
 
 def _check_transparency(image: Image.Image, name: str, clear_is_black: bool) -> None:
@@ -185,27 +185,27 @@ def _check_transparency(image: Image.Image, name: str, clear_is_black: bool) -> 
         )
 
 
-def _nearest(others: np.ndarray, codes: np.ndarray) -> np.ndarray:
-    """Return the place in `codes` of the colour that is nearest to each of `others`."""
-    places = np.empty(len(others), np.int64)
-    step = max(1, PIXELS_PER_STEP // len(codes))
-    for start in range(0, len(others), step):
-        distances = _channels(others[start : start + step])[:, None] - _channels(codes)
-        places[start : start + step] = (distances**2).sum(2).argmin(1)
-    return places
+def _nearest_indices(others: np.ndarray, codes: np.ndarray) -> np.ndarray:
+    """Return the index in `codes` of the colour that is nearest to each of `others`."""
+    indices = np.empty(len(others), np.int64)
+    chunk_size = max(1, COMPARISONS_PER_CHUNK // len(codes))
+    for start in range(0, len(others), chunk_size):
+        distances = _channels(others[start : start + chunk_size])[:, None] - _channels(codes)
+        indices[start : start + chunk_size] = (distances**2).sum(2).argmin(1)
+    return indices
 
 
 def _channels(codes: np.ndarray) -> np.ndarray:
     return np.stack((codes >> 16, codes >> 8 & 255, codes & 255), axis=-1).astype(np.int64)
 
 
-def _unknown(others: np.ndarray, codes: Mapping[int, int]) -> str:
+def _unknown_colours_fault(others: np.ndarray, codes: Mapping[int, int]) -> str:
     """Return what is wrong with a mask with some other colours than those of the classes."""
     found, counts = np.unique(others, return_counts=True)
     first = colour_name(int(found[counts.argmax()]))
     return (
         f"has {plural(len(others), 'pixel')} of {plural(len(found), 'colour')} that none of the "
-        f"{len(set(codes.values()))} classes has, such as {first}; {_STATE.format(first)}, name it "
+        f"{len(set(codes.values()))} classes has, such as {first}; {_CLASSES_ADVICE.format(first)}, name it "
         "in data.mask_ignored, or set data.mask_nearest=true to read each pixel as the nearest class"
     )
 
@@ -215,7 +215,7 @@ def colour_name(code: int) -> str:
     return f"{code >> 16},{code >> 8 & 255},{code & 255}"
 
 
-def pack(colour: Colour) -> int:
+def colour_code(colour: Colour) -> int:
     """Return a colour as one number."""
     return colour[0] << 16 | colour[1] << 8 | colour[2]
 
@@ -227,41 +227,43 @@ def choose_reader(tree: Tree, masks: Sequence[str], classes: ClassList) -> tuple
     class in this list; and if no list names classes and all masks are in colours, whose names are then their numbers.
     Raises PellucidError for more than 255 colours, and for masks most of whose colours are rare.
     """
-    kind, is_nearest = mask_settings().mask_kind, mask_settings().mask_nearest
-    if kind != "values" and classes.colours and (kind == "colours" or _has_colours_of(tree, masks, classes)):
-        codes = {pack(colour): k for k, colour in enumerate(classes.colours)}
-        codes |= dict.fromkeys(map(pack, classes.ignored_colours), VOID)
+    mask_kind, is_nearest = mask_settings().mask_kind, mask_settings().mask_nearest
+    if mask_kind != "values" and classes.colours and (mask_kind == "colours" or _has_colours_of(tree, masks, classes)):
+        codes = {colour_code(colour): k for k, colour in enumerate(classes.colours)}
+        codes |= dict.fromkeys(map(colour_code, classes.ignored_colours), VOID)
         black_class = classes.colours.get((0, 0, 0), BACKGROUND_NAMES[0])
         clear_is_black = black_class.lower() in BACKGROUND_NAMES
         reader = MaskReader(codes, is_nearest=is_nearest, clear_is_black=clear_is_black)
         return reader, dict(enumerate(classes.colours.values()))
-    is_unnamed = not classes.values and not is_nearest and kind != "values"
-    if is_unnamed and (kind == "colours" or _are_coloured(tree, masks)):
+    is_unnamed = not classes.values and not is_nearest and mask_kind != "values"
+    if is_unnamed and (mask_kind == "colours" or _are_coloured(tree, masks)):
         return _found_colours(tree, masks, classes)
-    named = dict(classes.values)
+    names_by_value = dict(classes.values)
     if is_nearest:
-        named = named or _two_values(tree, masks)
-        codes = {value * _GREY: value for value in named} | {value * _GREY: VOID for value in classes.ignored_values}
-        return MaskReader(codes, is_nearest=True, by_palette=False), named
-    if kind == "auto" and not named:
+        names_by_value = names_by_value or _two_values(tree, masks)
+        codes = {value * _GREY: value for value in names_by_value} | {
+            value * _GREY: VOID for value in classes.ignored_values
+        }
+        return MaskReader(codes, is_nearest=True, by_palette=False), names_by_value
+    if mask_kind == "auto" and not names_by_value:
         check_agreement(tree, masks)
     void = VOID
-    if VOID in named and classes.ignored_values:
-        void = next(value for value in range(N_VALUES) if value not in named)
-    return MaskReader(ignored=classes.ignored_values, void=void), named
+    if VOID in names_by_value and classes.ignored_values:
+        void = next(value for value in range(N_VALUES) if value not in names_by_value)
+    return MaskReader(ignored=classes.ignored_values, void=void), names_by_value
 
 
 def _has_colours_of(tree: Tree, masks: Sequence[str], classes: ClassList) -> bool:
     """Return whether masks have the colours of classes, not their places in the list, as values."""
     if any(mode.startswith("RGB") for mode in _modes(tree, masks)):
         return True
-    known = {pack(colour) for colour in (*classes.colours, *classes.ignored_colours)}
-    if not all(set(counts) <= known for counts in _all_counts(tree, masks)):
+    known_codes = {colour_code(colour) for colour in (*classes.colours, *classes.ignored_colours)}
+    if not all(set(counts) <= known_codes for counts in _colour_counts(tree, masks)):
         return False
     if "P" in _modes(tree, masks):
         return True
-    places = {*classes.values}
-    return not all({code & 255 for code in counts} <= places for counts in _all_counts(tree, masks))
+    list_values = {*classes.values}
+    return not all({code & 255 for code in counts} <= list_values for counts in _colour_counts(tree, masks))
 
 
 def _are_coloured(tree: Tree, masks: Sequence[str]) -> bool:
@@ -269,16 +271,16 @@ def _are_coloured(tree: Tree, masks: Sequence[str]) -> bool:
     modes = [*_modes(tree, masks)]
     if not modes or not all(mode.startswith("RGB") for mode in modes):
         return False
-    return any(any(code % _GREY for code in counts) for counts in _all_counts(tree, masks))
+    return any(any(code % _GREY for code in counts) for counts in _colour_counts(tree, masks))
 
 
 def _found_colours(tree: Tree, masks: Sequence[str], classes: ClassList) -> tuple[MaskReader, dict[int, str]]:
     """Return the reader of masks whose classes are their colours, in the order of their numbers."""
     totals: dict[int, int] = {}
-    for counts in _all_counts(tree, masks):
+    for counts in _colour_counts(tree, masks):
         for code, count in counts.items():
             totals[code] = totals.get(code, 0) + count
-    ignored = {pack(colour) for colour in classes.ignored_colours}
+    ignored = {colour_code(colour) for colour in classes.ignored_colours}
     codes = sorted(totals.keys() - ignored)
     rare = [code for code in codes if totals[code] < RARE_SHARE * sum(totals.values())]
     if len(codes) >= N_VALUES or len(rare) > len(codes) / 2:
@@ -286,8 +288,8 @@ def _found_colours(tree: Tree, masks: Sequence[str], classes: ClassList) -> tupl
         raise PellucidError(
             f"{tree.path}: the masks have {len(codes):,} colours, {len(rare):,} of them on few pixels, as smoothing "
             f"and compression make; the most frequent are {' '.join(map(colour_name, frequent))}; "
-            f"{_STATE.format(colour_name(frequent[0]))}, and set data.mask_nearest=true to read each pixel as the "
-            "nearest class"
+            f"{_CLASSES_ADVICE.format(colour_name(frequent[0]))}, and set data.mask_nearest=true to read each pixel as "
+            "the nearest class"
         )
     values = {code: k for k, code in enumerate(codes)} | dict.fromkeys(ignored, VOID)
     return MaskReader(values), {k: colour_name(code) for k, code in enumerate(codes)}
@@ -295,14 +297,14 @@ def _found_colours(tree: Tree, masks: Sequence[str], classes: ClassList) -> tupl
 
 def _two_values(tree: Tree, masks: Sequence[str]) -> dict[int, str]:
     """Return the values 0 and 255 as classes; raise PellucidError unless nearly all pixels are near to one of them."""
-    near, total = 0, 0
-    for counts in _all_counts(tree, masks, by_palette=False):
+    n_near, total = 0, 0
+    for counts in _colour_counts(tree, masks, by_palette=False):
         for code, count in counts.items():
             channels = _channels(np.array(code)).tolist()
-            is_near = max(channels) <= NEAR_END or min(channels) >= FOREGROUND - NEAR_END
-            near += count if is_near else 0
+            is_near = max(channels) <= MAX_END_DISTANCE or min(channels) >= FOREGROUND - MAX_END_DISTANCE
+            n_near += count if is_near else 0
             total += count
-    if near < MIN_NEAR * total:
+    if n_near < MIN_NEAR_SHARE * total:
         raise PellucidError(
             f"{tree.path}: data.mask_nearest needs the values or colours of the classes, since the masks are not "
             "nearly 0 and 255; state them in classes.txt, in lines such as `255: NAME` or `128,0,0: NAME`"
@@ -322,10 +324,10 @@ def _modes(tree: Tree, masks: Sequence[str]) -> Iterator[str]:
         except DAMAGE_ERRORS as error:
             raise damage_error(tree.where(name), error) from error
 
-    yield from _readable(mode, masks)
+    yield from _results_of_readable(mode, masks)
 
 
-def _all_counts(tree: Tree, masks: Sequence[str], by_palette: bool = True) -> Iterator[dict[int, int]]:
+def _colour_counts(tree: Tree, masks: Sequence[str], by_palette: bool = True) -> Iterator[dict[int, int]]:
     """Yield the number of pixels of each colour in each readable mask."""
 
     def count(name: str) -> dict[int, int]:
@@ -333,10 +335,10 @@ def _all_counts(tree: Tree, masks: Sequence[str], by_palette: bool = True) -> It
         codes, counts = np.unique(colours, return_counts=True)
         return dict(zip(codes.tolist(), counts.tolist(), strict=True))
 
-    yield from _readable(count, masks)
+    yield from _results_of_readable(count, masks)
 
 
-def _readable(function: Callable[[str], Any], masks: Sequence[str]) -> Iterator[Any]:
+def _results_of_readable(function: Callable[[str], Any], masks: Sequence[str]) -> Iterator[Any]:
     with attempt_all(function, masks) as results:
         for _, result in results:
             if not isinstance(result, PellucidError):

@@ -19,13 +19,15 @@ MASK_FOLDERS = ("annotations", "annotation", "annots", MASK_SUFFIX, "groundtruth
                 "trimaps")  # fmt: skip
 IMAGE_FOLDERS = ("jpegimages", "images", "image", "imgs", "img", "leftimgbit", "photos", "pictures")
 CITYSCAPES_ENDINGS = ("_labelIds", "_labelTrainIds")  # of masks; the first that exists is read
-_FINE = re.compile("_gt(Fine|Coarse)$")
+_GT_ENDING = re.compile("_gt(Fine|Coarse)$")
 # Ends and beginnings of the names of masks and of images, which are left out to find the pairs.
+# L: CamVid's masks are called NAME_L.png.
 _MASK_WORDS = "masks?|labels?|segmentation|seg|gt|annot|annotation"
-_MASK_ENDS = (re.compile(rf"[_\-. ]+((?i:{_MASK_WORDS})|L)$"), re.compile(rf"^(?i:{_MASK_WORDS})[_\-. ]+"))
-_IMAGE_ENDS = (re.compile(r"[_\-. ]+(?i:leftImg8bit|sat|image|img)$"), re.compile(r"^(?i:sat|image|img)[_\-. ]+"))
-_DRAWN_ENDINGS = ("_color", "_instanceIds", "_instanceTrainIds")  # of further files beside Cityscapes' masks
-_LISTS = "ImageSets/Segmentation/"  # of Pascal VOC, one for each part
+_MASK_AFFIXES = (re.compile(rf"[_\-. ]+((?i:{_MASK_WORDS})|L)$"), re.compile(rf"^(?i:{_MASK_WORDS})[_\-. ]+"))
+_IMAGE_AFFIXES = (re.compile(r"[_\-. ]+(?i:leftImg8bit|sat|image|img)$"), re.compile(r"^(?i:sat|image|img)[_\-. ]+"))
+# Of further files beside Cityscapes' masks.
+_UNUSED_CITYSCAPES_ENDINGS = ("_color", "_instanceIds", "_instanceTrainIds")
+_VOC_LISTS_FOLDER = "ImageSets/Segmentation/"  # of Pascal VOC, one for each part
 MIN_PAIRED = 0.5  # of the images beside which there are masks; fewer are images whose names have the same endings
 _LETTERS = re.compile("[^a-z]")
 
@@ -34,11 +36,11 @@ _LETTERS = re.compile("[^a-z]")
 class MaskPairs:
     """The images and masks of one part, by a key that an image shares with its mask.
 
-    image_place, mask_place: the folders of the first pair, for messages.
+    image_folder, mask_folder: the folders of the first pair, for messages.
     """
 
-    image_place: str = ""
-    mask_place: str = ""
+    image_folder: str = ""
+    mask_folder: str = ""
     images: dict[str, str] = field(default_factory=dict)
     masks: dict[str, str] = field(default_factory=dict)
 
@@ -49,18 +51,19 @@ class MaskPairs:
 
 
 @dataclass(frozen=True)
-class _File:
-    """A picture. role: "image", "mask", or "" if no folder says it. folders: those without a role. place: see `_file`.
+class _Picture:
+    """A picture. role: "image", "mask", or "" if no folder says it. folders: the names of those without a role.
 
-    sibling: whether the folder is that of masks because of its name and that of another folder, such as fooannot.
+    role_folder: the path of the folder that says the role. is_sibling: whether that is a folder of masks because of its
+    name and that of another folder, such as fooannot beside foo.
     """
 
     path: str
     role: str
     folders: tuple[str, ...]
     part: str
-    place: str
-    sibling: bool
+    role_folder: str
+    is_sibling: bool
 
     @property
     def stem(self) -> str:
@@ -90,63 +93,65 @@ def mask_layout(tree: Tree, top: str = "") -> dict[str, MaskPairs]:
     files = list(_files(tree, top, settings))
     masks = _named_masks([file for file in files if file.role == "mask"])
     images = [file for file in files if file.role != "mask"]
-    by_key = _images_by_key(images)
-    paired, unpaired = _pairs_by_key(tree, masks, by_key, settings)
-    if not paired and masks:
-        paired, unpaired = _pairs_by_key(tree, *_without_parts(masks, images), settings)
-    if not paired:
-        for image, mask in _masks_beside(images, by_key, settings):
-            _add_pair(tree, paired, image, mask)
-        known = {*paired, *(mask.path for mask in paired.values())}
-        unpaired = [image for image in images if image.path not in known and any(_shortened_keys(image, settings))]
+    image_by_key = _images_by_key(images)
+    mask_by_image, unpaired = _pairs_by_key(tree, masks, image_by_key, settings)
+    if not mask_by_image and masks:
+        mask_by_image, unpaired = _pairs_by_key(tree, *_without_parts(masks, images), settings)
+    if not mask_by_image:
+        for image, mask in _masks_beside(images, image_by_key, settings):
+            _add_pair(tree, mask_by_image, image, mask)
+        paired_paths = {*mask_by_image, *(mask.path for mask in mask_by_image.values())}
+        unpaired = [
+            image for image in images if image.path not in paired_paths and any(_shortened_keys(image, settings))
+        ]
         left_out = {image.path for image in unpaired}
         images = [image for image in images if image.path not in left_out]
-    if not paired:
+    if not mask_by_image:
         return {}
-    _check_suffixes(tree, images, paired)
-    used_masks = {mask.path for mask in paired.values()}
-    return _by_part(tree, top, [file for file in images if file.path not in used_masks], paired, unpaired)
+    _check_suffixes(tree, images, mask_by_image)
+    used_masks = {mask.path for mask in mask_by_image.values()}
+    return _by_part(tree, top, [file for file in images if file.path not in used_masks], mask_by_image, unpaired)
 
 
 def _pairs_by_key(
-    tree: Tree, masks: Sequence[_File], by_key: Mapping[str, _File], settings: MaskSettings
-) -> tuple[dict[str, _File], list[_File]]:
-    """Return masks by the path of their image, and the masks without an image. by_key: the images."""
-    paired: dict[str, _File] = {}
-    unpaired: list[_File] = []
+    tree: Tree, masks: Sequence[_Picture], image_by_key: Mapping[str, _Picture], settings: MaskSettings
+) -> tuple[dict[str, _Picture], list[_Picture]]:
+    """Return masks by the path of their image, and the masks without an image."""
+    mask_by_image: dict[str, _Picture] = {}
+    unpaired: list[_Picture] = []
     for mask in masks:
-        image = next((by_key[key] for key in _mask_keys(mask, settings) if key in by_key), None)
+        image = next((image_by_key[key] for key in _mask_keys(mask, settings) if key in image_by_key), None)
         if image is None:
             unpaired.append(mask)
         else:
-            _add_pair(tree, paired, image, mask)
-    return paired, unpaired
+            _add_pair(tree, mask_by_image, image, mask)
+    return mask_by_image, unpaired
 
 
-def _without_parts(masks: Sequence[_File], images: Sequence[_File]) -> tuple[list[_File], dict[str, _File]]:
+def _without_parts(masks: Sequence[_Picture], images: Sequence[_Picture]) -> tuple[list[_Picture], dict[str, _Picture]]:
     """Return masks and images, by key, as if no folder named a part, except images whose keys are then equal.
 
     So that Training_Images/1.jpg is the image of Ground_Truth/1.png.
     """
     counts = Counter(_without_part(image).key for image in images)
     unique_images = [image for image in images if counts[_without_part(image).key] == 1]
-    by_key = _images_by_key([_without_part(image) for image in unique_images])
-    return [_without_part(mask) for mask in masks], by_key
+    image_by_key = _images_by_key([_without_part(image) for image in unique_images])
+    return [_without_part(mask) for mask in masks], image_by_key
 
 
-def _without_part(file: _File) -> _File:
+def _without_part(file: _Picture) -> _Picture:
     return replace(file, folders=tuple(folder for folder in file.folders if not part_named(folder)))
 
 
 def unpaired_folders(tree: Tree, top: str) -> str:
     """Return a picture in a folder of images and one in a folder of masks, in words, if there are both; else ""."""
-    found: dict[str, str] = {}
+    first_path_by_role: dict[str, str] = {}
     for file in _files(tree, top, mask_settings()):
-        found.setdefault(file.role or "image", file.path)
-    return f"{found['image']} and {found['mask']}" if len(found) > 1 else ""
+        first_path_by_role.setdefault(file.role or "image", file.path)
+    return f"{first_path_by_role['image']} and {first_path_by_role['mask']}" if len(first_path_by_role) > 1 else ""
 
 
-def _files(tree: Tree, top: str, settings: MaskSettings) -> Iterator[_File]:
+def _files(tree: Tree, top: str, settings: MaskSettings) -> Iterator[_Picture]:
     """Yield the pictures of a tree with the roles of their folders."""
     names = [name for name in tree.names if name.startswith(top) and is_picture(name)]
     children: dict[str, set[str]] = {}  # folders by the path of the folder that they are in
@@ -157,21 +162,21 @@ def _files(tree: Tree, top: str, settings: MaskSettings) -> Iterator[_File]:
             path += f"{child}/"
     roles: dict[tuple[str, str], tuple[str, str]] = {}
     for name in names:
-        kept: list[str] = []
-        role, part, place, is_sibling = "", "", "", False
+        other_folders: list[str] = []
+        role, part, role_folder, is_sibling = "", "", "", False
         path = ""
         for folder in name.removeprefix(top).split("/")[:-1]:
             parent, path = path, f"{path}{folder}/"
             if (parent, folder) not in roles:
                 roles[parent, folder] = _folder_role(folder, children[parent], settings)
-            found, rest = roles[parent, folder]
-            if found:
-                role, place = found, path
-                is_sibling = bool(rest)
-            if rest:
-                kept.append(part_named(rest) or rest.lower())
-                part = part or (rest if part_named(rest) else "")
-        yield _File(name, role, tuple(kept), part, place, is_sibling)
+            found_role, rest_of_name = roles[parent, folder]
+            if found_role:
+                role, role_folder = found_role, path
+                is_sibling = bool(rest_of_name)
+            if rest_of_name:
+                other_folders.append(part_named(rest_of_name) or rest_of_name.lower())
+                part = part or (rest_of_name if part_named(rest_of_name) else "")
+        yield _Picture(name, role, tuple(other_folders), part, role_folder, is_sibling)
 
 
 def _folder_role(folder: str, siblings: set[str], settings: MaskSettings) -> tuple[str, str]:
@@ -200,16 +205,16 @@ def _beside_masks(folder: str, word: str, siblings: set[str]) -> str:
     return next((other for other in siblings if base and is_separate and other.lower() == base.lower()), "")
 
 
-def _named_masks(masks: Sequence[_File]) -> list[_File]:
+def _named_masks(masks: Sequence[_Picture]) -> list[_Picture]:
     """Return masks without the other files of Cityscapes: drawings, numbers of objects, and further ids."""
     endings = [ending for ending in CITYSCAPES_ENDINGS if any(mask.stem.endswith(ending) for mask in masks)]
     if not endings:
         return [*masks]
-    left_out = (*_DRAWN_ENDINGS, *endings[1:])
+    left_out = (*_UNUSED_CITYSCAPES_ENDINGS, *endings[1:])
     return [mask for mask in masks if not mask.stem.endswith(left_out)]
 
 
-def _mask_keys(mask: _File, settings: MaskSettings) -> Iterator[str]:
+def _mask_keys(mask: _Picture, settings: MaskSettings) -> Iterator[str]:
     """Yield the keys of the image that a mask may belong to."""
     if not settings.mask_ending:
         yield mask.key
@@ -218,30 +223,30 @@ def _mask_keys(mask: _File, settings: MaskSettings) -> Iterator[str]:
         return
     for ending in CITYSCAPES_ENDINGS:
         if mask.stem.endswith(ending):
-            yield _FINE.sub("", mask.key.removesuffix(ending))
+            yield _GT_ENDING.sub("", mask.key.removesuffix(ending))
 
 
-def _shortened_keys(mask: _File, settings: MaskSettings) -> Iterator[str]:
+def _shortened_keys(mask: _Picture, settings: MaskSettings) -> Iterator[str]:
     """Yield the keys of a file without the end, or the beginning, of the name of a mask; "" if it has none."""
-    for end in [settings.mask_ending] if settings.mask_ending else _MASK_ENDS:
+    for end in [settings.mask_ending] if settings.mask_ending else _MASK_AFFIXES:
         yield mask.shortened(end)
 
 
-def _images_by_key(images: Sequence[_File]) -> dict[str, _File]:
+def _images_by_key(images: Sequence[_Picture]) -> dict[str, _Picture]:
     """Return the images by key, also without the endings of names; folders of images are preferred to others."""
-    by_key: dict[str, _File] = {}
+    image_by_key: dict[str, _Picture] = {}
     for image in images:
-        if image.key not in by_key or image.role:
-            by_key[image.key] = image
-    shortened = {image.shortened(end): image for end in reversed(_IMAGE_ENDS) for image in images}
-    return {key: image for key, image in shortened.items() if key} | by_key
+        if image.key not in image_by_key or image.role:
+            image_by_key[image.key] = image
+    shortened = {image.shortened(end): image for end in reversed(_IMAGE_AFFIXES) for image in images}
+    return {key: image for key, image in shortened.items() if key} | image_by_key
 
 
-def _check_suffixes(tree: Tree, images: Sequence[_File], paired: Mapping[str, _File]) -> None:
+def _check_suffixes(tree: Tree, images: Sequence[_Picture], mask_by_image: Mapping[str, _Picture]) -> None:
     """Raise PellucidError for two images of one mask, which differ only in their suffix."""
-    roles = {image.key: (image.path, image.role) for image in images if image.path in paired}
+    paired_by_key = {image.key: (image.path, image.role) for image in images if image.path in mask_by_image}
     for image in images:
-        path, role = roles.get(image.key, ("", ""))
+        path, role = paired_by_key.get(image.key, ("", ""))
         if path and path != image.path and role == image.role:
             raise PellucidError(
                 f"{tree.where(image.path)} and {tree.where(path)} differ only in their suffix; remove one"
@@ -249,11 +254,11 @@ def _check_suffixes(tree: Tree, images: Sequence[_File], paired: Mapping[str, _F
 
 
 def _masks_beside(
-    images: Sequence[_File], by_key: Mapping[str, _File], settings: MaskSettings
-) -> list[tuple[_File, _File]]:
+    images: Sequence[_Picture], image_by_key: Mapping[str, _Picture], settings: MaskSettings
+) -> list[tuple[_Picture, _Picture]]:
     """Return the pairs of images and masks in the same folder; [] if few images have a mask, or for class folders."""
     keys = ((mask, key) for mask in images for key in _shortened_keys(mask, settings))
-    pairs = [(by_key[key], mask) for mask, key in keys if key in by_key and by_key[key] is not mask]
+    pairs = [(image_by_key[key], mask) for mask, key in keys if key in image_by_key and image_by_key[key] is not mask]
     folders = {mask.folders for _, mask in pairs}
     n_images = sum(file.folders in folders for file in images) - len(pairs)
     is_in_parts = all(part_named(folder) for path in folders for folder in path)
@@ -262,8 +267,8 @@ def _masks_beside(
     return pairs
 
 
-def _add_pair(tree: Tree, paired: dict[str, _File], image: _File, mask: _File) -> None:
-    other = paired.setdefault(image.path, mask)
+def _add_pair(tree: Tree, mask_by_image: dict[str, _Picture], image: _Picture, mask: _Picture) -> None:
+    other = mask_by_image.setdefault(image.path, mask)
     if other is not mask:
         same_stem = PurePosixPath(other.path).with_suffix("") == PurePosixPath(mask.path).with_suffix("")
         advice = "differ only in their suffix; remove one"
@@ -273,41 +278,41 @@ def _add_pair(tree: Tree, paired: dict[str, _File], image: _File, mask: _File) -
 
 
 def _by_part(
-    tree: Tree, top: str, images: Sequence[_File], paired: dict[str, _File], unpaired: Sequence[_File]
+    tree: Tree, top: str, images: Sequence[_Picture], mask_by_image: dict[str, _Picture], unpaired: Sequence[_Picture]
 ) -> dict[str, MaskPairs]:
     """Return the pairs, and the files of their folders that have no partner, by part."""
     by_part: dict[str, MaskPairs] = {}
     used: Counter[tuple[str, str, str]] = Counter()  # parts, roles and places of the images with masks
     listed = _listed_parts(tree)
 
-    def pairs_of(file: _File, name: str) -> MaskPairs:
-        return by_part.setdefault(name, MaskPairs(file.place or (name and f"{name}/")))
+    def pairs_of(file: _Picture, part: str) -> MaskPairs:
+        return by_part.setdefault(part, MaskPairs(file.role_folder or (part and f"{part}/")))
 
-    def part_of(file: _File) -> Sequence[str]:
+    def part_of(file: _Picture) -> Sequence[str]:
         if listed:
             return listed.get(file.stem, ())
-        return (file.part or _nameless_part(file, top, tops),)
+        return (file.part or _nameless_part(file, top, sibling_folders),)
 
-    tops = {mask.folders[0] for mask in paired.values() if mask.sibling and mask.folders}
+    sibling_folders = {mask.folders[0] for mask in mask_by_image.values() if mask.is_sibling and mask.folders}
     for image in images:
-        if image.path not in paired:
+        if image.path not in mask_by_image:
             continue
-        mask = paired[image.path]
+        mask = mask_by_image[image.path]
         used[image.part, image.role, image.folders[0] if image.folders else ""] += 1
-        for name in part_of(image if image.part else replace(image, part=mask.part)):
-            pairs = pairs_of(image, name)
-            pairs.mask_place = pairs.mask_place or mask.place or pairs.image_place
+        for part in part_of(image if image.part else replace(image, part=mask.part)):
+            pairs = pairs_of(image, part)
+            pairs.mask_folder = pairs.mask_folder or mask.role_folder or pairs.image_folder
             pairs.images[image.key] = image.path
             pairs.masks[image.key] = mask.path
     for image in images:
         is_used = used[image.part, image.role, image.folders[0] if image.folders else ""]
-        if image.path not in paired and is_used:
-            for name in part_of(image):
-                pairs_of(image, name).images[image.key] = image.path
+        if image.path not in mask_by_image and is_used:
+            for part in part_of(image):
+                pairs_of(image, part).images[image.key] = image.path
     for mask in unpaired:
-        for name in part_of(mask):
-            if name in by_part:
-                by_part[name].masks.setdefault(mask.key, mask.path)
+        for part in part_of(mask):
+            if part in by_part:
+                by_part[part].masks.setdefault(mask.key, mask.path)
     _add_missing(by_part, listed)
     return dict(sorted(by_part.items()))
 
@@ -318,12 +323,12 @@ def _add_missing(by_part: dict[str, MaskPairs], listed: Mapping[str, Sequence[st
     for stem, parts in listed.items():
         for name in parts if stem not in found else ():
             if name in by_part:
-                by_part[name].masks.setdefault(stem, f"{by_part[name].mask_place}{stem}")
+                by_part[name].masks.setdefault(stem, f"{by_part[name].mask_folder}{stem}")
 
 
-def _nameless_part(file: _File, top: str, tops: set[str]) -> str:
+def _nameless_part(file: _Picture, top: str, sibling_folders: set[str]) -> str:
     """Return the folder of images that is beside a folder such as fooannot, "" for others."""
-    if not (file.folders and file.folders[0] in tops):
+    if not (file.folders and file.folders[0] in sibling_folders):
         return ""
     return file.path.removeprefix(top).split("/", 1)[0] if file.role != "mask" else file.folders[0]
 
@@ -333,7 +338,7 @@ def _listed_parts(tree: Tree) -> dict[str, tuple[str, ...]]:
     parts: dict[str, tuple[str, ...]] = {}
     for name in tree.names:
         path = PurePosixPath(name)
-        if _LISTS not in f"/{name}" or path.suffix != ".txt":
+        if _VOC_LISTS_FOLDER not in f"/{name}" or path.suffix != ".txt":
             continue
         part = part_named(path.stem)
         for line in decode_text(tree.document(name), tree.where(name)).splitlines():

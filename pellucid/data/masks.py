@@ -64,20 +64,21 @@ class MaskFolder(ImageFiles):
         pairs = parts.get(part, MaskPairs())
         if not pairs.images:
             raise PellucidError(f"{tree.where(f'{top}{part}')} contains no images; give the image folder as part=")
-        unpaired = _unpaired(tree, pairs)
-        if unpaired and not skips(check_on_error(on_error)):
-            raise PellucidError(next(iter(unpaired.values())))
+        unpaired_errors = _unpaired(tree, pairs)
+        if unpaired_errors and not skips(check_on_error(on_error)):
+            raise PellucidError(next(iter(unpaired_errors.values())))
         stems = [stem for stem in pairs.images if stem in pairs.masks]
-        all_masks = [name for one in parts.values() for name in one.names]
-        listed, self.reader = _read_classes(tree, top, all_masks, classes)
-        class_names = tuple(listed.values() if classes is None else classes) or None
-        if unknown := [name for name in listed.values() if name not in (class_names or ())]:
+        all_masks = [name for part_pairs in parts.values() for name in part_pairs.names]
+        names_by_value, self.reader = _read_classes(tree, top, all_masks, classes)
+        class_names = tuple(names_by_value.values() if classes is None else classes) or None
+        if unknown := [name for name in names_by_value.values() if name not in (class_names or ())]:
             raise PellucidError(
                 f"{_list_name(tree, top, all_masks)} names the class {unknown[0]!r}, which is not among "
                 f"{', '.join(class_names or ())}; give data with these classes"
             )
-        self.values = {value: (class_names or ()).index(name) for value, name in listed.items()} or None
-        self.places = (pairs.mask_place, pairs.image_place)
+        self.values = {value: (class_names or ()).index(name) for value, name in names_by_value.items()} or None
+        self.mask_folder = pairs.mask_folder
+        self.image_folder = pairs.image_folder
         super().__init__(
             tree,
             [pairs.images[stem] for stem in stems],
@@ -91,7 +92,7 @@ class MaskFolder(ImageFiles):
         if skips(on_error):
             readable, unreadable = split_by_readability(tree, self.names, self.read_pair)
             self.names, self.others = (tuple(files[k] for k in readable) for files in (self.names, self.others))
-            self.skipped = (*map(tree.where, unpaired), *unreadable)
+            self.skipped = (*map(tree.where, unpaired_errors), *unreadable)
             self.is_checked = True
 
     def subset(self, indices: Sequence[int] | Tensor) -> "MaskFolder":
@@ -205,10 +206,9 @@ class MaskFolder(ImageFiles):
             colours = {value: colour_name(code) for code, value in (self.reader.codes or {}).items()}
             codes = [colours[value] for value in values]
         shares = class_shares(counts, values, names, codes, void, self.reader.ignored_text())
-        mask_place, image_place = self.places
         where = "beside their images"
-        if mask_place != image_place:
-            where = f"in {mask_place} for {image_place or 'images'}"
+        if self.mask_folder != self.image_folder:
+            where = f"in {self.mask_folder} for {self.image_folder or 'images'}"
         return f"{self.tree.path}: {plural(n_masks, 'mask')} {where}, read by {kind}: {shares}"
 
     def refuse_unreadable(self, indices: Sequence[int] | None = None) -> None:
@@ -272,13 +272,13 @@ def _unpaired(tree: Tree, pairs: MaskPairs) -> dict[str, str]:
     """Return the images without a mask, and the masks without an image, with the errors that say so."""
     errors: dict[str, str] = {}
     partners = (
-        (pairs.images, pairs.masks, "mask", pairs.mask_place),
-        (pairs.masks, pairs.images, "image", pairs.image_place),
+        (pairs.images, pairs.masks, "mask", pairs.mask_folder),
+        (pairs.masks, pairs.images, "image", pairs.image_folder),
     )
-    for files, others, partner, place in partners:
+    for files, others, partner, folder in partners:
         for stem, name in files.items():
             if stem not in others:
-                where = f" in {place}" if place else ""
+                where = f" in {folder}" if folder else ""
                 errors[name] = (
                     f"{tree.where(name)} has no {partner}{where}; add one with the same name, or remove the file "
                     f"({ADVICE})"
@@ -293,18 +293,18 @@ def _read_classes(
     class_list = read_class_list(tree, top, masks)
     if not class_list.where and classes is None:
         note_other_lists(tree, top)
-    reader, listed = choose_reader(tree, masks, class_list)
-    if not listed and classes is not None:
-        listed = dict(enumerate(classes))
-    is_plain = reader.codes is None and [*listed] in ([], [0, 1])
+    reader, names_by_value = choose_reader(tree, masks, class_list)
+    if not names_by_value and classes is not None:
+        names_by_value = dict(enumerate(classes))
+    is_plain = reader.codes is None and [*names_by_value] in ([], [0, 1])
     if is_plain and _are_binary(tree, masks, reader):
-        names = [*(listed.values() or BINARY_CLASSES)]
-        listed: dict[int, str] = {0: names[0], FOREGROUND: names[1]}
+        names = [*(names_by_value.values() or BINARY_CLASSES)]
+        names_by_value: dict[int, str] = {0: names[0], FOREGROUND: names[1]}
         note_once(
             f"{tree.path}: the masks have only the values 0 and {FOREGROUND}; {FOREGROUND} is read as the class "
             f"{names[1]!r}, and 0 as {names[0]!r} ({CLASSES_FILE} with lines such as `{FOREGROUND}: NAME` names them)"
         )
-    return listed, reader
+    return names_by_value, reader
 
 
 def _list_name(tree: Tree, top: str, masks: Sequence[str]) -> str:

@@ -60,11 +60,11 @@ class PartUse(NamedTuple):
             return
 
         def described(name: str) -> str:
-            some = (files or {}).get(name)
-            if not name and some is None:
+            part_files = (files or {}).get(name)
+            if not name and part_files is None:
                 return "the images without a part"
-            some = some or ("",)
-            return repr(name) if name else f"{plural(len(some), 'file')} without a part, such as {some[0]}"
+            part_files = part_files or ("",)
+            return repr(name) if name else f"{plural(len(part_files), 'file')} without a part, such as {part_files[0]}"
 
         uses = (("training", self.train), ("testing", self.held_out))
         text = " and ".join(f"{described(name)} for {use}" for use, name in uses if name is not None)
@@ -84,12 +84,12 @@ def parts_among(names: Iterable[str]) -> PartUse:
     """
     names = sorted(names)
 
-    def first(parts: Sequence[str]) -> str | None:
-        found = (spelled(part, names) for part in parts)
-        return next((name for name in found if name in names), None)
+    def first_present(parts: Sequence[str]) -> str | None:
+        names_of_parts = (spelled(part, names) for part in parts)
+        return next((name for name in names_of_parts if name in names), None)
 
-    train = first((TRAIN, TRAINVAL))
+    train = first_present((TRAIN, TRAINVAL))
     if train is None and "" in names:
         train = ""
-    held_out = first(HELD_OUT_PARTS[:1] if train and part_named(train) == TRAINVAL else HELD_OUT_PARTS)
+    held_out = first_present(HELD_OUT_PARTS[:1] if train and part_named(train) == TRAINVAL else HELD_OUT_PARTS)
     return PartUse(train, held_out, tuple(name for name in names if name not in (train, held_out)))

@@ -306,8 +306,8 @@ def _tars_in(folder: Path) -> list[Path]:
         names = os.listdir(folder)
     except OSError:  # it is raised again when the pictures are read
         return []
-    archives = sorted(name for name in names if name.lower().endswith(TAR_SUFFIX) and is_listed(name))
-    return [] if any(map(is_picture, names)) else [folder / name for name in archives]
+    tar_names = sorted(name for name in names if name.lower().endswith(TAR_SUFFIX) and is_listed(name))
+    return [] if any(map(is_picture, names)) else [folder / name for name in tar_names]
 
 
 def _add_picture_sizes(folder: Path, prefix: str, sizes: dict[str, int]) -> None:

@@ -2,7 +2,7 @@
 
 import torch
 
-_MASK = (1 << 64) - 1
+_MASK_64_BITS = (1 << 64) - 1
 
 
 def mix(*parts: int) -> int:
@@ -13,9 +13,9 @@ def mix(*parts: int) -> int:
     """
     h = 0
     for part in parts:
-        h = ((h ^ (part & _MASK)) + 0x9E3779B97F4A7C15) & _MASK
-        h = ((h ^ (h >> 30)) * 0xBF58476D1CE4E5B9) & _MASK
-        h = ((h ^ (h >> 27)) * 0x94D049BB133111EB) & _MASK
+        h = ((h ^ (part & _MASK_64_BITS)) + 0x9E3779B97F4A7C15) & _MASK_64_BITS
+        h = ((h ^ (h >> 30)) * 0xBF58476D1CE4E5B9) & _MASK_64_BITS
+        h = ((h ^ (h >> 27)) * 0x94D049BB133111EB) & _MASK_64_BITS
         h ^= h >> 31
     return h
 

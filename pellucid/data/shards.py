@@ -66,7 +66,7 @@ def _parse_members(file: BinaryIO, end: int) -> Iterator[TarMember]:
             return  # a block of zeros ends an archive
         kind, size = _parse_header(header)
         name = _text_field(header[:100])
-        if header[257:263] == b"ustar\0" and header[345] != 0:
+        if header[257:263] == b"ustar\0" and header[345] != 0:  # POSIX: the folders of a long path stand apart
             name = _text_field(header[345:500]) + b"/" + name
         if kind in (LONG_NAME, EXTENDED, GLOBAL):
             if size > MAX_SHARD_HEADER_BYTES:
@@ -99,6 +99,7 @@ def _parse_header(header: bytes) -> tuple[bytes, int]:
     if header.startswith((b"\x1f\x8b", b"BZh", b"\xfd7zXZ", b"\x28\xb5\x2f\xfd")):
         raise ValueError("it is compressed; unpack it to a plain .tar")
     try:
+        # The sum counts its own 8 bytes as spaces. GNU writes large sizes as numbers of base 256, after a byte 0x80.
         is_valid = _octal_field(header[148:156]) == sum(header[:148]) + sum(header[156:]) + 8 * 32
         size = int.from_bytes(header[125:136], "big") if header[124] == 0x80 else _octal_field(header[124:136])
     except ValueError:

@@ -88,10 +88,7 @@ class Stream:
     def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
         """Yield the batches of an epoch, from batch `start`; raise PellucidError for fewer than `steps` batches."""
         self.n_examples = 0
-        epoch_number, n_skipped = (
-            epoch + 1,
-            start + (epoch * (self.steps or 0) - self._total_read if self.is_single_pass else 0),
-        )
+        n_skipped = start + (epoch * (self.steps or 0) - self._total_read if self.is_single_pass else 0)
         if n_skipped < start:
             raise PellucidError(f"{self._name} is a generator, which can be read only once; give a function")
         n_end, n_read = None if self.steps is None else n_skipped + self.steps - start, 0
@@ -104,7 +101,7 @@ class Stream:
                 yield batch
         if n_end is not None and n_read < n_end:
             raise PellucidError(
-                f"{self._name} ended in epoch {epoch_number} after {max(0, n_read - n_skipped + start)} of "
+                f"{self._name} ended in epoch {epoch + 1} after {max(0, n_read - n_skipped + start)} of "
                 f"{self.steps} batches; "
                 "give fewer steps_per_epoch, or a function that returns an iterator for each epoch"
             )

@@ -13,9 +13,9 @@ from pellucid.data.tables import LabelTable
 TRUE, FALSE = ("1", "true", "yes", "1.0"), ("0", "false", "no", "0.0")
 # As pandas reads and writes missing values; "none" in lower case may be a class.
 GAPS = ("", "NA", "N/A", "n/a", "#N/A", "<NA>", "None", "NULL", "Null", "null")
-_COMMA = re.compile(r"[+-]?[0-9]+,[0-9]+")
-_POINT = re.compile(r"[+-]?[0-9]+\.[0-9]+")
-_GROUPED = re.compile(r"[+-]?[1-9][0-9]{0,2}[,.][0-9]{3}")
+_DECIMAL_COMMA = re.compile(r"[+-]?[0-9]+,[0-9]+")
+_DECIMAL_POINT = re.compile(r"[+-]?[0-9]+\.[0-9]+")
+_IN_THOUSANDS = re.compile(r"[+-]?[1-9][0-9]{0,2}[,.][0-9]{3}")
 _NUMBER = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]{1,3})?")
 
 
@@ -33,7 +33,7 @@ def empty_error(place: str, column: str, cell: Any, cure: str) -> PellucidError:
 def number_of(cell: Any) -> float | None:
     """Return the finite number in a cell, with a decimal point or comma, otherwise None."""
     if isinstance(cell, str):
-        text = cell.replace(",", ".") if _COMMA.fullmatch(cell) else cell
+        text = cell.replace(",", ".") if _DECIMAL_COMMA.fullmatch(cell) else cell
         cell = float(text) if _NUMBER.fullmatch(text) else None
     if isinstance(cell, bool) or not isinstance(cell, int | float) or not abs(cell) <= torch.finfo(torch.float32).max:
         return None
@@ -46,11 +46,11 @@ def check_groups(table: LabelTable, column: str) -> None:
     In a file with ";" between its cells, commas are decimal, and points may group thousands; in others, commas may. A
     number such as 0,5 or 0,125 has no groups, so that its mark is decimal in the whole column.
     """
-    cells, name, pattern = table.column(column), "comma", _COMMA
+    cells, name, pattern = table.column(column), "comma", _DECIMAL_COMMA
     if table.delimiter == ";":
-        name, pattern = "point", _POINT
+        name, pattern = "point", _DECIMAL_POINT
     rows = [k for k, cell in enumerate(cells) if isinstance(cell, str) and pattern.fullmatch(cell)]
-    if rows and all(_GROUPED.fullmatch(cells[k]) for k in rows):
+    if rows and all(_IN_THOUSANDS.fullmatch(cells[k]) for k in rows):
         raise PellucidError(
             f"{table.places[rows[0]]}: {column!r:.40} is {shown(cells[rows[0]])}, whose {name} may be decimal or group "
             "thousands; write the numbers of the column without groups, such as 1000 or 1000.5"

@@ -83,55 +83,68 @@ def table_files(path: Path) -> tuple[Path, list[TableFile]]:
         return path.parent, [TableFile(path.name, "")]
     if path.is_file():
         names = ZipTree(path).names if path.suffix.lower() == ".zip" else ()
-        folders = {name.split("/")[0] for name in names if name.count("/") >= 1}
-        listed = {folder: [n for n in names if n.startswith(f"{folder}/") and n.count("/") == 1] for folder in folders}
-        listed[""] = [name for name in names if "/" not in name]
+        top_folders = {name.split("/")[0] for name in names if name.count("/") >= 1}
+        names_by_folder = {
+            folder: [n for n in names if n.startswith(f"{folder}/") and n.count("/") == 1] for folder in top_folders
+        }
+        names_by_folder[""] = [name for name in names if "/" not in name]
     elif path.is_dir():
         entries = sorted(os.scandir(path), key=lambda entry: entry.name)
-        listed = {"": [entry.name for entry in entries if entry.is_file()]}
+        names_by_folder = {"": [entry.name for entry in entries if entry.is_file()]}
         for entry in entries:
             if part_named(entry.name) and entry.is_dir():
-                listed[entry.name] = [f"{entry.name}/{name}" for name in sorted(os.listdir(entry.path))]
+                names_by_folder[entry.name] = [f"{entry.name}/{name}" for name in sorted(os.listdir(entry.path))]
     else:
         return path, []
-    tables = {folder: [name for name in names if _is_table_name(name)] for folder, names in listed.items()}
-    by_part = [TableFile(name, folder) for folder in tables if part_named(folder) for name in _chosen(tables[folder])]
-    if by_part:
-        return path, by_part
-    named_parts = [TableFile(name, PurePosixPath(name).stem) for name in tables.get("", ())]
-    named_parts = [table for table in named_parts if part_named(table.part)]
-    if any(part_named(table.part) == TRAIN for table in named_parts):
-        return path, named_parts
-    names = _chosen(tables.get("", [])) or _in_one_subfolder(path, tables)
+    tables_by_folder = {
+        folder: [name for name in names if _is_table_name(name)] for folder, names in names_by_folder.items()
+    }
+    tables_in_parts = [
+        TableFile(name, folder)
+        for folder in tables_by_folder
+        if part_named(folder)
+        for name in _main_table(tables_by_folder[folder])
+    ]
+    if tables_in_parts:
+        return path, tables_in_parts
+    tables_named_as_parts = [TableFile(name, PurePosixPath(name).stem) for name in tables_by_folder.get("", ())]
+    tables_named_as_parts = [table for table in tables_named_as_parts if part_named(table.part)]
+    if any(part_named(table.part) == TRAIN for table in tables_named_as_parts):
+        return path, tables_named_as_parts
+    names = _main_table(tables_by_folder.get("", [])) or _in_one_subfolder(path, tables_by_folder)
     return path, [TableFile(name, "") for name in names]
 
 
-def _in_one_subfolder(path: Path, tables: Mapping[str, Sequence[str]]) -> list[str]:
+def _in_one_subfolder(path: Path, tables_by_folder: Mapping[str, Sequence[str]]) -> list[str]:
     """Return the table with a usual name in a folder directly below, if only one of these folders has such a table.
 
-    tables: of the folders of a zip. The folders of a folder are not listed, since they may have many images.
+    tables_by_folder: of a zip. The folders of a folder are not listed, since they may have many images.
     """
     if path.is_file():
-        candidates = [name for names in tables.values() for name in names if "/" in name]
+        candidates = [name for names in tables_by_folder.values() for name in names if "/" in name]
     else:
-        usual = [f"{stem}{suffix}" for stem in TABLE_STEMS for suffix in TABLE_SUFFIXES]
-        below = sorted(entry.name for entry in os.scandir(path) if entry.is_dir() and not entry.name.startswith("."))
-        candidates = [f"{folder}/{name}" for folder in below for name in usual if (path / folder / name).is_file()]
+        usual_names = [f"{stem}{suffix}" for stem in TABLE_STEMS for suffix in TABLE_SUFFIXES]
+        subfolders = sorted(
+            entry.name for entry in os.scandir(path) if entry.is_dir() and not entry.name.startswith(".")
+        )
+        candidates = [
+            f"{folder}/{name}" for folder in subfolders for name in usual_names if (path / folder / name).is_file()
+        ]
     usual_tables = [name for name in candidates if PurePosixPath(name).stem.lower() in TABLE_STEMS]
     folders = {name.split("/")[0] for name in usual_tables}
-    return _chosen(usual_tables) if len(folders) == 1 else []
+    return _main_table(usual_tables) if len(folders) == 1 else []
 
 
 def _is_table_name(name: str) -> bool:
     return PurePosixPath(name).suffix.lower() in TABLE_SUFFIXES and not PurePosixPath(name).name.startswith(".")
 
 
-def _chosen(names: Sequence[str]) -> list[str]:
+def _main_table(names: Sequence[str]) -> list[str]:
     """Return the table among the tables of one folder: the only one, or the first with a usual name."""
     if len(names) == 1:
         return [*names]
-    stems = {PurePosixPath(name).stem.lower(): name for name in names}
-    return [stems[stem] for stem in TABLE_STEMS if stem in stems][:1]
+    name_by_stem = {PurePosixPath(name).stem.lower(): name for name in names}
+    return [name_by_stem[stem] for stem in TABLE_STEMS if stem in name_by_stem][:1]
 
 
 def has_table(name: str) -> bool:
@@ -145,7 +158,7 @@ def has_table(name: str) -> bool:
         return bool(files)
     pictures = Pictures(folder)
     try:
-        table = read_file(pictures, files[0])
+        table = read_table_file(pictures, files[0])
         column = file_column(table, lambda cell: pictures.find(cell, files[0].folder) is not None)
     except PellucidError:
         return False
@@ -155,10 +168,10 @@ def has_table(name: str) -> bool:
 def table_columns(name: str) -> tuple[str, ...]:
     """Return the columns of the first table that a path names; raises the errors of `load_table`."""
     folder, files = table_files(Path(name))
-    return read_file(Pictures(folder), files[0]).columns if files else ()
+    return read_table_file(Pictures(folder), files[0]).columns if files else ()
 
 
-def read_file(pictures: Pictures, file: TableFile) -> LabelTable:
+def read_table_file(pictures: Pictures, file: TableFile) -> LabelTable:
     """Return the contents of a table; raises PellucidError if it cannot be read."""
     if pictures.zip is not None:
         return read_table(pictures.zip.read(file.name), pictures.zip.where(file.name))

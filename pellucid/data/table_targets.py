@@ -38,8 +38,8 @@ SPLIT_NAMES = ("split", "part", "subset", "set", "partition", "usage")
 LABEL_NAMES = ("label", "class", "category", "target", "species")
 LIST_NAMES = ("labels", "classes", "tags", "categories", "targets", "attributes")
 SEPARATORS = (",", ";", "|")
-N_SAMPLED = 20  # rows that show which column has the file names
-MAX_LISTED = 3  # names in a message
+N_SAMPLED_ROWS = 20  # rows that show which column has the file names
+MAX_LISTED_NAMES = 3  # names in a message
 
 
 @dataclass(frozen=True)
@@ -62,67 +62,69 @@ class TableFormat:
     def __str__(self) -> str:
         """Return the columns and their meaning in a few words."""
         split = f", parts in {self.split!r:.40}" if self.split else ""
-        columns = ", ".join(map(repr, self.columns[:MAX_LISTED])) + (", ..." if len(self.columns) > MAX_LISTED else "")
+        columns = ", ".join(map(repr, self.columns[:MAX_LISTED_NAMES])) + (
+            ", ..." if len(self.columns) > MAX_LISTED_NAMES else ""
+        )
         if self.kind == "numbers":
             units = [f"{name} in {unit}" if unit else name for name, unit in zip(self.names, self.units, strict=True)]
             described = f"numbers: {', '.join(units):.200}"
         elif self.kind == "labels":
-            way = f"a list separated by {self.separator!r}" if self.separator else "columns of 0 and 1"
-            described = f"several of {plural(len(self.names), 'class', 'classes')} a picture ({way})"
+            notation = f"a list separated by {self.separator!r}" if self.separator else "columns of 0 and 1"
+            described = f"several of {plural(len(self.names), 'class', 'classes')} a picture ({notation})"
         else:
             described = f"one of {plural(len(self.names), 'class', 'classes')} a picture"
         return f"files in {self.files!r:.40}, {described} in {columns}{split}"
 
 
-def recognize(table: LabelTable, finds: Callable[[str], bool], requested: TableFormat) -> TableFormat:
+def recognize(table: LabelTable, is_picture: Callable[[str], bool], requested: TableFormat) -> TableFormat:
     """Return the format of a table, without the names of its classes, see `TableFormat`.
 
-    finds: whether a text is the name of an existing picture. Raises PellucidError, which names the setting that
+    is_picture: whether a text is the name of an existing picture. Raises PellucidError, which names the setting that
     decides, if the columns can be understood in several ways or in none.
     """
     for key, names in (("files", [requested.files]), ("columns", requested.columns), ("split", [requested.split])):
         for name in filter(None, names):
             check_known(f"{table.name}: data.{key}: no column", name, table.columns)
-    files = requested.files or file_column(table, finds)
+    files = requested.files or file_column(table, is_picture)
     split = requested.split or _split_column(table, files)
-    others = [name for name in table.columns if name not in (files, split) and not _is_index(table, name)]
-    candidates = [*requested.columns] or others
+    further_columns = [name for name in table.columns if name not in (files, split) and not _is_index(table, name)]
+    candidates = [*requested.columns] or further_columns
     if not candidates:
         raise PellucidError(f"{table.name} has no column besides the file names {files!r:.40}; add one with the labels")
-    format_found = replace(requested, files=files, split=split)
+    table_format = replace(requested, files=files, split=split)
     if requested.kind == "numbers":
-        return _recognize_numbers(table, candidates, format_found)
-    return _recognize_classes(table, candidates, format_found)
+        return _recognize_numbers(table, candidates, table_format)
+    return _recognize_classes(table, candidates, table_format)
 
 
 def _plain_name(name: str) -> str:
     return re.sub("[^a-z0-9]", "", name.lower())
 
 
-def file_column(table: LabelTable, finds: Callable[[str], bool]) -> str:
-    """Return the column of file names; finds: whether a text is the name of an existing picture.
+def file_column(table: LabelTable, is_picture: Callable[[str], bool]) -> str:
+    """Return the column of file names; is_picture: whether a text is the name of an existing picture.
 
     Raises PellucidError for a table without such a column, and for one without a header.
     """
-    if any(finds(name) for name in table.columns if "." in name):
+    if any(is_picture(name) for name in table.columns if "." in name):
         raise PellucidError(
             f"{table.name} has no header, its first line names a picture; add a line such as file,label"
         )
-    named = [name for name in table.columns if _plain_name(name) in FILE_NAMES]
-    step = max(1, len(table.cells) // N_SAMPLED)
-    for name in dict.fromkeys((*named, *table.columns)):
-        sample = [str(cell) for cell in table.column(name)[::step] if isinstance(cell, str | int)]
-        if name not in named:  # a number such as 7 may be the beginning of 7.png by chance
+    usual_columns = [name for name in table.columns if _plain_name(name) in FILE_NAMES]
+    row_step = max(1, len(table.cells) // N_SAMPLED_ROWS)
+    for name in dict.fromkeys((*usual_columns, *table.columns)):
+        sample = [str(cell) for cell in table.column(name)[::row_step] if isinstance(cell, str | int)]
+        if name not in usual_columns:  # a number such as 7 may be the beginning of 7.png by chance
             sample = [cell for cell in sample if "." in cell]
-        if any(map(finds, sample)):
+        if any(map(is_picture, sample)):
             return name
-    if not named:
+    if not usual_columns:
         columns = ", ".join(map(repr, table.columns[:8]))
         raise PellucidError(
             f"{table.name}: no column has the names of pictures (columns: {columns:.200}); put the pictures beside the "
             "table or into images/, or name the column with data.files=COLUMN"
         )
-    return named[0]
+    return usual_columns[0]
 
 
 def _split_column(table: LabelTable, files: str) -> str:
@@ -158,8 +160,8 @@ def _is_index(table: LabelTable, name: str) -> bool:
     return any(cells == [str(k + first) for k in range(len(cells))] for first in (0, 1))
 
 
-def _recognize_numbers(table: LabelTable, candidates: Sequence[str], format_found: TableFormat) -> TableFormat:
-    are_requested = bool(format_found.columns)
+def _recognize_numbers(table: LabelTable, candidates: Sequence[str], table_format: TableFormat) -> TableFormat:
+    are_requested = bool(table_format.columns)
     columns: list[str] = []
     for name in candidates:
         cells = table.column(name)
@@ -168,47 +170,47 @@ def _recognize_numbers(table: LabelTable, candidates: Sequence[str], format_foun
         if are_requested or 2 * n_numbers > len(cells):
             columns.append(name)
     if not columns:
-        examples = [f"{name!r:.40} with {shown(table.column(name)[0])}" for name in candidates[:MAX_LISTED]]
+        examples = [f"{name!r:.40} with {shown(table.column(name)[0])}" for name in candidates[:MAX_LISTED_NAMES]]
         raise PellucidError(
             f"{table.name}: no column has numbers ({', '.join(examples)}); write numbers without their units, name a "
             "column with data.columns, or train a classifier: `pellucid train classify`"
         )
     pairs = [name_and_unit(name) for name in columns]
-    if format_found.units and len(format_found.units) != len(columns):
+    if table_format.units and len(table_format.units) != len(columns):
         raise PellucidError(
-            f"data.units has {plural(len(format_found.units), 'unit')} for {plural(len(columns), 'column')} "
+            f"data.units has {plural(len(table_format.units), 'unit')} for {plural(len(columns), 'column')} "
             f"({', '.join(columns):.100}); give one for each, '' for none"
         )
-    names = format_found.names or tuple(name for name, _ in pairs)
-    units = format_found.units or tuple(unit for _, unit in pairs)
-    return replace(format_found, columns=tuple(columns), names=names, units=units)
+    names = table_format.names or tuple(name for name, _ in pairs)
+    units = table_format.units or tuple(unit for _, unit in pairs)
+    return replace(table_format, columns=tuple(columns), names=names, units=units)
 
 
-def _recognize_classes(table: LabelTable, candidates: Sequence[str], format_found: TableFormat) -> TableFormat:
-    flags = {name: sum(flag_of(cell) is not None for cell in table.column(name)) for name in candidates}
-    flag_columns = [name for name in candidates if 2 * flags[name] > len(table.cells)]
-    if format_found.kind != "class" and not format_found.separator and len(flag_columns) > 1:
-        if not format_found.columns and {*_label_columns(candidates)} - {*flag_columns}:
+def _recognize_classes(table: LabelTable, candidates: Sequence[str], table_format: TableFormat) -> TableFormat:
+    flag_counts = {name: sum(flag_of(cell) is not None for cell in table.column(name)) for name in candidates}
+    flag_columns = [name for name in candidates if 2 * flag_counts[name] > len(table.cells)]
+    if table_format.kind != "class" and not table_format.separator and len(flag_columns) > 1:
+        if not table_format.columns and {*_label_columns(candidates)} - {*flag_columns}:
             raise _several_columns_error(table, candidates)
-        return replace(format_found, kind="labels", columns=tuple(format_found.columns or flag_columns))
-    if format_found.kind == "class" and len(flag_columns) > 1 and not _label_columns(candidates):
-        return replace(format_found, columns=tuple(format_found.columns or flag_columns), separator="")
+        return replace(table_format, kind="labels", columns=tuple(table_format.columns or flag_columns))
+    if table_format.kind == "class" and len(flag_columns) > 1 and not _label_columns(candidates):
+        return replace(table_format, columns=tuple(table_format.columns or flag_columns), separator="")
     column = _label_column(table, candidates)
-    if format_found.kind == "class":
-        return replace(format_found, columns=(column,), separator="")
-    are_lists = format_found.kind == "labels"
-    separator = format_found.separator or _separator_of(table, column, are_lists)
+    if table_format.kind == "class":
+        return replace(table_format, columns=(column,), separator="")
+    are_lists = table_format.kind == "labels"
+    separator = table_format.separator or _separator_of(table, column, are_lists)
     if are_lists and not separator:
         separator = SEPARATORS[0]  # each cell is a list of one label
-    return replace(format_found, kind="labels" if separator else "class", columns=(column,), separator=separator)
+    return replace(table_format, kind="labels" if separator else "class", columns=(column,), separator=separator)
 
 
 def _label_column(table: LabelTable, candidates: Sequence[str]) -> str:
     if len(candidates) == 1:
         return candidates[0]
-    named = _label_columns(candidates)
-    if len(named) == 1:
-        return named[0]
+    label_columns = _label_columns(candidates)
+    if len(label_columns) == 1:
+        return label_columns[0]
     raise _several_columns_error(table, candidates)
 
 
@@ -237,8 +239,8 @@ def _separator_of(table: LabelTable, column: str, are_lists: bool) -> str:
     are_lists = are_lists or _plain_name(column) in LIST_NAMES
     counts = {separator: sum(separator in text for text in texts) for separator in (*SEPARATORS, " ")}
     present = sorted(filter(counts.get, SEPARATORS), key=lambda separator: -counts[separator])
-    spaces = [" "] if counts[" "] else []
-    for separator in present or spaces:
+    blank = [" "] if counts[" "] else []
+    for separator in present or blank:
         if are_lists or not unseparated_labels(texts, separator):
             return separator
     if not present:
@@ -250,30 +252,30 @@ def _separator_of(table: LabelTable, column: str, are_lists: bool) -> str:
     )
 
 
-def targets_of(table: LabelTable, format_found: TableFormat) -> tuple[Tensor, TableFormat]:
+def targets_of(table: LabelTable, table_format: TableFormat) -> tuple[Tensor, TableFormat]:
     """Return the targets of the rows, and the format with the names of the classes.
 
     One class: (N,) int64. Several labels: (N, K) of 0 and 1; numbers: (N, D), float32. Raises PellucidError, which
     names the file and the row, for an empty or another cell, and for a class that a model lacks.
     """
-    if format_found.kind == "numbers":
-        return _number_targets(table, format_found), format_found
-    if format_found.kind == "labels":
+    if table_format.kind == "numbers":
+        return _number_targets(table, table_format), table_format
+    if table_format.kind == "labels":
         return (
-            _flag_targets(table, format_found) if len(format_found.columns) > 1 else _list_targets(table, format_found)
+            _flag_targets(table, table_format) if len(table_format.columns) > 1 else _list_targets(table, table_format)
         )
-    column, *others = format_found.columns
+    column, *others = table_format.columns
     if others:
-        return _class_of_flags(table, format_found)
+        return _class_of_flags(table, table_format)
     labels = [_text_label(cell, place, column) for cell, place in zip(table.column(column), table.places, strict=True)]
-    names = _class_names(table, [[label] for label in labels], format_found)
+    names = _class_names(table, [[label] for label in labels], table_format)
     if len(names) == len(labels) > 2:
         raise PellucidError(
             f"{table.name}: each of the {len(labels):,} rows has another class in {column!r:.40}; choose the labels "
             'with data.columns=["COLUMN"], or train on numbers: `pellucid train regress`'
         )
-    index = {name: k for k, name in enumerate(names)}
-    return torch.tensor([index[label] for label in labels]), replace(format_found, names=names)
+    index_by_name = {name: k for k, name in enumerate(names)}
+    return torch.tensor([index_by_name[label] for label in labels]), replace(table_format, names=names)
 
 
 def _text_label(cell: Any, place: str, column: str) -> str:
@@ -284,20 +286,20 @@ def _text_label(cell: Any, place: str, column: str) -> str:
     return str(int(cell)) if isinstance(cell, float) and cell.is_integer() else str(cell)
 
 
-def _class_names(table: LabelTable, labels: Sequence[Sequence[str]], format_found: TableFormat) -> tuple[str, ...]:
+def _class_names(table: LabelTable, labels: Sequence[Sequence[str]], table_format: TableFormat) -> tuple[str, ...]:
     """Return the sorted classes, or those of the model; raises PellucidError for others, too many, or a single one."""
     first_places: dict[str, str] = {}
     for row, place in zip(labels, table.places, strict=True):
         for label in row:
             first_places.setdefault(label, place)
-    unknown = next((label for label in first_places if format_found.names and label not in format_found.names), None)
+    unknown = next((label for label in first_places if table_format.names and label not in table_format.names), None)
     if unknown is not None:
-        known = ", ".join(format_found.names)
+        known = ", ".join(table_format.names)
         raise PellucidError(f"{first_places[unknown]}: the model has no class {unknown!r:.60}; it has {known:.80}")
-    names = format_found.names or tuple(sorted(first_places, key=_natural_order))
+    names = table_format.names or tuple(sorted(first_places, key=_natural_order))
     if len(names) < 2:
         raise PellucidError(f"{table.name}: all rows have the label {''.join(names)!r:.60}; give at least two classes")
-    if len(names) > MAX_CLASSES or (len(names) * len(labels) > MAX_TABLE_CELLS and format_found.kind == "labels"):
+    if len(names) > MAX_CLASSES or (len(names) * len(labels) > MAX_TABLE_CELLS and table_format.kind == "labels"):
         raise PellucidError(f"{table.name} has {len(names):,} classes for {len(labels):,} rows; give fewer classes")
     return names
 
@@ -308,22 +310,22 @@ def _natural_order(name: str) -> tuple[float, str]:
     return math.inf if number is None else number, name
 
 
-def _list_targets(table: LabelTable, format_found: TableFormat) -> tuple[Tensor, TableFormat]:
-    column, labels = format_found.columns[0], list[list[str]]()
+def _list_targets(table: LabelTable, table_format: TableFormat) -> tuple[Tensor, TableFormat]:
+    column, labels = table_format.columns[0], list[list[str]]()
     for cell, place in zip(table.column(column), table.places, strict=True):
         if is_gap(cell):
             raise empty_error(place, column, cell, "write [] for a picture without labels")
-        labels.append(labels_in(cell, format_found.separator))
-    names = _class_names(table, labels, format_found)
-    index = {name: k for k, name in enumerate(names)}
+        labels.append(labels_in(cell, table_format.separator))
+    names = _class_names(table, labels, table_format)
+    index_by_name = {name: k for k, name in enumerate(names)}
     targets = torch.zeros(len(labels), len(names))
     for row, row_labels in zip(targets, labels, strict=True):
-        row[[index[label] for label in row_labels]] = 1
-    return targets, replace(format_found, names=names)
+        row[[index_by_name[label] for label in row_labels]] = 1
+    return targets, replace(table_format, names=names)
 
 
-def _flag_targets(table: LabelTable, format_found: TableFormat) -> tuple[Tensor, TableFormat]:
-    columns = format_found.names or format_found.columns
+def _flag_targets(table: LabelTable, table_format: TableFormat) -> tuple[Tensor, TableFormat]:
+    columns = table_format.names or table_format.columns
     for name in columns:
         check_known(f"{table.name}: no column for the class", name, table.columns)
     targets = torch.zeros(len(table.cells), len(columns))
@@ -333,25 +335,25 @@ def _flag_targets(table: LabelTable, format_found: TableFormat) -> tuple[Tensor,
             'data.columns=["a", "b"]'
         )
         targets[:, k] = _column_values(table, name, flag_of, "write 0 or 1", fault)
-    return targets, replace(format_found, names=tuple(columns))
+    return targets, replace(table_format, names=tuple(columns))
 
 
-def _class_of_flags(table: LabelTable, format_found: TableFormat) -> tuple[Tensor, TableFormat]:
+def _class_of_flags(table: LabelTable, table_format: TableFormat) -> tuple[Tensor, TableFormat]:
     """Return the class of each row, of whose columns of 0 and 1 exactly one has a 1."""
-    flags, format_found = _flag_targets(table, format_found)
+    flags, table_format = _flag_targets(table, table_format)
     counts = flags.sum(1)
-    wrong = (counts != 1).nonzero()[:, 0].tolist()
-    if wrong:
+    wrong_rows = (counts != 1).nonzero()[:, 0].tolist()
+    if wrong_rows:
         raise PellucidError(
-            f"{table.places[wrong[0]]}: {int(counts[wrong[0]])} of the classes have a 1, but data.labels=one needs "
-            "exactly one; correct the row, or leave out data.labels"
+            f"{table.places[wrong_rows[0]]}: {int(counts[wrong_rows[0]])} of the classes have a 1, but data.labels=one "
+            "needs exactly one; correct the row, or leave out data.labels"
         )
-    return flags.argmax(1), format_found
+    return flags.argmax(1), table_format
 
 
-def _number_targets(table: LabelTable, format_found: TableFormat) -> Tensor:
-    targets = torch.zeros(len(table.cells), len(format_found.columns))
-    for k, name in enumerate(format_found.columns):
+def _number_targets(table: LabelTable, table_format: TableFormat) -> Tensor:
+    targets = torch.zeros(len(table.cells), len(table_format.columns))
+    for k, name in enumerate(table_format.columns):
         check_groups(table, name)
         fault = (
             ', no finite number; write a number without its unit, or choose the columns with data.columns=["COLUMN"]'
@@ -361,13 +363,13 @@ def _number_targets(table: LabelTable, format_found: TableFormat) -> Tensor:
 
 
 def _column_values(
-    table: LabelTable, name: str, value_of: Callable[[Any], float | None], cure_of_gap: str, fault: str
+    table: LabelTable, name: str, value_of: Callable[[Any], float | None], gap_advice: str, fault: str
 ) -> Tensor:
     """Return the values (N,) of a column; raise PellucidError for a gap, and for a cell of which `value_of` is None."""
     values = torch.zeros(len(table.cells))
     for i, cell in enumerate(table.column(name)):
         if is_gap(cell):
-            raise empty_error(table.places[i], name, cell, cure_of_gap)
+            raise empty_error(table.places[i], name, cell, gap_advice)
         value = value_of(cell)
         if value is None:
             raise PellucidError(f"{table.places[i]}: {name!r:.40} is {shown(cell)}{fault}")
@@ -375,22 +377,22 @@ def _column_values(
     return values
 
 
-def check_occurrence(table: str, format_found: TableFormat, y: Tensor, part: str) -> None:
+def check_occurrence(data_name: str, table_format: TableFormat, y: Tensor, part: str) -> None:
     """Raise PellucidError for a class that never occurs among targets y; numbers are not checked.
 
     part: of the data, in the message.
     """
-    if format_found.kind == "numbers":
+    if table_format.kind == "numbers":
         return
-    if format_found.kind == "labels":
-        counts = dict(zip(format_found.names, y.sum(0).long().tolist(), strict=True))
+    if table_format.kind == "labels":
+        counts = dict(zip(table_format.names, y.sum(0).long().tolist(), strict=True))
     else:
         occurrences = Counter(y.tolist())
-        counts = {name: occurrences[k] for k, name in enumerate(format_found.names)}
+        counts = {name: occurrences[k] for k, name in enumerate(table_format.names)}
     absent = [name for name, count in counts.items() if not count]
     if absent:
         raise PellucidError(
-            f"{table}: {', '.join(map(repr, absent[:MAX_LISTED]))} never occurs in the {part} part "
+            f"{data_name}: {', '.join(map(repr, absent[:MAX_LISTED_NAMES]))} never occurs in the {part} part "
             f"({plural(len(absent), 'class', 'classes')}); add pictures, or leave the class out of data.columns and of "
             "the rows"
         )

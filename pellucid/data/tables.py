@@ -60,11 +60,11 @@ def table_of_frame(frame: Any) -> LabelTable:
     names = [*frame] if isinstance(frame, Mapping) else [*getattr(frame, "columns", ())]
     if not names:
         raise PellucidError(f"{shown(frame)} is no data frame; give one with columns, or a dict of lists")
-    columns = [[_plain(value) for value in frame[name]] for name in names]
+    columns = [[_python_value(value) for value in frame[name]] for name in names]
     return _from_columns("data frame", [*map(str, names)], columns, "row")
 
 
-def _plain(value: Any) -> Any:
+def _python_value(value: Any) -> Any:
     """Return a value of NumPy, Arrow or pandas as one of Python; NaN and NaT, with which frames mark gaps, as None."""
     if hasattr(value, "tolist"):
         value = value.tolist()
@@ -79,7 +79,7 @@ def _from_columns(name: str, names: Sequence[str], columns: Sequence[Sequence[An
     places = [f"{name}, {row_noun} {k}" for k in range(max(counts, default=0))]
     rows = zip(places, zip(*columns, strict=True), strict=True)
     cells = [[_checked_cell(value, place) for value in row] for place, row in rows]
-    return _checked(name, names, cells, places)
+    return _checked_table(name, names, cells, places)
 
 
 def _checked_cell(value: Any, place: str) -> Any:
@@ -92,10 +92,10 @@ def _checked_cell(value: Any, place: str) -> Any:
     raise PellucidError(f"{place}: {shown(value)} is no text, number or list of labels; change the cell")
 
 
-def _checked(name: str, columns: Sequence[str], cells: list[list[Any]], places: list[str]) -> LabelTable:
+def _checked_table(name: str, columns: Sequence[str], cells: list[list[Any]], places: list[str]) -> LabelTable:
     """Return a table without columns that have neither a name nor a cell; raises PellucidError for other faults."""
-    used = [k for k, column in enumerate(columns) if column or any(row[k] not in ("", None) for row in cells)]
-    names = tuple(columns[k] for k in used)
+    used_columns = [k for k, column in enumerate(columns) if column or any(row[k] not in ("", None) for row in cells)]
+    names = tuple(columns[k] for k in used_columns)
     if not names or not cells:
         raise PellucidError(f"{name} has no rows below its header; give a column of file names and one of labels")
     longest = max(names, key=len)
@@ -109,15 +109,15 @@ def _checked(name: str, columns: Sequence[str], cells: list[list[Any]], places: 
             f"{name} has {len(cells):,} rows and {len(names):,} columns, above the limits of {MAX_TABLE_ROWS:,} and "
             f"{MAX_TABLE_COLUMNS:,}, and of {MAX_TABLE_CELLS:,} cells; divide the table"
         )
-    return LabelTable(name, names, [[row[k] for k in used] for row in cells], places)
+    return LabelTable(name, names, [[row[k] for k in used_columns] for row in cells], places)
 
 
 def _read_csv(text: str, name: str) -> LabelTable:
     first_line, _, remaining = text.partition("\n")
     declared = first_line.strip().removeprefix(SEPARATOR_LINE)
-    first_number = 0
+    n_skipped_lines = 0
     if first_line.startswith(SEPARATOR_LINE) and declared in DELIMITERS:
-        text, delimiter, first_number = remaining, declared, 1
+        text, delimiter, n_skipped_lines = remaining, declared, 1
     else:
         delimiter = "\t" if name.lower().endswith(".tsv") else _delimiter_of(text)
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, skipinitialspace=True, strict=True)
@@ -126,13 +126,13 @@ def _read_csv(text: str, name: str) -> LabelTable:
     header: list[str] = []
     try:
         for line in reader:
-            place = f"{name}, line {reader.line_num + first_number}"
+            place = f"{name}, line {reader.line_num + n_skipped_lines}"
             cells = [cell.strip() for cell in line]
             if not any(cells):
                 continue
             if not header:
                 header = cells
-                _check_width(len(header), name)
+                _check_column_count(len(header), name)
                 continue
             while len(cells) > len(header) and not cells[-1]:
                 cells.pop()  # a delimiter at the end of a line
@@ -143,19 +143,19 @@ def _read_csv(text: str, name: str) -> LabelTable:
                 )
             rows.append(cells)
             places.append(place)
-            _check_count(len(rows), name)
+            _check_row_count(len(rows), name)
     except csv.Error as error:
-        place = f"{name}, line {reader.line_num + first_number}"
+        place = f"{name}, line {reader.line_num + n_skipped_lines}"
         raise PellucidError(f"{place} cannot be read ({error}); check its quotes") from error
-    return replace(_checked(name, header, rows, places), delimiter=delimiter)
+    return replace(_checked_table(name, header, rows, places), delimiter=delimiter)
 
 
-def _check_width(count: int, name: str) -> None:
+def _check_column_count(count: int, name: str) -> None:
     if count > MAX_TABLE_COLUMNS:
         raise PellucidError(f"{name} has {count:,} columns, above the limit of {MAX_TABLE_COLUMNS:,}; divide the table")
 
 
-def _check_count(count: int, name: str) -> None:
+def _check_row_count(count: int, name: str) -> None:
     if count > MAX_TABLE_ROWS:
         raise PellucidError(f"{name} has more than {MAX_TABLE_ROWS:,} rows; divide the table")
 
@@ -194,11 +194,11 @@ def _read_json_lines(text: str, name: str) -> LabelTable:
         objects.append({str(key): _checked_cell(cell, place) for key, cell in value.items()})
         places.append(place)
         columns |= dict.fromkeys(value)
-        _check_width(len(columns), name)
-        _check_count(len(objects), name)
+        _check_column_count(len(columns), name)
+        _check_row_count(len(objects), name)
     if len(columns) * len(objects) > MAX_TABLE_CELLS:
         raise PellucidError(f"{name} has more than {MAX_TABLE_CELLS:,} cells; divide the table")
-    return _checked(name, [*columns], [[row.get(column) for column in columns] for row in objects], places)
+    return _checked_table(name, [*columns], [[row.get(column) for column in columns] for row in objects], places)
 
 
 def _refuse_constant(text: str) -> float:
@@ -213,14 +213,14 @@ def _read_parquet(data: bytes, name: str) -> LabelTable:
         raise PellucidError(f"{name} needs pyarrow; pip install 'pellucid[parquet]', or save it as CSV") from error
     try:
         file = parquet.ParquetFile(pyarrow.BufferReader(data))
-        about = file.metadata
-        n_bytes = sum(about.row_group(k).total_byte_size for k in range(about.num_row_groups))
-        _check_width(about.num_columns, name)
-        _check_count(about.num_rows, name)
-        if n_bytes > MAX_TABLE_BYTES or about.num_columns * about.num_rows > MAX_TABLE_CELLS:
+        metadata = file.metadata
+        n_bytes = sum(metadata.row_group(k).total_byte_size for k in range(metadata.num_row_groups))
+        _check_column_count(metadata.num_columns, name)
+        _check_row_count(metadata.num_rows, name)
+        if n_bytes > MAX_TABLE_BYTES or metadata.num_columns * metadata.num_rows > MAX_TABLE_CELLS:
             raise PellucidError(f"{name} would take {n_bytes:,} bytes; divide the table")
         table = file.read()
-        columns = [[_plain(value) for value in column.to_pylist()] for column in table.columns]
+        columns = [[_python_value(value) for value in column.to_pylist()] for column in table.columns]
         names = [*map(str, table.column_names)]
     except (pyarrow.ArrowException, OSError, ValueError) as error:
         if isinstance(error, PellucidError):

@@ -229,7 +229,7 @@ class ZipTree(Tree):
                 self._members = {i.filename: i for i in members if not i.is_dir() and is_listed(i.filename)}
                 if len({i.filename for i in members}) != len(members):
                     raise PellucidError(f"{path} contains two files of the same name; make the zip again")
-                stack.pop_all()
+                stack.pop_all()  # the zip stays open, since it is valid
         except _DAMAGE_ERRORS as error:
             raise PellucidError(f"{path} is not a readable zip file ({error}); make it again") from error
         files = [i.filename for i in members if not i.is_dir()]

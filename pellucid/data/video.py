@@ -215,7 +215,7 @@ def _camera_frames(cv2: ModuleType, index: int, every: int) -> Frames:
         return _to_rgb(array, f"camera {index}") if is_decoded else None
 
     with NewestFrame(read, capture.release, every) as newest:
-        last_number = -every
+        last_number = -every  # so that nothing counts as dropped before the first frame
         while (frame := newest.take(FRAME_TIMEOUT)) is not None:
             number, seconds, picture = frame
             yield VideoFrame(number, seconds, picture, dropped=(number - last_number) // every - 1)

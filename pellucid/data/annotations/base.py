@@ -146,7 +146,9 @@ class ImageRecord:
         spans, height = self.spans(instance), self.size[0]
         x0, _, x1, _ = span_box(spans, height)
         columns = fill_spans(spans - x0 * height, (height, x1 - x0))
-        return tuple(tuple(v + x0 * (k % 2 == 0) for k, v in enumerate(line)) for line in outline_polygons(columns))
+        return tuple(
+            tuple(value + x0 * (k % 2 == 0) for k, value in enumerate(line)) for line in outline_polygons(columns)
+        )
 
     def spans(self, instance: Instance) -> np.ndarray:
         """Return the spans (n, 2) of an instance's mask, see `fill_spans`; raise PellucidError if it has no outline."""
@@ -212,8 +214,8 @@ def fault_summary(faults: Iterable[AnnotationFault]) -> str:
     for effect, change in changes.items():
         matching = [fault for fault in faults if fault.effect == effect]
         if matching:
-            n = fault_count(matching)
-            parts.append(f"{plural(n, 'object')} {change} ({'first ' if n > 1 else ''}{matching[0]})")
+            count = fault_count(matching)
+            parts.append(f"{plural(count, 'object')} {change} ({'first ' if count > 1 else ''}{matching[0]})")
     return "; ".join(parts)
 
 

@@ -90,10 +90,10 @@ def holds_class(name: str) -> bool:
 
 FORMAT = AnnotationFormat(
     MASKS,
-    lambda tree: {},
-    lambda tree, files, classes: Annotations((), ()),
-    write,
-    lambda part, name: str(PurePosixPath(IMAGES, part, name)),
-    lambda annotations: frozenset({"box", "masks", "void"}),
+    parts=lambda tree: {},  # masks are read by `MaskFolder`
+    read=lambda tree, files, classes: Annotations((), ()),
+    write=write,
+    image_path=lambda part, name: str(PurePosixPath(IMAGES, part, name)),
+    written=lambda annotations: frozenset({"box", "masks", "void"}),
     holds_class=holds_class,
 )

@@ -149,10 +149,12 @@ class _CocoReader:
         """Return the annotations in the file."""
         self._read_categories()
         classes = tuple(self.expected_classes or self.category_names.values())
-        label = {name: k for k, name in enumerate(classes)}
-        self.labels = {key: label[name] for key, name in self.category_names.items() if name in label}  # by category id
+        label_by_name = {name: k for k, name in enumerate(classes)}
+        self.labels = {
+            key: label_by_name[name] for key, name in self.category_names.items() if name in label_by_name
+        }  # by category id
         images = self._read_images()
-        by_image: dict[int, list[Instance]] = {image_id: [] for image_id in images}
+        instances_by_image: dict[int, list[Instance]] = {image_id: [] for image_id in images}
         seen_ids: set[int] = set()
         for item in self._valid_dicts(self.items, "annotation"):
             annotation_id, image_id = item.get("id"), item.get("image_id")
@@ -165,23 +167,23 @@ class _CocoReader:
             except PellucidError as error:
                 self._refuse("annotation", item, str(error))
                 continue
-            if instance is not None and len(by_image[item["image_id"]]) == MAX_OBJECTS:
+            if instance is not None and len(instances_by_image[item["image_id"]]) == MAX_OBJECTS:
                 self._refuse("image", {"id": item["image_id"]}, f"has more than {MAX_OBJECTS} objects")
             elif instance is not None:
-                by_image[item["image_id"]].append(instance)
+                instances_by_image[item["image_id"]].append(instance)
             if type(annotation_id) is int:
                 seen_ids.add(annotation_id)
         if reason := self.readings.fault():
             self.faults.add(self.where, None, reason, "refused")
         records = tuple(
-            ImageRecord(image, size, tuple(by_image[image_id]), self.where, image_id)
+            ImageRecord(image, size, tuple(instances_by_image[image_id]), self.where, image_id)
             for image_id, (image, size) in images.items()
         )
-        id_of = {name: category_id for category_id, name in self.category_names.items()}
-        unlisted = (name for name in classes if name not in id_of)  # classes that the file does not list
-        for new_id, name in enumerate(unlisted, max(id_of.values(), default=0) + 1):
-            id_of[name] = new_id
-        category_ids = tuple(id_of[name] for name in classes)
+        category_id_by_name = {name: category_id for category_id, name in self.category_names.items()}
+        unlisted = (name for name in classes if name not in category_id_by_name)  # classes that the file does not list
+        for new_id, name in enumerate(unlisted, max(category_id_by_name.values(), default=0) + 1):
+            category_id_by_name[name] = new_id
+        category_ids = tuple(category_id_by_name[name] for name in classes)
         return Annotations(classes, records, self.faults.entries, self.keypoint_names, category_ids)
 
     def _read_categories(self) -> None:
@@ -230,8 +232,12 @@ class _CocoReader:
             if isinstance(category.get("supercategory"), str) and category["supercategory"] != category.get("name")
         }
         parents -= {*(self.expected_classes or ())}
-        named = [(category.get("name"), category.get("id")) for category in categories]
-        unused = [name for name, key in named if type(key) is int and key not in used_ids and isinstance(name, str)]
+        names_and_ids = [(category.get("name"), category.get("id")) for category in categories]
+        unused = [
+            name
+            for name, category_id in names_and_ids
+            if type(category_id) is int and category_id not in used_ids and isinstance(name, str)
+        ]
         return [name for name in unused if name in parents]
 
     def _read_images(self) -> dict[int, tuple[str, tuple[int, int]]]:
@@ -331,4 +337,4 @@ def load_json(data: bytes, where: str) -> Any:
         raise PellucidError(f"{where} is not JSON ({error}); correct the file") from error
 
 
-FORMAT = AnnotationFormat("coco", find_parts, read, write, lambda part, name: f"{part or 'images'}/{name}")
+FORMAT = AnnotationFormat("coco", find_parts, read, write, image_path=lambda part, name: f"{part or 'images'}/{name}")

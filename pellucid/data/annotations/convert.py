@@ -32,7 +32,7 @@ from pellucid.ops.masks import span_box, span_outline
 
 # The time to convert masks (RLE) to polygons grows with the number of pixel sides along their outlines. It is limited
 # for one mask, and for all masks of a data set by the sum of MAX_SIDES, MAX_SIDES_PER_IMAGE and MAX_SIDES_PER_BYTE.
-WRITERS = {name: one for name, one in FORMATS.items() if one.write is not None} | {
+WRITERS = {name: target for name, target in FORMATS.items() if target.write is not None} | {
     class_masks.FORMAT.name: class_masks.FORMAT
 }
 PIXELS_PER_SIDE = 200  # pixels in a mask's columns that take as long to scan as one side takes to follow
@@ -192,8 +192,8 @@ def _check_mask_sides(
     parts = [
         annotations for annotations in annotations_by_part.values() if "masks" in target_format.written(annotations)
     ]
-    total, images = 0, sum(len(annotations.records) for annotations in parts)
-    limit = MAX_SIDES + MAX_SIDES_PER_IMAGE * images + MAX_SIDES_PER_BYTE * tree.document_bytes
+    total, n_images = 0, sum(len(annotations.records) for annotations in parts)
+    limit = MAX_SIDES + MAX_SIDES_PER_IMAGE * n_images + MAX_SIDES_PER_BYTE * tree.document_bytes
     for record in (record for annotations in parts for record in annotations.records):
         for instance in record.instances:
             if isinstance(instance.outline, str):

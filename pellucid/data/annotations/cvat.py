@@ -36,7 +36,7 @@ ROOT = "annotations"
 ELLIPSE_VERTICES = 64  # of the polygon for an ellipse
 _SHAPES = ("box", "polygon", "ellipse", "mask")
 _OTHER_SHAPES = ("polyline", "points", "skeleton", "cuboid", "tag")
-_FILE = "annotations.xml"  # its usual name
+_USUAL_FILE = "annotations.xml"  # its usual name
 
 
 def find_parts(tree: Tree) -> dict[str, tuple[str, ...]]:
@@ -48,11 +48,12 @@ def xml_files(tree: Tree) -> list[str]:
     """Return the XML files that may annotate many images: those of CVAT's name, or the only one in its folder."""
     files = [name for name in tree.names if PurePosixPath(name).suffix.lower() == ".xml"]
     folders = [str(PurePosixPath(name).parent) for name in files]
+    # Counting takes time that grows with the square; so many files annotate one image each.
     counts = {folder: folders.count(folder) for folder in {*folders}} if len(folders) < 1000 else {}
     return [
         name
         for name, folder in zip(files, folders, strict=True)
-        if counts.get(folder) == 1 or PurePosixPath(name).name.lower() == _FILE
+        if counts.get(folder) == 1 or PurePosixPath(name).name.lower() == _USUAL_FILE
     ]
 
 
@@ -89,7 +90,9 @@ def read(tree: Tree, files: Sequence[str], classes: Sequence[str] | None = None)
         for element in images:
             try:
                 image = index.find_by_name(element.attributes.get("name", ""), name)
-                size = stated_size(_whole(element, "height"), _whole(element, "width")) or index.size(image)
+                size = stated_size(_whole_number(element, "height"), _whole_number(element, "width")) or index.size(
+                    image
+                )
             except PellucidError as error:
                 faults.refuse(where, element.line, error)
                 continue
@@ -118,7 +121,7 @@ def _instances(
     image: Element, size: tuple[int, int], labels: dict[str, int], where: str, faults: Faults
 ) -> tuple[Instance, ...]:
     """Return the objects of an image, those of a higher z_order later, and add invalid ones to `faults`."""
-    found: list[tuple[int, Instance]] = []
+    order_and_instance: list[tuple[int, Instance]] = []
     for shape in image.children:
         if shape.tag in _OTHER_SHAPES:
             faults.add(where, shape.line, f"{shape.tag} is not a {', '.join(_SHAPES[:-1])} or {_SHAPES[-1]}", "dropped")
@@ -128,15 +131,17 @@ def _instances(
             label = shape.attributes.get("label", "")
             if label not in labels:
                 raise DamageError(f"label {label!r:.60} is not among {join_names(labels)}")
-            if len(found) == MAX_OBJECTS:
+            if len(order_and_instance) == MAX_OBJECTS:
                 raise DamageError(f"image has more than {MAX_OBJECTS} objects")
             corners, outline = _outline(shape, size)
             box = faults.clip_box(corners, size, where, shape.line)
             if box is not None:
-                found.append((_whole(shape, "z_order"), Instance(box, labels[label], outline, line=shape.line)))
+                order_and_instance.append(
+                    (_whole_number(shape, "z_order"), Instance(box, labels[label], outline, line=shape.line))
+                )
         except PellucidError as error:
             faults.add(where, shape.line, str(error), "refused")
-    return tuple(instance for _, instance in sorted(found, key=lambda entry: entry[0]))
+    return tuple(instance for _, instance in sorted(order_and_instance, key=lambda entry: entry[0]))
 
 
 def _outline(shape: Element, size: tuple[int, int]) -> tuple[BoxCorners, Polygons | str | None]:
@@ -178,7 +183,7 @@ def _rotated(points: list[float], degrees: float) -> list[float]:
 
 def _mask(shape: Element, size: tuple[int, int]) -> str:
     """Return COCO's compressed RLE of a mask, whose run lengths are those of the rows of its box."""
-    left, top, width, height = (_whole(shape, name) for name in ("left", "top", "width", "height"))
+    left, top, width, height = (_whole_number(shape, name) for name in ("left", "top", "width", "height"))
     if not (left >= 0 and 0 < width <= size[1] - left and top >= 0 and 0 < height <= size[0] - top):
         raise DamageError(f"mask of {width}x{height} at {left}, {top} is not inside the image of {size[1]}x{size[0]}")
     words = shape.attributes.get("rle", "").split(",")
@@ -207,11 +212,11 @@ def _parse(text: str, shape: Element) -> float:
     return value
 
 
-def _whole(element: Element, name: str) -> int:
+def _whole_number(element: Element, name: str) -> int:
     """Return an attribute as a whole number, also of text such as 12.0; 0 if it is none."""
     text = element.attributes.get(name, "").strip().removesuffix(".0")
     digits = text.removeprefix("-")
     return int(text) if digits.isascii() and digits.isdecimal() and len(digits) < 10 else 0
 
 
-FORMAT = AnnotationFormat("cvat", find_parts, read, None, lambda part, name: f"images/{name}")
+FORMAT = AnnotationFormat("cvat", find_parts, read, write=None, image_path=lambda part, name: f"images/{name}")

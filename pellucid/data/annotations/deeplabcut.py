@@ -36,7 +36,7 @@ Point = tuple[float, float]  # x, y
 SINGLE_ANIMAL = ("scorer", "bodyparts", "coords")
 SEVERAL_ANIMALS = ("scorer", "individuals", "bodyparts", "coords")
 UNIQUE_PARTS = "single"  # the individual of points that belong to no animal, such as the corners of a box
-INDEX_COLUMNS = (1, 3)  # the path of an image in one cell, or its folder, video and file
+PATH_COLUMN_COUNTS = (1, 3)  # the path of an image in one cell, or its folder, video and file
 MAX_EXCESS = 0.1  # fraction of the image's size by which a point may lie outside
 
 
@@ -98,16 +98,17 @@ class _DeepLabCutReader:
         self.faults = Faults()
         self.images = ImageIndex(tree)
         self.image_names = {*self.images.images}
-        self.indices: dict[str, int] = {}  # of the body parts by name
+        self.index_by_part: dict[str, int] = {}  # of the body parts by name
         self.records: dict[str, ImageRecord] = {}  # by image
 
     def annotations(self, files: Sequence[str]) -> Annotations:
         """Return the annotations of all tables."""
         tables = [table for name in files if (table := self._read_table(name)) is not None]
         self._check_one_project(tables)
-        if len(self.indices) > MAX_KEYPOINTS:
+        if len(self.index_by_part) > MAX_KEYPOINTS:
             raise PellucidError(
-                f"{self.tree.path} names {len(self.indices)} body parts, above the limit of {MAX_KEYPOINTS}; split it"
+                f"{self.tree.path} names {len(self.index_by_part)} body parts, above the limit of {MAX_KEYPOINTS}; "
+                "split it"
             )
         for table in tables:
             for row in table.rows:
@@ -118,7 +119,7 @@ class _DeepLabCutReader:
                     self.faults.add(self.tree.where(table.name), row.line, str(error), "refused", is_image=is_image)
         records = tuple(self.records.values())
         category_ids = tuple(range(1, len(self.classes) + 1))
-        return Annotations(self.classes, records, self.faults.entries, tuple(self.indices), category_ids)
+        return Annotations(self.classes, records, self.faults.entries, tuple(self.index_by_part), category_ids)
 
     def _check_one_project(self, tables: Sequence[FrameTable]) -> None:
         """Raise PellucidError for two tables without a common body part, which are of different projects."""
@@ -143,7 +144,7 @@ class _DeepLabCutReader:
             self.faults.add(where, None, reason, "dropped")
         for column in table.columns:
             if column.individual != UNIQUE_PARTS:
-                self.indices.setdefault(column.part, len(self.indices))
+                self.index_by_part.setdefault(column.part, len(self.index_by_part))
         return table
 
     def _read_row(self, table: FrameTable, row: FrameRow) -> None:
@@ -175,9 +176,9 @@ class _DeepLabCutReader:
 
     def _instance(self, points: dict[str, Point], size: tuple[int, int], line: int) -> Instance:
         """Return an animal with its labelled points by body part."""
-        values = [0.0] * (3 * len(self.indices))
+        values = [0.0] * (3 * len(self.index_by_part))
         for part, (x, y) in points.items():
-            offset = 3 * self.indices[part]
+            offset = 3 * self.index_by_part[part]
             values[offset : offset + 3] = [x, y, 2.0]
         box = box_around([*points.values()], size)
         return Instance(box, self.classes.index(POINTS_CLASS), points=tuple(values), line=line)
@@ -190,8 +191,8 @@ def parse_table(name: str, text: str) -> FrameTable:
         lines = [(reader.line_num, row) for row in reader if row]
     except csv.Error as error:
         raise DamageError(f"table cannot be read ({error})", reader.line_num) from error
-    count = 4 if [row[0] for _, row in lines[:2]] == [*SEVERAL_ANIMALS[:2]] else 3
-    header = [row for _, row in lines[:count]]
+    n_header_rows = 4 if [row[0] for _, row in lines[:2]] == [*SEVERAL_ANIMALS[:2]] else 3
+    header = [row for _, row in lines[:n_header_rows]]
     names = tuple(row[0] for row in header)
     if names not in (SINGLE_ANIMAL, SEVERAL_ANIMALS):
         raise DamageError(
@@ -201,22 +202,22 @@ def parse_table(name: str, text: str) -> FrameTable:
     for line, row in lines:
         if len(row) != len(header[0]):
             raise DamageError(f"row has {len(row)} cells, the first row {len(header[0])}", line)
-    n_index = next((k for k, cell in enumerate(header[-1]) if k and cell), 0)
-    axes = header[-1][n_index:]
-    if n_index not in INDEX_COLUMNS or axes != ["x", "y"] * (len(axes) // 2):
+    n_path_columns = next((k for k, cell in enumerate(header[-1]) if k and cell), 0)
+    axes = header[-1][n_path_columns:]
+    if n_path_columns not in PATH_COLUMN_COUNTS or axes != ["x", "y"] * (len(axes) // 2):
         raise DamageError("row coords is not x, y, x, y, ... after one or three columns for the path of the image")
-    if not lines[count:]:
+    if not lines[n_header_rows:]:
         raise DamageError("table has no row of an image; add some")
-    rows = [FrameRow(line, "/".join(row[:n_index]), row[n_index:]) for line, row in lines[count:]]
-    return FrameTable(name, _parse_columns(header, n_index), rows)
+    rows = [FrameRow(line, "/".join(row[:n_path_columns]), row[n_path_columns:]) for line, row in lines[n_header_rows:]]
+    return FrameTable(name, _parse_columns(header, n_path_columns), rows)
 
 
-def _parse_columns(header: Sequence[Sequence[str]], n_index: int) -> tuple[PartColumns, ...]:
+def _parse_columns(header: Sequence[Sequence[str]], n_path_columns: int) -> tuple[PartColumns, ...]:
     """Return the pairs of columns of a header; raise DamageError unless each is named once, for x and y."""
     parts = header[-2]
     individuals = header[1] if len(header) == len(SEVERAL_ANIMALS) else [""] * len(parts)
     columns: dict[PartColumns, None] = {}
-    for k in range(n_index, len(parts), 2):
+    for k in range(n_path_columns, len(parts), 2):
         column = PartColumns(individuals[k], parts[k])
         if column != PartColumns(individuals[k + 1], parts[k + 1]) or not column.part or column in columns:
             raise DamageError(f"header needs each body part once, for x and y, unlike {column.part!r:.60}")
@@ -250,4 +251,4 @@ def _part_of_table(name: str) -> str:
     return part_of("/".join(folders))
 
 
-FORMAT = AnnotationFormat("deeplabcut", find_parts, read, None, lambda part, name: name)
+FORMAT = AnnotationFormat("deeplabcut", find_parts, read, write=None, image_path=lambda part, name: name)

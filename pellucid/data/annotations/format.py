@@ -15,12 +15,12 @@ class AnnotationFormat:
     """A format of annotations.
 
     name: used in commands and messages. parts: returns the files of this format in a tree, by part. read: reads the
-    files of one part. write: writes annotations, by part, into a folder; None if it
-    is only read. image_path: returns the path of an image in
-    that folder, from its part and file name. written: returns the subset of ALL_KINDS that `write` stores.
-    masks_as_polygons: whether masks are written as polygons. holds_class, holds_image: return whether the name of
-    a class, or the file name of an image, is the same after it is written and read. class_fault: returns the reason if
-    all class names together cannot be written, "" otherwise.
+    files of one part. write: writes annotations, by part, into a folder; None if it is only read. image_path: returns
+    the path of an image in that folder, from its part and file name. written: returns the subset of ALL_KINDS that
+    `write` stores, and "void" if it stores pixels without a class. masks_as_polygons: whether masks are written as
+    polygons. holds_class, holds_image: return whether the name of a class, or the file name of an image, is the same
+    after it is written and read. class_fault: returns the reason if all class names together cannot be written, ""
+    otherwise.
     """
 
     name: str

@@ -43,12 +43,14 @@ def mask_annotations(path: str | os.PathLike[str], background: str | None = None
         names = first.classes or tuple(map(str, range(len(values))))
         if background is not None and background not in names:
             raise PellucidError(f"{path} has no class {background!r:.60}; its classes are {', '.join(names):.200}")
-        hidden = (background,) if background is not None else BACKGROUNDS
-        classes = tuple(name for name in names if name not in hidden)
+        background_names = (background,) if background is not None else BACKGROUNDS
+        classes = tuple(name for name in names if name not in background_names)
         labels = {value: classes.index(names[index]) for value, index in values.items() if names[index] in classes}
         ids = tuple(range(1, len(classes) + 1))
         return {
-            part: Annotations(classes, tuple(_record(source, k, labels, void) for k in range(len(source))), (), (), ids)
+            part: Annotations(
+                classes, tuple(_record(source, k, labels, void) for k in range(len(source))), category_ids=ids
+            )
             for part, source in sources.items()
         }
 

@@ -79,7 +79,7 @@ def read(tree: Tree, files: Sequence[str], classes: Sequence[str] | None = None)
         )
     class_order = tuple(classes or sorted(class_names))
     labels = {name: k for k, name in enumerate(class_order)}
-    indices = {name: k for k, name in enumerate(keypoint_names)}
+    keypoint_indices = {name: k for k, name in enumerate(keypoint_names)}
     records: list[ImageRecord] = []
     readings = BoxReadings(CORNERS)
     for k, (name, (image, size, groups, void)) in enumerate(images.items()):
@@ -87,7 +87,7 @@ def read(tree: Tree, files: Sequence[str], classes: Sequence[str] | None = None)
         for group in groups:
             where = f"{tree.where(name)}, shape {group[0][0]}"
             try:
-                instance = _instance(group, size, labels, indices)
+                instance = _instance(group, size, labels, keypoint_indices)
             except PellucidError as error:
                 faults.add(where, None, str(error), "refused")
                 continue
@@ -117,9 +117,9 @@ def write(parts: Mapping[str, Annotations], out: Path) -> None:
                 for k, instance in enumerate(record.instances)
                 for shape in _instance_shapes(record, instance, annotations, k)
             ]
-            group = len(record.instances)
+            n_groups = len(record.instances)
             shapes += [
-                _shape(IGNORE, "polygon", [*zip(p[::2], p[1::2], strict=True)], group + k, {})
+                _shape(IGNORE, "polygon", [*zip(p[::2], p[1::2], strict=True)], n_groups + k, {})
                 for k, p in enumerate(record.void)
             ]
             content = {
@@ -293,6 +293,6 @@ def _has_flag(shape: dict[str, Any], name: str) -> bool:
 
 
 FORMAT = AnnotationFormat(
-    "labelme", find_parts, read, write, lambda part, name: str(PurePosixPath(part, name)),
-    lambda annotations: ALL_KINDS | {"void"}, masks_as_polygons=True,
+    "labelme", find_parts, read, write, image_path=lambda part, name: str(PurePosixPath(part, name)),
+    written=lambda annotations: ALL_KINDS | {"void"}, masks_as_polygons=True,
 )  # fmt: skip

@@ -23,7 +23,7 @@ POLYGONS_PER_CHUNK = 10_000  # measured at a time, so memory use does not grow w
 
 
 FORMATS: Mapping[str, AnnotationFormat] = {
-    one.FORMAT.name: one.FORMAT for one in (cvat, voc, coco, labelme, deeplabcut, yolo)
+    module.FORMAT.name: module.FORMAT for module in (cvat, voc, coco, labelme, deeplabcut, yolo)
 }
 
 
@@ -38,14 +38,16 @@ def find_format(tree: Tree) -> tuple[str, dict[str, tuple[str, ...]]]:
 def other_formats(tree: Tree, format_name: str) -> dict[str, list[str]]:
     """Return the annotation files of each format other than the one that is read; {} if there are none."""
     files_by_format: dict[str, list[str]] = {}
-    used = {path for files in FORMATS[format_name].parts(tree).values() for path in files} if format_name else set()
-    for name, one in FORMATS.items():
+    used_paths = (
+        {path for files in FORMATS[format_name].parts(tree).values() for path in files} if format_name else set()
+    )
+    for name, annotation_format in FORMATS.items():
         if name == format_name:
             continue
         if name == yolo.FORMAT.name:  # its parts are images
             files = yolo_layout.label_files(tree)
         else:
-            files = [path for part in one.parts(tree).values() for path in part if path not in used]
+            files = [path for part in annotation_format.parts(tree).values() for path in part if path not in used_paths]
         if files:
             files_by_format[name] = files
     return files_by_format

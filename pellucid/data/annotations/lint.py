@@ -50,8 +50,10 @@ from pellucid.metrics.objects import default_unit, measurable, required_points
 from pellucid.ops.boxes import box_iou
 from pellucid.ops.masks import span_box
 
-MAX_SUFFIXES = 5  # of files that are not recognized
-_DOCUMENT = re.compile("(readme|licen[cs]e|citation|notice)", re.IGNORECASE)  # the names of other files
+MAX_LISTED_SUFFIXES = 5  # of files that are not recognized
+_DOCUMENT = re.compile(
+    "(readme|licen[cs]e|citation|notice)", re.IGNORECASE
+)  # the names of files about the data, which are no data
 MIN_DUPLICATE_IOU = 0.85  # two boxes of one class with at least this IoU may be the same object
 MIN_MASK_IOU = 0.5  # of an object's box and the bounding box of its mask; below it, the mask counts as misplaced
 BOXES_PER_CHUNK = 512  # compared at a time with all earlier ones; memory use is then linear in the number of boxes
@@ -91,8 +93,8 @@ def lint(path: str | os.PathLike[str], progress: Callable[[int, int], None] | No
         if format_name:
             counts = _lint_annotations(tree, files, faults, progress)
             _list_other_formats(tree, format_name, faults)
-        elif folders := _mask_parts(path, faults):
-            format_name, counts = "masks", _lint_masks(path, folders, faults, recognized, progress)
+        elif mask_part_names := _mask_parts(path, faults):
+            format_name, counts = "masks", _lint_masks(path, mask_part_names, faults, recognized, progress)
         else:
             format_name, counts = "images", _lint_images(tree, faults, progress)
         for text in dict.fromkeys(notes):
@@ -100,7 +102,7 @@ def lint(path: str | os.PathLike[str], progress: Callable[[int, int], None] | No
     return LintReport(format_name, counts, faults.entries, tuple(recognized))
 
 
-def _refuse(faults: Faults, tree: Tree, check: Callable[[], object], effect: Effect = "refused") -> None:
+def _add_error_of(faults: Faults, tree: Tree, check: Callable[[], object], effect: Effect = "refused") -> None:
     """Add the error of a check to `faults`, if there is one."""
     try:
         check()
@@ -119,7 +121,7 @@ def _lint_annotations(
 ) -> dict[str, PartCounts]:
     """List the faults of annotations and their images; return the counts of each part."""
     annotations_by_part: dict[str, Annotations] = {}
-    listed: set[AnnotationFault] = set()  # the faults of earlier parts: those of all parts are listed once
+    listed_faults: set[AnnotationFault] = set()  # the faults of earlier parts: those of all parts are listed once
     for part in training_part_first(files):
         classes = next((annotations.classes for annotations in annotations_by_part.values()), None)
         try:
@@ -132,20 +134,20 @@ def _lint_annotations(
         if any(record.instances for record in annotations_by_part[part].records):  # otherwise each image is listed
             for text in remarks(annotations_by_part[part], classes is None):
                 note(f"part {part!r}: {text}" if part else text)
-        faults.extend(fault for fault in annotations_by_part[part].faults if fault not in listed)
-        listed.update(annotations_by_part[part].faults)
+        faults.extend(fault for fault in annotations_by_part[part].faults if fault not in listed_faults)
+        listed_faults.update(annotations_by_part[part].faults)
         for record in annotations_by_part[part].records:
             faults.extend(_record_faults(record))
-        faults.extend(_unmeasurable(annotations_by_part[part]))
+        faults.extend(_unmeasurable_objects(annotations_by_part[part]))
     parts_among(files).note_use(tree.path, files)
     faults.extend(_image_faults(tree, annotations_by_part, progress))
     images = [record.image for annotations in annotations_by_part.values() for record in annotations.records]
-    _refuse(faults, tree, lambda: check_bits(tree, images))
+    _add_error_of(faults, tree, lambda: check_bits(tree, images))
     return {
         part: PartCounts(
-            len(annotations.records),
-            sum(len(record.instances) for record in annotations.records),
-            sum(not record.instances for record in annotations.records),
+            images=len(annotations.records),
+            objects=sum(len(record.instances) for record in annotations.records),
+            empty=sum(not record.instances for record in annotations.records),
         )
         for part, annotations in annotations_by_part.items()
     }
@@ -163,17 +165,17 @@ def _mask_parts(path: str | os.PathLike[str], faults: Faults) -> list[str]:
 
 def _lint_masks(
     path: str | os.PathLike[str],
-    folders: Sequence[str],
+    part_names: Sequence[str],
     faults: Faults,
     recognized: list[str],
     progress: Callable[[int, int], None] | None,
 ) -> dict[str, PartCounts]:
     """List the images and masks that training cannot use, and the first file without a partner of each part."""
     sources: dict[str, MaskFolder] = {}
-    parts = mask_split(path)
+    part_use = mask_split(path)
     with ExitStack() as open_trees:
         open_trees.enter_context(reading_masks(MaskSettings(targets="masks")))
-        for part in folders:
+        for part in part_names:
             try:
                 sources[part] = MaskFolder(path, part, ignored=VOID)
                 open_trees.enter_context(closing(sources[part].tree))
@@ -194,13 +196,13 @@ def _lint_masks(
                         progress(done, total)
             if readable:
                 try:
-                    recognized.append(source.check_values(readable, part == parts.train))
+                    recognized.append(source.check_values(readable, part == part_use.train))
                 except PellucidError as error:
                     faults.add(_file_of(str(error), source.tree), None, str(error), "refused")
         for source in sources.values():
-            _refuse(faults, source.tree, partial(check_bits, source.tree, source.names))
-    parts.note_use(path)
-    return {part: PartCounts(len(source), 0, 0) for part, source in sources.items()}
+            _add_error_of(faults, source.tree, partial(check_bits, source.tree, source.names))
+    part_use.note_use(path)
+    return {part: PartCounts(images=len(source), objects=0, empty=0) for part, source in sources.items()}
 
 
 def _lint_images(tree: Tree, faults: Faults, progress: Callable[[int, int], None] | None) -> dict[str, PartCounts]:
@@ -219,22 +221,22 @@ def _lint_images(tree: Tree, faults: Faults, progress: Callable[[int, int], None
                 faults.add(where, None, str(error), "refused")
             if progress is not None:
                 progress(done, len(names))
-    _refuse(faults, tree, lambda: check_bits(tree, names))
+    _add_error_of(faults, tree, lambda: check_bits(tree, names))
     if any("/" in name for name in names):
-        _refuse(faults, tree, lambda: _check_class_folders(tree), "listed")
+        _add_error_of(faults, tree, lambda: _check_class_folders(tree), "listed")
     tables = {table.name for table in table_files(tree.path)[1]}
     if not has_table(str(tree.path)):  # unless it has a usual name, and names pictures wrongly
         tables = {name for name in tables if PurePosixPath(name).stem.lower() in TABLE_STEMS}
     if tables:  # which may say other things about images in class folders
         effect: Effect = "listed" if any("/" in name for name in names) else "refused"
-        _refuse(faults, tree, lambda: check_table(tree.path), effect)
-    others = (name for name in tree.names if not is_picture(name) and name not in tables)
-    unknown = [name for name in others if not _DOCUMENT.match(PurePosixPath(name).name)]
-    if unknown:
-        counts = Counter(PurePosixPath(name).suffix.lower() or "no suffix" for name in unknown)
-        suffixes = ", ".join(f"{count:,} {suffix}" for suffix, count in counts.most_common(MAX_SUFFIXES))
-        note(f"no annotations are recognized; other files: {suffixes}, such as {unknown[0]}")
-    return {"": PartCounts(len(names), 0, 0)}
+        _add_error_of(faults, tree, lambda: check_table(tree.path), effect)
+    other_files = (name for name in tree.names if not is_picture(name) and name not in tables)
+    unknown_files = [name for name in other_files if not _DOCUMENT.match(PurePosixPath(name).name)]
+    if unknown_files:
+        counts = Counter(PurePosixPath(name).suffix.lower() or "no suffix" for name in unknown_files)
+        suffixes = ", ".join(f"{count:,} {suffix}" for suffix, count in counts.most_common(MAX_LISTED_SUFFIXES))
+        note(f"no annotations are recognized; other files: {suffixes}, such as {unknown_files[0]}")
+    return {"": PartCounts(images=len(names), objects=0, empty=0)}
 
 
 def check_table(path: Path) -> None:
@@ -279,32 +281,34 @@ def _record_faults(record: ImageRecord) -> Iterator[AnnotationFault]:
         )
     height, width = record.size
     for instance in instances:
-        outside = sum(
+        n_outside = sum(
             visibility > 0 and not (0 <= x <= width and 0 <= y <= height)
             for x, y, visibility in zip(instance.points[::3], instance.points[1::3], instance.points[2::3], strict=True)
         )
-        if outside:
+        if n_outside:
             yield AnnotationFault(
                 where,
                 instance.line,
-                f"{plural(outside, 'key-point')} of {_box_text(instance)} outside the image",
+                f"{plural(n_outside, 'key-point')} of {_box_text(instance)} outside the image",
                 "listed",
             )
         if instance.outline is not None:
             yield from _mask_faults(record, instance, where)
 
 
-def _unmeasurable(annotations: Annotations) -> Iterator[AnnotationFault]:
+def _unmeasurable_objects(annotations: Annotations) -> Iterator[AnnotationFault]:
     """Yield the objects of classes with key-points that have no normalised mean error."""
-    count = len(annotations.keypoints)
-    if count < 2:
+    n_keypoints = len(annotations.keypoints)
+    if n_keypoints < 2:
         return
-    labels = {instance.label for record in annotations.records for instance in record.instances if instance.points}
-    reason = f"has no {required_points(default_unit(count))}; the normalised mean error leaves it out"
+    pointed_labels = {
+        instance.label for record in annotations.records for instance in record.instances if instance.points
+    }
+    reason = f"has no {required_points(default_unit(n_keypoints))}; the normalised mean error leaves it out"
     for record in annotations.records:
         for instance in record.instances:
-            has_points = instance.label in labels and not instance.crowd
-            if has_points and not measurable(instance.keypoints(count)[None]):
+            has_points = instance.label in pointed_labels and not instance.crowd
+            if has_points and not measurable(instance.keypoints(n_keypoints)[None]):
                 yield AnnotationFault(_where(record), instance.line, f"{_box_text(instance)} {reason}", "listed")
 
 
@@ -323,8 +327,8 @@ def _duplicates(instances: Sequence[Instance]) -> Iterator[tuple[Instance, Insta
     boxes = torch.tensor([instance.box for instance in distinct_instances])
     labels = torch.tensor([instance.label for instance in distinct_instances])
     for start in range(0, len(distinct_instances), BOXES_PER_CHUNK):
-        rows, end = slice(start, start + BOXES_PER_CHUNK), min(start + BOXES_PER_CHUNK, len(distinct_instances))
-        iou = box_iou(boxes[rows], boxes[:end]).where(labels[rows, None] == labels[:end], 0.0)
+        end = min(start + BOXES_PER_CHUNK, len(distinct_instances))
+        iou = box_iou(boxes[start:end], boxes[:end]).where(labels[start:end, None] == labels[:end], 0.0)
         is_same = (iou >= MIN_DUPLICATE_IOU).tril(start - 1)  # compare with earlier boxes only
         first_index = is_same.to(torch.uint8).argmax(1)
         for row in is_same.any(1).nonzero().flatten().tolist():

@@ -30,55 +30,56 @@ READINGS: Mapping[str, Callable[[float, float, float, float], BoxCorners]] = {
 class BoxReadings:
     """Counts the boxes of a data set that fit their images in each reading. declared: the reading of the format."""
 
+    # _fraction_boxes: those with only numbers from 0 to 1. _n_fitting: the number of boxes that fit, by reading.
     def __init__(self, declared: str) -> None:
         self.declared = declared
-        self._count = 0
-        self._unordered = 0
-        self._fractions: list[BoxCorners] = []
-        self._fitting: Counter[str] = Counter()
+        self._n_boxes = 0
+        self._n_unordered = 0
+        self._fraction_boxes: list[BoxCorners] = []
+        self._n_fitting: Counter[str] = Counter()
 
     def add(self, numbers: BoxCorners, size: tuple[int, int]) -> None:
         """Count one box. numbers: as in the file, in pixels; size: (H, W) of its image."""
-        self._count += 1
+        self._n_boxes += 1
         x0, y0, x1, y1 = READINGS[self.declared](*numbers)
-        self._unordered += x1 < x0 or y1 < y0
+        self._n_unordered += x1 < x0 or y1 < y0
         if min(numbers) >= 0 and 0 < max(numbers) <= 1 and min(size) >= MIN_FRACTION_SIDE:
-            self._fractions.append(numbers)
+            self._fraction_boxes.append(numbers)
         for name, corners in READINGS.items():
             x0, y0, x1, y1 = corners(*numbers)
             is_ordered = x0 <= x1 and y0 <= y1
             is_inside = (
                 min(x0, y0) >= -BOX_TOLERANCE and x1 <= size[1] + BOX_TOLERANCE and y1 <= size[0] + BOX_TOLERANCE
             )
-            self._fitting[name] += is_ordered and is_inside
+            self._n_fitting[name] += is_ordered and is_inside
 
     def fault(self) -> str:
         """Return a message if many boxes leave their image as declared, or are fractions of it; "" otherwise."""
         if reason := self.fraction_fault():
             return reason
-        leaving = self._count - self._fitting[self.declared]
-        if leaving <= MAX_LEAVING * self._count:
+        leaving = self._n_boxes - self._n_fitting[self.declared]
+        if leaving <= MAX_LEAVING * self._n_boxes:
             return ""
-        others = (name for name in READINGS if self._fitting[name] >= MIN_FITTING * self._count)
+        others = (name for name in READINGS if self._n_fitting[name] >= MIN_FITTING * self._n_boxes)
         other = next(others, "")
-        is_other = bool(other) and self._unordered >= MIN_UNORDERED
+        is_other = bool(other) and self._n_unordered >= MIN_UNORDERED
         if leaving < MIN_LEAVING and not is_other:
             return ""
-        if not other and leaving <= MAX_LEAVING_ALONE * self._count:
+        if not other and leaving <= MAX_LEAVING_ALONE * self._n_boxes:
             return ""
         question = (
             f"; all fit as {other}: {other} in place of {self.declared}?" if other else "; in another unit or order?"
         )
-        return f"{leaving:,} of {self._count:,} boxes leave their image, read as {self.declared}{question}"
+        return f"{leaving:,} of {self._n_boxes:,} boxes leave their image, read as {self.declared}{question}"
 
     def fraction_fault(self) -> str:
         """Return a message if (nearly) all numbers, read as pixels, are from 0 to 1; "" otherwise."""
-        count = len(self._fractions)
+        count = len(self._fraction_boxes)
         is_in_pixels = self.declared != CENTRE_AND_SIZE  # YOLO's boxes are fractions, which its reader multiplies
-        if not is_in_pixels or count < MIN_LEAVING or count < MIN_FITTING * self._count:
+        if not is_in_pixels or count < MIN_LEAVING or count < MIN_FITTING * self._n_boxes:
             return ""
-        first = ", ".join(f"{value:g}" for value in self._fractions[0])
+        first = ", ".join(f"{value:g}" for value in self._fraction_boxes[0])
         return (
-            f"{count:,} of {self._count:,} boxes have only numbers from 0 to 1, such as ({first}), read as pixels: "
+            f"{count:,} of {self._n_boxes:,} boxes have only numbers from 0 to 1, such as ({first}), read as pixels: "
             "fractions of the image in place of pixels? Multiply them by its width and height"
         )

@@ -25,15 +25,15 @@ def contact_sheet(parts: Sequence[DetectionFolder]) -> tuple[Plot, list[str]]:
     The images are evenly spaced in the data set. At most the first MAX_DRAWN_OBJECTS objects of an image are drawn.
     """
     candidates = [(part, k) for part in parts for k in range(len(part))]
-    n, source = min(MAX_IMAGES, len(candidates)), parts[0]
-    shown = [candidates[k * len(candidates) // n] for k in range(n)]
-    examples = [_example(part, part.records[k]) for part, k in shown]
-    names, classes = [part.names[k] for part, k in shown], source.classes or ()
+    n_images, first_part = min(MAX_IMAGES, len(candidates)), parts[0]
+    selected = [candidates[k * len(candidates) // n_images] for k in range(n_images)]
+    examples = [_example(part, part.records[k]) for part, k in selected]
+    names, classes = [part.names[k] for part, k in selected], first_part.classes or ()
     marks: list[Marks] = []
     for _, objects in examples:  # with masks, colours distinguish objects, not classes: add class names
         texts = [classes[k] for k in objects.labels.tolist()] if objects.masks is not None and len(classes) > 1 else []
         marks.append(Marks(objects.boxes, objects.labels, objects.masks, objects.keypoints, objects.crowd, texts))
-    totals = [len(part.records[k].instances) for part, k in shown]
+    totals = [len(part.records[k].instances) for part, k in selected]
     counts = [
         plural(total, "object") + (f", {MAX_DRAWN_OBJECTS} drawn" if total > MAX_DRAWN_OBJECTS else "")
         for total in totals

@@ -37,7 +37,7 @@ from pellucid.data.tree import Tree
 BOX_TAGS = ("xmin", "ymin", "xmax", "ymax")
 _CHALLENGE_PREFIX = "PASCAL VOC"  # beginning of <source><annotation> in files of the VOC challenges
 _LIST_FOLDER = "ImageSets/Main/"  # folder of the lists of images
-_MASK_LISTS = "ImageSets/Segmentation/"  # the same of those with masks of classes
+_MASK_LIST_FOLDER = "ImageSets/Segmentation/"  # the same of those with masks of classes
 
 
 def find_parts(tree: Tree) -> dict[str, tuple[str, ...]]:
@@ -133,16 +133,18 @@ def write(parts: Mapping[str, Annotations], out: Path) -> None:
     Masks are written as masks of classes, which do not distinguish the objects of one class, if labelmap.txt can name
     all classes.
     """
-    instances = [instance for one in parts.values() for record in one.records for instance in record.instances]
+    instances = [
+        instance for annotations in parts.values() for record in annotations.records for instance in record.instances
+    ]
     has_masks = bool(instances) and all(instance.outline is not None for instance in instances)
-    classes = {BACKGROUND, *(name for one in parts.values() for name in one.classes)}
+    classes = {BACKGROUND, *(name for annotations in parts.values() for name in annotations.classes)}
     if has_masks and (len(classes) > MAX_MASK_CLASSES or any(":" in name for name in classes)):
         note(
             f"{out}: only the boxes are written: labelmap.txt names at most {MAX_MASK_CLASSES} classes, without colons"
         )
         has_masks = False
     folder = make_folder(out / "Annotations")
-    list_folders = [_LIST_FOLDER, _MASK_LISTS] if has_masks else [_LIST_FOLDER]
+    list_folders = [_LIST_FOLDER, _MASK_LIST_FOLDER] if has_masks else [_LIST_FOLDER]
     for part, annotations in parts.items():
         for record in annotations.records:
             name = PurePosixPath(record.image)
@@ -221,8 +223,8 @@ def parse_xml(data: bytes, where: str, root_tag: str = "annotation") -> Element:
     encoding = None  # that of the file's declaration
     if is_wide_text(data) or not _declares_encoding(data):
         data, encoding = decode_text(data, where).encode(), "utf-8"
-    parser, stack, top = expat.ParserCreate(encoding), [Element("", 0)], Element("", 0)
-    stack[0] = top
+    parser = expat.ParserCreate(encoding)
+    stack = [Element("", 0)]  # the open elements, above them one whose child is the root
 
     def start(tag: str, attributes: dict[str, str]) -> None:
         element = Element(tag, parser.CurrentLineNumber, attributes)
@@ -250,7 +252,7 @@ def parse_xml(data: bytes, where: str, root_tag: str = "annotation") -> Element:
     except (expat.ExpatError, ValueError, LookupError) as error:  # ValueError, LookupError: unknown encodings
         line = error.lineno if isinstance(error, expat.ExpatError) else 1
         raise DamageError(f"is not XML ({error})", line) from error
-    root = top.children[0]
+    root = stack[0].children[0]
     if root.tag != root_tag:
         raise DamageError(f"begins with <{root.tag:.40}>, not <{root_tag}>", root.line)
     return root
@@ -280,7 +282,7 @@ def read_instances(
 
     classes: labels by name.
     """
-    origin = int(
+    first_pixel = int(
         root.text_at("source", "annotation").startswith(_CHALLENGE_PREFIX)
     )  # the VOC challenges count pixels from 1
     objects: list[Instance] = []
@@ -301,7 +303,7 @@ def read_instances(
         if not all(map(math.isfinite, values)):
             faults.add(where, element.line, f"<bndbox> does not contain the numbers {', '.join(BOX_TAGS)}", "refused")
             continue
-        stated_box: BoxCorners = (values[0] - origin, values[1] - origin, values[2], values[3])
+        stated_box: BoxCorners = (values[0] - first_pixel, values[1] - first_pixel, values[2], values[3])
         readings.add(stated_box, size)
         line = side_elements[0].line if side_elements[0] is not None else element.line
         difficult = element.text_at("difficult")
@@ -330,6 +332,6 @@ def _parse_number(text: str) -> float:
 
 
 FORMAT = AnnotationFormat(
-    "voc", find_parts, read, write, lambda part, name: f"JPEGImages/{name}",
-    lambda annotations: frozenset({"box", "crowd"}), holds_class=holds_class, holds_image=holds_image,
+    "voc", find_parts, read, write, image_path=lambda part, name: f"JPEGImages/{name}",
+    written=lambda annotations: frozenset({"box", "crowd"}), holds_class=holds_class, holds_image=holds_image,
 )  # fmt: skip

@@ -35,38 +35,38 @@ from pellucid.data.annotations.yolo_lines import KeypointShape, PolygonLines, pa
 from pellucid.data.tree import YAML_SUFFIXES, Tree
 
 
-def parse_point_names(settings: Mapping[str, Any], count: int, where: str) -> tuple[str, ...]:
-    """Return kpt_names, a list of `count` names or one list for each class, by default p0, p1, ...
+def parse_point_names(settings: Mapping[str, Any], n_points: int, where: str) -> tuple[str, ...]:
+    """Return kpt_names, a list of `n_points` names or one list for each class, by default p0, p1, ...
 
     where: the file, in messages. Raises PellucidError for other values, and for lists that differ between the classes.
     """
     value = settings.get("kpt_names")
-    if not value or not count:
-        return tuple(f"p{k}" for k in range(count))
+    if not value or not n_points:
+        return tuple(f"p{k}" for k in range(n_points))
     lists = [*value.values()] if isinstance(value, dict) else [value]
     names = lists[0]
-    is_list = isinstance(names, list) and len(names) == count and all(isinstance(name, str) for name in names)
-    if not is_list or len({*names}) < count:
-        raise PellucidError(f"{where}: kpt_names is {value!r:.80}; give a list of {count} different names")
+    is_list = isinstance(names, list) and len(names) == n_points and all(isinstance(name, str) for name in names)
+    if not is_list or len({*names}) < n_points:
+        raise PellucidError(f"{where}: kpt_names is {value!r:.80}; give a list of {n_points} different names")
     if any(other != names for other in lists):
         raise PellucidError(f"{where}: kpt_names differs between the classes; split the data by class")
     return tuple(names)
 
 
-def parse_flips(settings: Mapping[str, Any], count: int, where: str) -> tuple[tuple[int, int], ...] | None:
+def parse_flips(settings: Mapping[str, Any], n_points: int, where: str) -> tuple[tuple[int, int], ...] | None:
     """Return the pairs of key-points that flip_idx exchanges, None without flip_idx.
 
     where: the file, in messages. Raises PellucidError unless each key-point is itself or one of a pair.
     """
     value = settings.get("flip_idx")
-    if not value or not count:
+    if not value or not n_points:
         return None
-    digits = {str(k): k for k in range(count)}  # the values are text
-    order = [digits.get(item) for item in value if isinstance(item, str)] if isinstance(value, list) else []
-    is_mirroring = len(order) == count and all(k is not None and order[k] == j for j, k in enumerate(order))
+    index_by_text = {str(k): k for k in range(n_points)}  # the values are text
+    order = [index_by_text.get(item) for item in value if isinstance(item, str)] if isinstance(value, list) else []
+    is_mirroring = len(order) == n_points and all(k is not None and order[k] == j for j, k in enumerate(order))
     if not is_mirroring:
         raise PellucidError(
-            f"{where}: flip_idx is {value!r:.80}; give the index of each of the {count} key-points after mirroring, "
+            f"{where}: flip_idx is {value!r:.80}; give the index of each of the {n_points} key-points after mirroring, "
             "such as [0, 2, 1] for a nose, a left and a right eye"
         )
     return tuple((j, k) for j, k in enumerate(order) if k is not None and j < k)
@@ -93,7 +93,7 @@ class _YoloReader:
         if name is None:
             raise PellucidError(f"{tree.path} has no class names; list them in {CLASS_LIST_FILES[0]}, one on each line")
         self.class_file = tree.where(name)
-        text = _text(tree, name)
+        text = _document_text(tree, name)
         self.names, self.shape = _parse_settings(text, self.class_file)
         self.settings = _load_settings(text, self.class_file)
         self.point_names = parse_point_names(self.settings, self.shape.points, self.class_file)
@@ -119,7 +119,7 @@ class _YoloReader:
                 self.faults.refuse(self.tree.where(image), None, error)
                 continue
             try:
-                text = _text(self.tree, labels) if labels in paths else ""
+                text = _document_text(self.tree, labels) if labels in paths else ""
             except PellucidError as error:
                 self.faults.add(where, None, str(error), "refused")
                 continue
@@ -219,15 +219,15 @@ def class_fault(parts: Mapping[str, Annotations]) -> str:
 
 def settings_text(parts: Mapping[str, Annotations]) -> str:
     """Return the text of data.yaml: the folders of the parts, the class names and the number of key-points."""
-    first = next(iter(parts.values()))
+    annotations = next(iter(parts.values()))
     content: dict[str, Any] = {"path": ".", **{part or "train": f"images/{part}" for part in parts}}
-    content["names"] = dict(enumerate(first.classes))
-    if first.keypoints:
-        content["kpt_shape"] = [len(first.keypoints), 3]
-        content["kpt_names"] = {label: [*first.keypoints] for label in range(len(first.classes))}
-        if first.swaps is not None:
-            partners = dict([*first.swaps, *((second, one) for one, second in first.swaps)])
-            content["flip_idx"] = [partners.get(k, k) for k in range(len(first.keypoints))]
+    content["names"] = dict(enumerate(annotations.classes))
+    if annotations.keypoints:
+        content["kpt_shape"] = [len(annotations.keypoints), 3]
+        content["kpt_names"] = {label: [*annotations.keypoints] for label in range(len(annotations.classes))}
+        if annotations.swaps is not None:
+            partners = dict([*annotations.swaps, *((second, first) for first, second in annotations.swaps)])
+            content["flip_idx"] = [partners.get(k, k) for k in range(len(annotations.keypoints))]
     return yaml.safe_dump(content, sort_keys=False)
 
 
@@ -238,6 +238,7 @@ def _format_line(record: ImageRecord, instance: Instance, written: frozenset[str
     values = [(x0 + x1) / 2 / width, (y0 + y1) / 2 / height, (x1 - x0) / width, (y1 - y0) / height]
     if "keypoints" in written:
         points = instance.points or (0.0,) * (3 * n_keypoints)
+        # x, y, visibility
         values += [value / (width, height, 1)[k % 3] for k, value in enumerate(points)]
     elif "masks" in written:
         polygons = record.polygons(instance)
@@ -253,7 +254,7 @@ def _join_polygons(polygons: Sequence[Sequence[float]]) -> list[float]:
     return [value for polygon in polygons for value in (*polygon, *polygon[:2], *start)]
 
 
-def _text(tree: Tree, name: str) -> str:
+def _document_text(tree: Tree, name: str) -> str:
     return decode_text(tree.document(name), tree.where(name))
 
 
@@ -289,11 +290,11 @@ def _parse_settings(text: str, name: str) -> tuple[tuple[str, ...], KeypointShap
         names = [names.get(str(label)) for label in range(len(names))]
     if not isinstance(names, list) or not all(isinstance(item, str) for item in names):
         raise PellucidError(f"{name}: names must be a list of class names, or a mapping from labels 0, 1, ... to names")
-    count: Any = settings.get("nc")
-    if isinstance(count, str) and count.isdecimal() and count != str(len(names)):
+    stated_count: Any = settings.get("nc")
+    if isinstance(stated_count, str) and stated_count.isdecimal() and stated_count != str(len(names)):
         raise PellucidError(
-            f"{name}: nc is {count:.40}, but names has {plural(len(names), 'class', 'classes')}, {join_names(names)}; "
-            "correct nc, or the names"
+            f"{name}: nc is {stated_count:.40}, but names has {plural(len(names), 'class', 'classes')}, "
+            f"{join_names(names)}; correct nc, or the names"
         )
     keypoint_shape: Any = settings.get("kpt_shape") or None
     if keypoint_shape is None:
@@ -309,6 +310,7 @@ def _parse_settings(text: str, name: str) -> tuple[tuple[str, ...], KeypointShap
 
 
 FORMAT = AnnotationFormat(
-    "yolo", find_parts, read, write, lambda part, name: str(PurePosixPath("images", part, name)), written_kinds,
-    masks_as_polygons=True, holds_class=holds_class, holds_image=holds_image, class_fault=class_fault,
+    "yolo", find_parts, read, write, image_path=lambda part, name: str(PurePosixPath("images", part, name)),
+    written=written_kinds, masks_as_polygons=True, holds_class=holds_class, holds_image=holds_image,
+    class_fault=class_fault,
 )  # fmt: skip

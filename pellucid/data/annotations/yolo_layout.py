@@ -20,8 +20,8 @@ LABEL_SUFFIX = ".txt"
 CLASS_LIST_FILES = ("classes.txt", "obj.names", "classes.names")
 _SETTINGS_FILES = ("data.yaml", "data.yml", "dataset.yaml")
 _NAMES_KEY = re.compile(rb"^['\"]?names['\"]?\s*:", re.MULTILINE)  # of the classes, in a settings file of any name
-_NUMBERS_OF_BOX = 5  # of a line: the class and a box
-_PATH_FOLDERS = 2  # at the end of a path in data.yaml that may name its part, as in images/train and train/images
+_MIN_NUMBERS = 5  # of a line: the class and a box
+_N_PATH_FOLDERS = 2  # at the end of a path in data.yaml that may name its part, as in images/train and train/images
 
 
 def class_file(tree: Tree) -> str | None:
@@ -70,7 +70,8 @@ def find_parts(tree: Tree) -> dict[str, tuple[str, ...]]:
             folders.add(folder)
         elif part in HELD_OUT_PARTS and not has_labels:
             note_once(
-                f"{tree.where(folder)} is not used, since none of its images has a label file in {_labels(folder)}"
+                f"{tree.where(folder)} is not used, since none of its images has a label file in "
+                f"{_labels_folder(folder)}"
             )
     used = [name for name in images if _folder(name) in folders]
     return group_images_by_part([*used, *_labels_without_image(tree, images, labelled)])
@@ -83,7 +84,7 @@ def missing_labels(tree: Tree, images: Sequence[str]) -> str:
     if not is_training or any(name in paths for name in map(label_file, images)):
         return ""
     count = "its image has" if len(images) == 1 else f"none of its {len(images):,} images has"
-    labels = tree.where(_labels(_folder(images[0])))
+    labels = tree.where(_labels_folder(_folder(images[0])))
     return f"{count} a label file in {labels}; add the label files there, or remove the folder of images"
 
 
@@ -95,14 +96,16 @@ def path_faults(settings: Mapping[str, Any], tree: Tree) -> Iterator[str]:
     for key in ("train", "val", "test"):
         value = settings.get(key)
         paths = [path for path in (value if isinstance(value, list) else [value]) if isinstance(path, str)]
-        kinds = [_kind(_part_of_path(path)) for path in paths]
-        if not kinds or key in kinds or (key, {*kinds}) == ("val", {"test"}):
+        named_keys = [_yaml_key(_part_of_path(path)) for path in paths]
+        if not named_keys or key in named_keys or (key, {*named_keys}) == ("val", {"test"}):
             continue
-        existing = {_kind(part_named(part)) for part in find_parts(tree)}  # not before, since it looks at all files
-        if {key, *kinds} <= existing:
+        existing_keys = {
+            _yaml_key(part_named(part)) for part in find_parts(tree)
+        }  # not before, since it looks at all files
+        if {key, *named_keys} <= existing_keys:
             yield (
-                f"{key}: {', '.join(paths):.200} names the part {kinds[0]!r}, but parts are read by the names of their "
-                f"folders; give the folder of {key!r}, or rename the folders"
+                f"{key}: {', '.join(paths):.200} names the part {named_keys[0]!r}, but parts are read by the names of "
+                f"their folders; give the folder of {key!r}, or rename the folders"
             )
 
 
@@ -120,12 +123,12 @@ def label_files(tree: Tree) -> list[str]:
 def _labels_without_image(tree: Tree, images: Sequence[str], labelled: Sequence[str]) -> list[str]:
     """Return the label files with objects, in folders like those of the labelled images, that no image has."""
     of_images = {label_file(name) for name in images}
-    bases = {_base(label_file(name)) for name in labelled}
+    labelled_folders = {_folders_without_parts(label_file(name)) for name in labelled}
     others = [name for name in tree.names if name.endswith(LABEL_SUFFIX) and name not in of_images]
-    return [name for name in others if _base(name) in bases and _has_objects(tree, name)]
+    return [name for name in others if _folders_without_parts(name) in labelled_folders and _has_objects(tree, name)]
 
 
-def _base(label: str) -> tuple[str, ...]:
+def _folders_without_parts(label: str) -> tuple[str, ...]:
     """Return the folders of a label file without "labels" and without the names of parts."""
     folders = label.split("/")[:-1]
     return tuple(folder for folder in folders if folder != LABELS_FOLDER and not part_named(folder))
@@ -138,22 +141,22 @@ def _has_objects(tree: Tree, name: str) -> bool:
     except PellucidError:
         return False
     rows = [line.split() for line in lines if line.strip()]
-    return bool(rows) and all(len(row) >= _NUMBERS_OF_BOX and None not in map(parse_word, row) for row in rows)
+    return bool(rows) and all(len(row) >= _MIN_NUMBERS and None not in map(parse_word, row) for row in rows)
 
 
 def _part_of_path(path: str) -> str:
     """Return the part that the last folders of a path, or the name of its list of images, mean; "" for others."""
     words = path.replace("\\", "/").removesuffix(LABEL_SUFFIX).split("/")
     folders = [word for word in words if word not in ("", ".", "..")]
-    return part_of("/".join(folders[-_PATH_FOLDERS:]))
+    return part_of("/".join(folders[-_N_PATH_FOLDERS:]))
 
 
-def _kind(part: str) -> str:
+def _yaml_key(part: str) -> str:
     """Return the key of data.yaml for a part: "train", "val", "test", or "" for none."""
     return {TRAINVAL: TRAIN, "valid": "val", "validation": "val"}.get(part, part)
 
 
-def _labels(folder: str) -> str:
+def _labels_folder(folder: str) -> str:
     """Return the folder of the label files of the images in `folder`."""
     return _folder(label_file(f"{folder}/image"))
 

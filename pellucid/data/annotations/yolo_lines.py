@@ -82,18 +82,18 @@ def _keypoints(values: Sequence[float], size: tuple[int, int], numbers: int) -> 
     return tuple(points)
 
 
-def _length_fault(count: int, shape: KeypointShape) -> str:
-    """Return why a line with `count` numbers after the class is invalid."""
+def _length_fault(n_coordinates: int, shape: KeypointShape) -> str:
+    """Return why a line with `n_coordinates` numbers after the class is invalid."""
     expected = "a box" if shape.points == 0 else f"a box and {shape.points} key-points"
-    fault = f"{count + 1} numbers are neither a class with {expected} nor one with a polygon"
+    fault = f"{n_coordinates + 1} numbers are neither a class with {expected} nor one with a polygon"
     if shape.points:
         other = shape._replace(numbers=5 - shape.numbers)
-        if count == other.coordinates:
+        if n_coordinates == other.coordinates:
             return f"{fault}; state kpt_shape: [{other.points}, {other.numbers}] in data.yaml"
     advice = "remove the confidence at the end, which predictions have and labels do not have"
-    if count == shape.coordinates + 1:
+    if n_coordinates == shape.coordinates + 1:
         return f"{fault}; {advice}"
-    return f"{fault}; {advice}, or {KEYPOINTS_ADVICE}" if not shape.points and count > 6 else fault
+    return f"{fault}; {advice}, or {KEYPOINTS_ADVICE}" if not shape.points and n_coordinates > 6 else fault
 
 
 class PolygonLines:

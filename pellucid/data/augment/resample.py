@@ -142,11 +142,11 @@ def random_affine(
     width / height changes by a factor log-uniform in 1 / (1 + aspect)..1 + aspect; the area is unchanged.
     """
     n, _, h, w = x.shape
-    u = uniform((n, 5), -1.0, 1.0, rng, x)
+    u = uniform((n, 5), -1.0, 1.0, rng, x)  # for the angle, the shift in x and y, the shear, the zoom
     image_size = torch.tensor([w, h], dtype=x.dtype, device=x.device)
     pixels, factor = u[:, 1:3] * shift * image_size, 1 + u[:, 4] * zoom
     if size or scale != (1.0, 1.0):
-        v = uniform((n, 3), 0.0, 1.0, rng, x)
+        v = uniform((n, 3), 0.0, 1.0, rng, x)  # for the scale, and the window's position in x and y
         factor = factor * (scale[0] + (scale[1] - scale[0]) * v[:, 0])
         factor = _side_factors(factor, aspect, rng)
         rows, columns = size or (h, w)

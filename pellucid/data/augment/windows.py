@@ -146,7 +146,7 @@ def resized_crop(
     Source: Szegedy et al. 2015, "Going deeper with convolutions", section 6.
     """
     n, _, h, w = x.shape
-    u = uniform((n, 4), 0.0, 1.0, rng, x)
+    u = uniform((n, 4), 0.0, 1.0, rng, x)  # for the area, the aspect, and the position in x and y
     area = h * w * (scale[0] + (scale[1] - scale[0]) * u[:, 0])
     aspect = torch.exp(math.log(ratio[0]) + math.log(ratio[1] / ratio[0]) * u[:, 1])
     box = torch.stack((torch.sqrt(area * aspect), torch.sqrt(area / aspect)), dim=1)  # (N, 2): width, height
@@ -195,6 +195,7 @@ def random_mosaic(x: Tensor, p: float, rng: torch.Generator) -> Mosaic:
     has at least a fifth of the height and of the width. Source: Bochkovskiy, Wang, Liao 2020, "YOLOv4", section 3.3.
     """
     n, _, h, w = x.shape
+    # For each image: whether it is a mosaic; the corner (2); the other sources (3); the positions of 4 windows (8).
     u = uniform((n, 14), 0.0, 1.0, rng, x)
     image_size = torch.tensor([h, w], device=x.device)
     corner = ((_MIN_QUARTER + (1 - 2 * _MIN_QUARTER) * u[:, 1:3]) * image_size).round().long()  # (N, 2): row, column

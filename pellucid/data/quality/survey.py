@@ -99,11 +99,11 @@ def survey(
     if not files:
         first = f"; {corrupt[0].file} {corrupt[0].reason}" if corrupt else ""
         raise PellucidError(f"{tree.path}: none of its {n} files can be read as images{first}")
-    k = len(files)
+    n_read = len(files)
     return Survey(
         tuple(files),
-        x[:k].contiguous(),
-        thumbnails[:k].contiguous(),
+        x[:n_read].contiguous(),
+        thumbnails[:n_read].contiguous(),
         torch.tensor(sharpnesses),
         tuple(digests),
         tuple(corrupt),

@@ -53,12 +53,12 @@ def _free_position(
 def _paint_red_cell(canvas: Canvas, x: float, y: float, radius: float) -> None:
     """Paint a red cell: a disc with a darker rim and a pale middle."""
     unit, ratio, angle = radius / 48, canvas.rng.uniform(0.94, 1.06), canvas.rng.uniform(0, 3.2)
-    for part, blur, colour, strength in (
+    for fraction, blur, colour, strength in (
         (1.0, 1.2, (184, 138, 146), 0.92),
         (0.86, 5.0, (202, 158, 160), 0.8),
         (0.36, 7.0, (218, 196, 190), 0.9),
     ):
-        outline = canvas.ellipse(x, y, part * radius * ratio, part * radius / ratio, angle, 0.03)
+        outline = canvas.ellipse(x, y, fraction * radius * ratio, fraction * radius / ratio, angle, 0.03)
         canvas.paint(canvas.shape(outline, blur=blur * unit), colour, strength)
 
 
@@ -78,6 +78,6 @@ def _paint_white_cell(canvas: Canvas, x: float, y: float, radius: float) -> None
 def _paint_platelet(canvas: Canvas, x: float, y: float, radius: float) -> None:
     """Paint a platelet: a small spot, darker inside."""
     unit = radius / 17
-    for part, blur, colour, strength in ((0.9, 2.5, (158, 122, 178), 0.8), (0.55, 2.0, (120, 74, 156), 0.7)):
-        outline = canvas.ellipse(x, y, part * radius, part * radius, bumps=0.2)
+    for fraction, blur, colour, strength in ((0.9, 2.5, (158, 122, 178), 0.8), (0.55, 2.0, (120, 74, 156), 0.7)):
+        outline = canvas.ellipse(x, y, fraction * radius, fraction * radius, bumps=0.2)
         canvas.paint(canvas.shape(outline, blur=blur * unit), colour, strength)

@@ -16,6 +16,7 @@ _CLOTHES = ((40, 44, 60), (150, 50, 46), (60, 90, 140), (205, 200, 190), (70, 11
 
 def street(seed: int, width: int = 480, height: int = 360) -> tuple[Image.Image, NDArray[np.uint8]]:
     """Return a picture of a street seen from a car, and the index in CLASSES of each pixel (H, W)."""
+    # nearness: 0 at the vanishing point, 1 at the lower edge of the picture
     rng = np.random.default_rng(seed)
     canvas = Canvas(width, height, (0, 0, 0), rng)
     labels = np.zeros((height, width), dtype=np.uint8)
@@ -38,16 +39,16 @@ def street(seed: int, width: int = 480, height: int = 360) -> tuple[Image.Image,
             [(vx, vy), (edge, h), (vx + side * w * 2, h), (vx + side * w * 2, h * 0.6)],
             grain=3,
         )
-        for far in np.geomspace(0.05, 1.0, 14):  # the joints of the slabs
-            y = vy + (h - vy) * far
+        for nearness in np.geomspace(0.05, 1.0, 14):  # the joints of the slabs
+            y = vy + (h - vy) * nearness
             paint_class(
                 "pavement",
                 (104, 98, 96),
                 [
-                    (vx + (edge - vx) * far, y),
-                    (vx + (edge - vx) * far * 3, y - 1),
-                    (vx + (edge - vx) * far * 3, y + 0.5),
-                    (vx + (edge - vx) * far, y + 1.5),
+                    (vx + (edge - vx) * nearness, y),
+                    (vx + (edge - vx) * nearness * 3, y - 1),
+                    (vx + (edge - vx) * nearness * 3, y + 0.5),
+                    (vx + (edge - vx) * nearness, y + 1.5),
                 ],
             )
         paint_class("pavement", (176, 172, 166), [(vx, vy), (edge, h), (edge + side * 0.05 * w, h)])
@@ -55,9 +56,9 @@ def street(seed: int, width: int = 480, height: int = 360) -> tuple[Image.Image,
     for side in (-1, 1):
         _houses(canvas, paint_class, side, vx, vy, w, h)
     for _ in range(2):
-        side, far = rng.choice((-1, 1)), rng.uniform(0.25, 0.55)
-        x, base = vx + side * w * 0.62 * far, vy + h * 0.16 * far
-        size = h * 0.55 * far + 0.08 * h
+        side, nearness = rng.choice((-1, 1)), rng.uniform(0.25, 0.55)
+        x, base = vx + side * w * 0.62 * nearness, vy + h * 0.16 * nearness
+        size = h * 0.55 * nearness + 0.08 * h
         paint_class("tree", (60, 48, 40), *canvas.limb([(x, base), (x, base - size)], [0.05 * size, 0.03 * size]))
         crowns = [
             canvas.ellipse(
@@ -71,13 +72,13 @@ def street(seed: int, width: int = 480, height: int = 360) -> tuple[Image.Image,
         half = 0.008 * w * step
         dash = [(vx - half, y0), (vx + half, y0), (vx + 1.5 * half, y1), (vx - 1.5 * half, y1)]
         paint_class("road", (190, 192, 190), dash)
-    for side, far in zip(rng.permutation([-1, 1]), (0.28, 0.46), strict=True):
-        _car(canvas, paint_class, vx + side * 0.32 * w * far, vy + (h - vy) * far, 0.30 * w * far)
+    for side, nearness in zip(rng.permutation([-1, 1]), (0.28, 0.46), strict=True):
+        _car(canvas, paint_class, vx + side * 0.32 * w * nearness, vy + (h - vy) * nearness, 0.30 * w * nearness)
     for side in (-1, 1):
-        far = rng.uniform(0.3, 0.5)
-        base = vy + (h - vy) * far
-        x = vx + side * (0.7 + 0.55 * far) * w * far * 1.12
-        paint_person(canvas, x, base, 0.62 * h * far, partial(paint_class, "pedestrian"))
+        nearness = rng.uniform(0.3, 0.5)
+        base = vy + (h - vy) * nearness
+        x = vx + side * (0.7 + 0.55 * nearness) * w * nearness * 1.12
+        paint_person(canvas, x, base, 0.62 * h * nearness, partial(paint_class, "pedestrian"))
     canvas.pixels *= 0.92
     return canvas.image(0.8 * width / 480, 3.0), labels
 
@@ -102,7 +103,7 @@ def people(
                  (176, 174, 170), grain=5)  # fmt: skip
     masks: list[NDArray[np.bool_]] = []
     places = (np.arange(count) + rng.uniform(0.3, 0.7, count)) / count * 0.86 + 0.07
-    for x, far in zip(rng.permutation(places), np.sort(rng.uniform(0.55, 0.95, count)), strict=True):
+    for x, nearness in zip(rng.permutation(places), np.sort(rng.uniform(0.55, 0.95, count)), strict=True):
         mask = np.zeros((height, width), dtype=bool)
 
         def paint(colour: ArrayLike, *outlines: ArrayLike, mask: NDArray[np.bool_] = mask) -> None:
@@ -110,10 +111,10 @@ def people(
             canvas.paint(shape, colour, grain=5)
             mask[shape.window] |= shape.alpha > 0.5
 
-        base = horizon + 0.08 * h + 0.46 * h * far
-        shadow = canvas.ellipse(x * w + 0.03 * h, base, 0.16 * h * far, 0.018 * h)
+        base = horizon + 0.08 * h + 0.46 * h * nearness
+        shadow = canvas.ellipse(x * w + 0.03 * h, base, 0.16 * h * nearness, 0.018 * h)
         canvas.paint(canvas.shape(shadow, blur=2.0), (70, 72, 70), 0.6)
-        paint_person(canvas, x * w, base, 0.66 * h * far, paint)
+        paint_person(canvas, x * w, base, 0.66 * h * nearness, paint)
         masks = [*(earlier & ~mask for earlier in masks), mask]
     return canvas.image(0.7, 3.0), masks
 

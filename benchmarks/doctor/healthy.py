@@ -15,7 +15,7 @@ from pellucid.doctor.passes import trainable_layers
 from pellucid.layers import BatchNorm, Conv2d, Dense, Flatten, Identity, MaxPool2d, ReLU
 from pellucid.layers.base import Layer
 from pellucid.model import Model
-from pellucid.models.resnet import basic_body, residual
+from pellucid.models.resnet import basic_body, residual_block
 from pellucid.optim import Adam, Momentum
 from pellucid.optim.regularizers import L2
 from pellucid.optim.schedules import Cosine, Warmup
@@ -71,7 +71,7 @@ class Transferred(Setting):
 
 
 def _residual(classes: int) -> Layer:
-    blocks = [residual(Identity(), basic_body(12, 1)) for _ in range(2)]
+    blocks = [residual_block(Identity(), basic_body(12, 1)) for _ in range(2)]
     return Sequential(
         Conv2d(12, 3, padding=1), BatchNorm(), ReLU(), *blocks, MaxPool2d(2), Flatten(), Dense(classes)
     )  # fmt: skip

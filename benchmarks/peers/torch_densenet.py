@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from pellucid.models.densenet import GROWTH, LAYERS_PER_BLOCK, STEM
+from pellucid.models.densenet import GROWTH, LAYERS_PER_BLOCK, STEM_CHANNELS
 
 
 class Layer(nn.Module):
@@ -40,12 +40,12 @@ def densenet121(classes: int, inplace: bool) -> nn.Module:
     """Return DenseNet-121. inplace: whether ReLU overwrites its input."""
     relu = nn.ReLU(inplace)
     layers: list[nn.Module] = [
-        nn.Conv2d(3, STEM, 7, 2, 3, bias=False),
-        nn.BatchNorm2d(STEM),
+        nn.Conv2d(3, STEM_CHANNELS, 7, 2, 3, bias=False),
+        nn.BatchNorm2d(STEM_CHANNELS),
         relu,
         nn.MaxPool2d(3, 2, 1),
     ]
-    channels = STEM
+    channels = STEM_CHANNELS
     for index, n_layers in enumerate(LAYERS_PER_BLOCK, start=1):
         layers.append(Block(channels, n_layers, inplace))
         channels += n_layers * GROWTH

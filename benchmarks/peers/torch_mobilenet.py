@@ -2,7 +2,7 @@
 
 from torch import Tensor, nn
 
-from pellucid.models.mobilenet import LAST, STAGES, STEM
+from pellucid.models.mobilenet import LAST_CHANNELS, STAGES, STEM_CHANNELS
 
 
 def _conv(inputs: int, outputs: int, kernel: int, stride: int, groups: int, inplace: bool) -> list[nn.Module]:
@@ -37,15 +37,15 @@ class InvertedResidual(nn.Module):
 
 def features(inplace: bool) -> list[nn.Module]:
     """Return the layers before the pooling. inplace: whether ReLU6 and sums overwrite their inputs."""
-    layers = _conv(3, STEM, 3, 2, 1, inplace)
-    inputs = STEM
+    layers = _conv(3, STEM_CHANNELS, 3, 2, 1, inplace)
+    inputs = STEM_CHANNELS
     for expansion, outputs, depth, stride in STAGES:
         for index in range(depth):
             layers.append(InvertedResidual(inputs, outputs, expansion, 1 if index else stride, inplace))
             inputs = outputs
-    return [*layers, *_conv(inputs, LAST, 1, 1, 1, inplace)]
+    return [*layers, *_conv(inputs, LAST_CHANNELS, 1, 1, 1, inplace)]
 
 
 def mobilenet_v2(classes: int, inplace: bool) -> nn.Module:
     """Return MobileNetV2 without dropout."""
-    return nn.Sequential(*features(inplace), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(LAST, classes))
+    return nn.Sequential(*features(inplace), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(LAST_CHANNELS, classes))

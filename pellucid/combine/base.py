@@ -84,13 +84,13 @@ class Combinator(Layer):
         lines: list[str] = []
         inputs = self._inputs() or {}
         for name, layer in self.layers.items():
-            first = describe(layer)
-            rest: list[str] = []
+            first_line = describe(layer)
+            further_lines: list[str] = []
             if isinstance(layer, Combinator):
-                first = f"{type(layer).__name__} of {plural(len(layer.layers), 'layer')}"
+                first_line = f"{type(layer).__name__} of {plural(len(layer.layers), 'layer')}"
                 if depth > 1:
-                    first, *rest = layer._lines(depth - 1)
-            lines += [f"  {name}: {first}", *(f"  {line}" for line in rest)]
+                    first_line, *further_lines = layer._lines(depth - 1)
+            lines += [f"  {name}: {first_line}", *(f"  {line}" for line in further_lines)]
             if name in inputs:
                 lines[-1] += f" <- {inputs[name]}"
         return [f"{type(self).__name__}(", *lines, ")"]
@@ -118,19 +118,19 @@ def replace_layer(net: Layer, path: str, change: Callable[[Layer], Layer]) -> La
     Raises PellucidError for an unknown path.
     """
     # The layers on the path, their names, and the remaining path:
-    chain = [net]
+    layers_on_path = [net]
     names = list[str]()
     rest_of_path = path
     while rest_of_path:
-        parent = chain[-1]
+        parent = layers_on_path[-1]
         children: Mapping[str, Layer] = parent.layers if isinstance(parent, Combinator) else {}
         names.append(name := first_name(rest_of_path, children))
         rest_of_path = rest_of_path.removeprefix(name).removeprefix(".")
         if name not in children:
             raise PellucidError(f"no layer {path!r}{nearest(name, children)}")
-        chain.append(children[name])
-    replacement = change(chain.pop())
-    for name, parent in zip(reversed(names), reversed(chain), strict=True):
+        layers_on_path.append(children[name])
+    replacement = change(layers_on_path.pop())
+    for name, parent in zip(reversed(names), reversed(layers_on_path), strict=True):
         assert isinstance(parent, Combinator)
         replacement = parent.rebuild({**parent.layers, name: replacement})
     return replacement

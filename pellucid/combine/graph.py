@@ -90,13 +90,13 @@ class Graph(Combinator):
                 _, shapes[name] = init_child(name, self.nodes[layer][0], node_x, torch.Generator())
             else:
                 params[name], shapes[name] = init_child(name, layer, node_x, rng)
-        outs = tuple(shapes[name] for name in self.outputs)
-        return params, outs[0] if len(outs) == 1 else outs
+        out_shapes = tuple(shapes[name] for name in self.outputs)
+        return params, out_shapes[0] if len(out_shapes) == 1 else out_shapes
 
     def _init_by_run(self, shape: Any, rng: torch.Generator) -> tuple[Params, Any]:
         params: Params = {}
 
-        def step(name: str, layer: Layer, unset: Params, x: Any, mode: Mode) -> tuple[Any, Cache]:
+        def step(name: str, layer: Layer, _unset_params: Params, x: Any, mode: Mode) -> tuple[Any, Cache]:
             if name not in params:
                 has_params = Trait.LEARNS in layer.traits or bool(layer.buffers) or isinstance(layer, Combinator)
                 params[name] = init_child(name, layer, shape_of(x), rng)[0] if has_params else {}
@@ -123,8 +123,8 @@ class Graph(Combinator):
             values[name], node_cache = step(owner, self.nodes[owner][0], params[owner], node_x, mode)
             if mode.keep:
                 cache[name] = node_cache
-        outs = tuple(values[name] for name in self.outputs)
-        return outs[0] if len(outs) == 1 else outs, cache
+        out_values = tuple(values[name] for name in self.outputs)
+        return out_values[0] if len(out_values) == 1 else out_values, cache
 
     def sweep(self, params: Params, cache: Cache, dy: Any, back: Back) -> tuple[Any, Params]:
         """Propagate back through the nodes in reverse order; gradients of a value that several nodes use are summed."""

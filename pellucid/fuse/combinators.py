@@ -237,18 +237,18 @@ def chains_of(graph: Graph, in_order: bool = True) -> list[tuple[str, ...]]:
     which nothing else reads, neither a node nor the output. in_order: whether that node must also be the next one of
     the graph. The order of all layers is then unchanged, and with it the random numbers that they draw.
     """
-    readers = count_readers(graph)
-    once = unshared_nodes(graph)
+    n_readers = count_readers(graph)
+    unshared = unshared_nodes(graph)
     chains: dict[str, tuple[str, ...]] = {}  # by the name of the last layer
-    before = ""
+    previous = ""
     for name, (_, *sources) in graph.nodes.items():
         source = sources[0] if len(sources) == 1 else ""
-        may_join = {name, source} <= once and source in chains and (source == before or not in_order)
-        if may_join and readers[source] == 1 and graph.nodes[source][1:]:
+        may_join = {name, source} <= unshared and source in chains and (source == previous or not in_order)
+        if may_join and n_readers[source] == 1 and graph.nodes[source][1:]:
             chains[name] = (*chains.pop(source), name)
         else:
             chains[name] = (name,)
-        before = name
+        previous = name
     return [*chains.values()]
 
 

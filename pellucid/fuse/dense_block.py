@@ -81,16 +81,18 @@ class DenseLayer:
             return dparams
         x, mean, invstd = cache
         weight = params["weight"]
-        running = (params["running_mean"], params["running_var"])
+        running_statistics = (params["running_mean"], params["running_var"])
         output_mask = False, True, True  # dx, dweight, dbias
-        _, dweight, dbias = norm_backward(dy, x, weight, *running, mean, invstd, True, self.norm.epsilon, output_mask)
+        _, dweight, dbias = norm_backward(
+            dy, x, weight, *running_statistics, mean, invstd, True, self.norm.epsilon, output_mask
+        )
         channels = len(weight)
-        count = dy[:, 0].numel()
+        n_values = dy[:, 0].numel()
         scale = weight * invstd
         dmaps.addcmul_(dy, scale[:, None, None])
-        slope = scale * invstd * dweight / count
+        slope = scale * invstd * dweight / n_values
         linear_terms[0, :channels] -= slope
-        linear_terms[1, :channels] += mean * slope - scale * dbias / count
+        linear_terms[1, :channels] += mean * slope - scale * dbias / n_values
         return {"weight": dweight, "bias": dbias}
 
 
@@ -152,7 +154,7 @@ class DenseBlock(Combinator):
         if mode.train:
             mean, var = first_norm_params["running_mean"].new_empty(2, n_maps)
         n_read = 0
-        cache = {}
+        tail_caches = {}
         for layer in self.dense_layers:
             norm, _, conv = layer.inner_names
             body_params = layer.body_params(params)
@@ -172,12 +174,12 @@ class DenseBlock(Combinator):
             channels += layer.growth
             maps[:, n_read:channels] = x
             if mode.keep:
-                cache[layer.name] = child_cache
-        return maps, {"maps": maps, "mean": mean, "var": var, "rows": cache} if mode.keep else {}
+                tail_caches[layer.name] = child_cache
+        return maps, {"maps": maps, "mean": mean, "var": var, "rows": tail_caches} if mode.keep else {}
 
     def sweep(self, params: Params, cache: Cache, dy: Tensor, back: Back) -> tuple[Tensor, Params]:
         """Propagate back through the layers in reverse order; each adds its dx to the gradient of the maps it read."""
-        maps, mean, var, dense_layers = (cache.pop(name) for name in ("maps", "mean", "var", "rows"))
+        maps, mean, var, tail_caches = (cache.pop(name) for name in ("maps", "mean", "var", "rows"))
         layout = memory_format(maps)
         dmaps = dy if self.own_dy else dy.clone()
         channels = maps.shape[1]
@@ -192,7 +194,7 @@ class DenseBlock(Combinator):
             dy = complete_gradient(
                 dmaps[:, n_read:channels], maps[:, n_read:channels], linear_terms, slice(n_read, channels), layout
             )
-            dy, dtail = back(layer.name, layer.tail, body_params, dense_layers.pop(layer.name), dy)
+            dy, dtail = back(layer.name, layer.tail, body_params, tail_caches.pop(layer.name), dy)
             y, read_cache = layer.read_maps(body_params, maps[:, :n_read].contiguous(memory_format=layout), mean, var)
             dy, dconv = layer.conv.backward(body_params[conv], Conv2dCache(y), dy)
             dy = KERNELS[layer.act].backward_inplace(dy, y)
@@ -222,10 +224,10 @@ def write_batch_statistics(x: Tensor, mean: Tensor, var: Tensor) -> None:
         target.copy_(statistic)
 
 
-def update_running_statistics(norm: BatchNorm, params: Params, mean: Tensor, var: Tensor, count: int) -> None:
+def update_running_statistics(norm: BatchNorm, params: Params, mean: Tensor, var: Tensor, n_values: int) -> None:
     """Update the running statistics with the mean and variance of a batch with `count` values per channel."""
     params["running_mean"].lerp_(mean, norm.momentum)
-    params["running_var"].lerp_(var * (count / (count - 1)), norm.momentum)
+    params["running_var"].lerp_(var * (n_values / (n_values - 1)), norm.momentum)
 
 
 def as_dense_layer(name: str, layer: Layer, fuse: Callable[[Layer], Layer]) -> DenseLayer | None:
@@ -238,14 +240,20 @@ def as_dense_layer(name: str, layer: Layer, fuse: Callable[[Layer], Layer]) -> D
     (identity_name, identity), (body_name, body) = layer.branches.items()
     if not (type(identity) is Identity and type(body) is Sequential and len(body.children) >= 3):
         return None
-    norm, act, conv, *tail_layers = body.children.items()
-    last_layer = [norm, act, conv, *tail_layers][-1][1]
-    if not (type(norm[1]) is BatchNorm and type(act[1]) in CHEAP_ACTIVATIONS and type(conv[1]) is Conv2d):
+    (norm_name, norm), (act_name, act), (conv_name, conv), *tail_layers = body.children.items()
+    last_layer = [*body.children.values()][-1]
+    if not (type(norm) is BatchNorm and type(act) in CHEAP_ACTIVATIONS and type(conv) is Conv2d):
         return None
     if type(last_layer) is not Conv2d:
         return None
-    inner_names = norm[0], act[0], conv[0]
-    fused_layers = fuse(conv[1]), fuse(Sequential(**dict(tail_layers)))
     return DenseLayer(
-        name, body_name, identity_name, inner_names, norm[1], type(act[1]), *fused_layers, last_layer.filters
+        name=name,
+        body_name=body_name,
+        identity_name=identity_name,
+        inner_names=(norm_name, act_name, conv_name),
+        norm=norm,
+        act=type(act),
+        conv=fuse(conv),
+        tail=fuse(Sequential(**dict(tail_layers))),
+        growth=last_layer.filters,
     )

@@ -96,9 +96,9 @@ def batch_norm_gradients(
     if not dy.numel():  # the kernel would divide by the number of values
         return layer.backward(params, cache, dy)
     dy = dy.contiguous(memory_format=memory_format(cache.x))  # the kernel is 10 times as slow for a Concat's dy
-    training = isinstance(cache, BatchCache)
+    is_training = isinstance(cache, BatchCache)
     empty = params["running_mean"].new_empty(0)  # the kernels of GPUs take no None
-    mean, invstd = (cache.mean, cache.invstd) if training else (empty, empty)
+    mean, invstd = (cache.mean, cache.invstd) if is_training else (empty, empty)
     dx, dweight, dbias = aten.native_batch_norm_backward(
         dy,
         cache.x,
@@ -107,7 +107,7 @@ def batch_norm_gradients(
         params["running_var"],
         mean,
         invstd,
-        training,
+        is_training,
         layer.epsilon,
         (True, True, True),
     )
@@ -129,12 +129,12 @@ def group_norm_gradients(
     """Return (dx, dparams) of a GroupNorm, or of an InstanceNorm2d, which has a group for each channel."""
     x, mean, invstd = cache
     weight = params.get("weight")
-    affine = weight is not None
+    has_weight = weight is not None
     dy = dy.contiguous(memory_format=kernel_format(x))
     dx, dweight, dbias = aten.native_group_norm_backward(
-        dy, x, mean, invstd, weight, *axis_sizes(x), mean.shape[1], (True, affine, affine)
+        dy, x, mean, invstd, weight, *axis_sizes(x), mean.shape[1], (True, has_weight, has_weight)
     )
-    return dx, {"weight": dweight, "bias": dbias} if affine else {}
+    return dx, {"weight": dweight, "bias": dbias} if has_weight else {}
 
 
 def max_pool2d_gradients(layer: MaxPool2d, params: Params, cache: MaxPool2dCache, dy: Tensor) -> tuple[Tensor, Params]:

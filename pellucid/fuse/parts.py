@@ -76,8 +76,8 @@ class SyncedNorm(FusedForm):
         cache = PartCache(x, mean.to(dtype), (squared_deviations / count).to(dtype), count)
         if not x.numel():
             return x, cache
-        scale = params["weight"], params["bias"]
-        y = torch.native_batch_norm(x, *scale, cache.mean, cache.var, False, 0.0, self.layer.epsilon)[0]
+        weight_and_bias = params["weight"], params["bias"]
+        y = torch.native_batch_norm(x, *weight_and_bias, cache.mean, cache.var, False, 0.0, self.layer.epsilon)[0]
         return y, cache
 
     def backward(self, params: Params, cache: NormCache, dy: Tensor) -> tuple[Tensor, Params]:
@@ -102,11 +102,11 @@ class SyncedNorm(FusedForm):
             dbias = torch.zeros_like(weight)
         gathered = self.batch_parts.gather(self.batch_parts.weight * torch.cat([dweight, dbias]).double())
         sums = gathered.sum(0) / (self.batch_parts.weight * count)
-        sum_weight, sum_bias = sums.to(weight.dtype).chunk(2)
+        dweight_sum, dbias_sum = sums.to(weight.dtype).chunk(2)
         invstd = torch.rsqrt(var + self.layer.epsilon)
-        slope = weight * invstd**2 * sum_weight
+        slope = weight * invstd**2 * dweight_sum
         shape = -1, *(1,) * (x.dim() - 2)
-        dx = dx - x * slope.view(shape) + (mean * slope - weight * invstd * sum_bias).view(shape)
+        dx = dx - x * slope.view(shape) + (mean * slope - weight * invstd * dbias_sum).view(shape)
         return dx.to(dy.dtype), {"weight": dweight, "bias": dbias}
 
     def _update(self, params: Params, mean: Tensor, var: Tensor) -> None:

@@ -122,7 +122,7 @@ def _fuse_graph(graph: Graph, need_dx: bool, context: FusionContext) -> Layer:
         for name, names in chains.items()
         if name in unshared and sources[name]
     }
-    needs_dx: dict[str, bool] = {}
+    needs_dx: dict[str, bool] = {}  # by the name of a chain
     needs_gradient = dict.fromkeys(graph.inputs, need_dx)  # by name: whether a gradient of the value is used
     for name, names in chains.items():
         layers = [graph.nodes[member][0] for member in names]
@@ -237,6 +237,7 @@ def _recomputed_groups(children: Mapping[str, Layer], context: FusionContext) ->
     names = list(children) if context.learns else []
     groups = {}
     for index, name in enumerate(names):
+        # None for what the sequence lacks at its end
         norm, act, *following = [children[other] for other in names[index : index + 4]] + [None] * 3
         pool, conv = (following[0], following[1]) if type(following[0]) is AvgPool2d else (None, following[0])
         if (

@@ -98,5 +98,5 @@ class HeatMaps(KeypointLoss):
             points = heatmaps.expectation(p)
         else:
             points = heatmaps.quarter(y) if self.decode == "quarter" else heatmaps.taylor(y)
-        score = heatmaps.mass_within(p, points, max(1.0, heatmaps.CUTOFF_SIGMAS * self.sigma))
+        score = heatmaps.sum_within(p, points, max(1.0, heatmaps.CUTOFF_SIGMAS * self.sigma))
         return torch.cat((points * self.stride, score[..., None]), -1)

@@ -3,7 +3,7 @@
 from pellucid.combine import Sequential
 from pellucid.layers import GELU, AdaptiveAvgPool2d, BatchNorm, Conv2d, Dense, Flatten, MaxPool2d
 from pellucid.layers.base import Layer
-from pellucid.models.parts import LOGITS, network, residual
+from pellucid.models.parts import LOGITS_INITIALIZER, network, residual
 
 STEM_FILTERS = 24  # filters: a patch of 3 x 2 x 2 values has 12 principal components, each with both signs
 
@@ -37,7 +37,7 @@ def _network(classes: int, stages: list[Sequential]) -> Sequential:
     head: dict[str, Layer] = {
         "pool": AdaptiveAvgPool2d(1),
         "flatten": Flatten(),
-        "scores": Dense(classes, init_weight=LOGITS),
+        "scores": Dense(classes, init_weight=LOGITS_INITIALIZER),
     }
     return network(features, head)
 

@@ -4,7 +4,7 @@ from pellucid.base.settings.arguments import checked
 from pellucid.combine import Graph, Parallel, Sequential
 from pellucid.layers import GELU, AdaptiveAvgPool2d, Conv2d, Dense, Flatten, LayerNorm
 from pellucid.layers.base import Layer
-from pellucid.models.parts import LOGITS, network, residual
+from pellucid.models.parts import LOGITS_INITIALIZER, network, residual
 from pellucid.operators import Learned, Permute, Times
 
 BLOCKS_PER_STAGE, WIDTHS = (3, 3, 9, 3), (96, 192, 384, 768)  # blocks and channels of the four stages
@@ -38,7 +38,7 @@ def convnext_tiny(classes: int = 1000) -> Sequential:
         "pool": AdaptiveAvgPool2d(1),
         "flatten": Flatten(),
         "norm": LayerNorm((WIDTHS[-1],), EPSILON),
-        "scores": Dense(classes, init_weight=LOGITS),
+        "scores": Dense(classes, init_weight=LOGITS_INITIALIZER),
     }
     return network(features, head)
 

@@ -8,7 +8,7 @@ from pellucid.models.parts import average_head, conv_norm_relu, network
 
 LAYERS_PER_BLOCK = (6, 12, 24, 16)
 GROWTH = 32  # maps that each layer adds
-STEM = 64  # maps before the first block
+STEM_CHANNELS = 64  # maps before the first block
 
 
 @checked
@@ -20,10 +20,11 @@ def densenet121(classes: int = 1000, epsilon: float = 1e-5) -> Sequential:
     Source: Huang, Liu, van der Maaten and Weinberger 2017, table 1, with bottlenecks and compression 0.5.
     """
     stem = Sequential(
-        **conv_norm_relu("conv", STEM, 7, stride=2, padding=3, epsilon=epsilon), pool=MaxPool2d(3, 2, padding=1)
+        **conv_norm_relu("conv", STEM_CHANNELS, 7, stride=2, padding=3, epsilon=epsilon),
+        pool=MaxPool2d(3, 2, padding=1),
     )
     features: dict[str, Layer] = {"stem": stem}
-    channels = STEM
+    channels = STEM_CHANNELS
     for index, n_layers in enumerate(LAYERS_PER_BLOCK, start=1):
         features[f"block{index}"] = dense_block(n_layers, GROWTH, epsilon)
         channels += n_layers * GROWTH
@@ -45,7 +46,7 @@ def dense_block(n_layers: int, growth: int, epsilon: float = 1e-5) -> Sequential
 
 
 def _dense_layer(growth: int, epsilon: float) -> Parallel:
-    added = Sequential(
+    added_maps = Sequential(
         norm1=BatchNorm(epsilon=epsilon),
         relu1=ReLU(),
         conv1=Conv2d(4 * growth, 1, bias=False),
@@ -53,7 +54,7 @@ def _dense_layer(growth: int, epsilon: float) -> Parallel:
         relu2=ReLU(),
         conv2=Conv2d(growth, 3, padding=1, bias=False),
     )
-    return Parallel({"before": Identity(), "added": added}, Concat())
+    return Parallel({"before": Identity(), "added": added_maps}, Concat())
 
 
 def _transition(channels: int, epsilon: float) -> Sequential:

@@ -11,8 +11,8 @@ STAGES = (
     (1, 3, 1, 16, 1), (6, 3, 2, 24, 2), (6, 5, 2, 40, 2), (6, 3, 2, 80, 3),
     (6, 5, 1, 112, 3), (6, 5, 2, 192, 4), (6, 3, 1, 320, 1),
 )  # fmt: skip
-STEM = 32  # channels before the first stage
-LAST = 1280  # channels after the last stage
+STEM_CHANNELS = 32  # channels before the first stage
+LAST_CHANNELS = 1280  # channels after the last stage
 SQUEEZE_FACTOR = 4  # a block's input channels for each unit of its gate
 
 
@@ -23,8 +23,8 @@ def efficientnet_b0(classes: int = 1000, epsilon: float = 1e-5) -> Sequential:
     epsilon: of the batch normalization, 1e-3 in Keras' weights. The child `features` outputs (1280, 7, 7).
     Source: Tan and Le 2019, table 1; its gates: Hu, Shen and Sun 2018, equations 2 to 4.
     """
-    features: dict[str, Layer] = {"stem": Sequential(**_conv("conv", STEM, 3, 2, epsilon=epsilon))}
-    channels = STEM
+    features: dict[str, Layer] = {"stem": Sequential(**_conv("conv", STEM_CHANNELS, 3, 2, epsilon=epsilon))}
+    channels = STEM_CHANNELS
     for index, (expansion, kernel, stride, out_channels, n_blocks) in enumerate(STAGES, start=1):
         blocks: dict[str, Layer] = {}
         for number in range(1, n_blocks + 1):
@@ -34,7 +34,7 @@ def efficientnet_b0(classes: int = 1000, epsilon: float = 1e-5) -> Sequential:
             blocks[f"block{number}"] = residual(body) if has_shortcut else Sequential(body=body)
             channels = out_channels
         features[f"stage{index}"] = Sequential(**blocks)
-    features["last"] = Sequential(**_conv("conv", LAST, 1, epsilon=epsilon))
+    features["last"] = Sequential(**_conv("conv", LAST_CHANNELS, 1, epsilon=epsilon))
     return network(features, average_head(classes, dropout=0.2))
 
 

@@ -11,7 +11,7 @@ from pellucid.layers import Add, BatchNorm, Conv2d, ConvTranspose2d, Crop, Dropo
 from pellucid.layers.base import Layer
 from pellucid.models.airbench import airbench96
 from pellucid.models.mobilenet import mobilenet_v2
-from pellucid.models.parts import LOGITS, chain
+from pellucid.models.parts import LOGITS_INITIALIZER, chain
 from pellucid.models.surface import features
 from pellucid.models.vgg import vgg11, vgg11_bn, vgg13, vgg13_bn, vgg16, vgg16_bn, vgg19, vgg19_bn
 
@@ -67,7 +67,8 @@ def backbone_of(net: Layer) -> Layer | None:
     """
     for name in get_args(Backbone):
         norm = next((layer for _, layer in walk(net) if isinstance(layer, BatchNorm)), BatchNorm())
-        if _has_features(net, *feature_nodes(name, norm.epsilon)[:2]):
+        nodes, output_nodes, *_ = feature_nodes(name, norm.epsilon)
+        if _has_features(net, nodes, output_nodes):
             if name == "mobilenet_v2":
                 return mobilenet_v2(epsilon=norm.epsilon, pad="same" if norm.epsilon == KERAS_EPSILON else "both")
             return airbench96() if name == "airbench96" else VGG[name]()
@@ -92,27 +93,27 @@ def backbone_path(path: str) -> str:
 
 def _network(classes: int, backbone: Backbone, epsilon: float, skips: int) -> Graph:
     check_known("no backbone", backbone, get_args(Backbone))
-    nodes, taps, stride, centred = feature_nodes(backbone, epsilon)
-    taps = taps[: skips + 1]
+    nodes, output_nodes, stride, centred = feature_nodes(backbone, epsilon)
+    output_nodes = output_nodes[: skips + 1]
     graph_nodes = {
-        "features": (Graph(nodes, taps), "input"),
-        "head": (_head(classes, taps, stride, centred), "features"),
+        "features": (Graph(nodes, output_nodes), "input"),
+        "head": (_head(classes, output_nodes, stride, centred), "features"),
         "crop": (Crop(), "head", "input"),
     }
     return Graph(graph_nodes, ("crop",))
 
 
-def _head(classes: int, taps: tuple[str, ...], stride: int, centred: bool) -> Layer:
+def _head(classes: int, output_nodes: tuple[str, ...], stride: int, centred: bool) -> Layer:
     """Return a head that adds the scores of the maps, coarse to fine, and upsamples to at least the image's size."""
-    inputs = ("maps", *(f"skip{number}" for number in range(1, len(taps))))
+    inputs = ("maps", *(f"skip{number}" for number in range(1, len(output_nodes))))
     nodes: dict[str, tuple[Layer | str, ...]] = {
         "dropout": (Dropout(0.2), "maps"),
-        "scores": (Conv2d(classes, 1, init_weight=LOGITS), "dropout"),
+        "scores": (Conv2d(classes, 1, init_weight=LOGITS_INITIALIZER), "dropout"),
     }
     current = "scores"
     for skip in inputs[1:]:
         nodes[f"enlarge_{skip}"] = (_upsampling(classes, 2, centred), current)
-        nodes[f"scores_{skip}"] = (Conv2d(classes, 1, init_weight=LOGITS), skip)
+        nodes[f"scores_{skip}"] = (Conv2d(classes, 1, init_weight=LOGITS_INITIALIZER), skip)
         nodes[f"crop_{skip}"] = (Crop(), f"enlarge_{skip}", f"scores_{skip}")
         current = f"add_{skip}"
         nodes[current] = (Add(), f"crop_{skip}", f"scores_{skip}")

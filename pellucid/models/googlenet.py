@@ -15,7 +15,14 @@ from pellucid.layers import (
     ReLU,
 )
 from pellucid.layers.base import Layer
-from pellucid.models.parts import LOGITS, average_head, conv_norm_relu, name_after, network, network_with_auxiliaries
+from pellucid.models.parts import (
+    LOGITS_INITIALIZER,
+    average_head,
+    conv_norm_relu,
+    name_after,
+    network,
+    network_with_auxiliaries,
+)
 
 EPSILON = 1e-3  # of the batch normalization
 
@@ -104,7 +111,7 @@ def _auxiliary(classes: int, original: bool) -> Sequential:
         dense=Dense(1024),
         relu_dense=ReLU(),
         dropout=Dropout(0.7),
-        scores=Dense(classes, init_weight=LOGITS),
+        scores=Dense(classes, init_weight=LOGITS_INITIALIZER),
     )
 
 

@@ -6,7 +6,7 @@ from pellucid.base.settings.arguments import checked
 from pellucid.combine import Parallel, Sequential
 from pellucid.layers import AdaptiveAvgPool2d, AvgPool2d, Concat, Dense, Flatten, MaxPool2d
 from pellucid.layers.base import Layer
-from pellucid.models.parts import LOGITS, average_head, conv_norm_relu, network, network_with_auxiliaries
+from pellucid.models.parts import LOGITS_INITIALIZER, average_head, conv_norm_relu, network, network_with_auxiliaries
 
 EPSILON = 1e-3  # of the batch normalization
 
@@ -139,7 +139,7 @@ def _auxiliary(classes: int) -> Sequential:
         **_conv("conv2", 768, 5),
         pool2=AdaptiveAvgPool2d(1),
         flatten=Flatten(),
-        scores=Dense(classes, init_weight=LOGITS),
+        scores=Dense(classes, init_weight=LOGITS_INITIALIZER),
     )
 
 

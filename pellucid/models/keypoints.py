@@ -6,11 +6,11 @@ from pellucid.layers import BatchNorm, Concat, Conv2d, Crop, Dense, Flatten, ReL
 from pellucid.layers.base import Layer
 from pellucid.models.fcn import KERAS_EPSILON
 from pellucid.models.mobilenet import mobilenet_v2
-from pellucid.models.parts import LOGITS, chain
+from pellucid.models.parts import LOGITS_INITIALIZER, chain
 from pellucid.models.surface import features
 
 # Stages of MobileNetV2 whose outputs the head receives, coarse to fine: 32, 16, 8 and 4 times smaller than the image.
-TAPS = ("stage7", "stage5", "stage3", "stage2")
+OUTPUT_STAGES = ("stage7", "stage5", "stage3", "stage2")
 
 
 def heat_maps(points: int = 68, width: int = 64, epsilon: float = 1e-5) -> Graph:
@@ -21,7 +21,7 @@ def heat_maps(points: int = 68, width: int = 64, epsilon: float = 1e-5) -> Graph
     normalization, 1e-3 for Keras' weights.
     Source: Ronneberger, Fischer and Brox 2015, figure 1; Sandler, Howard, Zhu, Zhmoginov and Chen 2018.
     """
-    nodes = {"features": (_backbone(epsilon, TAPS), "input"), "head": (_maps_head(points, width), "features")}
+    nodes = {"features": (_backbone(epsilon, OUTPUT_STAGES), "input"), "head": (_maps_head(points, width), "features")}
     return Graph(nodes, ("head",))
 
 
@@ -37,9 +37,9 @@ def coordinates(points: int = 68, width: int = 64, units: int = 256, epsilon: fl
         flatten=Flatten(),
         dense=Dense(units),
         relu=ReLU(),
-        scores=Dense(2 * points, init_weight=LOGITS),
+        scores=Dense(2 * points, init_weight=LOGITS_INITIALIZER),
     )
-    return Sequential(features=_backbone(epsilon, TAPS[:1]), head=head)
+    return Sequential(features=_backbone(epsilon, OUTPUT_STAGES[:1]), head=head)
 
 
 def mobilenet_of(net: Layer) -> Layer | None:
@@ -49,21 +49,21 @@ def mobilenet_of(net: Layer) -> Layer | None:
     """
     features_graph = net.layers.get("features") if isinstance(net, Combinator) else None
     for epsilon in (KERAS_EPSILON, 1e-5):
-        if features_graph in (_backbone(epsilon, TAPS), _backbone(epsilon, TAPS[:1])):
+        if features_graph in (_backbone(epsilon, OUTPUT_STAGES), _backbone(epsilon, OUTPUT_STAGES[:1])):
             return mobilenet_v2(epsilon=epsilon, pad="same" if epsilon == KERAS_EPSILON else "both")
     return None
 
 
-def _backbone(epsilon: float, taps: tuple[str, ...]) -> Graph:
-    """Return MobileNetV2's stages 1 to 7 with an output for each of `taps`."""
+def _backbone(epsilon: float, output_stages: tuple[str, ...]) -> Graph:
+    """Return MobileNetV2's stages 1 to 7 with an output for each of `output_stages`."""
     all_features = features(mobilenet_v2(epsilon=epsilon))
     assert isinstance(all_features, Combinator)
     stages = {name: stage for name, stage in all_features.layers.items() if name != "last"}
-    return Graph(chain(stages, "input"), taps)
+    return Graph(chain(stages, "input"), output_stages)
 
 
 def _maps_head(points: int, width: int) -> Graph:
-    inputs = ("maps", *(f"skip{number}" for number in range(1, len(TAPS))))
+    inputs = ("maps", *(f"skip{number}" for number in range(1, len(OUTPUT_STAGES))))
     nodes: dict[str, tuple[Layer | str, ...]] = {"narrow": (_conv_norm_relu(width, 1), "maps")}
     current = "narrow"
     for skip in inputs[1:]:
@@ -74,7 +74,7 @@ def _maps_head(points: int, width: int) -> Graph:
             f"merged_{skip}": (_conv_norm_relu(width, 3), f"concat_{skip}"),
         }
         current = f"merged_{skip}"
-    nodes["scores"] = (Conv2d(points, 1, init_weight=LOGITS), current)
+    nodes["scores"] = (Conv2d(points, 1, init_weight=LOGITS_INITIALIZER), current)
     return Graph(nodes, ("scores",), inputs)
 
 

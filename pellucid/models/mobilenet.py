@@ -11,8 +11,8 @@ from pellucid.models.parts import average_head, conv_norm, name_after, network, 
 
 # The stages of table 2: expansion factor, channels, number of blocks, stride of the first block.
 STAGES = ((1, 16, 1, 1), (6, 24, 2, 2), (6, 32, 3, 2), (6, 64, 4, 2), (6, 96, 3, 1), (6, 160, 3, 2), (6, 320, 1, 1))
-STEM = 32  # channels before the first stage
-LAST = 1280  # channels after the last stage
+STEM_CHANNELS = 32  # channels before the first stage
+LAST_CHANNELS = 1280  # channels after the last stage
 
 
 @checked
@@ -36,7 +36,7 @@ def mobilenet_v2(
     check(pad in ("both", "same"), "mobilenet_v2: pad", "'both' or 'same'", pad)
     check(0 < width < 100, "mobilenet_v2: width", "a number above 0, such as 0.5 or 1.4", width)
     same_padding = pad == "same"
-    channels = round_to_eight(STEM * width)
+    channels = round_to_eight(STEM_CHANNELS * width)
     features: dict[str, Layer] = {"stem": Sequential(**_padded_conv("conv", channels, 2, 1, epsilon, same_padding))}
     for index, (expansion, base_channels, n_blocks, stride) in enumerate(STAGES, start=1):
         blocks: dict[str, Layer] = {}
@@ -48,7 +48,7 @@ def mobilenet_v2(
             blocks[f"block{number}"] = residual(body) if has_shortcut else Sequential(body=body)
             channels = out_channels
         features[f"stage{index}"] = Sequential(**blocks)
-    features["last"] = Sequential(**_conv("conv", round_to_eight(LAST * max(width, 1.0)), epsilon))
+    features["last"] = Sequential(**_conv("conv", round_to_eight(LAST_CHANNELS * max(width, 1.0)), epsilon))
     return network(features, average_head(classes, dropout))
 
 

@@ -6,7 +6,7 @@ from pellucid.combine import Graph, Parallel, Sequential
 from pellucid.layers import AdaptiveAvgPool2d, Add, BatchNorm, Conv2d, Dense, Dropout, Flatten, Identity, ReLU
 from pellucid.layers.base import Layer
 
-LOGITS = "lecun"  # initializer of the layer `scores`; He's initialization assumes that a ReLU follows
+LOGITS_INITIALIZER = "lecun"  # initializer of the layer `scores`; He's initialization assumes that a ReLU follows
 
 
 def conv_norm(
@@ -71,7 +71,7 @@ def average_head(classes: int, dropout: float = 0.0) -> dict[str, Layer]:
         "pool": AdaptiveAvgPool2d(1),
         "flatten": Flatten(),
         **dropout_layers,
-        "scores": Dense(classes, init_weight=LOGITS),
+        "scores": Dense(classes, init_weight=LOGITS_INITIALIZER),
     }
 
 
@@ -91,7 +91,7 @@ def units_head(classes: int, units: Sequence[int], dropout: float, dropout_last:
         dense_layers: dict[str, Layer] = {f"dense{index}": Dense(n_units), f"relu{index}": ReLU()}
         dropout_layers: dict[str, Layer] = {f"dropout{index}": Dropout(dropout)} if dropout else {}
         head |= {**dense_layers, **dropout_layers} if dropout_last else {**dropout_layers, **dense_layers}
-    return {**head, "scores": Dense(classes, init_weight=LOGITS)}
+    return {**head, "scores": Dense(classes, init_weight=LOGITS_INITIALIZER)}
 
 
 def network(features: Mapping[str, Layer], head: Mapping[str, Layer]) -> Sequential:
@@ -107,13 +107,13 @@ def network_with_auxiliaries(
     auxiliaries: by name, the layer of `features` whose output the classifier receives, and the classifier. The paths of
     all other parameters are the same as in `network(features, head)`, so its weights files can be loaded.
     """
-    taps = tuple(dict.fromkeys(tap for tap, _ in auxiliaries.values()))
+    auxiliary_sources = tuple(dict.fromkeys(source for source, _ in auxiliaries.values()))
     feature_nodes = chain(features, "input")
     head_nodes = chain(head, "maps")
-    head_nodes |= {name: (classifier, tap) for name, (tap, classifier) in auxiliaries.items()}
+    head_nodes |= {name: (classifier, source) for name, (source, classifier) in auxiliaries.items()}
     return Sequential(
-        features=Graph(feature_nodes, (list(feature_nodes)[-1], *taps)),
-        head=Graph(head_nodes, ("scores", *auxiliaries), ("maps", *taps)),
+        features=Graph(feature_nodes, (list(feature_nodes)[-1], *auxiliary_sources)),
+        head=Graph(head_nodes, ("scores", *auxiliaries), ("maps", *auxiliary_sources)),
     )
 
 

@@ -66,11 +66,11 @@ def _backbone_graph(backbone: str, epsilon: float) -> Graph:
         stages = features(RESNETS[backbone](epsilon=epsilon))
         assert isinstance(stages, Sequential)
         return Graph(chain(stages.children, "input"), ("stage2", "stage3", "stage4"))
-    nodes, taps, _, _ = feature_nodes(backbone, epsilon)
+    nodes, output_nodes, _, _ = feature_nodes(backbone, epsilon)
     if backbone == "mobilenet_v2":
         nodes = {name: node for name, node in nodes.items() if name != "last"}
-        taps = ("stage7", *taps[1:])
-    return Graph(nodes, taps[::-1])
+        output_nodes = ("stage7", *output_nodes[1:])
+    return Graph(nodes, output_nodes[::-1])
 
 
 def _without_identities(net: Layer) -> Layer:

@@ -62,7 +62,7 @@ def resnet152(classes: int = 1000, epsilon: float = 1e-5, stride_first: bool = F
     return _resnet((3, 8, 36, 3), classes, epsilon, bottleneck=True, stride_first=stride_first)
 
 
-def residual(shortcut: Layer, body: Layer) -> Sequential:
+def residual_block(shortcut: Layer, body: Layer) -> Sequential:
     """Return a residual block: the ReLU of the sum of `shortcut` and `body` (He et al. 2016, figure 2)."""
     return Sequential(residual=Parallel({"shortcut": shortcut, "body": body}, Add()), relu=ReLU())
 
@@ -110,7 +110,7 @@ def _resnet(
             shortcut = (
                 Identity() if is_identity else Sequential(**conv_norm("conv", out_channels, 1, stride, epsilon=epsilon))
             )
-            blocks[f"block{number}"] = residual(shortcut, body)
+            blocks[f"block{number}"] = residual_block(shortcut, body)
             channels = out_channels
         features[f"stage{index}"] = Sequential(**blocks)
     return network(features, average_head(classes))
@@ -151,7 +151,7 @@ def _cifar_resnet(blocks_per_stage: int, classes: int, width: int) -> Sequential
             downsamples = number == 1 and index > 1
             filters = width * 2 ** (index - 1)
             shortcut = _halving_shortcut(filters // 2) if downsamples else Identity()
-            blocks[f"block{number}"] = residual(shortcut, basic_body(filters, 2 if downsamples else 1))
+            blocks[f"block{number}"] = residual_block(shortcut, basic_body(filters, 2 if downsamples else 1))
         features[f"stage{index}"] = Sequential(**blocks)
     return network(features, average_head(classes))
 

@@ -47,10 +47,10 @@ def squeezenet1_1(classes: int = 1000) -> Sequential:
     return network(features, head)
 
 
-def _fire(squeeze: int, expand: int) -> Sequential:
-    branches = {"expand1x1": Conv2d(expand, 1), "expand3x3": Conv2d(expand, 3, padding=1)}
+def _fire(squeeze_filters: int, expand_filters: int) -> Sequential:
+    branches = {"expand1x1": Conv2d(expand_filters, 1), "expand3x3": Conv2d(expand_filters, 3, padding=1)}
     return Sequential(
-        squeeze=Conv2d(squeeze, 1),
+        squeeze=Conv2d(squeeze_filters, 1),
         squeeze_relu=ReLU(),
         expand=Parallel(branches, Concat()),
         relu=ReLU(),  # one ReLU after the concatenation is equivalent to one per branch, and needs only one cache

@@ -7,7 +7,7 @@ from pellucid.base.settings.checks import check
 from pellucid.combine import Graph, Sequential
 from pellucid.layers import GELU, AdaptiveAvgPool2d, Conv2d, Dense, Flatten, LayerNorm
 from pellucid.layers.base import Layer
-from pellucid.models.parts import LOGITS, network, residual
+from pellucid.models.parts import LOGITS_INITIALIZER, network, residual
 from pellucid.operators import Attention, Learned, Permute, Reverse, Roll, ShiftMask, Slice, ToShape, Unfold
 
 PATCH = 4  # side in pixels of the squares that become tokens
@@ -49,7 +49,11 @@ def swin(
         blocks = [_block(tokens, window, shift * (number % 2), width, heads) for number in range(depth)]
         features[f"stage{stage}"] = Sequential(**{f"block{number}": block for number, block in enumerate(blocks, 1)})
     features["last"] = Sequential(norm=LayerNorm((width,)), first=Permute((0, 3, 1, 2)))
-    head = {"pool": AdaptiveAvgPool2d(1), "flatten": Flatten(), "scores": Dense(classes, init_weight=LOGITS)}
+    head = {
+        "pool": AdaptiveAvgPool2d(1),
+        "flatten": Flatten(),
+        "scores": Dense(classes, init_weight=LOGITS_INITIALIZER),
+    }
     return network(features, head)
 
 
@@ -63,7 +67,7 @@ def _patch_merging(tokens: int, width: int) -> Sequential:
         columns=Permute((0, 1, 3, 4, 2, 5)),
         joined=ToShape((-1, tokens // 2, tokens // 2, 4 * width)),
         norm=LayerNorm((4 * width,)),
-        reduce=Dense(2 * width, bias=False, init_weight=LOGITS, pixels=True),
+        reduce=Dense(2 * width, bias=False, init_weight=LOGITS_INITIALIZER, pixels=True),
     )
 
 
@@ -73,7 +77,7 @@ def _block(tokens: int, window: int, shift: int, width: int, heads: int) -> Sequ
         norm=LayerNorm((width,)),
         expand=Dense(4 * width, pixels=True),
         gelu=GELU(),
-        project=Dense(width, init_weight=LOGITS, pixels=True),
+        project=Dense(width, init_weight=LOGITS_INITIALIZER, pixels=True),
     )
     return Sequential(attention=residual(attention_block), units=residual(feed_forward))
 
@@ -89,7 +93,7 @@ def _attention(tokens: int, window: int, shift: int, width: int, heads: int) -> 
         ),
         "squares": (Permute((0, 1, 3, 2, 4, 5)), "rows"),
         "windows": (ToShape((-1, side * side, area, width)), "squares"),
-        "qkv": (Dense(3 * width, init_weight=LOGITS, pixels=True), "windows"),
+        "qkv": (Dense(3 * width, init_weight=LOGITS_INITIALIZER, pixels=True), "windows"),
         "split": (ToShape((-1, side * side, area, 3 * heads, width // heads)), "qkv"),
         "groups": (Permute((0, 1, 3, 2, 4)), "split"),
         "queries": (Slice(2, 0, heads), "groups"),
@@ -111,7 +115,9 @@ def _attention(tokens: int, window: int, shift: int, width: int, heads: int) -> 
     if shift:
         nodes["shifted_back"] = (Roll((shift, shift), (1, 2)), last_node)
         last_node = "shifted_back"
-    return Graph({**nodes, "project": (Dense(width, init_weight=LOGITS, pixels=True), last_node)}, ("project",))
+    return Graph(
+        {**nodes, "project": (Dense(width, init_weight=LOGITS_INITIALIZER, pixels=True), last_node)}, ("project",)
+    )
 
 
 def _position_bias(window: int, heads: int) -> dict[str, tuple[Any, ...]]:

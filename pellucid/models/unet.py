@@ -3,7 +3,7 @@
 from pellucid.combine import Graph, Sequential
 from pellucid.layers import Concat, Conv2d, ConvTranspose2d, Crop, MaxPool2d
 from pellucid.layers.base import Layer
-from pellucid.models.parts import LOGITS, convolutions
+from pellucid.models.parts import LOGITS_INITIALIZER, convolutions
 
 LEVELS = 4  # levels below the first; each has half the height and width and twice the channels of the previous one
 
@@ -32,7 +32,7 @@ def unet(classes: int = 2, width: int = 64, norm: bool = False) -> Graph:
             f"merged{level}": (_two_convolutions(filters, norm), f"concat{level}"),
         }
         previous = f"merged{level}"
-    up_nodes["scores"] = (Conv2d(classes, 1, init_weight=LOGITS), previous)
+    up_nodes["scores"] = (Conv2d(classes, 1, init_weight=LOGITS_INITIALIZER), previous)
     bottom = f"level{LEVELS + 1}"
     nets = {
         "features": (Graph(down_nodes, (bottom, *skips)), "input"),

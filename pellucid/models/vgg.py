@@ -101,7 +101,7 @@ def _vgg(n_layers: int, classes: int, norm: bool = False) -> Sequential:
     return network(features, dense_head(classes, 7))
 
 
-def _block(count: int, filters: int, norm: bool) -> Sequential:
+def _block(n_convolutions: int, filters: int, norm: bool) -> Sequential:
     # A bias has no effect before batch normalization, but torchvision's weights have one.
-    layers = convolutions(count, filters, norm, bias=True)
+    layers = convolutions(n_convolutions, filters, norm, bias=True)
     return Sequential(**layers, pool=MaxPool2d(2))

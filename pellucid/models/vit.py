@@ -7,7 +7,7 @@ from pellucid.base.settings.checks import check
 from pellucid.combine import Graph, Sequential
 from pellucid.layers import GELU, Conv2d, Dense, LayerNorm
 from pellucid.layers.base import Layer
-from pellucid.models.parts import LOGITS, conv_norm_relu, network, residual
+from pellucid.models.parts import LOGITS_INITIALIZER, conv_norm_relu, network, residual
 from pellucid.operators import Attention, Expand, Join, Learned, Mean, Permute, Plus, Select, Slice, ToShape
 
 EPSILON = 1e-6  # of the layer normalization
@@ -52,7 +52,7 @@ def vit(
         features[f"block{number}"] = _block(tokens, width, heads)
     features["norm"] = LayerNorm((width,), EPSILON)
     pool_layer = Select(1, 0) if pool == "token" else Mean((1,))
-    return network(features, {"pool": pool_layer, "scores": Dense(classes, init_weight=LOGITS)})
+    return network(features, {"pool": pool_layer, "scores": Dense(classes, init_weight=LOGITS_INITIALIZER)})
 
 
 def _conv_stem(patch: int, width: int) -> dict[str, Layer]:
@@ -65,13 +65,13 @@ def _conv_stem(patch: int, width: int) -> dict[str, Layer]:
         filters = width // 2 ** (halvings - 1 - number)
         layers |= conv_norm_relu(f"conv{2 * number + 1}", filters, 3, stride=2, padding=1)
         layers |= conv_norm_relu(f"conv{2 * number + 2}", filters, 3, padding=1)
-    return {**layers, "project": Conv2d(width, 1, init_weight=LOGITS)}
+    return {**layers, "project": Conv2d(width, 1, init_weight=LOGITS_INITIALIZER)}
 
 
 def self_attention(tokens: int, width: int, heads: int) -> Graph:
     """Return the self-attention of tokens (N, tokens, width), with `heads` heads."""
     nodes: dict[str, tuple[Any, ...]] = {
-        "qkv": (Dense(3 * width, init_weight=LOGITS), "input"),
+        "qkv": (Dense(3 * width, init_weight=LOGITS_INITIALIZER), "input"),
         "split": (ToShape((-1, tokens, 3 * heads, width // heads)), "qkv"),
         "groups": (Permute((0, 2, 1, 3)), "split"),
         "queries": (Slice(1, 0, heads), "groups"),
@@ -80,7 +80,7 @@ def self_attention(tokens: int, width: int, heads: int) -> Graph:
         "attention": (Attention(), "queries", "keys", "values"),
         "side_by_side": (Permute((0, 2, 1, 3)), "attention"),
         "merged": (ToShape((-1, tokens, width)), "side_by_side"),
-        "project": (Dense(width, init_weight=LOGITS), "merged"),
+        "project": (Dense(width, init_weight=LOGITS_INITIALIZER), "merged"),
     }
     return Graph(nodes, ("project",))
 
@@ -103,6 +103,6 @@ def _block(tokens: int, width: int, heads: int) -> Sequential:
         norm=LayerNorm((width,), EPSILON),
         expand=Dense(4 * width),
         gelu=GELU(),
-        project=Dense(width, init_weight=LOGITS),
+        project=Dense(width, init_weight=LOGITS_INITIALIZER),
     )
     return Sequential(attention=residual(attention_block), units=residual(feed_forward))

@@ -111,27 +111,28 @@ def _run_children(tally: "Tally", parent_path: str) -> LayerRun:
 
     def run_child(name: str, layer: Layer, params: Params, x: Any, mode: Mode) -> tuple[Any, None]:
         path = join(parent_path, name) if name else parent_path
-        tally.runs += 1
+        tally.n_layer_runs += 1
         try:
             tally.check()
             if uses_flow(layer):
                 return layer.flow(_LazyParams(layer, shape_of(x)), x, mode, _run_children(tally, path))[0], None
             if Trait.ANY_AXES in layer.traits and not layer.buffers and Trait.LEARNS not in layer.traits:
                 own_params = {}
-                out = None  # the output shape follows from the run
+                out_shape = None  # the output shape follows from the run
             else:
-                own_params, out = layer.init(shape_of(x), torch.Generator())
+                own_params, out_shape = layer.init(shape_of(x), torch.Generator())
             has_inputs = not isinstance(x, tuple) or len(x) > 0  # parameters and constants in a graph have none
             with tally:
                 runs = _can_run_on_meta(layer) and type(layer) not in NEED_NO_RUN and not tally.trusted
-                if out is None or not has_inputs or runs:
+                if out_shape is None or not has_inputs or runs:
                     y = layer.forward(own_params, x, mode)[0]
                 else:
-                    y = _empty(out, tally.examples, _n_inputs(x))
+                    y = _empty(out_shape, tally.examples, _n_inputs(x))
                     if type(layer) is Dense and isinstance(x, Tensor):
-                        tally.work += y.numel() * (x.shape[-1] - 1)  # the empty tensor counts as one for each value
+                        # The empty tensor has counted as one for each value.
+                        tally.n_multiply_adds += y.numel() * (x.shape[-1] - 1)
             tally.check()
-            tally.shapes[path] = shape_of(x), shape_of(y) if out is None else out
+            tally.shapes[path] = shape_of(x), shape_of(y) if out_shape is None else out_shape
         except LayerError:
             raise
         except PellucidError as error:
@@ -174,7 +175,7 @@ class Tally(TorchDispatchMode):
         self.picture = picture
         self.trusted = trusted
         self.examples = examples
-        self.runs = self.memory = self.peak = self.values = self.work = 0
+        self.n_layer_runs = self.memory_in_use = self.peak_memory = self.n_output_values = self.n_multiply_adds = 0
         self._users: dict[int, int] = {}  # number of tensors that use a storage, by the storage's address
 
     @classmethod
@@ -193,10 +194,10 @@ class Tally(TorchDispatchMode):
         for tensor in outputs:
             self._add(tensor, is_view)
         if outputs and not is_view:
-            count = sum(tensor.numel() for tensor in outputs)
-            self.values += max(count, _expanded_values(args))
-            self.work += int(count * _multiply_adds_per_output(func, args))
-            self.peak = max(self.peak, self.memory + _workspace(func, args, outputs[0]))
+            n_outputs = sum(tensor.numel() for tensor in outputs)
+            self.n_output_values += max(n_outputs, _expanded_values(args))
+            self.n_multiply_adds += int(n_outputs * _multiply_adds_per_output(func, args))
+            self.peak_memory = max(self.peak_memory, self.memory_in_use + _workspace(func, args, outputs[0]))
         return result
 
     def _add(self, tensor: Tensor, is_view: bool) -> None:
@@ -207,8 +208,8 @@ class Tally(TorchDispatchMode):
             if is_view:  # a view of a parameter, whose memory is not counted
                 return
             self._users[key] = 0
-            self.memory += size
-            self.peak = max(self.peak, self.memory)
+            self.memory_in_use += size
+            self.peak_memory = max(self.peak_memory, self.memory_in_use)
         self._users[key] += 1
         weakref.finalize(tensor, self._release, key, size)
 
@@ -216,22 +217,26 @@ class Tally(TorchDispatchMode):
         self._users[key] -= 1
         if not self._users[key]:
             del self._users[key]
-            self.memory -= size
+            self.memory_in_use -= size
 
     def check(self) -> None:
         """Raise PellucidError if a count exceeds its limit; see BATCH_FACTOR for several examples."""
         if self.picture:
-            self._check_limit("bytes of memory for one input", self.peak, MAX_PICTURE_MEMORY)
+            self._check_limit("bytes of memory for one input", self.peak_memory, MAX_PICTURE_MEMORY)
             return
         factor = 1
         owner = "one input"
         if self.examples > 1:
             factor = BATCH_FACTOR
             owner = f"{self.examples:,} examples"
-        self._check_limit("runs of layers", self.runs, MAX_LAYER_RUNS)
-        self._check_limit(f"bytes of memory for {owner}", self.peak, factor * MAX_INPUT_MEMORY)
-        self._check_limit(f"output values for {owner}", int(self.values * self.n_passes), factor * MAX_OUTPUT_VALUES)
-        self._check_limit(f"multiply-adds for {owner}", int(self.work * self.n_passes), factor * MAX_MULTIPLY_ADDS)
+        self._check_limit("runs of layers", self.n_layer_runs, MAX_LAYER_RUNS)
+        self._check_limit(f"bytes of memory for {owner}", self.peak_memory, factor * MAX_INPUT_MEMORY)
+        self._check_limit(
+            f"output values for {owner}", int(self.n_output_values * self.n_passes), factor * MAX_OUTPUT_VALUES
+        )
+        self._check_limit(
+            f"multiply-adds for {owner}", int(self.n_multiply_adds * self.n_passes), factor * MAX_MULTIPLY_ADDS
+        )
 
     def _check_limit(self, quantity: str, count: int, limit: int) -> None:
         if count > scaled_limit(limit):
@@ -281,7 +286,7 @@ def _workspace(func: Any, args: tuple[Any, ...], y: Tensor) -> int:
     Only a convolution whose padding is larger than its kernel needs them: for inputs much smaller than the output,
     PyTorch's kernels copy all windows.
     """
-    if func.overloadpacket is not _aten.convolution or args[6]:
+    if func.overloadpacket is not _aten.convolution or args[6]:  # transposed
         return 0
     weight, padding = args[1], args[4]
     has_wide_padding = any(p > k for p, k in zip(padding, weight.shape[2:], strict=True))
@@ -298,14 +303,17 @@ def _can_run_on_meta(layer: Layer) -> bool:
     return is_ours(layer) and not needs_values
 
 
-def _empty(shape: Any, examples: int, count: int) -> Any:
+def _empty(shape: Any, examples: int, n_inputs: int) -> Any:
     """Return an uninitialized tensor (count, *shape), or a tuple of tensors for a tuple of shapes.
 
     In a tuple, the last tensor contains `count` regions of the images, and the other tensors `examples` images.
     """
     if shape and isinstance(shape[0], tuple):
-        return (*(_empty(subshape, examples, examples) for subshape in shape[:-1]), _empty(shape[-1], examples, count))
-    return torch.empty(count, *shape)
+        return (
+            *(_empty(subshape, examples, examples) for subshape in shape[:-1]),
+            _empty(shape[-1], examples, n_inputs),
+        )
+    return torch.empty(n_inputs, *shape)
 
 
 def _n_inputs(x: Any) -> int:

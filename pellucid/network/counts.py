@@ -104,11 +104,11 @@ def counts(net: Combinator, input_shape: Shape) -> Counts:
         summary_rows = summary(net, params, input_shape).rows
     except (RuntimeError, OverflowError, TypeError) as error:  # raised by PyTorch for sizes too large for tensors
         raise PellucidError(f"{shape_text(input_shape)}: the layers are too large; make them smaller") from error
-    biases: dict[str, int] = {}
+    biases_by_layer: dict[str, int] = {}
     for path, leaf in flatten(params).items():
         layer, _, name = path.rpartition(".")
-        biases[layer] = biases.get(layer, 0) + leaf.numel() * (name == "bias")
-    rows = ((row, biases.get(row.path, 0)) for row in summary_rows)
+        biases_by_layer[layer] = biases_by_layer.get(layer, 0) + leaf.numel() * (name == "bias")
+    rows = ((row, biases_by_layer.get(row.path, 0)) for row in summary_rows)
     return Counts(
         tuple(
             LayerCount(row.path, row.layer, row.shape, row.parameters - bias, bias, row.multiply_adds)

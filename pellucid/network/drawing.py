@@ -9,7 +9,7 @@ import torch
 from matplotlib.figure import Figure
 
 from pellucid.combine import Fork, Graph, Parallel, Sequential
-from pellucid.combine.base import Combinator, join
+from pellucid.combine.base import Combinator, join, shape_of
 from pellucid.layers import (
     AdaptiveAvgPool2d,
     Add,
@@ -67,7 +67,7 @@ def draw_network(net: Layer, input_shape: Any) -> Figure:
     columns = _arrange_columns([input_box, *_network_pieces(net, shapes)])
     width = sum(piece.width for piece in columns) + BRANCH_SPACE * (len(columns) - 1) + 2 * MARGIN
     height = max(piece.height for piece in columns) + 2 * (MARGIN + GAP)
-    figure = Figure((width / 72, height / 72))
+    figure = Figure((width / 72, height / 72))  # in inches of 72 points
     axes = figure.add_axes((0, 0, 1, 1))
     axes.set_xlim(0, width)
     axes.set_ylim(height, 0)
@@ -101,7 +101,7 @@ def _shapes(net: Layer, input_shape: Any) -> DrawnShapes:
     shapes: dict[str, Any] = {}
 
     def record_shape(path: str, layer: Layer, x: Any, y: Any, cache: Any) -> None:
-        shapes[path] = _shape(y)
+        shapes[path] = shape_of(y)
 
     has_several_inputs = bool(input_shape) and isinstance(input_shape[0], tuple)
     with torch.device("meta"), torch.no_grad():  # shapes only
@@ -111,23 +111,19 @@ def _shapes(net: Layer, input_shape: Any) -> DrawnShapes:
     return shapes
 
 
-def _shape(y: Any) -> tuple[Any, ...]:
-    return tuple(map(_shape, y)) if isinstance(y, tuple) else tuple(y.shape[1:])
-
-
 def _arrange_columns(pieces: list[Piece]) -> list[Piece]:
     """Arrange the pieces in 1 to 12 columns, with the least penalty for the aspect ratio and for empty area."""
 
-    def pack(count: int) -> list[Piece]:
-        height = sum(piece.height + GAP for piece in pieces) / count
+    def fill_columns(n_columns: int) -> list[Piece]:
+        height = sum(piece.height + GAP for piece in pieces) / n_columns
         columns: list[list[Piece]] = [[]]
-        filled = 0.0
+        filled_height = 0.0
         for piece in pieces:
-            if columns[-1] and filled + piece.height / 2 > height and len(columns) < count:
+            if columns[-1] and filled_height + piece.height / 2 > height and len(columns) < n_columns:
                 columns.append([])
-                filled = 0.0
+                filled_height = 0.0
             columns[-1].append(piece)
-            filled += piece.height + GAP
+            filled_height += piece.height + GAP
         return [stack(column) for column in columns]
 
     def penalty(columns: list[Piece]) -> float:
@@ -135,7 +131,7 @@ def _arrange_columns(pieces: list[Piece]) -> list[Piece]:
         empty_fraction = 1 - sum(column.height for column in columns) / (height * len(columns))
         return abs(math.log(width / height / ASPECT)) + EMPTY_PENALTY * empty_fraction
 
-    return min((pack(count) for count in range(1, min(len(pieces), 12) + 1)), key=penalty)
+    return min((fill_columns(n_columns) for n_columns in range(1, min(len(pieces), 12) + 1)), key=penalty)
 
 
 def _network_pieces(net: Layer, shapes: DrawnShapes) -> Iterator[Piece]:
@@ -248,12 +244,15 @@ def _layer_pieces(children: Mapping[str, Layer], path: str, shapes: DrawnShapes,
 def _layers_box(layers: list[tuple[str, Layer]], out: Any) -> Piece:
     """Return one box for consecutive layers; `out` is the output shape of the last one."""
     shape = shape_text(out)
-    main_layer, colour = next(((item, colour) for item in layers if (colour := _colour(item[1]))), (None, PALE))
-    if main_layer is None:
-        return box(", ".join(_label_text(layer) for _, layer in layers), [shape], colour)
-    other_labels = ", ".join(_label_text(layer) for name, layer in layers if name != main_layer[0])
+    main = next(((name, layer) for name, layer in layers if _colour(layer)), None)
+    if main is None:
+        return box(", ".join(_label_text(layer) for _, layer in layers), [shape], PALE)
+    main_name, main_layer = main
+    other_labels = ", ".join(_label_text(layer) for name, layer in layers if name != main_name)
     return box(
-        f"{main_layer[0]}  {_label_text(main_layer[1])}", [other_labels, shape] if other_labels else [shape], colour
+        f"{main_name}  {_label_text(main_layer)}",
+        [other_labels, shape] if other_labels else [shape],
+        _colour(main_layer) or PALE,
     )
 
 

@@ -18,7 +18,7 @@ CONTAINED_ACTIVATIONS: dict[type[Loss], tuple[type[Layer], ...]] = {
     BinaryCrossEntropy: (Sigmoid,),
     SoftmaxCrossEntropy: (Softmax, LogSoftmax),
 }
-MAX_LISTED = 5  # number of classes in a message
+MAX_LISTED_NAMES = 5  # number of classes in a message
 
 
 def check_ending(net: Layer, loss: Loss) -> None:
@@ -27,17 +27,23 @@ def check_ending(net: Layer, loss: Loss) -> None:
     The layers before all outputs are checked. After a merge of branches, the range of the output is unknown, so a
     missing activation is not reported.
     """
-    for path, last in last_layers(net).items():
+    for path, last_layer in last_layers(net).items():
         where = path or "the network"
-        kind = type(last).__name__
-        name = type(loss).__name__
-        if isinstance(last, CONTAINED_ACTIVATIONS.get(type(loss), ())):
-            raise PellucidError(f"{where}: {kind} is followed by {name}, which contains it; remove that layer")
-        is_merge = Trait.MULTIPLE_INPUTS in last.traits
-        if isinstance(loss, NegativeLogLikelihood) and not is_merge and not isinstance(last, LogSoftmax | Combinator):
+        layer_type = type(last_layer).__name__
+        loss_type = type(loss).__name__
+        if isinstance(last_layer, CONTAINED_ACTIVATIONS.get(type(loss), ())):
             raise PellucidError(
-                f"{where}: {kind} is followed by {name}, which takes log-probabilities; end the net with LogSoftmax "
-                "(an mlp with output='log_softmax'), or use the loss softmax_cross_entropy, which contains it"
+                f"{where}: {layer_type} is followed by {loss_type}, which contains it; remove that layer"
+            )
+        is_merge = Trait.MULTIPLE_INPUTS in last_layer.traits
+        if (
+            isinstance(loss, NegativeLogLikelihood)
+            and not is_merge
+            and not isinstance(last_layer, LogSoftmax | Combinator)
+        ):
+            raise PellucidError(
+                f"{where}: {layer_type} is followed by {loss_type}, which takes log-probabilities; end the net with "
+                "LogSoftmax (an mlp with output='log_softmax'), or use the loss softmax_cross_entropy, which contains it"
             )
 
 
@@ -103,11 +109,11 @@ def _last_graph_layers(net: Graph, is_skipped: Callable[[Layer], bool], path: st
         while name in net.nodes:
             layer, *sources = net.nodes[name]
             layer_name = layer if isinstance(layer, str) else name
-            last = last_layers(children[layer_name], is_skipped, join(path, layer_name))
-            if not last and len(sources) > 1:
-                last = {join(path, layer_name): children[layer_name]}
-            layers |= last
-            if last:
+            found_layers = last_layers(children[layer_name], is_skipped, join(path, layer_name))
+            if not found_layers and len(sources) > 1:
+                found_layers = {join(path, layer_name): children[layer_name]}
+            layers |= found_layers
+            if found_layers:
                 break
             name = sources[0]
     return layers
@@ -121,16 +127,16 @@ def check_classes(outputs: Any, classes: Sequence[str] | None, where: str = "", 
     """
     if classes is None or not outputs or not isinstance(outputs[0], int):
         return
-    count = len(classes)
-    if not count:
+    n_classes = len(classes)
+    if not n_classes:
         raise PellucidError(
             f"{where}the data have an empty tuple of classes; for targets that are not classes give None"
         )
-    if outputs[0] != count and (outputs[0], count) != (1, 2):
+    if outputs[0] != n_classes and (outputs[0], n_classes) != (1, 2):
         raise PellucidError(
             f"{where}the network outputs {plural(outputs[0], 'value')}, but the data have "
-            f"{plural(count, 'class', 'classes')} ({_listed(classes)}); "
-            + (remedy or f"end the network with {plural(count, 'output')}, such as Dense({count})")
+            f"{plural(n_classes, 'class', 'classes')} ({_listed(classes)}); "
+            + (remedy or f"end the network with {plural(n_classes, 'output')}, such as Dense({n_classes})")
         )
 
 
@@ -143,7 +149,7 @@ def check_same_names(kind: str, names: Sequence[str], model_names: Sequence[str]
     if tuple(names) == tuple(model_names):
         return
     same_names = takewhile(lambda pair: pair[0] == pair[1], zip(names, model_names, strict=False))
-    start = len([*same_names]) if max(len(names), len(model_names)) > MAX_LISTED else 0
+    start = len([*same_names]) if max(len(names), len(model_names)) > MAX_LISTED_NAMES else 0
     raise PellucidError(
         f"{data} has the {kind} {_listed(names, start)}, but the model has {_listed(model_names, start)}; give data "
         f"with the {kind} of the model, in its order, or train a new model on these data"
@@ -151,6 +157,6 @@ def check_same_names(kind: str, names: Sequence[str], model_names: Sequence[str]
 
 
 def _listed(names: Sequence[str], start: int = 0) -> str:
-    """Return at most MAX_LISTED names, from the index `start` on, separated by commas, for a message."""
-    shown = [f"{name:.40}" for name in names[start : start + MAX_LISTED]]
-    return ", ".join(["..."] * (start > 0) + shown + ["..."] * (len(names) > start + MAX_LISTED))
+    """Return at most MAX_LISTED_NAMES names, from the index `start` on, separated by commas, for a message."""
+    texts = [f"{name:.40}" for name in names[start : start + MAX_LISTED_NAMES]]
+    return ", ".join(["..."] * (start > 0) + texts + ["..."] * (len(names) > start + MAX_LISTED_NAMES))

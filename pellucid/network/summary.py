@@ -11,7 +11,7 @@ from torch import Tensor
 from pellucid.base.brief import fit_to_screen
 from pellucid.base.settings.checks import integer
 from pellucid.base.text import aligned, plural, shortened
-from pellucid.combine.base import Combinator, prefix_of
+from pellucid.combine.base import Combinator, prefix_of, shape_of
 from pellucid.layers.base import Cache, Layer, Mode, Params, describe
 from pellucid.layers.conv2d import Conv2d
 from pellucid.layers.convtranspose2d import ConvTranspose2d
@@ -43,7 +43,7 @@ class SummaryRow:
     """The numbers of one layer, for one image."""
 
     path: str
-    layer: str
+    layer: str  # its constructor call, or the number of the layers of a module
     shape: tuple[Any, ...]  # the output shape, without the batch axis (a tuple of shapes for several outputs)
     parameters: int  # the number of learned values
     buffers: int  # the number of values in running statistics
@@ -156,14 +156,16 @@ def summary(net: Layer, params: Params | None, input_shape: Any, seed: int = 0) 
     """
     if params is None:
         params, _ = net.init(input_shape, torch.Generator().manual_seed(seed))
-    flat = flatten(params)
-    device = next((leaf.device for leaf in flat.values()), torch.device("cpu"))
-    dtype = next((leaf.dtype for leaf in flat.values() if leaf.is_floating_point()), torch.float32)
+    leaf_by_path = flatten(params)
+    device = next((leaf.device for leaf in leaf_by_path.values()), torch.device("cpu"))
+    dtype = next((leaf.dtype for leaf in leaf_by_path.values() if leaf.is_floating_point()), torch.float32)
     has_several_inputs = bool(input_shape) and isinstance(input_shape[0], tuple)
     shapes = input_shape if has_several_inputs else (input_shape,)
     images = tuple(torch.zeros(1, *shape, device=device, dtype=dtype) for shape in shapes)
 
-    counted_ids = {_storage_id(leaf) for leaf in (*flat.values(), *images)}  # parameters and inputs are not counted
+    counted_ids = {
+        _storage_id(leaf) for leaf in (*leaf_by_path.values(), *images)
+    }  # parameters and inputs are not counted
     live_tensors: list[Any] = []  # keeps all tensors alive, since later tensors would reuse freed memory
     rows: dict[str, SummaryRow] = {}
 
@@ -175,18 +177,19 @@ def summary(net: Layer, params: Params | None, input_shape: Any, seed: int = 0) 
         new_storages = {key: size for key, size in storages.items() if key not in counted_ids}
         counted_ids.update(new_storages)
         prefix = prefix_of(path)
-        own_params = {name: flat[prefix + name] for name in _own_names(flat, prefix)}
-        own_params |= {"": flat[path]} if path in flat else {}
+        own_params = {name: leaf_by_path[prefix + name] for name in _own_names(leaf_by_path, prefix)}
+        own_params |= {"": leaf_by_path[path]} if path in leaf_by_path else {}  # of Learned and Fixed
         earlier_row = rows.get(path)
         rows[path] = SummaryRow(
-            path or type(layer).__name__.lower(),
-            describe(layer),
-            _shape(y) if earlier_row is None else earlier_row.shape,
-            sum(leaf.numel() for name, leaf in own_params.items() if name not in layer.buffers),
-            sum(leaf.numel() for name, leaf in own_params.items() if name in layer.buffers),
-            multiply_adds(layer, own_params, x, y) + (0 if earlier_row is None else earlier_row.multiply_adds),
-            sum(new_storages.values()) + (0 if earlier_row is None else earlier_row.memory),
-            1 if earlier_row is None else earlier_row.uses + 1,
+            path=path or type(layer).__name__.lower(),
+            layer=describe(layer),
+            shape=shape_of(y) if earlier_row is None else earlier_row.shape,
+            parameters=sum(leaf.numel() for name, leaf in own_params.items() if name not in layer.buffers),
+            buffers=sum(leaf.numel() for name, leaf in own_params.items() if name in layer.buffers),
+            multiply_adds=multiply_adds(layer, own_params, x, y)
+            + (0 if earlier_row is None else earlier_row.multiply_adds),
+            memory=sum(new_storages.values()) + (0 if earlier_row is None else earlier_row.memory),
+            uses=1 if earlier_row is None else earlier_row.uses + 1,
         )
 
     with torch.no_grad():
@@ -230,12 +233,8 @@ def bytes_text(count: int) -> str:
     return f"{count:,} B" if power == 0 else f"{count / 1024**power:,.1f} {('KiB', 'MiB', 'GiB')[power - 1]}"
 
 
-def _own_names(flat: dict[str, Tensor], prefix: str) -> list[str]:
-    return [path[len(prefix) :] for path in flat if path.startswith(prefix) and "." not in path[len(prefix) :]]
-
-
-def _shape(y: Any) -> tuple[Any, ...]:
-    return tuple(map(_shape, y)) if isinstance(y, tuple) else tuple(y.shape[1:])
+def _own_names(leaf_by_path: dict[str, Tensor], prefix: str) -> list[str]:
+    return [path[len(prefix) :] for path in leaf_by_path if path.startswith(prefix) and "." not in path[len(prefix) :]]
 
 
 def _tensors(tree: Any) -> list[Tensor]:

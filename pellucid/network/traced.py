@@ -116,7 +116,10 @@ def output_of(layer: Layer, params: Params, inputs: Sequence[_MetaPair], as_tupl
 
 def graph_value(name: str, sizes_pair: _MetaPair) -> GraphValue:
     """Return the GraphValue `name`, from its sizes for both batch sizes."""
-    axes = tuple(a if a == b else None for a, b in zip(sizes_pair[0].shape, sizes_pair[1].shape, strict=True))
+    axes = tuple(
+        first_size if first_size == second_size else None
+        for first_size, second_size in zip(sizes_pair[0].shape, sizes_pair[1].shape, strict=True)
+    )
     return GraphValue(name, axes, sizes_pair[0].dtype)
 
 

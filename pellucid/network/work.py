@@ -30,13 +30,13 @@ def objective_work(objective: Objective, params: Params, shape: Sequence[int]) -
     """Return the multiply-adds of an objective's prediction for one input, counted as by `network_work`."""
     if isinstance(objective, Supervised):
         return network_work(objective.net, params, shape)
-    flat = flatten(params)
+    leaf_by_path = flatten(params)
     total = 0
 
     def add_work(path: str, layer: Layer, x: Any, y: Any, cache: Cache) -> None:
         nonlocal total
         if isinstance(y, Tensor):
-            weight = flat.get(join(path, "weight"))
+            weight = leaf_by_path.get(join(path, "weight"))
             is_elsewhere = weight is None and declares(layer, Trait.WEIGHTED)  # the objective stores the weight
             own_params = {} if weight is None else {"weight": weight}
             total += y.numel() + (0 if is_elsewhere else multiply_adds(layer, own_params, x, y))

@@ -352,8 +352,10 @@ def _check_folding(tally: Tally, call: Call, values: dict[str, Any], n_examples:
     has_cost = call.op in choice_calls.COSTLY or call.op not in TRANSLATIONS
     if torch.Tag.pointwise not in getattr(call.target, "tags", ()) and has_cost:
         n_values = sum(value.numel() for value in tree_leaves(meta_values) if isinstance(value, Tensor))
-        tally.work += round(n_values**1.5)  # of operators on matrices, such as a decomposition
-    if tally.values > scaled_limit(MAX_PROGRAM_CONSTANTS) or tally.work > scaled_limit(MAX_PROGRAM_CONSTANT_WORK):
+        tally.n_multiply_adds += round(n_values**1.5)  # of operators on matrices, such as a decomposition
+    if tally.n_output_values > scaled_limit(MAX_PROGRAM_CONSTANTS) or tally.n_multiply_adds > scaled_limit(
+        MAX_PROGRAM_CONSTANT_WORK
+    ):
         raise PellucidError(
             f"open: {call.module or 'the network itself'}: {call.op} computes constants of more than "
             f"{scaled_limit(MAX_PROGRAM_CONSTANTS):,} values or {scaled_limit(MAX_PROGRAM_CONSTANT_WORK):,} "

@@ -30,18 +30,24 @@ class TensorLayer(Layer):
         """
         name = type(self).__name__
         try:
-            outs = [tuple(self.forward({}, _meta_inputs(shape, count), Mode(keep=False))[0].shape) for count in BATCHES]
+            out_shapes = [
+                tuple(self.forward({}, _meta_inputs(shape, n_examples), Mode(keep=False))[0].shape)
+                for n_examples in BATCHES
+            ]
         except (RuntimeError, IndexError) as error:
             raise PellucidError(f"{name}: {' '.join(str(error).split())}") from error
-        if any(out[:1] != (count,) for out, count in zip(outs, BATCHES, strict=True)) or outs[0][1:] != outs[1][1:]:
+        if (
+            any(out_shape[:1] != (n_examples,) for out_shape, n_examples in zip(out_shapes, BATCHES, strict=True))
+            or out_shapes[0][1:] != out_shapes[1][1:]
+        ):
             raise PellucidError(f"{name} changes the batch axis of inputs {shape}; use it only in an opened network")
-        return {}, outs[0][1:]
+        return {}, out_shapes[0][1:]
 
 
-def _meta_inputs(shape: Any, count: int) -> Any:
+def _meta_inputs(shape: Any, n_examples: int) -> Any:
     if shape and isinstance(shape[0], tuple):
-        return tuple(_meta_inputs(part, count) for part in cast("tuple[Any, ...]", shape))
-    return torch.empty(count, *shape, device="meta")
+        return tuple(_meta_inputs(part, n_examples) for part in cast("tuple[Any, ...]", shape))
+    return torch.empty(n_examples, *shape, device="meta")
 
 
 def unbroadcast(dx: Tensor, x: Tensor) -> Tensor:

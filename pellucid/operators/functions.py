@@ -212,12 +212,14 @@ class NumberFunction(TensorLayer):
 
     def forward(self, params: Params, x: Tensor, mode: Mode) -> tuple[Tensor, InputOutputCache]:
         """Compute y = f(x)."""
-        y = FUNCTIONS[self.function][0](x)
+        function, _ = FUNCTIONS[self.function]
+        y = function(x)
         return y, InputOutputCache(x, y)
 
     def backward(self, params: Params, cache: InputOutputCache, dy: Tensor) -> tuple[Tensor, Params]:
         """Compute dx = f'(x) dy."""
-        return dy * FUNCTIONS[self.function][1](cache.x, cache.y), {}
+        _, derivative = FUNCTIONS[self.function]
+        return dy * derivative(cache.x, cache.y), {}
 
 
 @dataclass(frozen=True)

@@ -268,20 +268,20 @@ class Index(TensorLayer):
 
     def forward(self, params: Params, x: tuple[Tensor, Tensor], mode: Mode) -> tuple[Tensor, InputsCache]:
         """Return the values at the indices; raises PellucidError for floats that are no indices."""
-        values, given = x
-        indices = given.long()
-        if given.is_floating_point() and not given.is_meta:
+        values, input_indices = x
+        indices = input_indices.long()
+        if input_indices.is_floating_point() and not input_indices.is_meta:
             size = values.shape[self.axis]
-            if not torch.equal(indices.to(given), given) or bool((indices.abs() >= size).any()):
+            if not torch.equal(indices.to(input_indices), input_indices) or bool((indices.abs() >= size).any()):
                 raise PellucidError(f"Index: indices must be whole numbers below {size}")
         return values[(slice(None),) * self.axis + (indices,)], InputsCache((values, indices))
 
     def backward(self, params: Params, cache: InputsCache, dy: Tensor) -> tuple[tuple[Tensor, None], Params]:
         """Return, for each index of the axis, the sum of dy over its occurrences in the second input."""
         values, indices = cache.xs
-        flat = dy.flatten(self.axis, self.axis + indices.dim() - 1) if indices.dim() else dy.unsqueeze(self.axis)
+        flat_dy = dy.flatten(self.axis, self.axis + indices.dim() - 1) if indices.dim() else dy.unsqueeze(self.axis)
         size = values.shape[self.axis]
-        dvalues = dy.new_zeros(values.shape).index_add(self.axis, indices.flatten() % size, flat)
+        dvalues = dy.new_zeros(values.shape).index_add(self.axis, indices.flatten() % size, flat_dy)
         if self.ignored is not None:
             dvalues = dvalues.index_fill(self.axis, torch.tensor(self.ignored, device=dy.device), 0.0)
         return (dvalues, None), {}

@@ -71,10 +71,10 @@ class NormalizeGroups(TensorLayer):
 
     def backward(self, params: Params, cache: NormalizeCache, dy: Tensor) -> tuple[Any, Params]:
         """Compute dw = Σ dy x̂, db = Σ dy, and dx = (g - mean(g) - x̂ mean(g x̂)) / sqrt(σ² + ε), g = w dy."""
-        n, channels, *rest = cache.xs[0].shape
+        n, channels, *other_sizes = cache.xs[0].shape
         size = channels // self.groups  # channels of a group
-        ones = (1,) * len(rest)
-        shape = n, self.groups, size, *rest
+        ones = (1,) * len(other_sizes)
+        shape = n, self.groups, size, *other_sizes
         axes = tuple(range(2, len(shape)))
         return _gradients(cache, dy, shape, (n, self.groups, 1, *ones), (1, self.groups, size, *ones), axes), {}
 
@@ -160,10 +160,10 @@ def _gradients(
     `normalized_axes`, and with the statistics and the weight in shapes that are broadcast to it.
     """
     x, *affine = cache.xs
-    exact = sum_dtype(x.dtype)
-    dy_exact = dy.to(exact).reshape(shape)
+    exact_dtype = sum_dtype(x.dtype)
+    dy_exact = dy.to(exact_dtype).reshape(shape)
     invstd = cache.invstd.reshape(statistics_shape)
-    normalized = (x.to(exact).reshape(shape) - cache.mean.reshape(statistics_shape)) * invstd  # x̂
+    normalized = (x.to(exact_dtype).reshape(shape) - cache.mean.reshape(statistics_shape)) * invstd  # x̂
     g = dy_exact * affine[0].reshape(weight_shape) if affine else dy_exact
     dx = invstd * (
         g - g.mean(normalized_axes, keepdim=True) - normalized * (g * normalized).mean(normalized_axes, keepdim=True)

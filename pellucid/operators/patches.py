@@ -108,12 +108,12 @@ class RunningProduct(TensorLayer):
     def backward(self, params: Params, cache: InputCache, dy: Tensor) -> tuple[Tensor, Params]:
         """Compute dx_i = Σ_k≥i dy_k x_1 ... x_k / x_i, as products without x_i, which may be 0."""
         x = cache.x
-        parts: list[Tensor] = []
+        gradients: list[Tensor] = []
         for i in range(x.shape[self.axis]):
             others = x.index_fill(self.axis, torch.tensor(i, device=x.device), 1.0).cumprod(self.axis)
-            later = dy.narrow(self.axis, i, x.shape[self.axis] - i)
-            parts.append((later * others.narrow(self.axis, i, later.shape[self.axis])).sum(self.axis))
-        return torch.stack(parts, self.axis), {}
+            later_dy = dy.narrow(self.axis, i, x.shape[self.axis] - i)
+            gradients.append((later_dy * others.narrow(self.axis, i, later_dy.shape[self.axis])).sum(self.axis))
+        return torch.stack(gradients, self.axis), {}
 
 
 @dataclass(frozen=True)

@@ -181,8 +181,8 @@ def assign_atss(
     mean = overlaps.mean(0)  # (m,)
     variance = (overlaps - mean).square().sum(0) / max(len(candidate_indices) - 1, 1)
     threshold = mean + variance.sqrt()
-    low, high = anchor_centres[:, None] - boxes[:, :2], boxes[:, 2:] - anchor_centres[:, None]  # (n, m, 2)
-    is_inside = (torch.minimum(low, high).amin(2) > 0).gather(0, candidate_indices)
+    from_start, to_end = anchor_centres[:, None] - boxes[:, :2], boxes[:, 2:] - anchor_centres[:, None]  # (n, m, 2)
+    is_inside = (torch.minimum(from_start, to_end).amin(2) > 0).gather(0, candidate_indices)
     is_high = overlaps >= threshold
     is_not_crowd = torch.ones_like(is_high) if crowd is None else ~crowd.to(iou.device).expand_as(is_high)
 

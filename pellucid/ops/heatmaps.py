@@ -79,18 +79,18 @@ def taylor(maps: Tensor) -> Tensor:
     cell's centre. It is the centre if the cell is on the border or the parabola has no maximum.
     Source: Zhang, Zhu, Dai, Ye and Zhu 2020, Distribution-aware coordinate representation, equation 7, unsmoothed.
     """
-    x, y, w = _highest_cells(maps)
-    dx, dy = (w[..., 1, 2] - w[..., 1, 0]) / 2, (w[..., 2, 1] - w[..., 0, 1]) / 2
-    dxx = w[..., 1, 2] - 2 * w[..., 1, 1] + w[..., 1, 0]
-    dyy = w[..., 2, 1] - 2 * w[..., 1, 1] + w[..., 0, 1]
-    dxy = (w[..., 2, 2] - w[..., 2, 0] - w[..., 0, 2] + w[..., 0, 0]) / 4
+    x, y, window = _highest_cells(maps)
+    dx, dy = (window[..., 1, 2] - window[..., 1, 0]) / 2, (window[..., 2, 1] - window[..., 0, 1]) / 2
+    dxx = window[..., 1, 2] - 2 * window[..., 1, 1] + window[..., 1, 0]
+    dyy = window[..., 2, 1] - 2 * window[..., 1, 1] + window[..., 0, 1]
+    dxy = (window[..., 2, 2] - window[..., 2, 0] - window[..., 0, 2] + window[..., 0, 0]) / 4
     determinant = dxx * dyy - dxy**2
     shift = torch.stack((dxy * dy - dyy * dx, dxy * dx - dxx * dy), -1) / determinant[..., None]  # -H^-1 g
-    concave = ((dxx < 0) & (determinant > 0))[..., None] & _has_neighbours(x, y, maps).all(-1, keepdim=True)
-    return torch.stack((x, y), -1) + 0.5 + shift.where(concave, 0.0).clamp(-0.5, 0.5)
+    is_concave = ((dxx < 0) & (determinant > 0))[..., None] & _has_neighbours(x, y, maps).all(-1, keepdim=True)
+    return torch.stack((x, y), -1) + 0.5 + shift.where(is_concave, 0.0).clamp(-0.5, 0.5)
 
 
-def mass_within(p: Tensor, points: Tensor, radius: float) -> Tensor:
+def sum_within(p: Tensor, points: Tensor, radius: float) -> Tensor:
     """Return the sum (...) of maps p (..., H, W) over the cells with centres within `radius` of `points` (..., 2)."""
     x_centres, y_centres = _centres(p.shape[-1], p), _centres(p.shape[-2], p)
     squared_x, squared_y = (x_centres - points[..., :1]) ** 2, (y_centres - points[..., 1:]) ** 2

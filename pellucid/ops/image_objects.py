@@ -61,13 +61,10 @@ class Objects(metaclass=Checked):
     def take(self, which: Tensor) -> "Objects":
         """Return the objects at `which`: indices, or (n,) bool."""
         masks, keypoints, crowd = (
-            None if field_value is None else field_value[which] for field_value in self._optional
+            None if field_value is None else field_value[which]
+            for field_value in (self.masks, self.keypoints, self.crowd)
         )
         return Objects(self.boxes[which], self.labels[which], masks, keypoints, crowd)
-
-    @property
-    def _optional(self) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
-        return self.masks, self.keypoints, self.crowd
 
 
 @dataclass(frozen=True, eq=False)

@@ -181,11 +181,11 @@ def _outline_crossings(points: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """Return the pixel indices, counted column by column, at which a polygon's inside begins or ends."""
     height, width = size
     crossing_parts: list[np.ndarray] = []
-    for u, v in _outline_points(np.trunc(_GRID_SCALE * points + 0.5).astype(np.int64)):
-        crossing = np.flatnonzero(u[1:] != u[:-1])
-        before, after = u[crossing], u[crossing + 1]
+    for fine_x, fine_y in _outline_points(np.trunc(_GRID_SCALE * points + 0.5).astype(np.int64)):
+        crossing = np.flatnonzero(fine_x[1:] != fine_x[:-1])
+        before, after = fine_x[crossing], fine_x[crossing + 1]
         x = (np.where(after < before, after, after - 1) + 0.5) / _GRID_SCALE - 0.5
-        y = (np.minimum(v[crossing], v[crossing + 1]) + 0.5) / _GRID_SCALE - 0.5
+        y = (np.minimum(fine_y[crossing], fine_y[crossing + 1]) + 0.5) / _GRID_SCALE - 0.5
         is_centre = (x == np.floor(x)) & (x >= 0) & (x <= width - 1)
         column, row = x[is_centre].astype(np.int64), np.ceil(y[is_centre].clip(0, height)).astype(np.int64)
         crossing_parts.append(column * height + row)
@@ -199,20 +199,20 @@ def _outline_points(points: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray
     direction, so two sides between the same points enclose no pixels.
     """
     start, end = points, np.roll(points, -1, 0)
-    d = np.abs(end - start)
-    is_flat = d[:, 0] >= d[:, 1]
+    extent = np.abs(end - start)
+    is_flat = extent[:, 0] >= extent[:, 1]
     is_swapped = np.where(is_flat, start[:, 0] > end[:, 0], start[:, 1] > end[:, 1])
     low, high = (np.where(is_swapped[:, None], a, b) for a, b in ((end, start), (start, end)))
-    steps = d.max(1)
+    steps = extent.max(1)
     slope = np.where(is_flat, high[:, 1] - low[:, 1], high[:, 0] - low[:, 0]) / np.maximum(steps, 1)
     ends = np.cumsum(steps + 1)
     for first in range(0, int(ends[-1]), _MAX_POINTS):
         index = np.arange(first, min(first + _MAX_POINTS + 1, int(ends[-1])))
         side = np.searchsorted(ends, index, side="right")
-        t = index - (ends - steps - 1)[side]
-        t = np.where(is_swapped[side], steps[side] - t, t)
-        major = np.where(is_flat, low[:, 0], low[:, 1])[side] + t
-        minor = np.trunc(np.where(is_flat, low[:, 1], low[:, 0])[side] + slope[side] * t + 0.5).astype(np.int64)
+        distance = index - (ends - steps - 1)[side]
+        distance = np.where(is_swapped[side], steps[side] - distance, distance)
+        major = np.where(is_flat, low[:, 0], low[:, 1])[side] + distance
+        minor = np.trunc(np.where(is_flat, low[:, 1], low[:, 0])[side] + slope[side] * distance + 0.5).astype(np.int64)
         yield np.where(is_flat[side], major, minor), np.where(is_flat[side], minor, major)
 
 

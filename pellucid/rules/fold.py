@@ -80,7 +80,8 @@ def _fold_into_last_layer(layer: Layer, params: Params, norm: BatchNorm, norm_pa
         folded = _fold_into_last_layer(child, params[name], norm, norm_params)
         if folded is None:
             return None
-        return layer.rebuild({**layer.children, name: folded[0]}), {**params, name: folded[1]}
+        new_child, child_params = folded
+        return layer.rebuild({**layer.children, name: new_child}), {**params, name: child_params}
     return _fold_norm(layer, params, norm, norm_params) if type(layer) in (Dense, Conv2d, ConvTranspose2d) else None
 
 

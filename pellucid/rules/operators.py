@@ -38,9 +38,11 @@ class Share(UseRule):
     ) -> tuple[tuple[Tensor | None, ...], Params]:
         """Return dy / n for each of the n inputs that count, and None for constants."""
         xs: tuple[Tensor, ...] = cache.xs
-        factors = [True] * len(xs) if use is None else use.factors(self.constant_weights)
-        share = dy / sum(factors)
-        return tuple(unbroadcast(share, x) if receives else None for x, receives in zip(xs, factors, strict=True)), {}
+        receives_relevance = [True] * len(xs) if use is None else use.factors(self.constant_weights)
+        share = dy / sum(receives_relevance)
+        return tuple(
+            unbroadcast(share, x) if receives else None for x, receives in zip(xs, receives_relevance, strict=True)
+        ), {}
 
 
 @dataclass(frozen=True)
@@ -61,9 +63,9 @@ class Product(UseRule, WithStabilizer):
     ) -> tuple[Any, Params]:
         """Return the relevance of each factor, None for a constant one."""
         xs: tuple[Tensor, ...] = cache.xs
-        factors = [True] * len(xs) if use is None else use.factors(self.constant_weights)
+        receives_relevance = [True] * len(xs) if use is None else use.factors(self.constant_weights)
         y, _ = layer.forward(params, xs[0] if len(xs) == 1 else xs, Mode())
-        parts = _factor_relevance(layer, xs, y, dy, factors, self.stabilizer)
+        parts = _factor_relevance(layer, xs, y, dy, receives_relevance, self.stabilizer)
         return parts[0] if len(parts) == 1 else parts, {}
 
 
@@ -87,7 +89,7 @@ class Attend(UseRule, WithStabilizer):
         q, k, v, *mask = cache.xs
         p = cache.weights
         origins = (Origin.INPUT,) * len(cache.xs) if use is None else use.origins
-        weights_origin = min(max(*origins[:2], *origins[3:]), Origin.WEIGHTS)
+        weights_origin = min(max(*origins[:2], *origins[3:]), Origin.WEIGHTS)  # of queries, keys and masks
         outer_use = Use(None, (weights_origin, origins[2]))
         rp, rv = _factor_relevance(
             MatMul(), (p, v), p @ v, dy, outer_use.factors(self.constant_weights), self.stabilizer
@@ -100,14 +102,14 @@ class Attend(UseRule, WithStabilizer):
         for additive_mask in additive_masks:
             scores = scores + additive_mask
         products_relevance = _softmax_relevance(scores, p, rp, -1)
-        parts = products_relevance
-        if additive_masks:
-            parts = products_relevance / stabilize(scores, self.stabilizer)
-            products_relevance = products * parts
+        quotient = products_relevance
+        if additive_masks:  # the sum with the masks divides the relevance by contributions
+            quotient = products_relevance / stabilize(scores, self.stabilizer)
+            products_relevance = products * quotient
         rmasks = (
             None
             if mask_part.dtype is torch.bool
-            else unbroadcast(_zero_where_unweighted(mask_part * parts, p), mask_part)
+            else unbroadcast(_zero_where_unweighted(mask_part * quotient, p), mask_part)
             for mask_part in mask
         )
         inner_factors = Use(None, origins[:2]).factors(False)
@@ -209,20 +211,26 @@ class _OperatorLayer(Layer):
 
 
 def _factor_relevance(
-    layer: Layer, xs: tuple[Tensor, ...], y: Tensor, r: Tensor, factors: list[bool], stabilizer: float
+    layer: Layer,
+    xs: tuple[Tensor, ...],
+    y: Tensor,
+    relevance: Tensor,
+    receives_relevance: list[bool],
+    stabilizer: float,
 ) -> tuple[Tensor | None, ...]:
     """Return the relevance of each factor, None for constants; y is linear in each factor, up to a constant scale."""
-    gradients: Any = layer.pull({}, InputsCache(xs), r / stabilize(sum(factors) * y, stabilizer))
+    gradients: Any = layer.pull({}, InputsCache(xs), relevance / stabilize(sum(receives_relevance) * y, stabilizer))
     all_gradients = (gradients,) if len(xs) == 1 else gradients
     return tuple(
-        x * gradient if receives else None for x, gradient, receives in zip(xs, all_gradients, factors, strict=True)
+        x * gradient if receives else None
+        for x, gradient, receives in zip(xs, all_gradients, receives_relevance, strict=True)
     )
 
 
-def _softmax_relevance(x: Tensor, p: Tensor, r: Tensor, axis: int) -> Tensor:
-    return _zero_where_unweighted(x * (r - p * r.sum(axis, keepdim=True)), p)
+def _softmax_relevance(x: Tensor, p: Tensor, relevance: Tensor, axis: int) -> Tensor:
+    return _zero_where_unweighted(x * (relevance - p * relevance.sum(axis, keepdim=True)), p)
 
 
-def _zero_where_unweighted(r: Tensor, p: Tensor) -> Tensor:
-    """Return r, with 0 where the softmax weight p is 0, because r may be infinite there."""
-    return torch.where(p == 0, 0, r)
+def _zero_where_unweighted(relevance: Tensor, p: Tensor) -> Tensor:
+    """Return the relevance, with 0 where the softmax weight p is 0, because it may be infinite there."""
+    return torch.where(p == 0, 0, relevance)

@@ -73,7 +73,7 @@ class Origins:
             self._uses[id(cache)] = cache, Use(x, origins)
         origin = max(
             (input_origin for index, input_origin in enumerate(origins) if index not in layer.constants),
-            default=Origin(0),
+            default=Origin.CONSTANT,
         )
         if isinstance(layer, WEIGHT_LAYERS):
             origin = min(origin, Origin.WEIGHTS)

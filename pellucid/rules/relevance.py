@@ -128,7 +128,7 @@ class Gamma(OutputRule):
         return self._add_scaled(params, negative_part(params))
 
     def _add_scaled(self, params: Params, signed_params: Params) -> Params:
-        """Return params with γ times their `part` added."""
+        """Return params with γ times `signed_params` added to weight and bias."""
         return {
             name: value + self.gamma * signed_params[name] if name in ("weight", "bias") else value
             for name, value in params.items()

@@ -53,16 +53,16 @@ class Rescale:
         if uses_flow(layer):
             return
         inputs = cast("tuple[Any, ...]", x) if isinstance(x, tuple) else (x,)
-        variable = [k for k, value in enumerate(inputs) if id(value) not in self._constants]
-        if isinstance(layer, Learned | Fixed) or not variable:
+        variable_inputs = [k for k, value in enumerate(inputs) if id(value) not in self._constants]
+        if isinstance(layer, Learned | Fixed) or not variable_inputs:
             self._constants[id(y)] = y
         elif (
             isinstance(layer, MaxPool2d)
-            or (Trait.ELEMENTWISE in layer.traits and not _is_affine(layer, variable))
-            or (isinstance(layer, ParametricReLU) and variable == [0])
+            or (Trait.ELEMENTWISE in layer.traits and not _is_affine(layer, variable_inputs))
+            or (isinstance(layer, ParametricReLU) and variable_inputs == [0])
         ):
             self._nonlinear_uses[id(cache)] = cache, inputs[0], y
-        elif not _is_affine(layer, variable):
+        elif not _is_affine(layer, variable_inputs):
             raise PellucidError(
                 f"deeplift has no rule for {path} ({type(layer).__name__}); use integrated_gradients, or lrp"
             )
@@ -113,10 +113,10 @@ class Rescale:
         return torch.where(changed[:, None], quotient[:, None], pairs).reshape(dx.shape)
 
 
-def _is_affine(layer: Layer, variable: list[int]) -> bool:
+def _is_affine(layer: Layer, variable_inputs: list[int]) -> bool:
     """Return whether a layer is an affine function of the inputs with these indices; the others are constant."""
     if Trait.LINEAR in layer.traits or isinstance(layer, AFFINE_LAYERS):
         return True
     if isinstance(layer, Over):
-        return variable == [0]
-    return isinstance(layer, PRODUCTS) and len(variable) == 1
+        return variable_inputs == [0]
+    return isinstance(layer, PRODUCTS) and len(variable_inputs) == 1

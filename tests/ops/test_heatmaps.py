@@ -64,8 +64,8 @@ def test_a_maximum_without_a_parabola_is_not_shifted() -> None:
 
 def test_the_mass_within_a_radius_is_the_sum_of_its_cells() -> None:
     p = torch.full((1, 4, 5), 0.05)
-    assert heatmaps.mass_within(p, torch.tensor([[2.5, 2.0]]), 1.0).item() == pytest.approx(0.1)
-    assert heatmaps.mass_within(p, torch.tensor([[2.5, 1.5]]), 1.0).item() == pytest.approx(0.25)
+    assert heatmaps.sum_within(p, torch.tensor([[2.5, 2.0]]), 1.0).item() == pytest.approx(0.1)
+    assert heatmaps.sum_within(p, torch.tensor([[2.5, 1.5]]), 1.0).item() == pytest.approx(0.25)
 
 
 @pytest.mark.parametrize("decode", ["expectation", "quarter", "taylor"])

@@ -145,20 +145,20 @@ def _convert_convolution(
     layer: Conv2d, params: Params, following: Sequence[LayerWithParams]
 ) -> tuple[RunFunction, int]:
     """Return a convolution with the norm and the activation after it, and the number of layers that it replaces."""
-    scale_shift: tuple[Tensor | None, Tensor | None] = None, None
+    scale_and_shift_of_norm: tuple[Tensor | None, Tensor | None] = None, None
     n_replaced = 1
     if following and type(norm := following[0].layer) is BatchNorm:
-        scale_shift = scale_and_shift(norm, following[0].params)
+        scale_and_shift_of_norm = scale_and_shift(norm, following[0].params)
         n_replaced += 1
     act = _activation_or_none(
         following[n_replaced - 1].layer if len(following) >= n_replaced else None, tuple(ONEDNN_ACTIVATIONS)
     )
-    return convolution(layer, params, *scale_shift, act), n_replaced + (act is not None)
+    return convolution(layer, params, *scale_and_shift_of_norm, act), n_replaced + (act is not None)
 
 
-def _activation_or_none(layer: Layer | None, kinds: tuple[type[Layer], ...]) -> Layer | None:
-    """Return the layer if it is an activation of one of the types `kinds`, otherwise None."""
-    return layer if type(layer) in kinds else None
+def _activation_or_none(layer: Layer | None, activation_types: tuple[type[Layer], ...]) -> Layer | None:
+    """Return the layer if it is an activation of one of these types, otherwise None."""
+    return layer if type(layer) in activation_types else None
 
 
 def _convert_sum(layer: Parallel, params: Params, next_layer: Layer | None) -> tuple[RunFunction, int] | None:
@@ -173,14 +173,14 @@ def _convert_sum(layer: Parallel, params: Params, next_layer: Layer | None) -> t
     for index, (runs, _) in enumerate(branches):
         last = runs[-1] if runs else None
         if len(branches) == 2 and isinstance(last, Convolution) and last.act is None:
-            other, _ = branches[1 - index]
+            other_runs, _ = branches[1 - index]
             last = replace(last, act=act)
-            return Residual(RunSequence(tuple(other)), RunSequence(tuple(runs[:-1])), last), 1 + (act is not None)
+            return Residual(RunSequence(tuple(other_runs)), RunSequence(tuple(runs[:-1])), last), 1 + (act is not None)
     act = _activation_or_none(next_layer, tuple(INPLACE_KERNELS))
     for index, (runs, owns_memory) in enumerate(branches):
         if owns_memory:
             other_branches = tuple(
-                RunSequence(tuple(other)) for other, _ in [*branches[:index], *branches[index + 1 :]]
+                RunSequence(tuple(other_runs)) for other_runs, _ in [*branches[:index], *branches[index + 1 :]]
             )
             return RunSum(RunSequence(tuple(runs)), other_branches, act), 1 + (act is not None)
     return None

@@ -35,9 +35,9 @@ class ParameterCounts(NamedTuple):
 def parameter_counts(nets: Mapping[str, Layer], params: Params) -> ParameterCounts:
     """Return the numbers of values in the parameters and in the buffers of several networks."""
     buffers = all_buffers(nets)
-    counts = {path: tensor.numel() for path, tensor in flatten(params).items()}
-    in_buffers = sum(count for path, count in counts.items() if path in buffers)
-    return ParameterCounts(sum(counts.values()) - in_buffers, in_buffers)
+    n_values_by_path = {path: tensor.numel() for path, tensor in flatten(params).items()}
+    n_in_buffers = sum(count for path, count in n_values_by_path.items() if path in buffers)
+    return ParameterCounts(sum(n_values_by_path.values()) - n_in_buffers, n_in_buffers)
 
 
 def params_of(params: Params, name: str) -> Params:

@@ -86,7 +86,7 @@ def read_address(address: str, stop: Event) -> bytes:
         # Web servers need not support ranges: with blocks of 0 bytes, fsspec reads a stream instead.
         with file_system.open(address, "rb", **({"block_size": 0} if scheme in WEB_SCHEMES else {})) as file:
             chunks, size = [], 0
-            while chunk := file.read(1 << 20):
+            while chunk := file.read(1 << 20):  # a MiB at a time, since the size may be unknown
                 chunks.append(chunk)
                 if (size := size + len(chunk)) > MAX_ADDRESS_BYTES:
                     raise PellucidError(f"{address} has more than {MAX_ADDRESS_BYTES} bytes; make it smaller")

@@ -40,10 +40,10 @@ def class_parts(tree: Tree, root: str) -> PartUse:
             subfolders.setdefault(folders[0], set()).add(folders[1])
         elif folders and is_picture(name):
             flat_folders.add(folders[0])
-    parts = parts_among(subfolders)
+    part_use = parts_among(subfolders)
     flat_folders -= {*subfolders}
-    if parts.train is not None:
-        return parts._replace(unused=tuple(sorted({*parts.unused, *flat_folders})))
+    if part_use.train is not None:
+        return part_use._replace(unused=tuple(sorted({*part_use.unused, *flat_folders})))
     named_folders = sorted(filter(part_named, subfolders))
     have_same_classes = len(subfolders) > 1 and len(set(map(frozenset, subfolders.values()))) == 1
     have_same_classes = have_same_classes and all(len(names) > 1 for names in subfolders.values())
@@ -53,24 +53,24 @@ def class_parts(tree: Tree, root: str) -> PartUse:
             f"folder {TRAIN}"
         )
     inner_names = set[str]().union(*subfolders.values())
-    if (inner := parts_among(inner_names)).train and inner.held_out and not inner.unused:
+    if (inner_use := parts_among(inner_names)).train and inner_use.held_out and not inner_use.unused:
         raise PellucidError(
             f"{tree.where(root)}: the class folders contain the parts {', '.join(sorted(inner_names)):.100}; put the "
-            f"parts outside, as {inner.train}/{min(subfolders)}/IMAGE"
+            f"parts outside, as {inner_use.train}/{min(subfolders)}/IMAGE"
         )
     if have_same_classes:
-        shared = ", ".join(sorted(next(iter(subfolders.values()))))
+        shared_names = ", ".join(sorted(next(iter(subfolders.values()))))
         note_once(
             f"{tree.where(root)}: the classes are the folders {', '.join(sorted(subfolders)):.100}, each with the "
-            f"subfolders {shared:.100}; if these are the classes, name the outer folders {TRAIN} and test"
+            f"subfolders {shared_names:.100}; if these are the classes, name the outer folders {TRAIN} and test"
         )
     return PartUse(None, None)
 
 
-def note_class_folders(tree: Tree, root: str, parts: PartUse) -> None:
-    """Write notes on unused parts, and on files that are not read. parts: of `class_parts`."""
-    parts.note_use(tree.path)
-    classes = {class_of(name, f"{root}{parts.train}/" if parts.train else root) for name in files_of(tree, root)}
+def note_class_folders(tree: Tree, root: str, part_use: PartUse) -> None:
+    """Write notes on unused parts, and on files that are not read. part_use: of `class_parts`."""
+    part_use.note_use(tree.path)
+    classes = {class_of(name, f"{root}{part_use.train}/" if part_use.train else root) for name in files_of(tree, root)}
     if masks := sorted(name for name in classes if name.lower() in MASK_FOLDERS):
         note_once(
             f"{tree.path}: the class folder {masks[0]!r} has a usual name of a folder of masks; masks are read from "
@@ -78,12 +78,12 @@ def note_class_folders(tree: Tree, root: str, parts: PartUse) -> None:
         )
     if variants := case_variants(sorted(classes)):
         note_once(f"{tree.path}: {variants}")
-    depth = 1 if parts.train is None else 2  # of files in class folders
+    depth = 1 if part_use.train is None else 2  # of files in class folders
     in_classes = [name for name in tree.names if name.removeprefix(root).count("/") >= depth]
     other_files = [name for name in in_classes if not is_picture(name)]
     suffixes = sorted({PurePosixPath(name).suffix.lower() or "no suffix" for name in other_files})
     outside = [name for name in tree.names if name.removeprefix(root).count("/") < depth and is_picture(name)]
-    outside = [name for name in outside if class_of(name, root) not in parts.unused]
+    outside = [name for name in outside if class_of(name, root) not in part_use.unused]
     counts = {
         f"in class folders without the suffix of an image ({', '.join(suffixes):.60})": ("file", len(other_files)),
         "outside class folders": ("image", len(outside)),

@@ -106,8 +106,8 @@ class Dataset(Arrays):
 
     def evenly(self, most: int) -> Self:
         """Return at most `most` examples at evenly spaced indices, because data may be sorted by class."""
-        count = min(most, len(self))
-        return self.subset(torch.arange(count) * len(self) // count)
+        n_selected = min(most, len(self))
+        return self.subset(torch.arange(n_selected) * len(self) // n_selected)
 
     def split(self, fraction: float, seed: int = 0) -> "Splits[Self]":
         """Split into train and test, with `fraction` of every class in test; the seed determines the split.
@@ -155,14 +155,14 @@ def split_by_class(labels: Tensor, fraction: float, seed: int, name: str) -> tup
     return torch.nonzero(~is_test).flatten(), torch.nonzero(is_test).flatten()
 
 
-def split_images(count: int, fraction: float, seed: int, name: str) -> tuple[Tensor, Tensor]:
+def split_images(n_images: int, fraction: float, seed: int, name: str) -> tuple[Tensor, Tensor]:
     """Return the sorted indices of the training images and of the test images, which are drawn by `seed`."""
-    n_test = round(count * fraction)
-    if not 0 < n_test < count:
+    n_test = round(n_images * fraction)
+    if not 0 < n_test < n_images:
         raise PellucidError(
-            f"split of {name}: {fraction} of {plural(count, 'image')} leaves a part empty; change the fraction"
+            f"split of {name}: {fraction} of {plural(n_images, 'image')} leaves a part empty; change the fraction"
         )
-    order = torch.tensor(sorted(range(count), key=lambda i: mix(seed, i)))
+    order = torch.tensor(sorted(range(n_images), key=lambda i: mix(seed, i)))
     return order[n_test:].sort().values, order[:n_test].sort().values
 
 
@@ -187,7 +187,7 @@ def make_dataset(name: str, x: Tensor, y: Tensor, classes: Sequence[str], skippe
             f"{name}: labels span {int(y.min())}..{int(y.max())} but there are {len(classes)} classes; "
             f"labels must be 0..{len(classes) - 1}"
         )
-    return Dataset(x, y, tuple(classes), arrays_checksum(x, y), name, skipped)
+    return Dataset(x, y, tuple(classes), checksum=arrays_checksum(x, y), name=name, skipped=skipped)
 
 
 def named_labels(

@@ -137,26 +137,26 @@ class DetectionFolder(ImageFiles):
 
     def subset(self, indices: Sequence[int] | Tensor) -> "DetectionFolder":
         """Return a source of the images at `indices`, in that order."""
-        part = copy(self)
+        subset = copy(self)
         selected_indices = as_indices(indices, len(self), f"subset of {self.tree.path}").tolist()
-        part.names = tuple(self.names[k] for k in selected_indices)
-        part.records = tuple(self.records[k] for k in selected_indices)
-        part._checksum = ""
-        return part
+        subset.names = tuple(self.names[k] for k in selected_indices)
+        subset.records = tuple(self.records[k] for k in selected_indices)
+        subset._checksum = ""
+        return subset
 
     def with_classes(self, classes: Sequence[str]) -> "DetectionFolder":
         """Return the same images with labels that are indices into `classes`, which contain all of their classes."""
         new_labels = [classes.index(name) for name in self.classes or ()]
-        part = self.subset(range(len(self)))
-        part.classes = tuple(classes)
-        part.records = tuple(
+        renamed = self.subset(range(len(self)))
+        renamed.classes = tuple(classes)
+        renamed.records = tuple(
             replace(
                 record,
                 instances=tuple(replace(instance, label=new_labels[instance.label]) for instance in record.instances),
             )
             for record in self.records
         )
-        return part
+        return renamed
 
     def with_keypoints(self, names: Sequence[str]) -> "DetectionFolder":
         """Return the same images with key-points in the order of `names`, which contain all of their names."""
@@ -166,9 +166,9 @@ class DetectionFolder(ImageFiles):
                 f"part {join_names(names)}; give both the same"
             )
         new_indices = [names.index(name) for name in self.keypoints]
-        part = self.subset(range(len(self)))
-        part.keypoints = tuple(names)
-        part.records = tuple(
+        reordered = self.subset(range(len(self)))
+        reordered.keypoints = tuple(names)
+        reordered.records = tuple(
             replace(
                 record,
                 instances=tuple(
@@ -177,7 +177,7 @@ class DetectionFolder(ImageFiles):
             )
             for record in self.records
         )
-        return part
+        return reordered
 
     def size_of(self, k: int) -> tuple[int, int]:
         """Return the size (H, W) of image k after resizing, as `example` returns it."""
@@ -208,13 +208,17 @@ def load_objects(
         format_name, files = find_format(tree)
         for other, unused in other_formats(tree, format_name).items():
             note_once(f"{tree.where(unused[0])} {unused_annotations(format_name, other, unused)}")
-    parts, use = parts_in_order(files), parts_among(files)
-    if use.train is None and len(files) > 1:
+    part_names, part_use = parts_in_order(files), parts_among(files)
+    if part_use.train is None and len(files) > 1:
         raise PellucidError(f"{path} has the parts {', '.join(files):.100}, but none to train on; name it {TRAIN}")
-    train = DetectionFolder(path, parts[0] if parts else "", size, mode, classes, swaps, on_error)
-    test = DetectionFolder(path, parts[1], size, mode, train.classes, swaps, on_error) if len(parts) > 1 else None
+    train = DetectionFolder(path, part_names[0] if part_names else "", size, mode, classes, swaps, on_error)
+    test = (
+        DetectionFolder(path, part_names[1], size, mode, train.classes, swaps, on_error)
+        if len(part_names) > 1
+        else None
+    )
     note_skipped(path, train, test)
-    use.note_use(path, files)
+    part_use.note_use(path, files)
     if test is not None:
         if test.keypoints != train.keypoints and test.keypoints and train.keypoints:
             test = test.with_keypoints(train.keypoints)

@@ -241,6 +241,7 @@ def _range_start(headers: http.client.HTTPMessage) -> int:
 
 def _read_etag(etag_path: Path) -> str:
     """Return the ETag that `_save_etag` saved, "" if there is none or the file is damaged."""
+    # Not more bytes than the longest text that _ETAG matches, and some that show that it is longer.
     value = etag_path.read_bytes()[:1100].decode("latin-1") if etag_path.exists() else ""
     return value if _ETAG.fullmatch(value) else ""
 

@@ -76,11 +76,11 @@ def load_splits(
     size = check_format(size, mode)
     with open_tree(path) as tree:
         root = root_of(tree)
-        parts = class_parts(tree, root)
-        train = _load_part(tree, root, parts.train or "", size, mode, on_error)
-        test = None if parts.held_out is None else _load_part(tree, root, parts.held_out, size, mode, on_error)
+        part_use = class_parts(tree, root)
+        train = _load_part(tree, root, part_use.train or "", size, mode, on_error)
+        test = None if part_use.held_out is None else _load_part(tree, root, part_use.held_out, size, mode, on_error)
         note_skipped(path, train, test)
-        note_class_folders(tree, root, parts)
+        note_class_folders(tree, root, part_use)
     if test is None:
         return train.split(TEST_FRACTION)
     if train.x.shape[1:] != test.x.shape[1:]:
@@ -103,9 +103,9 @@ class MaskDataset(Dataset):
 
     def subset(self, indices: Sequence[int] | Tensor) -> Self:
         """Return the examples at `indices`, in that order; raises PellucidError for an index out of range."""
-        part = super().subset(indices)
+        subset = super().subset(indices)
         selected = as_indices(indices, len(self), f"subset of {self.name}").tolist()
-        return replace(part, files=tuple(self.files[k] for k in selected))
+        return replace(subset, files=tuple(self.files[k] for k in selected))
 
 
 @checked
@@ -122,7 +122,7 @@ def load_masks(
     class index except `ignored`. mode: of the images. Raises PellucidError as `MaskFolder` does, and for images of
     different sizes.
     """
-    source = MaskFolder(path, part, None, mode, classes, ignored)
+    source = MaskFolder(path, part, mode=mode, classes=classes, ignored=ignored)
     classes = source.classes
     images: list[Tensor] = []
     masks: list[Tensor] = []
@@ -146,7 +146,16 @@ def load_masks(
     if classes is None:
         labelled = y if ignored is None else y[y != ignored]
         classes = [str(k) for k in range(int(labelled.max()) + 1)] if labelled.numel() else []
-    return MaskDataset(x, y, tuple(classes), arrays_checksum(x, y), str(path), source.skipped, ignored, source.names)
+    return MaskDataset(
+        x,
+        y,
+        tuple(classes),
+        checksum=arrays_checksum(x, y),
+        name=str(path),
+        skipped=source.skipped,
+        ignored=ignored,
+        files=source.names,
+    )
 
 
 def _load_part(

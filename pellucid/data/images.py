@@ -342,6 +342,7 @@ def image_size(data: bytes, name: str, limit: int = MAX_IMAGE_PIXELS) -> tuple[i
     try:
         with reader(io.BytesIO(data)) as image:
             width, height = image.size
+            # 5 to 8 are the orientations that are turned by 90 degrees.
             is_rotated = width * height <= limit and image.getexif().get(_ORIENTATION) in (5, 6, 7, 8)
     except DAMAGE_ERRORS as error:
         raise damage_error(name, error) from error

@@ -258,22 +258,22 @@ def parts_of(images: TableImages, seed: int = 0) -> TableParts:
 
     Raises PellucidError if the parts have none to train on, or a class never occurs in the training part.
     """
-    use = parts_among({*images.parts})
-    if use.train is None:
+    part_use = parts_among({*images.parts})
+    if part_use.train is None:
         raise PellucidError(
             f"{images.tree.path}: the parts {', '.join(sorted({*images.parts})):.100} have none to train on; call "
             "one train"
         )
-    unused = tuple(part for part in use.unused if not part_named(part).startswith("val"))
-    use._replace(unused=unused).note_use(images.tree.path)
+    unused = tuple(part for part in part_use.unused if not part_named(part).startswith("val"))
+    part_use._replace(unused=unused).note_use(images.tree.path)
     indices = {part: _indices_of_part(images, part) for part in {*images.parts}}
-    validation = next((part for part in use.unused if part_named(part).startswith("val")), None)
-    train = indices[use.train]
-    if use.held_out is None:
+    validation = next((part for part in part_use.unused if part_named(part).startswith("val")), None)
+    train = indices[part_use.train]
+    if part_use.held_out is None:
         remaining, drawn = images.draw(train, TEST_FRACTION, seed)
         train, test = train[remaining], train[drawn]
     else:
-        test = indices[use.held_out]
+        test = indices[part_use.held_out]
     check_occurrence(str(images.tree.path), images.format_found, images.y[train], "training")
     held_out = None if validation is None else Subset(images, indices[validation])
     return TableParts(Subset(images, train), held_out, Subset(images, test))

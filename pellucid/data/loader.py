@@ -175,14 +175,14 @@ def augment_batch(
     return batch if transform is None else batch._replace(images=transform(batch.images))
 
 
-def as_batch(batch: Any, count: int, name: str, dtype: torch.dtype = torch.float32) -> Batch:
-    """Check the batch that a source returned for `count` examples, and convert its images to `dtype`."""
+def as_batch(batch: Any, n_examples: int, name: str, dtype: torch.dtype = torch.float32) -> Batch:
+    """Check the batch that a source returned for `n_examples` examples, and convert its images to `dtype`."""
     if not isinstance(batch, tuple) or len(batch) != 2 or not isinstance(batch[0], Tensor):
         raise PellucidError(f"{name}.batch returned {shown(batch)}; return pellucid.data.Batch(images, targets)")
     images, targets = batch
-    if len(images) != count or len(targets) != count:
+    if len(images) != n_examples or len(targets) != n_examples:
         raise PellucidError(
-            f"{name}.batch returned {len(images)} images and {len(targets)} targets for {count} indices; "
+            f"{name}.batch returned {len(images)} images and {len(targets)} targets for {n_examples} indices; "
             "return one of each for every index"
         )
     return Batch(float_images(images, dtype), targets)

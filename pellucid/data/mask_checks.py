@@ -26,8 +26,8 @@ def plain_values(counts: Tensor, classes: Sequence[str] | None) -> dict[int, int
     """
     if classes is not None:
         return {value: value for value in range(len(classes))}
-    present = counts[:VOID].nonzero()[:, 0].tolist()
-    return {value: value for value in range(max(present, default=0) + 1)}
+    present_values = counts[:VOID].nonzero()[:, 0].tolist()
+    return {value: value for value in range(max(present_values, default=0) + 1)}
 
 
 def check_values(
@@ -45,43 +45,47 @@ def check_values(
     the name of a mask with a value, for messages. Raises PellucidError for several values without a class, and if no
     class occurs. For a training, two classes must occur, and a note names those that do not.
     """
-    present = [int(value) for value in counts.nonzero()[:, 0]]
+    present_values = [int(value) for value in counts.nonzero()[:, 0]]
     names = {value: f"class {index}" if classes is None else repr(classes[index]) for value, index in values.items()}
-    unnamed = [value for value in present if value not in values]
-    missing = [value for value in values if value not in present]
-    n_found = len(values) - len(missing)
-    value_texts = [f"{value} ({names.get(value, 'no class')})" for value in present[:MAX_LISTED_VALUES]]
-    if len(present) > len(value_texts):
+    unnamed_values = [value for value in present_values if value not in values]
+    missing_values = [value for value in values if value not in present_values]
+    n_found = len(values) - len(missing_values)
+    value_texts = [f"{value} ({names.get(value, 'no class')})" for value in present_values[:MAX_LISTED_VALUES]]
+    if len(present_values) > len(value_texts):
         value_texts.append("...")
-    found = f"the masks have {plural(len(present), 'value')}: {', '.join(value_texts)}"
-    advice = f"state the value of each class in {CLASSES_FILE}, in lines such as `{present[-1]}: NAME`"
-    if len(unnamed) > max(len(values), MAX_UNNAMED_VALUES):
+    found_text = f"the masks have {plural(len(present_values), 'value')}: {', '.join(value_texts)}"
+    advice = f"state the value of each class in {CLASSES_FILE}, in lines such as `{present_values[-1]}: NAME`"
+    if len(unnamed_values) > max(len(values), MAX_UNNAMED_VALUES):
         advice = LOSSY_ADVICE
-    rare = [value for value in present if counts[value] < RARE_SHARE * counts.sum()]
+    rare = [value for value in present_values if counts[value] < RARE_SHARE * counts.sum()]
     is_counted_from_0 = [*values] == [*range(len(values))]
     reason = ""
-    if len(unnamed) > 1:
+    if len(unnamed_values) > 1:
         reason = f"there are {len(values)} classes, {described_values(values)}, and one further value may mean no class"
     elif n_found == 0:
         reason = "no pixel of the masks has a class"
     elif training and n_found < 2:
         reason = "the masks have one class only, and a training needs two, such as background and object"
-    elif is_counted_from_0 and missing[:1] == [0] and unnamed == [len(values)]:
+    elif is_counted_from_0 and missing_values[:1] == [0] and unnamed_values == [len(values)]:
         reason = "the values of classes are counted from 0"
-    elif classes is None and len(rare) > max(len(present) / 2, MAX_UNNAMED_VALUES):
+    elif classes is None and len(rare) > max(len(present_values) / 2, MAX_UNNAMED_VALUES):
         reason = f"{len(rare)} of the values are on few pixels"
         advice = LOSSY_ADVICE
-    elif classes is None and len(missing) > n_found:
+    elif classes is None and len(missing_values) > n_found:
         reason = f"most of the {len(values)} classes, counted from 0, do not occur"
-    elif unnamed and unnamed[0] < len(values):
-        reason = f"the value {unnamed[0]} has no name"
+    elif unnamed_values and unnamed_values[0] < len(values):
+        reason = f"the value {unnamed_values[0]} has no name"
     if reason:
-        example = f"; {mask_with(unnamed[0])} has the value {unnamed[0]}" if unnamed and mask_with is not None else ""
-        raise PellucidError(f"{name}: {reason}; {found}{example}; {advice}")
-    if missing and (training or n_found == 1):
-        absent = ", ".join(names[value] for value in missing[:MAX_LISTED_VALUES])
-        note_once(f"{name}: no pixel has {absent:.200}; {found}")
-    return unnamed[0] if unnamed else None
+        example = (
+            f"; {mask_with(unnamed_values[0])} has the value {unnamed_values[0]}"
+            if unnamed_values and mask_with is not None
+            else ""
+        )
+        raise PellucidError(f"{name}: {reason}; {found_text}{example}; {advice}")
+    if missing_values and (training or n_found == 1):
+        absent = ", ".join(names[value] for value in missing_values[:MAX_LISTED_VALUES])
+        note_once(f"{name}: no pixel has {absent:.200}; {found_text}")
+    return unnamed_values[0] if unnamed_values else None
 
 
 def class_shares(

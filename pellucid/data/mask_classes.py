@@ -61,7 +61,7 @@ def read_class_list(tree: Tree, top: str, masks: Sequence[str] = ()) -> ClassLis
     settings = mask_settings()
     if settings.mask_classes:
         return _with_ignored(read_lines(settings.mask_classes, "data.mask_classes"))
-    found: ClassList | None = None
+    chosen: ClassList | None = None
     for file_name, read in _READERS.items():
         names = [name for name in tree.names if PurePosixPath(name).name.lower() == file_name]
         if file_name == CLASSES_FILE:
@@ -74,13 +74,13 @@ def read_class_list(tree: Tree, top: str, masks: Sequence[str] = ()) -> ClassLis
             if (class_list.values, class_list.colours) != (first.values, first.colours):
                 raise PellucidError(f"{tree.where(name)} and {first.where} name different classes; make them the same")
         class_list = next(iter(list_by_file.values()), None)
-        if found is None or (class_list is not None and class_list.colours and not found.colours):
-            found = class_list or found  # the colours of labelmap.txt say more than the names of classes.txt
-    if found is None and masks and all(PurePosixPath(name).stem.endswith("_labelIds") for name in masks):
-        found = ClassList("Cityscapes", CITYSCAPES, {}, frozenset(range(N_VALUES)) - CITYSCAPES.keys())
-    if found is None and masks and all(PurePosixPath(name).stem.endswith("_labelTrainIds") for name in masks):
-        found = ClassList("Cityscapes", dict(enumerate(CITYSCAPES.values())), {}, frozenset((255,)))
-    return _with_ignored(found or ClassList())
+        if chosen is None or (class_list is not None and class_list.colours and not chosen.colours):
+            chosen = class_list or chosen  # the colours of labelmap.txt say more than the names of classes.txt
+    if chosen is None and masks and all(PurePosixPath(name).stem.endswith("_labelIds") for name in masks):
+        chosen = ClassList("Cityscapes", CITYSCAPES, {}, frozenset(range(N_VALUES)) - CITYSCAPES.keys())
+    if chosen is None and masks and all(PurePosixPath(name).stem.endswith("_labelTrainIds") for name in masks):
+        chosen = ClassList("Cityscapes", dict(enumerate(CITYSCAPES.values())), {}, frozenset((255,)))
+    return _with_ignored(chosen or ClassList())
 
 
 def _text(tree: Tree, name: str) -> str:
@@ -103,9 +103,9 @@ def _with_ignored(classes: ClassList) -> ClassList:
             values.add(numbers[0])
         else:
             colours.add((numbers[0], numbers[1], numbers[2]))
-    named = {value: name for value, name in classes.values.items() if value not in values}
-    coloured = {colour: name for colour, name in classes.colours.items() if colour not in colours}
-    return ClassList(classes.where, named, coloured, frozenset(values), frozenset(colours))
+    names_by_value = {value: name for value, name in classes.values.items() if value not in values}
+    names_by_colour = {colour: name for colour, name in classes.colours.items() if colour not in colours}
+    return ClassList(classes.where, names_by_value, names_by_colour, frozenset(values), frozenset(colours))
 
 
 def read_lines(text_lines: Iterable[str], where: str) -> ClassList:
@@ -264,9 +264,9 @@ _READERS: Mapping[str, Callable[[str, str], ClassList | None]] = {
 
 def note_other_lists(tree: Tree, top: str) -> None:
     """Write a note on lists of classes with another name or form beside masks, which are not read."""
-    found = [name for name in tree.names if name.removeprefix(top).lower() in OTHER_LISTS]
-    if found:
+    other_lists = [name for name in tree.names if name.removeprefix(top).lower() in OTHER_LISTS]
+    if other_lists:
         note_once(
-            f"{tree.where(found[0])} is not read: the names of the classes of masks are those in {CLASSES_FILE}, one "
-            "per line; rename it to read them"
+            f"{tree.where(other_lists[0])} is not read: the names of the classes of masks are those in {CLASSES_FILE}, "
+            "one per line; rename it to read them"
         )

@@ -34,11 +34,11 @@ def check_agreement(tree: Tree, masks: Sequence[str]) -> None:
     colour_of_value: dict[int, tuple[int, str]] = {}
     name_by_form: dict[str, str] = {}  # a mask with 1, and one with 255, beside 0 or alone
     is_binary = True
-    for name, used in _used_colours(tree, masks):
-        values = {value for value, _ in used}
+    for name, values_and_colours in _used_colours(tree, masks):
+        values = {value for value, _ in values_and_colours}
         is_binary = is_binary and (values <= ZERO_AND_ONE or values <= ZERO_AND_WHITE)
         name_by_form |= {form: name for form, value in (("1", 1), ("255", 255)) if value in values}
-        for value, colour in used:
+        for value, colour in values_and_colours:
             if colour is None:
                 continue
             first_colour, first_name = colour_of_value.setdefault(value, (colour, name))
@@ -75,7 +75,11 @@ def _used_colours(tree: Tree, masks: Sequence[str]) -> list[tuple[str, list[tupl
         return [(value, None if colour < 0 else colour) for value, colour in rows]
 
     with attempt_all(read, masks) as results:
-        return [(name, used) for name, used in results if not isinstance(used, PellucidError)]
+        return [
+            (name, values_and_colours)
+            for name, values_and_colours in results
+            if not isinstance(values_and_colours, PellucidError)
+        ]
 
 
 FOREGROUND = 255  # the larger value of masks that have only two, 0 and 255
@@ -201,10 +205,10 @@ def _channels(codes: np.ndarray) -> np.ndarray:
 
 def _unknown_colours_fault(others: np.ndarray, codes: Mapping[int, int]) -> str:
     """Return what is wrong with a mask with some other colours than those of the classes."""
-    found, counts = np.unique(others, return_counts=True)
-    first = colour_name(int(found[counts.argmax()]))
+    different_codes, counts = np.unique(others, return_counts=True)
+    first = colour_name(int(different_codes[counts.argmax()]))
     return (
-        f"has {plural(len(others), 'pixel')} of {plural(len(found), 'colour')} that none of the "
+        f"has {plural(len(others), 'pixel')} of {plural(len(different_codes), 'colour')} that none of the "
         f"{len(set(codes.values()))} classes has, such as {first}; {_CLASSES_ADVICE.format(first)}, name it "
         "in data.mask_ignored, or set data.mask_nearest=true to read each pixel as the nearest class"
     )

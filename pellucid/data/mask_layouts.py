@@ -282,15 +282,15 @@ def _by_part(
 ) -> dict[str, MaskPairs]:
     """Return the pairs, and the files of their folders that have no partner, by part."""
     by_part: dict[str, MaskPairs] = {}
-    used: Counter[tuple[str, str, str]] = Counter()  # parts, roles and places of the images with masks
-    listed = _listed_parts(tree)
+    n_used: Counter[tuple[str, str, str]] = Counter()  # parts, roles and places of the images with masks
+    parts_by_stem = _listed_parts(tree)
 
     def pairs_of(file: _Picture, part: str) -> MaskPairs:
         return by_part.setdefault(part, MaskPairs(file.role_folder or (part and f"{part}/")))
 
     def part_of(file: _Picture) -> Sequence[str]:
-        if listed:
-            return listed.get(file.stem, ())
+        if parts_by_stem:
+            return parts_by_stem.get(file.stem, ())
         return (file.part or _nameless_part(file, top, sibling_folders),)
 
     sibling_folders = {mask.folders[0] for mask in mask_by_image.values() if mask.is_sibling and mask.folders}
@@ -298,14 +298,14 @@ def _by_part(
         if image.path not in mask_by_image:
             continue
         mask = mask_by_image[image.path]
-        used[image.part, image.role, image.folders[0] if image.folders else ""] += 1
+        n_used[image.part, image.role, image.folders[0] if image.folders else ""] += 1
         for part in part_of(image if image.part else replace(image, part=mask.part)):
             pairs = pairs_of(image, part)
             pairs.mask_folder = pairs.mask_folder or mask.role_folder or pairs.image_folder
             pairs.images[image.key] = image.path
             pairs.masks[image.key] = mask.path
     for image in images:
-        is_used = used[image.part, image.role, image.folders[0] if image.folders else ""]
+        is_used = n_used[image.part, image.role, image.folders[0] if image.folders else ""]
         if image.path not in mask_by_image and is_used:
             for part in part_of(image):
                 pairs_of(image, part).images[image.key] = image.path
@@ -313,15 +313,15 @@ def _by_part(
         for part in part_of(mask):
             if part in by_part:
                 by_part[part].masks.setdefault(mask.key, mask.path)
-    _add_missing(by_part, listed)
+    _add_missing(by_part, parts_by_stem)
     return dict(sorted(by_part.items()))
 
 
-def _add_missing(by_part: dict[str, MaskPairs], listed: Mapping[str, Sequence[str]]) -> None:
+def _add_missing(by_part: dict[str, MaskPairs], parts_by_stem: Mapping[str, Sequence[str]]) -> None:
     """Add the names in lists that no image has, as masks without an image."""
-    found = {PurePosixPath(name).stem for pairs in by_part.values() for name in pairs.images.values()}
-    for stem, parts in listed.items():
-        for name in parts if stem not in found else ():
+    stems_of_images = {PurePosixPath(name).stem for pairs in by_part.values() for name in pairs.images.values()}
+    for stem, parts in parts_by_stem.items():
+        for name in parts if stem not in stems_of_images else ():
             if name in by_part:
                 by_part[name].masks.setdefault(stem, f"{by_part[name].mask_folder}{stem}")
 

@@ -97,11 +97,11 @@ class MaskFolder(ImageFiles):
 
     def subset(self, indices: Sequence[int] | Tensor) -> "MaskFolder":
         """Return a source of the images at `indices`, in that order."""
-        part = copy(self)
+        subset = copy(self)
         selected = as_indices(indices, len(self), f"subset of {self.tree.path}").tolist()
-        part.names, part.others = (tuple(files[k] for k in selected) for files in (self.names, self.others))
-        part._checksum = ""
-        return part
+        subset.names, subset.others = (tuple(files[k] for k in selected) for files in (self.names, self.others))
+        subset._checksum = ""
+        return subset
 
     def example(self, k: int) -> tuple[Tensor, Tensor]:
         """Return image k and its mask (H, W) of classes, int64."""
@@ -158,7 +158,9 @@ class MaskFolder(ImageFiles):
         """
         counts = self.count_values(self.others if indices is None else [self.others[k] for k in indices])
         values = self.values or plain_values(counts, None)
-        void = check_values(counts, values, self.classes, str(self.tree.path), training, self.mask_with)
+        void = check_values(
+            counts, values, self.classes, str(self.tree.path), training=training, mask_with=self.mask_with
+        )
         return self.recognized(counts, void, len(self if indices is None else indices))
 
     def mask_with(self, value: int) -> str:
@@ -246,11 +248,11 @@ def mask_split(path: str | os.PathLike[str]) -> PartUse:
         top = root_of(tree)
         layout = mask_layout(tree, top)
         pictures = {name for name in tree.names if is_picture(name) and "/" in name.removeprefix(top)}
-    parts = parts_among(layout)
-    used = {name for pairs in layout.values() for name in (*pairs.images.values(), *pairs.masks.values())}
+    part_use = parts_among(layout)
+    used_names = {name for pairs in layout.values() for name in (*pairs.images.values(), *pairs.masks.values())}
     folders = {name.removeprefix(top).split("/", 1)[0] for name in pictures}
-    without_masks = folders - {name.removeprefix(top).split("/", 1)[0] for name in used}
-    return parts._replace(unused=tuple(sorted({*parts.unused, *without_masks})))
+    without_masks = folders - {name.removeprefix(top).split("/", 1)[0] for name in used_names}
+    return part_use._replace(unused=tuple(sorted({*part_use.unused, *without_masks})))
 
 
 def has_masks(path: str | os.PathLike[str]) -> bool:

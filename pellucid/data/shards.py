@@ -106,7 +106,7 @@ def _parse_header(header: bytes) -> tuple[bytes, int]:
         is_valid, size = False, 0
     if not is_valid:
         raise ValueError("a header is damaged")
-    return header[156:157], size
+    return header[156:157], size  # the byte of the type
 
 
 def _octal_field(field: bytes) -> int:

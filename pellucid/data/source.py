@@ -180,11 +180,11 @@ class LabelMaps:
         return Batch(label_channels(masks, len(self.labels)), photos)
 
 
-def label_channels(masks: Tensor, count: int) -> Tensor:
-    """Return masks (N, H, W) of classes as images (N, count + 1, H, W) uint8, 255 in the channel of each class.
+def label_channels(masks: Tensor, n_classes: int) -> Tensor:
+    """Return masks (N, H, W) of classes as images (N, n_classes + 1, H, W) uint8, 255 in the channel of each class.
 
-    Values outside 0..count - 1 set the last channel.
+    Values outside 0..n_classes - 1 set the last channel.
     """
     labels = masks.long()
-    labels = torch.where((labels >= 0) & (labels < count), labels, count)
-    return 255 * (labels[:, None] == torch.arange(count + 1, device=labels.device)[:, None, None]).to(torch.uint8)
+    labels = torch.where((labels >= 0) & (labels < n_classes), labels, n_classes)
+    return 255 * (labels[:, None] == torch.arange(n_classes + 1, device=labels.device)[:, None, None]).to(torch.uint8)

@@ -131,10 +131,10 @@ class Stream:
         if images.dtype is not torch.uint8 and not images.is_floating_point():
             raise PellucidError(f"{self._name} yields images of {images.dtype}; give uint8 (0..255) or floats (0..1)")
         batch = Batch(float_images(images, self._dtype), _targets(pair[-1], self._name, self._dtype))
-        count = len(images) if images.dim() else 0
-        if not count or count != len(batch.targets):
+        n_examples = len(images) if images.dim() else 0
+        if not n_examples or n_examples != len(batch.targets):
             raise PellucidError(
-                f"{self._name} yields {count} images and {len(batch.targets)} targets in a batch; "
+                f"{self._name} yields {n_examples} images and {len(batch.targets)} targets in a batch; "
                 "yield the same number of both, and at least one"
             )
         self.check(batch)

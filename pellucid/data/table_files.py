@@ -45,7 +45,7 @@ class Pictures:
     def find(self, text: str, folder: str = "") -> str | None:
         """Return the name of the picture that a cell of a table in `folder` names, None if there is none."""
         text = text.strip().replace("\\", "/")
-        if not text or "\0" in text or len(text) > 4096:
+        if not text or "\0" in text or len(text) > 4096:  # longer than any path
             return None
         suffixes = [""]
         if PurePosixPath(text).suffix.lower() not in STILL_SUFFIXES:

@@ -238,17 +238,17 @@ def _separator_of(table: LabelTable, column: str, are_lists: bool) -> str:
     texts = ["" if is_gap(cell) else str(cell) for cell in cells]
     are_lists = are_lists or _plain_name(column) in LIST_NAMES
     counts = {separator: sum(separator in text for text in texts) for separator in (*SEPARATORS, " ")}
-    present = sorted(filter(counts.get, SEPARATORS), key=lambda separator: -counts[separator])
+    present_separators = sorted(filter(counts.get, SEPARATORS), key=lambda separator: -counts[separator])
     blank = [" "] if counts[" "] else []
-    for separator in present or blank:
+    for separator in present_separators or blank:
         if are_lists or not unseparated_labels(texts, separator):
             return separator
-    if not present:
+    if not present_separators:
         return ""
-    row = next(k for k, text in enumerate(texts) if present[0] in text)
+    row = next(k for k, text in enumerate(texts) if present_separators[0] in text)
     raise PellucidError(
         f"{table.places[row]}: {column!r:.40} is {shown(texts[row])}, which may be one label or several; set "
-        f"data.labels=one, or data.labels=several data.separator='{present[0]}'"
+        f"data.labels=one, or data.labels=several data.separator='{present_separators[0]}'"
     )
 
 
@@ -264,8 +264,8 @@ def targets_of(table: LabelTable, table_format: TableFormat) -> tuple[Tensor, Ta
         return (
             _flag_targets(table, table_format) if len(table_format.columns) > 1 else _list_targets(table, table_format)
         )
-    column, *others = table_format.columns
-    if others:
+    column, *further_columns = table_format.columns
+    if further_columns:
         return _class_of_flags(table, table_format)
     labels = [_text_label(cell, place, column) for cell, place in zip(table.column(column), table.places, strict=True)]
     names = _class_names(table, [[label] for label in labels], table_format)
@@ -340,15 +340,15 @@ def _flag_targets(table: LabelTable, table_format: TableFormat) -> tuple[Tensor,
 
 def _class_of_flags(table: LabelTable, table_format: TableFormat) -> tuple[Tensor, TableFormat]:
     """Return the class of each row, of whose columns of 0 and 1 exactly one has a 1."""
-    flags, table_format = _flag_targets(table, table_format)
-    counts = flags.sum(1)
+    flag_targets, table_format = _flag_targets(table, table_format)
+    counts = flag_targets.sum(1)
     wrong_rows = (counts != 1).nonzero()[:, 0].tolist()
     if wrong_rows:
         raise PellucidError(
             f"{table.places[wrong_rows[0]]}: {int(counts[wrong_rows[0]])} of the classes have a 1, but data.labels=one "
             "needs exactly one; correct the row, or leave out data.labels"
         )
-    return flags.argmax(1), table_format
+    return flag_targets.argmax(1), table_format
 
 
 def _number_targets(table: LabelTable, table_format: TableFormat) -> Tensor:

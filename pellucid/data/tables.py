@@ -113,11 +113,11 @@ def _checked_table(name: str, columns: Sequence[str], cells: list[list[Any]], pl
 
 
 def _read_csv(text: str, name: str) -> LabelTable:
-    first_line, _, remaining = text.partition("\n")
-    declared = first_line.strip().removeprefix(SEPARATOR_LINE)
+    first_line, _, text_below = text.partition("\n")
+    declared_delimiter = first_line.strip().removeprefix(SEPARATOR_LINE)
     n_skipped_lines = 0
-    if first_line.startswith(SEPARATOR_LINE) and declared in DELIMITERS:
-        text, delimiter, n_skipped_lines = remaining, declared, 1
+    if first_line.startswith(SEPARATOR_LINE) and declared_delimiter in DELIMITERS:
+        text, delimiter, n_skipped_lines = text_below, declared_delimiter, 1
     else:
         delimiter = "\t" if name.lower().endswith(".tsv") else _delimiter_of(text)
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, skipinitialspace=True, strict=True)

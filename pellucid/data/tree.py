@@ -286,7 +286,7 @@ def _check_inside(path: Path, info: zipfile.ZipInfo) -> None:
     parts = info.filename.removesuffix("/").split("/")
     if "\\" in info.filename or _DRIVE.match(info.filename) or not {"", ".", ".."}.isdisjoint(parts):
         reason = "whose name is not a path inside it"
-    elif stat.S_ISLNK(info.external_attr >> 16):
+    elif stat.S_ISLNK(info.external_attr >> 16):  # the file's mode on Unix
         reason = "which is a symbolic link"
     else:
         return

@@ -104,8 +104,8 @@ class FusedResidual(Combinator):
             if mode.keep:
                 cache[name] = child_cache
         y = ys.pop(self.target)
-        (other,) = ys.values()
-        return y.add_(other), cache
+        (other_y,) = ys.values()
+        return y.add_(other_y), cache
 
     def sweep(self, params: Params, cache: Cache, dy: Any, back: Back) -> tuple[Any, Params]:
         """Propagate dy back through both branches, and add the other branch's dx to the target's in place."""
@@ -114,10 +114,10 @@ class FusedResidual(Combinator):
         for name, branch in reversed(self.branches.items()):
             dxs[name], dparams[name] = back(name, branch, params[name], cache.pop(name), dy)
         dx = dxs.pop(self.target)
-        (other,) = dxs.values()
-        if dx is None or other is None:  # a branch without a dx has no input that needs one
-            return other if dx is None else dx, dparams
-        return dx.add_(other), dparams
+        (other_dx,) = dxs.values()
+        if dx is None or other_dx is None:  # a branch without a dx has no input that needs one
+            return other_dx if dx is None else dx, dparams
+        return dx.add_(other_dx), dparams
 
 
 @dataclass(frozen=True)

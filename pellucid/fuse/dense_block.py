@@ -225,7 +225,7 @@ def write_batch_statistics(x: Tensor, mean: Tensor, var: Tensor) -> None:
 
 
 def update_running_statistics(norm: BatchNorm, params: Params, mean: Tensor, var: Tensor, n_values: int) -> None:
-    """Update the running statistics with the mean and variance of a batch with `count` values per channel."""
+    """Update the running statistics with the mean and variance of a batch with `n_values` values per channel."""
     params["running_mean"].lerp_(mean, norm.momentum)
     params["running_var"].lerp_(var * (n_values / (n_values - 1)), norm.momentum)
 

@@ -63,17 +63,17 @@ class SyncedNorm(FusedForm):
         local_statistics = torch.cat([mean.double(), n_values * var.double(), torch.tensor([n_values])])
         # (processes, ...) each
         means, deviations, counts = self.batch_parts.gather(local_statistics).split([channels, channels, 1], 1)
-        count = counts.sum()
-        if count <= 1:
+        total_values = counts.sum()
+        if total_values <= 1:
             raise PellucidError(
                 "BatchNorm: all parts of the batch together have one value per channel, which has no variance to train "
                 "on; use a batch of two or more"
             )
-        mean = (counts * means).sum(0) / count
+        mean = (counts * means).sum(0) / total_values
         squared_deviations = (deviations + counts * (means - mean).square()).sum(0)
-        self._update(params, mean, squared_deviations / (count - 1))
+        self._update(params, mean, squared_deviations / (total_values - 1))
         dtype = params["weight"].dtype
-        cache = PartCache(x, mean.to(dtype), (squared_deviations / count).to(dtype), count)
+        cache = PartCache(x, mean.to(dtype), (squared_deviations / total_values).to(dtype), total_values)
         if not x.numel():
             return x, cache
         weight_and_bias = params["weight"], params["bias"]
@@ -88,7 +88,7 @@ class SyncedNorm(FusedForm):
         """
         if not isinstance(cache, PartCache):
             return batch_norm_gradients(self.layer, params, cache, dy)
-        x, mean, var, count = cache
+        x, mean, var, total_values = cache
         weight = params["weight"]
         if dy.numel():
             dy = dy.contiguous(memory_format=memory_format(x))  # as in BatchNorm
@@ -101,7 +101,7 @@ class SyncedNorm(FusedForm):
             dweight = torch.zeros_like(weight)
             dbias = torch.zeros_like(weight)
         gathered = self.batch_parts.gather(self.batch_parts.weight * torch.cat([dweight, dbias]).double())
-        sums = gathered.sum(0) / (self.batch_parts.weight * count)
+        sums = gathered.sum(0) / (self.batch_parts.weight * total_values)
         dweight_sum, dbias_sum = sums.to(weight.dtype).chunk(2)
         invstd = torch.rsqrt(var + self.layer.epsilon)
         slope = weight * invstd**2 * dweight_sum

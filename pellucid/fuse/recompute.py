@@ -80,6 +80,7 @@ def normalize(norm: BatchNorm, params: Params, cache: BatchCache | RunningCache,
         mean, invstd = params["running_mean"], torch.rsqrt(params["running_var"] + norm.epsilon)
     weight, bias = params["weight"], params["bias"]
     if cache.x.dtype is torch.bfloat16:  # x times float32 parameters would need twice the memory
+        # in evaluation mode, without a momentum and without cuDNN; the variance is 1 / invstd² - ε
         return torch.batch_norm(cache.x, weight, bias, mean, invstd**-2 - norm.epsilon, False, 0.0, norm.epsilon, False)
     shape = (-1, *(1,) * (cache.x.dim() - 2))
     scale = (invstd * weight).view(shape)  # (C, 1, 1), or (C,) for vectors

@@ -114,7 +114,7 @@ class BatchNorm(Layer):
         dweight = (g * normalized).sum(axes)
         dbias = g.sum(axes)
         if isinstance(cache, BatchCache):
-            count = dy.numel() // len(weight)  # m
-            g = g - (dbias.view(shape) + normalized * dweight.view(shape)) / count
+            n_values = dy.numel() // len(weight)  # m
+            g = g - (dbias.view(shape) + normalized * dweight.view(shape)) / n_values
         dx = (weight * invstd).view(shape) * g
         return dx.to(dy.dtype), {"weight": dweight, "bias": dbias}

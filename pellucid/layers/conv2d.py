@@ -163,8 +163,8 @@ def weight_gradient(
     gradients: list[Tensor] = []
     for index in itertools.product(*map(range, kernel)):
         axes = zip(index, stride, dilation, dy.shape[2:], strict=True)
-        read = [slice(d * i, d * i + s * (size - 1) + 1, s) for i, s, d, size in axes]
+        read_slices = [slice(d * i, d * i + s * (size - 1) + 1, s) for i, s, d, size in axes]
         # the values that the weights at this position were multiplied by: (N, groups, C / groups, positions)
-        values = torch.unflatten(x[(..., *read)], 1, (groups, -1)).flatten(3)
+        values = torch.unflatten(x[(..., *read_slices)], 1, (groups, -1)).flatten(3)
         gradients.append(torch.einsum("ngfo,ngco->gfc", dy_groups, values).flatten(0, 1))  # (filters, C / groups)
     return torch.unflatten(torch.stack(gradients, 2), 2, kernel)

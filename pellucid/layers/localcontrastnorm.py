@@ -50,9 +50,9 @@ class LocalContrastNorm(Layer):
 
     def forward(self, params: Params, x: Tensor, mode: Mode) -> tuple[Tensor, LocalContrastNormCache]:
         """Compute v = x - Σ w x, then y = v / max(c, σ, epsilon)."""
-        mass = self._window_mass(x)
-        centred = x - self._window_sum(x.sum(1, keepdim=True)) / mass
-        deviation = torch.sqrt(self._window_sum((centred * centred).sum(1, keepdim=True)) / mass)
+        total_weight = self._total_window_weight(x)
+        centred = x - self._window_sum(x.sum(1, keepdim=True)) / total_weight
+        deviation = torch.sqrt(self._window_sum((centred * centred).sum(1, keepdim=True)) / total_weight)
         average = deviation.mean((2, 3), keepdim=True)  # (N, 1, 1, 1)
         return centred / self._divisor(deviation, average), LocalContrastNormCache(centred, deviation)
 
@@ -64,7 +64,7 @@ class LocalContrastNorm(Layer):
         dv.
         """
         v, sigma = cache
-        mass = self._window_mass(v)
+        total_weight = self._total_window_weight(v)
         average = sigma.mean((2, 3), keepdim=True)
         d = self._divisor(sigma, average)
         dd = -(dy * v).sum(1, keepdim=True) / (d * d)  # (N, 1, H, W)
@@ -73,8 +73,8 @@ class LocalContrastNorm(Layer):
         daverage = torch.where(is_local, 0, dd).mean((2, 3), keepdim=True)
         dsigma = torch.where(is_local, dd, 0) + daverage
         ratio = torch.where(sigma > 0, dsigma / sigma, 0)  # d(sqrt s) = ds / (2 sigma), and ds = 2 v dv
-        dv = dy / d + v * self._window_sum(ratio / mass)
-        return dv - self._window_sum(dv.sum(1, keepdim=True) / mass), {}
+        dv = dy / d + v * self._window_sum(ratio / total_weight)
+        return dv - self._window_sum(dv.sum(1, keepdim=True) / total_weight), {}
 
     def _divisor(self, deviation: Tensor, average: Tensor) -> Tensor:
         return torch.maximum(deviation, average).clamp_min(self.epsilon)
@@ -83,10 +83,10 @@ class LocalContrastNorm(Layer):
         """Return the Gaussian-weighted sums around each pixel of (N, 1, H, W), with zeros beyond the image."""
         radius = self.size // 2
         offsets = torch.arange(-radius, radius + 1, dtype=plane.dtype, device=plane.device)
-        weights = torch.exp(-0.5 * (offsets / (self.size / 4)) ** 2)
+        weights = torch.exp(-0.5 * (offsets / (self.size / 4)) ** 2)  # a standard deviation of a quarter of the window
         rows = F.conv2d(plane, weights.view(1, 1, -1, 1), padding=(radius, 0))
         return F.conv2d(rows, weights.view(1, 1, 1, -1), padding=(0, radius))
 
-    def _window_mass(self, x: Tensor) -> Tensor:
+    def _total_window_weight(self, x: Tensor) -> Tensor:
         """Return the sum of the weights inside the image, over all channels: (1, 1, H, W)."""
         return x.shape[1] * self._window_sum(x.new_ones(1, 1, *x.shape[2:]))

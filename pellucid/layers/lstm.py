@@ -49,16 +49,16 @@ class LSTM(Recurrent):
         d_gates = torch.empty_like(run.gates)
         for step in reversed(range(x.shape[1])):
             i, f, g, o = run.gates[:, step].chunk(4, 1)
-            bounded = run.memories[:, step].tanh()
+            tanh_c = run.memories[:, step].tanh()
             d_output = dh[:, step] + d_next
-            dc = dc + d_output * o * (1 - bounded.square())
-            parts = (
+            dc = dc + d_output * o * (1 - tanh_c.square())
+            dz_of_gates = (
                 dc * g * i * (1 - i),
                 dc * memories_before[:, step] * f * (1 - f),
                 dc * i * (1 - g.square()),
-                d_output * bounded * o * (1 - o),
+                d_output * tanh_c * o * (1 - o),
             )
-            d_gates[:, step] = torch.cat(parts, 1)
+            d_gates[:, step] = torch.cat(dz_of_gates, 1)
             d_next = d_gates[:, step] @ weights.hidden
             dc = dc * f
         bias = d_gates.sum((0, 1))

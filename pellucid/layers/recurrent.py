@@ -86,8 +86,8 @@ class Recurrent(Layer):
             for suffix in self._suffixes(level):
                 shapes = {"weight_ih": (size,), "weight_hh": (self.units,)}
                 shapes |= {"bias_ih": (), "bias_hh": ()} if self.bias else {}
-                for name, rest in shapes.items():
-                    value = torch.empty(self.gates * self.units, *rest)
+                for name, input_axes in shapes.items():
+                    value = torch.empty(self.gates * self.units, *input_axes)
                     params[f"{name}_{suffix}"] = value.uniform_(-limit, limit, generator=rng)
         return params, (shape[0], directions * self.units)
 
@@ -117,16 +117,16 @@ class Recurrent(Layer):
             x = _joined([*cache.outputs[first - n_directions : first]]) if level else cache.x
             dx = torch.zeros_like(x)
             for direction, suffix in enumerate(self._suffixes(level)):
-                number = first + direction
+                run_index = first + direction
                 dh = d_level.chunk(n_directions, 2)[direction]
                 dh = dh.flip(1) if direction else dh.clone()
                 if self.output == "state":
-                    dh[:, -1] += dy[number]
-                d_memory = dy[number] if self.output == "cell" else torch.zeros_like(dh[:, -1])
-                run = DirectionRun(cache.outputs[number], cache.memories[number], cache.gates[number])
+                    dh[:, -1] += dy[run_index]
+                d_memory = dy[run_index] if self.output == "cell" else torch.zeros_like(dh[:, -1])
+                run = DirectionRun(cache.outputs[run_index], cache.memories[run_index], cache.gates[run_index])
                 weights = self._weights(params, suffix)
-                part, gradients = self.scan_back(weights, x.flip(1) if direction else x, run, dh, d_memory)
-                dx += part.flip(1) if direction else part
+                direction_dx, gradients = self.scan_back(weights, x.flip(1) if direction else x, run, dh, d_memory)
+                dx += direction_dx.flip(1) if direction else direction_dx
                 names = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")[: 4 if self.bias else 2]
                 dparams |= {f"{name}_{suffix}": value for name, value in zip(names, gradients, strict=False)}
             d_level = dx

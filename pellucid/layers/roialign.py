@@ -113,11 +113,11 @@ class RoIAlign(Layer):
             extent = extent.clamp_min(1)
         bin_length = extent / bins
         if self.sampling:
-            max_count, count = self.sampling, torch.full_like(bin_length, self.sampling)
+            max_n_samples, n_samples = self.sampling, torch.full_like(bin_length, self.sampling)
         else:
-            count = bin_length.ceil().clamp_min(0)  # (M,)
-            max_count = max(1, int(count.max())) if len(count) else 1
-        k, divisor = torch.arange(max_count, device=low.device), count.clamp_min(1)[:, None, None]
+            n_samples = bin_length.ceil().clamp_min(0)  # (M,)
+            max_n_samples = max(1, int(n_samples.max())) if len(n_samples) else 1
+        k, divisor = torch.arange(max_n_samples, device=low.device), n_samples.clamp_min(1)[:, None, None]
         offset = torch.arange(bins, device=low.device)[:, None] + (k + 0.5) / divisor  # (M, bins, k), in units of bins
         position = low[:, None, None] + bin_length[:, None, None] * offset
         is_inside = (position >= -1) & (position <= length)
@@ -127,7 +127,7 @@ class RoIAlign(Layer):
         weight = torch.stack([1 - fraction, fraction], 3) * (is_inside / divisor)[..., None]
         upper_pixel = (lower_pixel + 1).clamp_max(length - 1)
         pixel = torch.stack([lower_pixel, upper_pixel], 3).long()
-        used_mask = (k < count[:, None, None])[..., None].expand(-1, -1, -1, 2)
+        used_mask = (k < n_samples[:, None, None])[..., None].expand(-1, -1, -1, 2)
         return _AxisSamples(pixel.flatten(2), weight.flatten(2), used_mask.flatten(2))
 
 
@@ -141,15 +141,15 @@ def check_regions(layer: Layer, shape: Any) -> int:
     return check_image_shape(layer, shape[0])[0]
 
 
-def weighted_sums(rows: Tensor, source: Tensor, weight: Tensor, target: Tensor, count: int) -> Tensor:
-    """Return weighted sums (count, C): row t is the sum of weight[j] rows[source[j]] over all j with target[j] = t.
+def weighted_sums(rows: Tensor, source: Tensor, weight: Tensor, target: Tensor, n_sums: int) -> Tensor:
+    """Return weighted sums (n_sums, C): row t is the sum of weight[j] rows[source[j]] over all j with target[j] = t.
 
     rows: (R, C). source, weight, target: (J,); target is in ascending order. PyTorch's kernel does not store the
     products.
     """
     if not len(rows):
-        return rows.new_zeros(count, rows.shape[1])
-    starts = torch.searchsorted(target, torch.arange(count, device=target.device))
+        return rows.new_zeros(n_sums, rows.shape[1])
+    starts = torch.searchsorted(target, torch.arange(n_sums, device=target.device))
     return F.embedding_bag(source, rows, starts, mode="sum", per_sample_weights=weight)
 
 

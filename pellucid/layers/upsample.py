@@ -151,10 +151,10 @@ class Upsample(Layer):
 
         Without the extra row, the CPU's backward kernel would only copy dy, although the forward kernel uses the scale.
         """
-        unchanged = (
+        keeps_both_sizes = (
             self.kind == "bicubic" and self.scale is not None and not self.align_corners and output_size == x.shape[2:]
         )
-        return (output_size[0] + 1, output_size[1]) if unchanged else output_size
+        return (output_size[0] + 1, output_size[1]) if keeps_both_sizes else output_size
 
     def _scales(self) -> tuple[Any, ...]:
         return self.scale if isinstance(self.scale, tuple) else (self.scale, self.scale)

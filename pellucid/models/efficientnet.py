@@ -66,4 +66,7 @@ def _inverted_residual(
 def _conv(
     name: str, filters: int, kernel: int, stride: int = 1, groups: int = 1, epsilon: float = 1e-5
 ) -> dict[str, Layer]:
-    return {**conv_norm(name, filters, kernel, stride, kernel // 2, groups, epsilon), name_after(name, "silu"): SiLU()}
+    return {
+        **conv_norm(name, filters, kernel, stride, padding=kernel // 2, groups=groups, epsilon=epsilon),
+        name_after(name, "silu"): SiLU(),
+    }

@@ -80,6 +80,6 @@ def _padded_conv(
     asymmetric = same_padding and stride > 1
     return {
         **({name_after(name, "pad"): Pad2d((0, 1, 0, 1))} if asymmetric else {}),
-        **conv_norm(name, filters, 3, stride, 0 if asymmetric else 1, groups, epsilon),
+        **conv_norm(name, filters, 3, stride, padding=0 if asymmetric else 1, groups=groups, epsilon=epsilon),
         name_after(name, "relu"): ReLU6(),
     }

@@ -43,10 +43,10 @@ def conv_norm_relu(
     }
 
 
-def convolutions(count: int, filters: int, norm: bool, bias: bool) -> dict[str, Layer]:
-    """Return `count` 3 x 3 convolutions that keep the size, each with ReLU and, if `norm`, batch normalization."""
+def convolutions(n_convolutions: int, filters: int, norm: bool, bias: bool) -> dict[str, Layer]:
+    """Return 3 x 3 convolutions that keep the size, each with ReLU and, if `norm`, batch normalization."""
     layers: dict[str, Layer] = {}
-    for index in range(1, count + 1):
+    for index in range(1, n_convolutions + 1):
         layers[f"conv{index}"] = Conv2d(filters, 3, padding=1, bias=bias)
         if norm:
             layers[f"norm{index}"] = BatchNorm()

@@ -106,8 +106,8 @@ def _replace_scores(
 ) -> tuple[Layer, Params]:
     if not path:
         weight = params["weight"]
-        count_field: dict[str, Any] = {COUNT_FIELDS[type(layer)]: classes}
-        new_layer = dataclasses.replace(layer, **count_field)
+        new_count: dict[str, Any] = {COUNT_FIELDS[type(layer)]: classes}
+        new_layer = dataclasses.replace(layer, **new_count)
         groups = layer.groups if isinstance(layer, Conv2d) else 1
         new_params, _ = new_layer.init((weight.shape[1] * groups, *weight.shape[2:]), rng)
         return new_layer, {name: leaf.to(weight.device, weight.dtype) for name, leaf in new_params.items()}

@@ -304,9 +304,9 @@ def _can_run_on_meta(layer: Layer) -> bool:
 
 
 def _empty(shape: Any, examples: int, n_inputs: int) -> Any:
-    """Return an uninitialized tensor (count, *shape), or a tuple of tensors for a tuple of shapes.
+    """Return an uninitialized tensor (n_inputs, *shape), or a tuple of tensors for a tuple of shapes.
 
-    In a tuple, the last tensor contains `count` regions of the images, and the other tensors `examples` images.
+    In a tuple, the last tensor contains `n_inputs` regions of the images, and the other tensors `examples` images.
     """
     if shape and isinstance(shape[0], tuple):
         return (

@@ -111,8 +111,15 @@ def counts(net: Combinator, input_shape: Shape) -> Counts:
     rows = ((row, biases_by_layer.get(row.path, 0)) for row in summary_rows)
     return Counts(
         tuple(
-            LayerCount(row.path, row.layer, row.shape, row.parameters - bias, bias, row.multiply_adds)
-            for row, bias in rows
+            LayerCount(
+                path=row.path,
+                layer=row.layer,
+                shape=row.shape,
+                weights=row.parameters - n_biases,
+                biases=n_biases,
+                multiply_adds=row.multiply_adds,
+            )
+            for row, n_biases in rows
         )
     )
 

@@ -43,7 +43,8 @@ def check_ending(net: Layer, loss: Loss) -> None:
         ):
             raise PellucidError(
                 f"{where}: {layer_type} is followed by {loss_type}, which takes log-probabilities; end the net with "
-                "LogSoftmax (an mlp with output='log_softmax'), or use the loss softmax_cross_entropy, which contains it"
+                "LogSoftmax (an mlp with output='log_softmax'), or use the loss softmax_cross_entropy, which contains "
+                "it"
             )
 
 

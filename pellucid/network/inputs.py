@@ -23,7 +23,8 @@ def check_inputs(shape: Sequence[int], expected: Sequence[int | None], inputs_na
     for given_shape in (shape, shape[1:]):  # without and with a batch axis: actual sizes replace free ones
         if len(given_shape) == len(declared_shape):
             resolved_shape = tuple(
-                size if free is None else free for size, free in zip(given_shape, declared_shape, strict=True)
+                size if declared_size is None else declared_size
+                for size, declared_size in zip(given_shape, declared_shape, strict=True)
             )
     if shape[1:] == resolved_shape:
         return

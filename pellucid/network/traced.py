@@ -130,8 +130,8 @@ def _run_on_meta(layer: Layer, params: Params, xs: Sequence[Tensor], as_tuple: b
         raise PellucidError(f"{type(layer).__name__}: {' '.join(str(error).split())}") from error
 
 
-def _empty(shape: Shape, batches: tuple[int, int]) -> _MetaPair:
-    first, second = (torch.empty(count, *shape, device="meta") for count in batches)
+def _empty(shape: Shape, batch_sizes: tuple[int, int]) -> _MetaPair:
+    first, second = (torch.empty(batch_size, *shape, device="meta") for batch_size in batch_sizes)
     return first, second
 
 

@@ -40,15 +40,15 @@ class AffineGrid(TensorLayer):
 
     def pixels(self, like: Tensor) -> Tensor:
         """Return the positions (H W, 3) of the pixels of the output: x, y and 1. like: a tensor of the same type."""
-        rows, columns = (self._centres(count, like) for count in self.size)
+        rows, columns = (self._centres(n_pixels, like) for n_pixels in self.size)
         y, x = torch.meshgrid(rows, columns, indexing="ij")
         return torch.stack([x, y, torch.ones_like(y)], -1).view(-1, 3)
 
-    def _centres(self, count: int, like: Tensor) -> Tensor:
-        centres = torch.linspace(-1, 1, count, dtype=like.dtype, device=like.device)
-        if count == 1:
+    def _centres(self, n_pixels: int, like: Tensor) -> Tensor:
+        centres = torch.linspace(-1, 1, n_pixels, dtype=like.dtype, device=like.device)
+        if n_pixels == 1:
             return torch.zeros_like(centres)
-        return centres if self.align_corners else centres * (count - 1) / count
+        return centres if self.align_corners else centres * (n_pixels - 1) / n_pixels
 
 
 class _Corner(NamedTuple):
@@ -104,14 +104,14 @@ class GridSample(TensorLayer):
         d_grid = torch.stack([d_x * scale_x, d_y * scale_y], -1).view_as(grid)
         return (d_image.view_as(image), d_grid), {}
 
-    def _pixels(self, positions: Tensor, count: int) -> tuple[Tensor, Tensor]:
-        """Return positions in pixels of an axis with `count` pixels, and their derivatives by the given positions."""
-        scale = (count - 1) / 2 if self.align_corners else count / 2
+    def _pixels(self, positions: Tensor, n_pixels: int) -> tuple[Tensor, Tensor]:
+        """Return positions in pixels of an axis with `n_pixels`, and their derivatives by the given positions."""
+        scale = (n_pixels - 1) / 2 if self.align_corners else n_pixels / 2
         pixels = (positions + 1) * scale - (0 if self.align_corners else 0.5)
         if self.outside == "zeros":
             return pixels, torch.full_like(pixels, scale)
-        is_inside = (pixels > 0) & (pixels < count - 1)
-        return pixels.clamp(0, count - 1), torch.where(is_inside, scale, 0.0).to(pixels)
+        is_inside = (pixels > 0) & (pixels < n_pixels - 1)
+        return pixels.clamp(0, n_pixels - 1), torch.where(is_inside, scale, 0.0).to(pixels)
 
     def _corners(self, x: Tensor, y: Tensor, height: int, width: int) -> list[_Corner]:
         """Return the pixels around positions in pixels; those outside of the image have the weight 0."""

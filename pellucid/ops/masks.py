@@ -105,8 +105,8 @@ def fill_spans(spans: np.ndarray, size: tuple[int, int], new_size: tuple[int, in
         columns, repeats = np.unique(columns, return_counts=True)  # searchsorted needs strictly ascending pixels
         spans = np.searchsorted((columns[:, None] * size[0] + rows).ravel(), spans)
         return fill_spans(spans, (new_size[0], len(columns))).repeat_interleave(torch.from_numpy(repeats), 1)
-    count = size[0] * size[1]
-    runs = np.diff(np.concatenate(([0], spans.ravel(), [count])))
+    n_pixels = size[0] * size[1]
+    runs = np.diff(np.concatenate(([0], spans.ravel(), [n_pixels])))
     values = np.repeat(np.arange(runs.size) % 2 == 1, runs)
     return torch.from_numpy(values.reshape(size[1], size[0])).T.contiguous()
 
@@ -147,8 +147,10 @@ def polygon_spans(polygons: Sequence[Sequence[float]], size: tuple[int, int]) ->
         if points.ndim != 1 or points.size < 6 or points.size % 2 or not np.isfinite(points).all():
             raise PellucidError("polygon needs three points or more, each of two finite numbers x and y")
         crossings = np.sort(_outline_crossings(points.reshape(-1, 2), size))
-        count = size[0] * size[1]
-        span_parts.append(_nonempty_spans(np.append(crossings, count)[: (crossings.size + 1) // 2 * 2].clip(max=count)))
+        n_pixels = size[0] * size[1]
+        span_parts.append(
+            _nonempty_spans(np.append(crossings, n_pixels)[: (crossings.size + 1) // 2 * 2].clip(max=n_pixels))
+        )
     return span_parts[1] if len(span_parts) == 2 else _merge_spans(np.concatenate(span_parts))
 
 
@@ -232,7 +234,7 @@ def outline_polygons(mask: Tensor) -> list[list[float]]:
     pixels = mask.numpy()
     loops = _boundary_loops(pixels)
     previous_step = {step: loop[k - 1] for loop in loops for k, step in enumerate(loop)}
-    next_step = {step: other for other, step in previous_step.items()}
+    next_step = {step: previous for previous, step in previous_step.items()}
     # The (y, x) at which each hole's topmost step to the left starts. The pixel above the step is in the mask; the cut
     # begins there and continues upwards.
     hole_tops = {

@@ -24,6 +24,7 @@ def fit_ridge(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
         shrunk = 1 / (variances + penalty)
         leverage = projected.square() @ shrunk + 1 / len(x)  # the diagonal of the matrix that maps y to its predictions
         residuals = targets - projected @ (shrunk[:, None] * covariances)
+        # Divided by 1 - leverage, a residual is the error of a fit without its example; the limit prevents 0 / 0.
         errors.append((residuals / (1 - leverage).clamp_min(1e-9)[:, None]).square().mean())
     penalty = penalties[torch.stack(errors).argmin()]
     weight = directions @ (covariances / (variances + penalty)[:, None])

@@ -62,7 +62,7 @@ class AtEntrance(OutputRule):
         self, layer: Layer, params: Params, cache: Cache, dy: Any, y: Tensor | None = None
     ) -> tuple[Any, Params]:
         """Propagate back through a layer by the rule of its use."""
-        return apply_rule(self.rule if cache in self.entrance else self.other_rule, layer, params, cache, dy, y)
+        return apply_rule(self.rule if cache in self.entrance else self.other_rule, layer, params, cache, dy, y=y)
 
 
 def at_entrance(entrance: Entrance, rule: Rule, rules: Rules) -> Rules:

@@ -40,8 +40,8 @@ def find_normalization(layer: Layer, params: Params, cache: Cache) -> Normalizat
     return None
 
 
-def _over_last(x: Tensor, params: Params, count: int, invstd: Tensor) -> Normalization:
-    return Normalization(x.shape, x, tuple(range(-count, 0)), invstd, *_affine(x, params, x.shape[x.dim() - count :]))
+def _over_last(x: Tensor, params: Params, n_axes: int, invstd: Tensor) -> Normalization:
+    return Normalization(x.shape, x, tuple(range(-n_axes, 0)), invstd, *_affine(x, params, x.shape[x.dim() - n_axes :]))
 
 
 def _over_groups(x: Tensor, params: Params, groups: int, invstd: Tensor) -> Normalization:

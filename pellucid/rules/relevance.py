@@ -170,7 +170,7 @@ class AlphaBeta:
     def __post_init__(self) -> None:
         """Raise PellucidError unless alpha - beta is 1, and for negative values."""
         check_range(self, alpha=self.alpha, beta=self.beta, stabilizer=self.stabilizer)
-        if abs(self.alpha - self.beta - 1) > 1e-9:
+        if abs(self.alpha - self.beta - 1) > 1e-9:  # rounding errors are allowed
             raise PellucidError(
                 f"AlphaBeta: alpha - beta must be 1 to keep the sum of relevance, not {self.alpha} - {self.beta}"
             )

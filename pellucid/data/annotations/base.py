@@ -254,9 +254,9 @@ class Faults:
         """The listed faults, then one fault for all unlisted faults of each effect."""
         counted_faults: list[AnnotationFault] = []
         for effect, first in self._first_counted.items():
-            count = self._counts[effect] - MAX_FAULTS
-            reason = f"the first of {count:,} more faults that are not listed"
-            counted_faults.append(AnnotationFault(first.file, first.line, reason, effect, count=count))
+            n_unlisted = self._counts[effect] - MAX_FAULTS
+            reason = f"the first of {n_unlisted:,} more faults that are not listed"
+            counted_faults.append(AnnotationFault(first.file, first.line, reason, effect, count=n_unlisted))
         return (*self._listed, *counted_faults)
 
     def add(

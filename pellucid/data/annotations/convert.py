@@ -211,7 +211,7 @@ def _check_mask_sides(
 
 def _count_replaced_boxes(parts: Mapping[str, Annotations], target_format: AnnotationFormat, faults: Faults) -> int:
     """Count boxes that a format without boxes replaces by the bounding boxes of masks, and add each to `faults`."""
-    count = 0
+    n_replaced = 0
     for annotations in parts.values():
         if "box" in target_format.written(annotations):
             continue
@@ -219,11 +219,11 @@ def _count_replaced_boxes(parts: Mapping[str, Annotations], target_format: Annot
             for instance in record.instances:
                 box = _outline_box(record, instance)
                 if any(abs(a - b) > BOX_TOLERANCE for a, b in zip(box, instance.box, strict=True)):
-                    count += 1
+                    n_replaced += 1
                     before, after = (", ".join(f"{value:g}" for value in sides) for sides in (instance.box, box))
                     reason = f"box ({before}) becomes that of its polygon, ({after})"
                     faults.add(record.file, instance.line, reason, "listed")
-    return count
+    return n_replaced
 
 
 def _outline_box(record: ImageRecord, instance: Instance) -> tuple[float, float, float, float]:

@@ -59,7 +59,7 @@ def xml_files(tree: Tree) -> list[str]:
 
 def is_cvat(data: bytes) -> bool:
     """Return whether an XML file, even a damaged one, is CVAT's."""
-    return b"<annotations" in data.replace(b"\0", b"")[:4096]
+    return b"<annotations" in data.replace(b"\0", b"")[:4096]  # after a declaration and comments
 
 
 def read(tree: Tree, files: Sequence[str], classes: Sequence[str] | None = None) -> Annotations:
@@ -97,8 +97,8 @@ def read(tree: Tree, files: Sequence[str], classes: Sequence[str] | None = None)
                 faults.refuse(where, element.line, error)
                 continue
             instances = _instances(element, size, labels, where, faults)
-            records.append(ImageRecord(image, size, instances, where, len(records) + 1))
-    return Annotations(class_order, tuple(records), faults.entries, (), tuple(range(1, len(class_order) + 1)))
+            records.append(ImageRecord(image, size, instances, where, image_id=len(records) + 1))
+    return Annotations(class_order, tuple(records), faults.entries, category_ids=tuple(range(1, len(class_order) + 1)))
 
 
 def _class_names(roots: Sequence[Element]) -> list[str]:
@@ -187,6 +187,7 @@ def _mask(shape: Element, size: tuple[int, int]) -> str:
     if not (left >= 0 and 0 < width <= size[1] - left and top >= 0 and 0 < height <= size[0] - top):
         raise DamageError(f"mask of {width}x{height} at {left}, {top} is not inside the image of {size[1]}x{size[0]}")
     words = shape.attributes.get("rle", "").split(",")
+    # A number of 12 digits or more is no run length.
     runs = [int(word) if word.strip().isdecimal() and len(word) < 12 else -1 for word in words]
     if min(runs) < 0 or sum(runs) != width * height or width * height > MAX_IMAGE_PIXELS:
         raise DamageError(f"mask of {width}x{height} has an rle of another length; export the task again")

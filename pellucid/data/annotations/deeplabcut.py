@@ -123,9 +123,9 @@ class _DeepLabCutReader:
 
     def _check_one_project(self, tables: Sequence[FrameTable]) -> None:
         """Raise PellucidError for two tables without a common body part, which are of different projects."""
-        parts = [{column.part for column in table.columns} for table in tables]
-        for table, others in zip(tables[1:], parts[1:], strict=True):
-            if parts[0].isdisjoint(others):
+        parts_by_table = [{column.part for column in table.columns} for table in tables]
+        for table, others in zip(tables[1:], parts_by_table[1:], strict=True):
+            if parts_by_table[0].isdisjoint(others):
                 raise PellucidError(
                     f"{self.tree.where(tables[0].name)} and {self.tree.where(table.name)} have no body part in common; "
                     "give the folder of one project"

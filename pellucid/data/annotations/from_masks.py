@@ -68,7 +68,7 @@ def _record(source: MaskFolder, k: int, labels: dict[int, int], void: int | None
                 raise PellucidError(f"{where} has more than {MAX_OBJECTS:,} regions; smooth it, or convert to masks")
             instances.append(_instance(spans, label, size))
     outlines = outline_polygons(mask == (VOID if void is None else void)) if void is not None else []
-    return ImageRecord(source.names[k], size, tuple(instances), where, k + 1, tuple(map(tuple, outlines)))
+    return ImageRecord(source.names[k], size, tuple(instances), where, image_id=k + 1, void=tuple(map(tuple, outlines)))
 
 
 def _instance(spans: np.ndarray, label: int, size: tuple[int, int]) -> Instance:

@@ -55,7 +55,7 @@ def read(tree: Tree, files: Sequence[str], classes: Sequence[str] | None = None)
     classes: the allowed class names, indexed by label; by default all names in the files, sorted.
     """
     faults, image_index = Faults(), ImageIndex(tree)
-    images: dict[str, tuple[str, tuple[int, int], list[_Shapes], _Shapes]] = {}
+    content_by_file: dict[str, tuple[str, tuple[int, int], list[_Shapes], _Shapes]] = {}
     point_names: set[str] = set()
     class_names: set[str] = set()
     for name in files:
@@ -66,9 +66,9 @@ def read(tree: Tree, files: Sequence[str], classes: Sequence[str] | None = None)
             faults.refuse(where, None, error)
             continue
         valid_shapes = _valid_shapes(shapes, where, faults)
-        void = [(k, shape) for k, shape in valid_shapes if shape["label"] == IGNORE]
+        void_shapes = [(k, shape) for k, shape in valid_shapes if shape["label"] == IGNORE]
         groups = _group_shapes([(k, shape) for k, shape in valid_shapes if shape["label"] != IGNORE], where, faults)
-        images[name] = image, size, groups, void
+        content_by_file[name] = image, size, groups, void_shapes
         for group in groups:
             point_names |= {shape["label"] for _, shape in group if shape["shape_type"] == "point"}
             class_names |= {shape["label"] for _, shape in group if shape["shape_type"] != "point"} or {POINTS_CLASS}
@@ -82,7 +82,7 @@ def read(tree: Tree, files: Sequence[str], classes: Sequence[str] | None = None)
     keypoint_indices = {name: k for k, name in enumerate(keypoint_names)}
     records: list[ImageRecord] = []
     readings = BoxReadings(CORNERS)
-    for k, (name, (image, size, groups, void)) in enumerate(images.items()):
+    for k, (name, (image, size, groups, void_shapes)) in enumerate(content_by_file.items()):
         instances: list[Instance] = []
         for group in groups:
             where = f"{tree.where(name)}, shape {group[0][0]}"
@@ -97,12 +97,13 @@ def read(tree: Tree, files: Sequence[str], classes: Sequence[str] | None = None)
                 faults.add(where, None, f"{image} has more than {MAX_OBJECTS} objects", "refused")
             elif box is not None:
                 instances.append(Instance(box, instance.label, instance.outline, instance.points, instance.crowd))
-        void_polygons = _void_polygons(void, size, tree.where(name), faults)
-        records.append(ImageRecord(image, size, tuple(instances), tree.where(name), k + 1, void_polygons))
+        void_polygons = _void_polygons(void_shapes, size, tree.where(name), faults)
+        records.append(ImageRecord(image, size, tuple(instances), tree.where(name), image_id=k + 1, void=void_polygons))
     if reason := readings.fraction_fault():
         faults.add(str(tree.path), None, reason, "refused")
     return Annotations(
-        class_order, tuple(records), faults.entries, tuple(keypoint_names), tuple(range(1, len(class_order) + 1))
+        class_order, tuple(records), faults.entries, tuple(keypoint_names),
+        category_ids=tuple(range(1, len(class_order) + 1)),
     )  # fmt: skip
 
 
@@ -235,10 +236,10 @@ def _group_shapes(shapes: _Shapes, where: str, faults: Faults) -> list[_Shapes]:
     return list(objects.values())
 
 
-def _void_polygons(void: _Shapes, size: tuple[int, int], where: str, faults: Faults) -> Polygons:
+def _void_polygons(void_shapes: _Shapes, size: tuple[int, int], where: str, faults: Faults) -> Polygons:
     """Return the regions labelled IGNORE as polygons, and add each to `faults`, since it is no object."""
     polygons: list[tuple[float, ...]] = []
-    for k, shape in void:
+    for k, shape in void_shapes:
         try:
             points = shape["points"]
             if shape["shape_type"] == "rectangle":

@@ -53,18 +53,18 @@ def other_formats(tree: Tree, format_name: str) -> dict[str, list[str]]:
     return files_by_format
 
 
-def unused_annotations(format_name: str, other: str, files: Sequence[str]) -> str:
+def unused_annotations(format_name: str, other_format: str, files: Sequence[str]) -> str:
     """Return in words that the annotations of another format than the one that is read are not used."""
-    reason = f"is an annotation of {other}, which is not read, since there are those of {format_name}"
+    reason = f"is an annotation of {other_format}, which is not read, since there are those of {format_name}"
     return f"{reason} ({plural(len(files), 'file')})"
 
 
 def parts_in_order(parts: Mapping[str, Sequence[str]]) -> list[str]:
     """Return the training part and the held-out part, if any; without a training part, the first part only."""
-    use = parts_among(parts)
-    if use.train is None:
+    part_use = parts_among(parts)
+    if part_use.train is None:
         return [*parts][:1]
-    return [use.train] if use.held_out is None else [use.train, use.held_out]
+    return [part_use.train] if part_use.held_out is None else [part_use.train, part_use.held_out]
 
 
 def training_part_first(parts: Mapping[str, Sequence[str]]) -> list[str]:

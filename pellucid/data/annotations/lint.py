@@ -262,8 +262,8 @@ def _check_class_folders(tree: Tree) -> None:
 
 def _list_other_formats(tree: Tree, format_name: str, faults: Faults) -> None:
     """List annotations of other formats than the one that is read."""
-    for other, files in other_formats(tree, format_name).items():
-        faults.add(tree.where(files[0]), None, unused_annotations(format_name, other, files), "listed")
+    for other_format, files in other_formats(tree, format_name).items():
+        faults.add(tree.where(files[0]), None, unused_annotations(format_name, other_format, files), "listed")
 
 
 def _record_faults(record: ImageRecord) -> Iterator[AnnotationFault]:

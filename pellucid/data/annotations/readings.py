@@ -60,26 +60,28 @@ class BoxReadings:
         leaving = self._n_boxes - self._n_fitting[self.declared]
         if leaving <= MAX_LEAVING * self._n_boxes:
             return ""
-        others = (name for name in READINGS if self._n_fitting[name] >= MIN_FITTING * self._n_boxes)
-        other = next(others, "")
-        is_other = bool(other) and self._n_unordered >= MIN_UNORDERED
+        other_readings = (name for name in READINGS if self._n_fitting[name] >= MIN_FITTING * self._n_boxes)
+        other_reading = next(other_readings, "")
+        is_other = bool(other_reading) and self._n_unordered >= MIN_UNORDERED
         if leaving < MIN_LEAVING and not is_other:
             return ""
-        if not other and leaving <= MAX_LEAVING_ALONE * self._n_boxes:
+        if not other_reading and leaving <= MAX_LEAVING_ALONE * self._n_boxes:
             return ""
         question = (
-            f"; all fit as {other}: {other} in place of {self.declared}?" if other else "; in another unit or order?"
+            f"; all fit as {other_reading}: {other_reading} in place of {self.declared}?"
+            if other_reading
+            else "; in another unit or order?"
         )
         return f"{leaving:,} of {self._n_boxes:,} boxes leave their image, read as {self.declared}{question}"
 
     def fraction_fault(self) -> str:
         """Return a message if (nearly) all numbers, read as pixels, are from 0 to 1; "" otherwise."""
-        count = len(self._fraction_boxes)
+        n_fractions = len(self._fraction_boxes)
         is_in_pixels = self.declared != CENTRE_AND_SIZE  # YOLO's boxes are fractions, which its reader multiplies
-        if not is_in_pixels or count < MIN_LEAVING or count < MIN_FITTING * self._n_boxes:
+        if not is_in_pixels or n_fractions < MIN_LEAVING or n_fractions < MIN_FITTING * self._n_boxes:
             return ""
         first = ", ".join(f"{value:g}" for value in self._fraction_boxes[0])
         return (
-            f"{count:,} of {self._n_boxes:,} boxes have only numbers from 0 to 1, such as ({first}), read as pixels: "
-            "fractions of the image in place of pixels? Multiply them by its width and height"
+            f"{n_fractions:,} of {self._n_boxes:,} boxes have only numbers from 0 to 1, such as ({first}), read as "
+            "pixels: fractions of the image in place of pixels? Multiply them by its width and height"
         )

@@ -32,7 +32,9 @@ def contact_sheet(parts: Sequence[DetectionFolder]) -> tuple[Plot, list[str]]:
     marks: list[Marks] = []
     for _, objects in examples:  # with masks, colours distinguish objects, not classes: add class names
         texts = [classes[k] for k in objects.labels.tolist()] if objects.masks is not None and len(classes) > 1 else []
-        marks.append(Marks(objects.boxes, objects.labels, objects.masks, objects.keypoints, objects.crowd, texts))
+        marks.append(
+            Marks(objects.boxes, objects.labels, objects.masks, objects.keypoints, dashed=objects.crowd, texts=texts)
+        )
     totals = [len(part.records[k].instances) for part, k in selected]
     counts = [
         plural(total, "object") + (f", {MAX_DRAWN_OBJECTS} drawn" if total > MAX_DRAWN_OBJECTS else "")

@@ -56,9 +56,9 @@ def find_parts(tree: Tree) -> dict[str, tuple[str, ...]]:
     for stem, name in lists.items():
         lines = decode_text(tree.document(name), tree.where(name)).splitlines()
         stems = [line.strip() if line.strip() in by_stem else line.split()[0] for line in lines if line.strip()]
-        listed = tuple(by_stem.get(stem, f"{folder}/{stem}.xml") for stem in dict.fromkeys(stems))
+        listed_files = tuple(by_stem.get(stem, f"{folder}/{stem}.xml") for stem in dict.fromkeys(stems))
         part = spelled(stem, PART_OF_WORD)
-        names_by_part[part] = (*names_by_part.get(part, ()), *listed)
+        names_by_part[part] = (*names_by_part.get(part, ()), *listed_files)
     return names_by_part
 
 
@@ -103,10 +103,10 @@ def read(tree: Tree, files: Sequence[str], classes: Sequence[str] | None = None)
                 faults.refuse(where, 1, error)
                 continue
             objects = read_instances(roots[name], size, labels, where, faults, readings)
-            records.append(ImageRecord(image, size, objects, where, k + 1))
+            records.append(ImageRecord(image, size, objects, where, image_id=k + 1))
     if reason := readings.fault():
         faults.add(str(tree.path), None, reason, "refused")
-    return Annotations(class_order, tuple(records), faults.entries, (), tuple(range(1, len(class_order) + 1)))
+    return Annotations(class_order, tuple(records), faults.entries, category_ids=tuple(range(1, len(class_order) + 1)))
 
 
 def holds_class(name: str) -> bool:
@@ -261,12 +261,13 @@ def parse_xml(data: bytes, where: str, root_tag: str = "annotation") -> Element:
 def _declares_encoding(data: bytes) -> bool:
     """Return whether an XML file begins with a declaration of its encoding."""
     start, _, _ = data.partition(b"?>")
+    # A byte order mark may precede the declaration.
     return b"<?xml" in start[:10] and b"encoding" in start
 
 
 def size_of(root: Element) -> tuple[int, int] | None:
     """Return the image size (H, W) in the file, None if it is missing or invalid."""
-    sides = [root.text_at("size", side) for side in ("height", "width")]
+    sides = [root.text_at("size", side) for side in ("height", "width")]  # with ten digits or more, no sizes
     return stated_size(*(int(side) if side.isascii() and side.isdigit() and len(side) < 10 else 0 for side in sides))
 
 

@@ -62,14 +62,18 @@ def parse_flips(settings: Mapping[str, Any], n_points: int, where: str) -> tuple
     if not value or not n_points:
         return None
     index_by_text = {str(k): k for k in range(n_points)}  # the values are text
-    order = [index_by_text.get(item) for item in value if isinstance(item, str)] if isinstance(value, list) else []
-    is_mirroring = len(order) == n_points and all(k is not None and order[k] == j for j, k in enumerate(order))
+    mirrored_indices = (
+        [index_by_text.get(item) for item in value if isinstance(item, str)] if isinstance(value, list) else []
+    )
+    is_mirroring = len(mirrored_indices) == n_points and all(
+        k is not None and mirrored_indices[k] == j for j, k in enumerate(mirrored_indices)
+    )
     if not is_mirroring:
         raise PellucidError(
             f"{where}: flip_idx is {value!r:.80}; give the index of each of the {n_points} key-points after mirroring, "
             "such as [0, 2, 1] for a nose, a left and a right eye"
         )
-    return tuple((j, k) for j, k in enumerate(order) if k is not None and j < k)
+    return tuple((j, k) for j, k in enumerate(mirrored_indices) if k is not None and j < k)
 
 
 SETTINGS_FILE = "data.yaml"
@@ -96,8 +100,8 @@ class _YoloReader:
         text = _document_text(tree, name)
         self.names, self.shape = _parse_settings(text, self.class_file)
         self.settings = _load_settings(text, self.class_file)
-        self.point_names = parse_point_names(self.settings, self.shape.points, self.class_file)
-        self.swaps = parse_flips(self.settings, self.shape.points, self.class_file)
+        self.point_names = parse_point_names(self.settings, self.shape.n_points, self.class_file)
+        self.swaps = parse_flips(self.settings, self.shape.n_points, self.class_file)
         self.classes = tuple(classes or self.names)
         self.labels = {name: label for label, name in enumerate(self.classes)}
         self.readings = BoxReadings(CENTRE_AND_SIZE)
@@ -123,12 +127,12 @@ class _YoloReader:
             except PellucidError as error:
                 self.faults.add(where, None, str(error), "refused")
                 continue
-            records.append(ImageRecord(image, size, self._instances(text, size, where), where, k + 1))
+            records.append(ImageRecord(image, size, self._instances(text, size, where), where, image_id=k + 1))
         for reason in filter(None, (self.readings.fault(), self.polygon_lines.fault())):
             self.faults.add(self.class_file, None, reason, "refused")
         category_ids = tuple(range(1, len(self.classes) + 1))
         return Annotations(
-            self.classes, tuple(records), self.faults.entries, self.point_names, category_ids, self.swaps
+            self.classes, tuple(records), self.faults.entries, self.point_names, category_ids, swaps=self.swaps
         )
 
     def _check_names(self) -> None:
@@ -163,8 +167,8 @@ class _YoloReader:
             except PellucidError as error:
                 self.faults.add(where, number, str(error), "refused")
                 continue
-            if line.numbers is not None:
-                self.readings.add(line.numbers, size)
+            if line.box_numbers is not None:
+                self.readings.add(line.box_numbers, size)
             elif not self.shape.is_stated:
                 self.polygon_lines.add([*map(float, words[1:])])
             box, name = self.faults.clip_box(line.box, size, where, number), self.names[line.label]

@@ -73,8 +73,8 @@ def find_parts(tree: Tree) -> dict[str, tuple[str, ...]]:
                 f"{tree.where(folder)} is not used, since none of its images has a label file in "
                 f"{_labels_folder(folder)}"
             )
-    used = [name for name in images if _folder(name) in folders]
-    return group_images_by_part([*used, *_labels_without_image(tree, images, labelled)])
+    used_images = [name for name in images if _folder(name) in folders]
+    return group_images_by_part([*used_images, *_labels_without_image(tree, images, labelled)])
 
 
 def missing_labels(tree: Tree, images: Sequence[str]) -> str:
@@ -83,9 +83,9 @@ def missing_labels(tree: Tree, images: Sequence[str]) -> str:
     is_training = bool(images) and part_of(_folder(images[0])) in (TRAIN, TRAINVAL)
     if not is_training or any(name in paths for name in map(label_file, images)):
         return ""
-    count = "its image has" if len(images) == 1 else f"none of its {len(images):,} images has"
+    subject = "its image has" if len(images) == 1 else f"none of its {len(images):,} images has"
     labels = tree.where(_labels_folder(_folder(images[0])))
-    return f"{count} a label file in {labels}; add the label files there, or remove the folder of images"
+    return f"{subject} a label file in {labels}; add the label files there, or remove the folder of images"
 
 
 def path_faults(settings: Mapping[str, Any], tree: Tree) -> Iterator[str]:

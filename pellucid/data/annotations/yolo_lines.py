@@ -20,14 +20,14 @@ class KeypointShape(NamedTuple):
     is_stated: whether the data set states it; if not, there are none.
     """
 
-    points: int = 0
-    numbers: int = 3
+    n_points: int = 0
+    n_numbers: int = 3
     is_stated: bool = False
 
     @property
-    def coordinates(self) -> int:
-        """The numbers of a line after the class: a box and the key-points."""
-        return 4 + self.points * self.numbers
+    def n_coordinates(self) -> int:
+        """How many numbers a line has after the class: those of a box and of the key-points."""
+        return 4 + self.n_points * self.n_numbers
 
 
 class Line(NamedTuple):
@@ -35,7 +35,7 @@ class Line(NamedTuple):
 
     label: int
     box: BoxCorners
-    numbers: BoxCorners | None
+    box_numbers: BoxCorners | None
     outline: Polygons | None
     points: tuple[float, ...]
 
@@ -50,11 +50,11 @@ def parse_line(words: Sequence[str], size: tuple[int, int], shape: KeypointShape
     (height, width), coordinates = size, values[1:]
     if (largest := max(coordinates[:4], default=0.0)) > MAX_FRACTION:
         raise DamageError(f"coordinate {largest:g} is not a fraction of the image's width or height, 0 to 1")
-    if len(coordinates) == shape.coordinates:
+    if len(coordinates) == shape.n_coordinates:
         x, y, w, h = coordinates[0] * width, coordinates[1] * height, coordinates[2] * width, coordinates[3] * height
         box = (x - w / 2, y - h / 2, x + w / 2, y + h / 2)
-        return Line(int(label), box, (x, y, w, h), None, _keypoints(coordinates[4:], size, shape.numbers))
-    if len(coordinates) >= 6 and len(coordinates) % 2 == 0 and not shape.points:
+        return Line(int(label), box, (x, y, w, h), None, _keypoints(coordinates[4:], size, shape.n_numbers))
+    if len(coordinates) >= 6 and len(coordinates) % 2 == 0 and not shape.n_points:
         outside = next((value for value in coordinates if not -MAX_EXCESS <= value <= 1 + MAX_EXCESS), None)
         if outside is not None:
             raise DamageError(f"polygon has the number {outside:g}, which is not from 0 to 1; {KEYPOINTS_ADVICE}")
@@ -84,16 +84,16 @@ def _keypoints(values: Sequence[float], size: tuple[int, int], numbers: int) -> 
 
 def _length_fault(n_coordinates: int, shape: KeypointShape) -> str:
     """Return why a line with `n_coordinates` numbers after the class is invalid."""
-    expected = "a box" if shape.points == 0 else f"a box and {shape.points} key-points"
+    expected = "a box" if shape.n_points == 0 else f"a box and {shape.n_points} key-points"
     fault = f"{n_coordinates + 1} numbers are neither a class with {expected} nor one with a polygon"
-    if shape.points:
-        other = shape._replace(numbers=5 - shape.numbers)
-        if n_coordinates == other.coordinates:
-            return f"{fault}; state kpt_shape: [{other.points}, {other.numbers}] in data.yaml"
+    if shape.n_points:
+        other_shape = shape._replace(n_numbers=5 - shape.n_numbers)  # 2 in place of 3, or 3 in place of 2
+        if n_coordinates == other_shape.n_coordinates:
+            return f"{fault}; state kpt_shape: [{other_shape.n_points}, {other_shape.n_numbers}] in data.yaml"
     advice = "remove the confidence at the end, which predictions have and labels do not have"
-    if n_coordinates == shape.coordinates + 1:
+    if n_coordinates == shape.n_coordinates + 1:
         return f"{fault}; {advice}"
-    return f"{fault}; {advice}, or {KEYPOINTS_ADVICE}" if not shape.points and n_coordinates > 6 else fault
+    return f"{fault}; {advice}, or {KEYPOINTS_ADVICE}" if not shape.n_points and n_coordinates > 6 else fault
 
 
 class PolygonLines:

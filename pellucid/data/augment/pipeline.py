@@ -177,7 +177,9 @@ class Augment(metaclass=Checked):
 
     def _draw_resampling(self, x: Tensor, rng: torch.Generator) -> Resampling:
         size = self.crop_size if any(self.crop_size) else None
-        move = random_affine(x, rng, self.rotate, self.shift, self.shear, self.zoom, self.scale, size, self.aspect)
+        move = random_affine(
+            x, rng, self.rotate, self.shift, self.shear, self.zoom, scale=self.scale, size=size, aspect=self.aspect
+        )
         if not self.elastic_alpha:
             return move
         return replace(move, displacement=random_field(x, self.elastic_alpha, self.elastic_sigma, rng, size))
@@ -239,6 +241,6 @@ class Augment(metaclass=Checked):
             )
 
 
-def _is_number_tuple(value: object, kinds: tuple[type, ...], count: int) -> bool:
-    """Return whether `value` is a tuple of `count` numbers of these types."""
-    return isinstance(value, tuple) and len(value) == count and all(type(number) in kinds for number in value)
+def _is_number_tuple(value: object, kinds: tuple[type, ...], length: int) -> bool:
+    """Return whether `value` is a tuple of `length` numbers of these types."""
+    return isinstance(value, tuple) and len(value) == length and all(type(number) in kinds for number in value)

@@ -62,16 +62,17 @@ def move_points(points: Tensor, moves: Sequence[Move], swaps: Pairs) -> Tensor:
     return points
 
 
-def _check_swaps(swaps: Pairs, count: int, name: str) -> None:
-    if any(index >= count for pair in swaps for index in pair):
+def _check_swaps(swaps: Pairs, n_keypoints: int, name: str) -> None:
+    if any(index >= n_keypoints for pair in swaps for index in pair):
         raise PellucidError(
-            f"augment.swaps is {swaps}, but {name} have {count} key-points, counted from 0; give pairs of their indices"
+            f"augment.swaps is {swaps}, but {name} have {n_keypoints} key-points, counted from 0; give pairs of their "
+            "indices"
         )
 
 
-def _mirrored_order(count: int, swaps: Pairs) -> list[int]:
-    """Return the indices that reorder `count` key-points for a mirror image."""
-    order = list(range(count))
+def _mirrored_order(n_keypoints: int, swaps: Pairs) -> list[int]:
+    """Return the indices that reorder `n_keypoints` key-points for a mirror image."""
+    order = list(range(n_keypoints))
     for first, second in swaps:
         order[first], order[second] = second, first
     return order

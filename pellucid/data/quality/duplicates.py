@@ -39,8 +39,8 @@ def perceptual_hash(grey: Tensor) -> Hashes:
     reduced = F.adaptive_avg_pool2d(grey.float()[:, None], HASHED_SIDE)[:, 0]  # (N, 32, 32)
     k = torch.arange(N_FREQUENCIES)[:, None]
     cosine = torch.cos(math.pi / HASHED_SIDE * k * (torch.arange(HASHED_SIDE) + 0.5))  # (8, 32), DCT-II
-    low = (cosine @ reduced @ cosine.T).flatten(1)[:, 1:]  # (N, 63)
-    bits = (low > low.median(1, keepdim=True).values).numpy()
+    low_frequencies = (cosine @ reduced @ cosine.T).flatten(1)[:, 1:]  # (N, 63)
+    bits = (low_frequencies > low_frequencies.median(1, keepdim=True).values).numpy()
     return (bits * (np.uint64(1) << np.arange(N_FREQUENCIES * N_FREQUENCIES - 1, dtype=np.uint64))).sum(
         1, dtype=np.uint64
     )
@@ -64,16 +64,16 @@ def close_pairs(hashes: Hashes, distance: int) -> NDArray[np.int64]:
             order = np.argsort(rotated, kind="stable")
             sorted_hashes = rotated[order]
             for bits in combinations(range(BAND_BITS), flips):
-                is_searched = np.nonzero(match_counts < MAX_MATCHES)[0]
-                change = np.uint64(sum(1 << (64 - BAND_BITS + bit) for bit in bits))
-                i, j = _find_matches(rotated[is_searched] ^ change, sorted_hashes, order)
-                i = is_searched[i]
+                searched = np.nonzero(match_counts < MAX_MATCHES)[0]
+                flipped_bits = np.uint64(sum(1 << (64 - BAND_BITS + bit) for bit in bits))
+                i, j = _find_matches(rotated[searched] ^ flipped_bits, sorted_hashes, order)
+                i = searched[i]
                 is_close = (i != j) & (differing_bits(hashes[i], hashes[j]) <= distance)
-                keys = np.unique(np.minimum(i, j)[is_close] * n + np.maximum(i, j)[is_close])
-                match_counts += np.bincount(keys // n, minlength=n) + np.bincount(keys % n, minlength=n)
-                pairs.append(keys)
-    keys = np.unique(np.concatenate(pairs))
-    return np.stack([keys // n, keys % n], 1) if n else np.empty((0, 2), np.int64)
+                pair_keys = np.unique(np.minimum(i, j)[is_close] * n + np.maximum(i, j)[is_close])
+                match_counts += np.bincount(pair_keys // n, minlength=n) + np.bincount(pair_keys % n, minlength=n)
+                pairs.append(pair_keys)
+    pair_keys = np.unique(np.concatenate(pairs))
+    return np.stack([pair_keys // n, pair_keys % n], 1) if n else np.empty((0, 2), np.int64)
 
 
 def differing_bits(a: Hashes, b: Hashes) -> NDArray[np.int64]:
@@ -190,8 +190,10 @@ def near_duplicates(grey: Tensor, progress: Callable[[int, int], None] | None = 
     reduced = torch.cat(
         [F.adaptive_avg_pool2d(chunk.float()[:, None], HASHED_SIDE)[:, 0] for chunk in grey.split(CHUNK_SIZE)]
     )
-    textured = torch.nonzero(reduced.flatten(1).std(1, correction=0) > MIN_DEVIATION).flatten()
-    pairs = textured[torch.from_numpy(close_pairs(perceptual_hash(reduced[textured]), MAX_BITS))]  # (P, 2)
+    textured_indices = torch.nonzero(reduced.flatten(1).std(1, correction=0) > MIN_DEVIATION).flatten()
+    pairs = textured_indices[
+        torch.from_numpy(close_pairs(perceptual_hash(reduced[textured_indices]), MAX_BITS))
+    ]  # (P, 2)
     normalized = reduced.flatten(1)  # (N, 1024)
     normalized = F.normalize(normalized - normalized.mean(1, keepdim=True))
     report_progress = progress or (lambda done, total: None)
@@ -209,12 +211,12 @@ def near_duplicates(grey: Tensor, progress: Callable[[int, int], None] | None = 
         if groups.join(i, j)
     ]
     candidate_pairs = pairs[n_same : int((correlations >= MIN_LIKELY_CORRELATION).sum())]
-    alignments, done = [0] * len(grey), 0
+    n_alignments, done = [0] * len(grey), 0
     for chunk in candidate_pairs.split(CHUNK_SIZE):
         to_align: list[tuple[int, int]] = []
         for i, j in chunk.tolist():
-            if min(alignments[i], alignments[j]) < MAX_ALIGNMENTS and not groups.joined(i, j):
-                alignments[i], alignments[j] = alignments[i] + 1, alignments[j] + 1
+            if min(n_alignments[i], n_alignments[j]) < MAX_ALIGNMENTS and not groups.joined(i, j):
+                n_alignments[i], n_alignments[j] = n_alignments[i] + 1, n_alignments[j] + 1
                 to_align.append((i, j))
         indices = torch.tensor(to_align, dtype=torch.int64).reshape(-1, 2)
         similarities = aligned_correlations(grey[indices[:, 0]], grey[indices[:, 1]], MIN_CORRELATIONS)
@@ -255,20 +257,20 @@ def _fit_maps(fixed: Tensor, moving: Tensor, maps: Tensor) -> Tensor:
     side = fixed.shape[-1]
     dx = F.pad((moving[..., 2:] - moving[..., :-2]) * side / 4, (1, 1))  # per half image, the unit of the maps
     dy = F.pad((moving[..., 2:, :] - moving[..., :-2, :]) * side / 4, (0, 0, 1, 1))
-    layers = torch.cat([moving, dx, dy], 1)  # (P, 3, S, S)
+    planes = torch.cat([moving, dx, dy], 1)  # (P, 3, S, S)
     position = (torch.arange(side) * 2 + 1) / side - 1
     y, x = (axis.flatten() for axis in torch.meshgrid(position, position, indexing="ij"))  # (S S,)
     identity = torch.eye(2, 3)
     for _ in range(FIT_STEPS):
-        warped, is_inside = _warp(layers, maps)
+        warped, is_inside = _warp(planes, maps)
         value, slope_x, slope_y = warped.unbind(1)  # (P, S S)
         slopes = torch.stack(
             [slope_x * x, slope_x * y, slope_x, slope_y * x, slope_y * y, slope_y, value, torch.ones_like(value)], 2
         )  # (P, S S, 8)
         weighted = (slopes * is_inside[..., None]).transpose(1, 2)
-        normal = weighted @ slopes
-        normal = normal + torch.diag_embed(normal.diagonal(dim1=1, dim2=2) * DAMPING + DAMPING)
-        solution = torch.linalg.solve(normal, weighted @ fixed.flatten(1)[..., None])[..., 0]  # (P, 8)
+        normal_matrix = weighted @ slopes
+        normal_matrix = normal_matrix + torch.diag_embed(normal_matrix.diagonal(dim1=1, dim2=2) * DAMPING + DAMPING)
+        solution = torch.linalg.solve(normal_matrix, weighted @ fixed.flatten(1)[..., None])[..., 0]  # (P, 8)
         # The first six unknowns are the step of the map times the gain: divide by the gain, the seventh.
         step = solution[:, :6] / solution[:, 6:7].clamp_min(MIN_GAIN)
         maps = maps + step.reshape(-1, 2, 3).clamp(-MAX_MAP_CHANGE / 2, MAX_MAP_CHANGE / 2)
@@ -281,7 +283,7 @@ def _correlation(fixed: Tensor, moving: Tensor, maps: Tensor) -> Tensor:
     """Return the correlations (P,) of fixed and warped images; 0 for an overlap of less than MIN_OVERLAP."""
     warped, is_inside = _warp(moving, maps)
     a, b = (_subtract_mean(values, is_inside) for values in (fixed.flatten(1), warped[:, 0]))
-    value = (a * b).sum(1) / (a.norm(dim=1) * b.norm(dim=1)).clamp_min(1e-6)
+    value = (a * b).sum(1) / (a.norm(dim=1) * b.norm(dim=1)).clamp_min(1e-6)  # 0 for a uniform image
     return torch.where(is_inside.mean(1) >= MIN_OVERLAP, value, 0.0)
 
 
@@ -291,9 +293,9 @@ def _subtract_mean(values: Tensor, is_inside: Tensor) -> Tensor:
     return (values - mean) * is_inside
 
 
-def _warp(layers: Tensor, maps: Tensor) -> tuple[Tensor, Tensor]:
+def _warp(planes: Tensor, maps: Tensor) -> tuple[Tensor, Tensor]:
     """Return layers (P, C, S S) sampled at the mapped positions, and (P, S S) 1 for positions inside the image."""
-    count, channels, side, _ = layers.shape
-    grid = F.affine_grid(maps, [count, channels, side, side], align_corners=False)
-    warped = F.grid_sample(layers, grid, padding_mode="border", align_corners=False)
+    n_images, channels, side, _ = planes.shape
+    grid = F.affine_grid(maps, [n_images, channels, side, side], align_corners=False)
+    warped = F.grid_sample(planes, grid, padding_mode="border", align_corners=False)
     return warped.flatten(2), (grid.abs().amax(-1) <= 1).flatten(1).float()

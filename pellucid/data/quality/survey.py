@@ -101,12 +101,12 @@ def survey(
         raise PellucidError(f"{tree.path}: none of its {n} files can be read as images{first}")
     n_read = len(files)
     return Survey(
-        tuple(files),
-        x[:n_read].contiguous(),
-        thumbnails[:n_read].contiguous(),
-        torch.tensor(sharpnesses),
-        tuple(digests),
-        tuple(corrupt),
+        files=tuple(files),
+        x=x[:n_read].contiguous(),
+        thumbnails=thumbnails[:n_read].contiguous(),
+        sharpness=torch.tensor(sharpnesses),
+        digests=tuple(digests),
+        corrupt=tuple(corrupt),
     )
 
 

@@ -20,12 +20,12 @@ def blood_smear(seed: int, width: int = 640, height: int = 480, red: int = 14) -
     canvas.pixels += canvas.noise((height, width), 60 * unit, 2.5)[..., None]
     occupied: list[tuple[float, float, float]] = []
     boxes: list[CellBox] = []
-    for name, count, min_radius, max_radius, inset in (
+    for name, n_cells, min_radius, max_radius, inset in (
         ("WBC", 1, 78, 86, 110),
         ("RBC", red, 44, 53, 30),
         ("Platelets", 3, 15, 20, 30),
     ):
-        for _ in range(count):
+        for _ in range(n_cells):
             radius = rng.uniform(min_radius, max_radius) * unit
             centre = _free_position(rng, occupied, radius, inset * unit, width, height)
             if centre is None:

@@ -25,13 +25,13 @@ def mice(seed: int, count: int, width: int = 240, height: int = 160) -> tuple[Im
     canvas = Canvas(width, height, np.array((188, 176, 150)) * rng.uniform(0.8, 1.1), rng)
     canvas.pixels += canvas.noise((height, width), 12, 6)[..., None]
     columns, rows = width // CELL, height // CELL
-    drawn: list[Mouse] = []
+    drawn_mice: list[Mouse] = []
     for cell in rng.permutation(columns * rows)[:count].tolist():
         length = float(rng.uniform(40, 52))  # of the body
         x = CELL * (cell % columns + 0.5) + float(rng.uniform(-6, 6))
         y = CELL * (cell // columns + 0.5) + float(rng.uniform(-6, 6))
-        drawn.append(_draw(canvas, x, y, length, float(rng.uniform(0, 2 * np.pi))))
-    return canvas.image(), drawn
+        drawn_mice.append(_draw(canvas, x, y, length, float(rng.uniform(0, 2 * np.pi))))
+    return canvas.image(), drawn_mice
 
 
 def _draw(canvas: Canvas, x: float, y: float, length: float, angle: float) -> Mouse:

@@ -102,8 +102,8 @@ def people(
     canvas.paint(canvas.shape([(0.1 * w, horizon + 0.04 * h), (w, horizon + 0.04 * h), (w, h), (-0.3 * w, h)]),
                  (176, 174, 170), grain=5)  # fmt: skip
     masks: list[NDArray[np.bool_]] = []
-    places = (np.arange(count) + rng.uniform(0.3, 0.7, count)) / count * 0.86 + 0.07
-    for x, nearness in zip(rng.permutation(places), np.sort(rng.uniform(0.55, 0.95, count)), strict=True):
+    positions = (np.arange(count) + rng.uniform(0.3, 0.7, count)) / count * 0.86 + 0.07
+    for x, nearness in zip(rng.permutation(positions), np.sort(rng.uniform(0.55, 0.95, count)), strict=True):
         mask = np.zeros((height, width), dtype=bool)
 
         def paint(colour: ArrayLike, *outlines: ArrayLike, mask: NDArray[np.bool_] = mask) -> None:

@@ -168,10 +168,10 @@ def _several_files() -> Iterator[tuple[str, bytes]]:
         rng = np.random.default_rng([4, k])
         digits = rng.permutation(SEVERAL_DIGITS)[: rng.integers(1, 4)].tolist()
         canvas = np.zeros((24, 24), dtype=np.uint8)
-        for place, digit in zip(rng.permutation(3).tolist(), digits, strict=False):
-            drawn = images[targets == digit]
-            top, left = int(rng.integers(0, 17)), 8 * place
-            canvas[top : top + 8, left : left + 8] = drawn[rng.integers(len(drawn))]
+        for column, digit in zip(rng.permutation(3).tolist(), digits, strict=False):
+            digit_images = images[targets == digit]
+            top, left = int(rng.integers(0, 17)), 8 * column
+            canvas[top : top + 8, left : left + 8] = digit_images[rng.integers(len(digit_images))]
         yield f"several/images/{k:03d}.png", _png(Image.fromarray(canvas))
         rows.append(f"{k:03d}.png,{'|'.join(map(str, sorted(digits)))}")
     yield "several/labels.csv", "\n".join([*rows, ""]).encode()
@@ -219,9 +219,9 @@ def _mouse_files() -> Iterator[tuple[str, bytes]]:
     category: dict[str, Any] = {"id": 1, "name": "mouse", "keypoints": [*MOUSE_POINTS], "skeleton": []}
 
     def draw(seed: int) -> tuple[Image.Image, list[dict[str, Any]]]:
-        image, drawn = mice(seed, 2 + seed % 4)
+        image, drawn_mice = mice(seed, 2 + seed % 4)
         items: list[dict[str, Any]] = []
-        for mouse in drawn:
+        for mouse in drawn_mice:
             coordinates = [value for x, y in mouse.points for value in (round(x, 2), round(y, 2), 2)]
             items.append(_annotation(0, *mouse.box) | {"keypoints": coordinates, "num_keypoints": len(mouse.points)})
         return image, items

@@ -208,15 +208,11 @@ def load_objects(
         format_name, files = find_format(tree)
         for other, unused in other_formats(tree, format_name).items():
             note_once(f"{tree.where(unused[0])} {unused_annotations(format_name, other, unused)}")
-    part_names, part_use = parts_in_order(files), parts_among(files)
+    parts, part_use = parts_in_order(files), parts_among(files)
     if part_use.train is None and len(files) > 1:
         raise PellucidError(f"{path} has the parts {', '.join(files):.100}, but none to train on; name it {TRAIN}")
-    train = DetectionFolder(path, part_names[0] if part_names else "", size, mode, classes, swaps, on_error)
-    test = (
-        DetectionFolder(path, part_names[1], size, mode, train.classes, swaps, on_error)
-        if len(part_names) > 1
-        else None
-    )
+    train = DetectionFolder(path, parts[0] if parts else "", size, mode, classes, swaps, on_error)
+    test = DetectionFolder(path, parts[1], size, mode, train.classes, swaps, on_error) if len(parts) > 1 else None
     note_skipped(path, train, test)
     part_use.note_use(path, files)
     if test is not None:

@@ -270,9 +270,9 @@ def _masks_beside(
 def _add_pair(tree: Tree, mask_by_image: dict[str, _Picture], image: _Picture, mask: _Picture) -> None:
     other = mask_by_image.setdefault(image.path, mask)
     if other is not mask:
-        same_stem = PurePosixPath(other.path).with_suffix("") == PurePosixPath(mask.path).with_suffix("")
+        has_same_stem = PurePosixPath(other.path).with_suffix("") == PurePosixPath(mask.path).with_suffix("")
         advice = "differ only in their suffix; remove one"
-        if not same_stem:
+        if not has_same_stem:
             advice = f"may both be the mask of {image.path}; remove one, or state data.mask_folders and mask_ending"
         raise PellucidError(f"{tree.where(mask.path)} and {tree.where(other.path)} {advice}")
 

@@ -68,6 +68,7 @@ class ObjectMasks:
         image, objects = self.source.example(k)
         class_values = [self.classes.index(name) for name in self.source.classes or ()]
         mask = torch.zeros(image.shape[1:], dtype=torch.int64)
+        # Without objects, the source has no masks.
         for label, object_mask in zip(
             objects.labels.tolist(), () if objects.masks is None else objects.masks, strict=False
         ):

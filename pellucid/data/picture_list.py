@@ -318,7 +318,7 @@ def _add_picture_sizes(folder: Path, prefix: str, sizes: dict[str, int]) -> None
                 name = f"{prefix}{entry.name}"
                 if not is_listed(entry.name):
                     continue
-                if entry.is_dir(follow_symlinks=False):
+                if entry.is_dir(follow_symlinks=False):  # a link could lead back to this folder
                     _add_picture_sizes(Path(entry.path), f"{name}/", sizes)
                 elif is_picture(entry.name):
                     try:

@@ -162,6 +162,7 @@ def has_table(name: str) -> bool:
         column = file_column(table, lambda cell: pictures.find(cell, files[0].folder) is not None)
     except PellucidError:
         return False
+    # A hundred rows suffice: in a table of labels, nearly all pictures exist.
     return any(pictures.find(str(cell), files[0].folder) for cell in table.column(column)[:100])
 
 

@@ -63,8 +63,8 @@ class FrozenEntrance(FusedForm):
         prediction = self.prediction
         tensors = leaves(params)
         versions = None if any(map(Tensor.is_inference, tensors)) else [tensor._version for tensor in tensors]
-        same_tensors = len(tensors) == len(prediction.tensors) and all(map(is_, tensors, prediction.tensors))
-        if prediction.run is None or not same_tensors or versions is None or versions != prediction.versions:
+        has_same_tensors = len(tensors) == len(prediction.tensors) and all(map(is_, tensors, prediction.tensors))
+        if prediction.run is None or not has_same_tensors or versions is None or versions != prediction.versions:
             prediction.run = inference(self.layer, params)
             prediction.tensors = tensors
             prediction.versions = versions

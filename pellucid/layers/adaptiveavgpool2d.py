@@ -65,5 +65,5 @@ def _mean_weights(size: int, input_size: int, like: Tensor) -> Tensor:
     position = torch.arange(input_size, device=like.device)
     first = index * input_size // size
     end = ((index + 1) * input_size + size - 1) // size  # rounded up
-    inside = (first <= position) & (position < end)
-    return inside.to(sum_dtype(like.dtype)) / (end - first)
+    is_inside = (first <= position) & (position < end)
+    return is_inside.to(sum_dtype(like.dtype)) / (end - first)

@@ -124,8 +124,8 @@ class Conv2d(Layer):
         where windows overlap.
         """
         left, right, top, bottom = self.edges()
-        few_channels = self.groups == 1 and cache.x.shape[1] <= MAX_SUMMED_CHANNELS and dy.numel() > 0
-        if few_channels and dy.device.type == "cpu" and (left, top) == (right, bottom):
+        has_few_channels = self.groups == 1 and cache.x.shape[1] <= MAX_SUMMED_CHANNELS and dy.numel() > 0
+        if has_few_channels and dy.device.type == "cpu" and (left, top) == (right, bottom):
             windows = params["weight"].flatten(1).t() @ dy.flatten(2)  # (N, C kH kW, H' W')
             size, padding = cache.x.shape[2:], (top, left)
             return F.fold(windows, size, pair(self.kernel), pair(self.dilation), padding, pair(self.stride))

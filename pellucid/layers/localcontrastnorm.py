@@ -50,7 +50,7 @@ class LocalContrastNorm(Layer):
 
     def forward(self, params: Params, x: Tensor, mode: Mode) -> tuple[Tensor, LocalContrastNormCache]:
         """Compute v = x - Σ w x, then y = v / max(c, σ, epsilon)."""
-        total_weight = self._total_window_weight(x)
+        total_weight = self._window_mass(x)
         centred = x - self._window_sum(x.sum(1, keepdim=True)) / total_weight
         deviation = torch.sqrt(self._window_sum((centred * centred).sum(1, keepdim=True)) / total_weight)
         average = deviation.mean((2, 3), keepdim=True)  # (N, 1, 1, 1)
@@ -64,7 +64,7 @@ class LocalContrastNorm(Layer):
         dv.
         """
         v, sigma = cache
-        total_weight = self._total_window_weight(v)
+        total_weight = self._window_mass(v)
         average = sigma.mean((2, 3), keepdim=True)
         d = self._divisor(sigma, average)
         dd = -(dy * v).sum(1, keepdim=True) / (d * d)  # (N, 1, H, W)
@@ -87,6 +87,6 @@ class LocalContrastNorm(Layer):
         rows = F.conv2d(plane, weights.view(1, 1, -1, 1), padding=(radius, 0))
         return F.conv2d(rows, weights.view(1, 1, 1, -1), padding=(0, radius))
 
-    def _total_window_weight(self, x: Tensor) -> Tensor:
+    def _window_mass(self, x: Tensor) -> Tensor:
         """Return the sum of the weights inside the image, over all channels: (1, 1, H, W)."""
         return x.shape[1] * self._window_sum(x.new_ones(1, 1, *x.shape[2:]))

@@ -127,6 +127,7 @@ class Recurrent(Layer):
                 weights = self._weights(params, suffix)
                 direction_dx, gradients = self.scan_back(weights, x.flip(1) if direction else x, run, dh, d_memory)
                 dx += direction_dx.flip(1) if direction else direction_dx
+                # Without biases, the last two gradients are left out.
                 names = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")[: 4 if self.bias else 2]
                 dparams |= {f"{name}_{suffix}": value for name, value in zip(names, gradients, strict=False)}
             d_level = dx

@@ -35,15 +35,15 @@ def mobilenet_v2(
     """
     check(pad in ("both", "same"), "mobilenet_v2: pad", "'both' or 'same'", pad)
     check(0 < width < 100, "mobilenet_v2: width", "a number above 0, such as 0.5 or 1.4", width)
-    same_padding = pad == "same"
+    has_same_padding = pad == "same"
     channels = round_to_eight(STEM_CHANNELS * width)
-    features: dict[str, Layer] = {"stem": Sequential(**_padded_conv("conv", channels, 2, 1, epsilon, same_padding))}
+    features: dict[str, Layer] = {"stem": Sequential(**_padded_conv("conv", channels, 2, 1, epsilon, has_same_padding))}
     for index, (expansion, base_channels, n_blocks, stride) in enumerate(STAGES, start=1):
         blocks: dict[str, Layer] = {}
         out_channels = round_to_eight(base_channels * width)
         for number in range(1, n_blocks + 1):
             block_stride = stride if number == 1 else 1
-            body = _inverted_residual(channels, out_channels, expansion, block_stride, epsilon, same_padding)
+            body = _inverted_residual(channels, out_channels, expansion, block_stride, epsilon, has_same_padding)
             has_shortcut = block_stride == 1 and channels == out_channels
             blocks[f"block{number}"] = residual(body) if has_shortcut else Sequential(body=body)
             channels = out_channels
@@ -59,13 +59,13 @@ def round_to_eight(channels: float) -> int:
 
 
 def _inverted_residual(
-    in_channels: int, out_channels: int, expansion: int, stride: int, epsilon: float, same_padding: bool
+    in_channels: int, out_channels: int, expansion: int, stride: int, epsilon: float, has_same_padding: bool
 ) -> Sequential:
     """Return an inverted residual: 1 x 1 expansion, depthwise 3 x 3 convolution, 1 x 1 projection."""
     inner_channels = in_channels * expansion
     return Sequential(
         **(_conv("expand", inner_channels, epsilon) if expansion > 1 else {}),
-        **_padded_conv("depthwise", inner_channels, stride, inner_channels, epsilon, same_padding),
+        **_padded_conv("depthwise", inner_channels, stride, inner_channels, epsilon, has_same_padding),
         **conv_norm("project", out_channels, 1, epsilon=epsilon),  # without ReLU6: linear bottlenecks, section 3.2
     )
 
@@ -75,11 +75,11 @@ def _conv(name: str, filters: int, epsilon: float) -> dict[str, Layer]:
 
 
 def _padded_conv(
-    name: str, filters: int, stride: int, groups: int, epsilon: float, same_padding: bool
+    name: str, filters: int, stride: int, groups: int, epsilon: float, has_same_padding: bool
 ) -> dict[str, Layer]:
-    asymmetric = same_padding and stride > 1
+    is_asymmetric = has_same_padding and stride > 1
     return {
-        **({name_after(name, "pad"): Pad2d((0, 1, 0, 1))} if asymmetric else {}),
-        **conv_norm(name, filters, 3, stride, padding=0 if asymmetric else 1, groups=groups, epsilon=epsilon),
+        **({name_after(name, "pad"): Pad2d((0, 1, 0, 1))} if is_asymmetric else {}),
+        **conv_norm(name, filters, 3, stride, padding=0 if is_asymmetric else 1, groups=groups, epsilon=epsilon),
         name_after(name, "relu"): ReLU6(),
     }

@@ -119,5 +119,5 @@ def network_with_auxiliaries(
 
 def chain(layers: Mapping[str, Layer], first: str) -> dict[str, tuple[Layer, str]]:
     """Return layers in sequence as nodes of a Graph; the input of the first layer is the node `first`."""
-    sources = (first, *layers)
+    sources = (first, *layers)  # the last layer is no source
     return {name: (layer, source) for (name, layer), source in zip(layers.items(), sources, strict=False)}

@@ -72,8 +72,8 @@ def patch_discriminator(field: Field = 70, width: int = 64, norm: NormName = "ba
         stride = 2 if number <= halvings else 1
         filters = width * min(2 ** (number - 1), MAX_FACTOR)
         layer_norm = norm if number > 1 else "none"
-        bias = layer_norm != "batch"
-        conv = Conv2d(filters, kernel, stride=stride, padding=padding, bias=bias, init_weight=INITIALIZER)
+        has_bias = layer_norm != "batch"
+        conv = Conv2d(filters, kernel, stride=stride, padding=padding, bias=has_bias, init_weight=INITIALIZER)
         layers |= {f"conv{number}": conv, **named_norm(f"norm{number}", layer_norm), f"leaky{number}": LeakyReLU(SLOPE)}
     score_conv = Conv2d(1, kernel, padding=padding, bias=bool(halvings) or norm != "batch", init_weight=INITIALIZER)
     return Sequential(**layers, scores=score_conv)

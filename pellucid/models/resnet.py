@@ -148,10 +148,10 @@ def _cifar_resnet(blocks_per_stage: int, classes: int, width: int) -> Sequential
     for index in (1, 2, 3):
         blocks: dict[str, Layer] = {}
         for number in range(1, blocks_per_stage + 1):
-            downsamples = number == 1 and index > 1
+            is_halving = number == 1 and index > 1
             filters = width * 2 ** (index - 1)
-            shortcut = _halving_shortcut(filters // 2) if downsamples else Identity()
-            blocks[f"block{number}"] = residual_block(shortcut, basic_body(filters, 2 if downsamples else 1))
+            shortcut = _halving_shortcut(filters // 2) if is_halving else Identity()
+            blocks[f"block{number}"] = residual_block(shortcut, basic_body(filters, 2 if is_halving else 1))
         features[f"stage{index}"] = Sequential(**blocks)
     return network(features, average_head(classes))
 

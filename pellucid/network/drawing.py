@@ -156,7 +156,7 @@ def _sequence_children(layer: Layer | None) -> Mapping[str, Layer] | None:
         # In place of its layer, a node may have the name of an earlier node, whose layer it shares.
         is_sequence = all(
             node[1:] == (source,) and not isinstance(node[0], str)
-            for node, source in zip(layer.nodes.values(), sources, strict=False)
+            for node, source in zip(layer.nodes.values(), sources, strict=False)  # the last node is no source
         )
         return layer.layers if is_sequence and len(layer.inputs) == 1 else None
     return None

@@ -150,6 +150,7 @@ def check_same_names(kind: str, names: Sequence[str], model_names: Sequence[str]
     if tuple(names) == tuple(model_names):
         return
     same_names = takewhile(lambda pair: pair[0] == pair[1], zip(names, model_names, strict=False))
+    # Of long lists, the names before the first difference are left out.
     start = len([*same_names]) if max(len(names), len(model_names)) > MAX_LISTED_NAMES else 0
     raise PellucidError(
         f"{data} has the {kind} {_listed(names, start)}, but the model has {_listed(model_names, start)}; give data "

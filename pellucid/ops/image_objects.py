@@ -41,11 +41,11 @@ class Objects(metaclass=Checked):
         n = len(self.boxes)
         _check_field("labels", self.labels, self.labels.shape == (n,), f"({n},), one per box")
         if self.masks is not None:
-            valid = self.masks.ndim == 3 and len(self.masks) == n
-            _check_field("masks", self.masks, valid, f"({n}, H, W), one per box")
+            is_valid = self.masks.ndim == 3 and len(self.masks) == n
+            _check_field("masks", self.masks, is_valid, f"({n}, H, W), one per box")
         if self.keypoints is not None:
-            valid = self.keypoints.ndim == 3 and len(self.keypoints) == n and self.keypoints.shape[2] == 3
-            _check_field("keypoints", self.keypoints, valid, f"({n}, K, 3): x, y and visibility for each box")
+            is_valid = self.keypoints.ndim == 3 and len(self.keypoints) == n and self.keypoints.shape[2] == 3
+            _check_field("keypoints", self.keypoints, is_valid, f"({n}, K, 3): x, y and visibility for each box")
         if self.crowd is not None:
             _check_field("crowd", self.crowd, self.crowd.shape == (n,), f"({n},), one per box")
         inverted_boxes = (self.boxes[:, 2:] < self.boxes[:, :2]).any(1).nonzero()
@@ -164,9 +164,9 @@ _DTYPES = {
 }
 
 
-def _check_field(name: str, value: Tensor, valid: bool, expected: str) -> None:
+def _check_field(name: str, value: Tensor, is_valid: bool, expected: str) -> None:
     dtype_text, is_valid_dtype = _DTYPES[name]
-    if not valid:
+    if not is_valid:
         raise PellucidError(f"objects: {name} have shape {tuple(value.shape)}; give {expected}")
     if not is_valid_dtype(value.dtype):
         raise PellucidError(f"objects: {name} are {str(value.dtype).removeprefix('torch.')}; give {dtype_text}")

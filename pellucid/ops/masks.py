@@ -121,8 +121,8 @@ def span_box(spans: np.ndarray, height: int) -> tuple[int, int, int, int]:
     if not spans.size:
         return 0, 0, 0, 0
     (first_x, first_y), (last_x, last_y) = (divmod(pixels, height) for pixels in (spans[:, 0], spans[:, 1] - 1))
-    wraps = bool((first_x < last_x).any())  # a run that continues in the next column touches both borders
-    top, bottom = (0, height) if wraps else (int(first_y.min()), int(last_y.max()) + 1)
+    is_wrapped = bool((first_x < last_x).any())  # a run that continues in the next column touches both borders
+    top, bottom = (0, height) if is_wrapped else (int(first_y.min()), int(last_y.max()) + 1)
     return int(first_x.min()), top, int(last_x.max()) + 1, bottom
 
 

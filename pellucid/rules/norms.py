@@ -29,6 +29,7 @@ def find_normalization(layer: Layer, params: Params, cache: Cache) -> Normalizat
         return _over_groups(cache.x, params, groups, cache.invstd)
     if isinstance(layer, NormalizeLast | NormalizeGroups | NormalizeChannels):
         x, *weight_and_bias = cache.xs
+        # A normalization may lack the bias, or both.
         affine_params: Params = dict(zip(("weight", "bias"), weight_and_bias, strict=False))
         if isinstance(layer, NormalizeLast):
             return _over_last(x, affine_params, len(layer.shape), cache.invstd)

@@ -182,7 +182,7 @@ class AsWeighted:
     ) -> tuple[tuple[Tensor | None, ...], Params]:
         """Return the relevance of the input, None for the weight, and the relevance of the bias."""
         x, *weight_and_bias = cache.xs
-        given_params: Params = dict(zip(("weight", "bias"), weight_and_bias, strict=False))
+        given_params: Params = dict(zip(("weight", "bias"), weight_and_bias, strict=False))  # the bias may be missing
         dx, dparams = self.rule(_OperatorLayer(layer), given_params, DenseCache(x), dy)
         bias = dparams.get("bias") if len(weight_and_bias) > 1 else None
         return (dx, None, *(bias for _ in weight_and_bias[1:])), {}

@@ -109,8 +109,8 @@ class Rescale:
     def _where_changed(self, change: Tensor, quotient: Tensor, dx: Tensor) -> Tensor:
         """Return the quotient where the input differs from the baseline, else the gradient dx, in dx's shape."""
         pairs = self._pairs(dx)
-        changed = change.abs() >= SMALLEST_DIFFERENCE
-        return torch.where(changed[:, None], quotient[:, None], pairs).reshape(dx.shape)
+        is_changed = change.abs() >= SMALLEST_DIFFERENCE
+        return torch.where(is_changed[:, None], quotient[:, None], pairs).reshape(dx.shape)
 
 
 def _is_affine(layer: Layer, variable_inputs: list[int]) -> bool:

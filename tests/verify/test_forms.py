@@ -244,7 +244,7 @@ def test_an_error_in_float32_only_is_found(monkeypatch: pytest.MonkeyPatch) -> N
     original = Convolution.__call__
 
     def scaled_packed(self: Convolution, x: Tensor, other: Tensor | None = None) -> Tensor:
-        return original(self, x, other) * (1.01 if self.packable else 1)
+        return original(self, x, other) * (1.01 if self.is_packable else 1)
 
     monkeypatch.setattr(Convolution, "__call__", scaled_packed)
     assert [row.what for row in verify_model(make_model()).rows if not row.ok] == ["y (float32)"]

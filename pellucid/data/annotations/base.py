@@ -361,5 +361,5 @@ def parse_numbers(value: object, count: int | None = None) -> tuple[float, ...] 
     """Return a list of numbers between -1e9 and 1e9 as floats; None for other values or another length than `count`."""
     if not isinstance(value, list | tuple) or (count is not None and len(value) != count):
         return None
-    valid = all(isinstance(item, int | float) and not isinstance(item, bool) and abs(item) < 1e9 for item in value)
-    return tuple(map(float, value)) if valid and all(map(math.isfinite, value)) else None
+    is_valid = all(isinstance(item, int | float) and not isinstance(item, bool) and abs(item) < 1e9 for item in value)
+    return tuple(map(float, value)) if is_valid and all(map(math.isfinite, value)) else None

@@ -150,9 +150,8 @@ class _CocoReader:
         self._read_categories()
         classes = tuple(self.expected_classes or self.category_names.values())
         label_by_name = {name: k for k, name in enumerate(classes)}
-        self.labels = {
-            key: label_by_name[name] for key, name in self.category_names.items() if name in label_by_name
-        }  # by category id
+        # By category id.
+        self.labels = {key: label_by_name[name] for key, name in self.category_names.items() if name in label_by_name}
         images = self._read_images()
         instances_by_image: dict[int, list[Instance]] = {image_id: [] for image_id in images}
         seen_ids: set[int] = set()

@@ -86,6 +86,7 @@ def convert(
         _check_mask_sides(tree, annotations_by_part, target_format)
         with _replacement_folder(folder) as temporary:
             write(annotations_by_part, temporary)
+            # No file waits for the disk: after a power failure, the conversion is repeated.
             for target_path, image in paths.items():
                 make_folder((temporary / target_path).parent)
                 write_atomically(temporary / target_path, tree.read(image), durable=False)

@@ -90,9 +90,7 @@ def read(tree: Tree, files: Sequence[str], classes: Sequence[str] | None = None)
         for element in images:
             try:
                 image = index.find_by_name(element.attributes.get("name", ""), name)
-                size = stated_size(_whole_number(element, "height"), _whole_number(element, "width")) or index.size(
-                    image
-                )
+                size = stated_size(_integer(element, "height"), _integer(element, "width")) or index.size(image)
             except PellucidError as error:
                 faults.refuse(where, element.line, error)
                 continue
@@ -137,7 +135,7 @@ def _instances(
             box = faults.clip_box(corners, size, where, shape.line)
             if box is not None:
                 order_and_instance.append(
-                    (_whole_number(shape, "z_order"), Instance(box, labels[label], outline, line=shape.line))
+                    (_integer(shape, "z_order"), Instance(box, labels[label], outline, line=shape.line))
                 )
         except PellucidError as error:
             faults.add(where, shape.line, str(error), "refused")
@@ -183,7 +181,7 @@ def _rotated(points: list[float], degrees: float) -> list[float]:
 
 def _mask(shape: Element, size: tuple[int, int]) -> str:
     """Return COCO's compressed RLE of a mask, whose run lengths are those of the rows of its box."""
-    left, top, width, height = (_whole_number(shape, name) for name in ("left", "top", "width", "height"))
+    left, top, width, height = (_integer(shape, name) for name in ("left", "top", "width", "height"))
     if not (left >= 0 and 0 < width <= size[1] - left and top >= 0 and 0 < height <= size[0] - top):
         raise DamageError(f"mask of {width}x{height} at {left}, {top} is not inside the image of {size[1]}x{size[0]}")
     words = shape.attributes.get("rle", "").split(",")
@@ -213,7 +211,7 @@ def _parse(text: str, shape: Element) -> float:
     return value
 
 
-def _whole_number(element: Element, name: str) -> int:
+def _integer(element: Element, name: str) -> int:
     """Return an attribute as a whole number, also of text such as 12.0; 0 if it is none."""
     text = element.attributes.get(name, "").strip().removesuffix(".0")
     digits = text.removeprefix("-")

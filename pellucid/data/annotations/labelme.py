@@ -145,6 +145,7 @@ def _instance_shapes(
     if instance.outline is not None:
         polygons = record.polygons(instance)
         shapes += [_shape(label, "polygon", [*zip(p[::2], p[1::2], strict=True)], group, flags) for p in polygons]
+    # An object without labelled key-points has no points.
     for name, x, y, visibility in zip(
         annotations.keypoints, instance.points[::3], instance.points[1::3], instance.points[2::3], strict=False
     ):

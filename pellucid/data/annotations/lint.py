@@ -51,9 +51,8 @@ from pellucid.ops.boxes import box_iou
 from pellucid.ops.masks import span_box
 
 MAX_LISTED_SUFFIXES = 5  # of files that are not recognized
-_DOCUMENT = re.compile(
-    "(readme|licen[cs]e|citation|notice)", re.IGNORECASE
-)  # the names of files about the data, which are no data
+# The names of files about the data, which are no data.
+_DOCUMENT = re.compile("(readme|licen[cs]e|citation|notice)", re.IGNORECASE)
 MIN_DUPLICATE_IOU = 0.85  # two boxes of one class with at least this IoU may be the same object
 MIN_MASK_IOU = 0.5  # of an object's box and the bounding box of its mask; below it, the mask counts as misplaced
 BOXES_PER_CHUNK = 512  # compared at a time with all earlier ones; memory use is then linear in the number of boxes
@@ -207,36 +206,36 @@ def _lint_masks(
 
 def _lint_images(tree: Tree, faults: Faults, progress: Callable[[int, int], None] | None) -> dict[str, PartCounts]:
     """List the images of a tree without annotations that cannot be read, and what a reader of class folders notes."""
-    names = ImageIndex(tree).images
-    if not names:
+    image_names = ImageIndex(tree).images
+    if not image_names:
         raise PellucidError(f"{tree.path} contains neither annotations nor images; give a folder of images")
 
     def check(name: str) -> None:
         decode(tree.read(name), tree.where(name), None, "RGB")
 
-    with attempt_all(check, names) as results:
+    with attempt_all(check, image_names) as results:
         for done, (name, error) in enumerate(results, start=1):
             if error is not None:
                 where = tree.where(name)
                 faults.add(where, None, str(error), "refused")
             if progress is not None:
-                progress(done, len(names))
-    _add_error_of(faults, tree, lambda: check_bits(tree, names))
-    if any("/" in name for name in names):
+                progress(done, len(image_names))
+    _add_error_of(faults, tree, lambda: check_bits(tree, image_names))
+    if any("/" in name for name in image_names):
         _add_error_of(faults, tree, lambda: _check_class_folders(tree), "listed")
-    tables = {table.name for table in table_files(tree.path)[1]}
+    table_names = {table.name for table in table_files(tree.path)[1]}
     if not has_table(str(tree.path)):  # unless it has a usual name, and names pictures wrongly
-        tables = {name for name in tables if PurePosixPath(name).stem.lower() in TABLE_STEMS}
-    if tables:  # which may say other things about images in class folders
-        effect: Effect = "listed" if any("/" in name for name in names) else "refused"
+        table_names = {name for name in table_names if PurePosixPath(name).stem.lower() in TABLE_STEMS}
+    if table_names:  # which may say other things about images in class folders
+        effect: Effect = "listed" if any("/" in name for name in image_names) else "refused"
         _add_error_of(faults, tree, lambda: check_table(tree.path), effect)
-    other_files = (name for name in tree.names if not is_picture(name) and name not in tables)
+    other_files = (name for name in tree.names if not is_picture(name) and name not in table_names)
     unknown_files = [name for name in other_files if not _DOCUMENT.match(PurePosixPath(name).name)]
     if unknown_files:
         counts = Counter(PurePosixPath(name).suffix.lower() or "no suffix" for name in unknown_files)
         suffixes = ", ".join(f"{count:,} {suffix}" for suffix, count in counts.most_common(MAX_LISTED_SUFFIXES))
         note(f"no annotations are recognized; other files: {suffixes}, such as {unknown_files[0]}")
-    return {"": PartCounts(images=len(names), objects=0, empty=0)}
+    return {"": PartCounts(images=len(image_names), objects=0, empty=0)}
 
 
 def check_table(path: Path) -> None:

@@ -69,8 +69,8 @@ def _is_list(name: str) -> bool:
     """
     stem = f"/{name}".partition(_LIST_FOLDER)[2].removesuffix(".txt")
     words = part_words(stem)
-    names_part = not words or (len(words) == 1 and bool(part_named(stem)))
-    return name.endswith(".txt") and "/" not in stem and bool(stem) and names_part
+    is_part_name = not words or (len(words) == 1 and bool(part_named(stem)))
+    return name.endswith(".txt") and "/" not in stem and bool(stem) and is_part_name
 
 
 def read(tree: Tree, files: Sequence[str], classes: Sequence[str] | None = None) -> Annotations:
@@ -162,6 +162,7 @@ def write_class_masks(parts: Mapping[str, Annotations], out: Path) -> None:
     """Write SegmentationClass/NAME.png in the colours of classes, and labelmap.txt."""
     names = mask_classes(parts)
     colours = [",".join(map(str, colour)) for colour in voc_colours().tolist()]
+    # There are 256 colours, and at most MAX_MASK_CLASSES names.
     lines = [f"{name}:{colour}::\n" for name, colour in zip(names, colours, strict=False)]
     write_atomically(out / "labelmap.txt", "".join(["# label:color_rgb:parts:actions\n", *lines]).encode())
     for _, name, data in mask_files(parts, names):
@@ -283,9 +284,8 @@ def read_instances(
 
     classes: labels by name.
     """
-    first_pixel = int(
-        root.text_at("source", "annotation").startswith(_CHALLENGE_PREFIX)
-    )  # the VOC challenges count pixels from 1
+    # The VOC challenges count pixels from 1.
+    first_pixel = int(root.text_at("source", "annotation").startswith(_CHALLENGE_PREFIX))
     objects: list[Instance] = []
     for element in root.children:
         if element.tag != "object":

@@ -99,9 +99,8 @@ def path_faults(settings: Mapping[str, Any], tree: Tree) -> Iterator[str]:
         named_keys = [_yaml_key(_part_of_path(path)) for path in paths]
         if not named_keys or key in named_keys or (key, {*named_keys}) == ("val", {"test"}):
             continue
-        existing_keys = {
-            _yaml_key(part_named(part)) for part in find_parts(tree)
-        }  # not before, since it looks at all files
+        # Not before, since it looks at all files.
+        existing_keys = {_yaml_key(part_named(part)) for part in find_parts(tree)}
         if {key, *named_keys} <= existing_keys:
             yield (
                 f"{key}: {', '.join(paths):.200} names the part {named_keys[0]!r}, but parts are read by the names of "

@@ -29,8 +29,10 @@ class Flip(Move):
 
     def points(self, positions: Tensor) -> Tensor:
         """Return width - x, or height - y, for the points of the mirrored images."""
-        coordinate = torch.arange(2, device=positions.device) == 3 - self.axis
-        return torch.where(self.is_applied[:, 0] & coordinate, self.size[self.axis - 2] - positions, positions)
+        is_mirrored_coordinate = torch.arange(2, device=positions.device) == 3 - self.axis
+        return torch.where(
+            self.is_applied[:, 0] & is_mirrored_coordinate, self.size[self.axis - 2] - positions, positions
+        )
 
 
 def random_flip(x: Tensor, axis: int, rng: torch.Generator, p: float = 0.5) -> Flip:

@@ -161,24 +161,29 @@ def _houses(
     """Paint a row of houses in perspective, on the left (side -1) or right (1) of the street."""
     rng = canvas.rng
 
-    def to_pixels(far: float, up: float) -> tuple[float, float]:
-        """Return a point of the wall. far: 0 at the vanishing point; up: height above the ground, in eye heights."""
-        return vx + side * w * 0.75 * far, vy + h * 0.24 * far - up * h * 0.4 * far
+    def to_pixels(nearness: float, up: float) -> tuple[float, float]:
+        """Return a point of the wall. nearness: 0 at the vanishing point; up: height in eye heights."""
+        return vx + side * w * 0.75 * nearness, vy + h * 0.24 * nearness - up * h * 0.4 * nearness
 
     edges = np.array([0.1, 0.22, 0.42, 0.75, 1.4])
-    for near, far in zip(edges[::-1], edges[-2::-1], strict=False):
+    for near_edge, far_edge in zip(edges[::-1], edges[-2::-1], strict=False):
         wall_height = rng.uniform(2.0, 3.0)
         colour = np.array(((150, 110, 88), (186, 176, 158), (140, 128, 120), (168, 132, 110))[rng.integers(4)])
         colour = colour * (0.62 if side < 0 else 0.85)
         paint_class(
             "building",
             colour,
-            [to_pixels(far, 0), to_pixels(far, wall_height), to_pixels(near, wall_height), to_pixels(near, 0)],
+            [
+                to_pixels(far_edge, 0),
+                to_pixels(far_edge, wall_height),
+                to_pixels(near_edge, wall_height),
+                to_pixels(near_edge, 0),
+            ],
             grain=6,
         )
         for floor in np.arange(0.55, wall_height - 0.4, 0.62):
             for k in range(4):
-                a, b = (far + (near - far) * (k + share) / 4 for share in (0.28, 0.72))
+                a, b = (far_edge + (near_edge - far_edge) * (k + share) / 4 for share in (0.28, 0.72))
                 glass = (44, 50, 60) if rng.random() < 0.8 else (120, 130, 140)
                 paint_class(
                     "building",
@@ -188,7 +193,7 @@ def _houses(
         paint_class(
             "building",
             colour * 0.5,
-            [to_pixels(far, 0), to_pixels(far, 0.4), to_pixels(near, 0.4), to_pixels(near, 0)],
+            [to_pixels(far_edge, 0), to_pixels(far_edge, 0.4), to_pixels(near_edge, 0.4), to_pixels(near_edge, 0)],
             grain=8,
         )
 

@@ -168,7 +168,7 @@ def _several_files() -> Iterator[tuple[str, bytes]]:
         rng = np.random.default_rng([4, k])
         digits = rng.permutation(SEVERAL_DIGITS)[: rng.integers(1, 4)].tolist()
         canvas = np.zeros((24, 24), dtype=np.uint8)
-        for column, digit in zip(rng.permutation(3).tolist(), digits, strict=False):
+        for column, digit in zip(rng.permutation(3).tolist(), digits, strict=False):  # some of the columns stay empty
             digit_images = images[targets == digit]
             top, left = int(rng.integers(0, 17)), 8 * column
             canvas[top : top + 8, left : left + 8] = digit_images[rng.integers(len(digit_images))]

@@ -163,7 +163,7 @@ class Convolution:
     # oneDNN's layout for the size of the first images, instead of once for each batch. Images of other sizes use the
     # unpacked weight. (Without a size, oneDNN may choose a layout that is ten times slower.) Small convolutions are
     # computed by PyTorch's own kernel.
-    packable: bool
+    is_packable: bool
     packed_weights: dict[torch.Size, Tensor] = field(default_factory=dict, compare=False, repr=False)
 
     @cached_property
@@ -201,9 +201,9 @@ class Convolution:
         if self.extra_padding is not None:
             x = F.pad(x, self.extra_padding)
         geometry = self.geometry
-        if self.packable and 0 < len(x) * x.shape[2] * x.shape[3] <= self.max_small_positions:
+        if self.is_packable and 0 < len(x) * x.shape[2] * x.shape[3] <= self.max_small_positions:
             y = aten._slow_conv2d_forward(_in_plain_format(x), *self.plain_arguments)
-        elif self.packable:
+        elif self.is_packable:
             x = x.contiguous(memory_format=torch.channels_last)  # after a small convolution
             name, scalars, algorithm = self.onednn_activation
             if not self.packed_weights:
@@ -238,10 +238,10 @@ def convolution(
         new_bias = shift if bias is None else shift + to_folding_dtype(bias) * scale
         bias = new_bias.to(weight.dtype)
         weight = (to_folding_dtype(weight) * scale[:, None, None, None]).to(weight.dtype)
-    packable = weight.device.type == "cpu" and weight.dtype is torch.float32 and torch.backends.mkldnn.is_available()
-    if packable:
+    is_packable = weight.device.type == "cpu" and weight.dtype is torch.float32 and torch.backends.mkldnn.is_available()
+    if is_packable:
         weight = weight.clone(memory_format=torch.channels_last)
-    return Convolution(layer, weight, bias, act, packable)
+    return Convolution(layer, weight, bias, act, is_packable)
 
 
 @dataclass(frozen=True)

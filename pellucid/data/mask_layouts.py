@@ -282,7 +282,7 @@ def _by_part(
 ) -> dict[str, MaskPairs]:
     """Return the pairs, and the files of their folders that have no partner, by part."""
     by_part: dict[str, MaskPairs] = {}
-    n_used: Counter[tuple[str, str, str]] = Counter()  # parts, roles and places of the images with masks
+    n_used: Counter[tuple[str, str, str]] = Counter()  # parts, roles and first folders of the images with masks
     parts_by_stem = _listed_parts(tree)
 
     def pairs_of(file: _Picture, part: str) -> MaskPairs:

@@ -115,9 +115,9 @@ class ShiftMask(Layer):
     def init(self, shape: Any, rng: torch.Generator) -> tuple[Params, Shape]:
         """Return the mask, and its shape without the first axis."""
         is_wrapped = torch.arange(self.side) >= self.side - self.shift  # whether a row or column is wrapped
-        count = self.side // self.window
-        regions = (2 * is_wrapped[:, None] + is_wrapped).view(count, self.window, count, self.window)
-        labels = regions.transpose(1, 2).reshape(1, count**2, 1, self.window**2)  # (1, windows, 1, T)
+        n_windows = self.side // self.window
+        regions = (2 * is_wrapped[:, None] + is_wrapped).view(n_windows, self.window, n_windows, self.window)
+        labels = regions.transpose(1, 2).reshape(1, n_windows**2, 1, self.window**2)  # (1, windows, 1, T)
         mask = labels[..., None] == labels[..., None, :]
         return {"": mask}, self.shape[1:]
 

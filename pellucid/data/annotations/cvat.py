@@ -36,7 +36,7 @@ ROOT = "annotations"
 ELLIPSE_VERTICES = 64  # of the polygon for an ellipse
 _SHAPES = ("box", "polygon", "ellipse", "mask")
 _OTHER_SHAPES = ("polyline", "points", "skeleton", "cuboid", "tag")
-_USUAL_FILE = "annotations.xml"  # its usual name
+_USUAL_FILE = "annotations.xml"
 
 
 def find_parts(tree: Tree) -> dict[str, tuple[str, ...]]:

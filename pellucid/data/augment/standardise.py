@@ -34,11 +34,11 @@ class FeatureStats:
         shape = x.shape if isinstance(x, Tensor) else (len(x), *x.batch([0], generator(0)).images.shape[1:])
         if len(shape) != 4 or math.prod(shape) == 0:
             raise PellucidError(f"cannot standardize images of shape {tuple(shape)}; give images as (N, C, H, W)")
-        count = math.prod(shape) // shape[1]
-        mean = torch.stack([c.sum(dim=(0, 2, 3)) for c in _chunks(x)]).sum(dim=0) / count  # (C,)
+        n_values = math.prod(shape) // shape[1]
+        mean = torch.stack([c.sum(dim=(0, 2, 3)) for c in _chunks(x)]).sum(dim=0) / n_values  # (C,)
         centre = mean[:, None, None]
         squares = [(c - centre).square().sum(dim=(0, 2, 3)) for c in _chunks(x)]
-        std = torch.sqrt(torch.stack(squares).sum(dim=0) / count)
+        std = torch.sqrt(torch.stack(squares).sum(dim=0) / n_values)
         # A standard deviation below the rounding error of the input is noise: treat the channel as constant.
         std = torch.where(std > 1e-6 * mean.abs().clamp(min=1e-30), std, 1.0)
         return cls(mean.float()[:, None, None], std.float()[:, None, None])
@@ -54,8 +54,8 @@ def _chunks(x: Tensor | Source) -> Iterator[Tensor]:
     """Yield all images in float64, _CHUNK at a time."""
     for start in range(0, len(x), _CHUNK):
         stop = min(start + _CHUNK, len(x))
-        part = x[start:stop] if isinstance(x, Tensor) else x.batch(range(start, stop), generator(0)).images
-        yield float_images(part).double()
+        images = x[start:stop] if isinstance(x, Tensor) else x.batch(range(start, stop), generator(0)).images
+        yield float_images(images).double()
 
 
 def scaled(x: Tensor, stats: FeatureStats | None, dtype: torch.dtype = torch.float32) -> Tensor:

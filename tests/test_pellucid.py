@@ -79,6 +79,7 @@ def test_errors_for_names_of_keras_and_pytorch_suggest_ours(foreign_name: str, n
     assert not hasattr(pellucid, foreign_name)
 
 
+@pytest.mark.heavy
 @pytest.mark.slow
 def test_submodules_can_still_be_imported_from_the_package():
     code = "from pellucid import layers, nested; from pellucid import *; print(layers.__name__, nested.__name__)"

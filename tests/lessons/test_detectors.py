@@ -54,6 +54,7 @@ def test_shared_features_are_equal_inside_and_differ_at_the_borders():
     assert values["largest difference at the borders"] > 0.1
 
 
+@pytest.mark.heavy
 @pytest.mark.slow
 def test_learned_proposals_lie_on_the_objects():
     values = numbers("proposing")

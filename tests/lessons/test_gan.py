@@ -101,6 +101,7 @@ def test_mmd_before_and_after_the_training_is_that_of_scikit_learn(width: float)
         assert numbers[name]["standard deviations"] == pytest.approx(sample.numpy().std(0, ddof=1), abs=1e-4)
 
 
+@pytest.mark.heavy
 @pytest.mark.slow
 def test_a_narrow_kernel_is_lost_a_medium_one_finds_the_groups_and_a_wide_one_only_the_spread():
     lost, found, spread = (matched(Setting(), width).numbers["after"] for width in (0.03, 0.2, 2.0))
@@ -120,6 +121,7 @@ def test_points_of_the_gan_are_pytorchs():
     assert torch.allclose(generated_by(model, z), by_pytorch(model, z), atol=1e-5)
 
 
+@pytest.mark.heavy
 @pytest.mark.slow
 def test_a_slow_discriminator_lets_points_wander_and_a_fast_one_loses_groups():
     by_rate = {rate: [*trained(Setting(), rate).numbers.values()] for rate in (0.0005, 0.002, 0.008)}

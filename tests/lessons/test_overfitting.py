@@ -9,6 +9,7 @@ from pellucid.lessons import Lesson, Setting, lesson
 from pellucid.lessons.overfitting import GUIDE, memorised, regularized, stopped
 
 
+@pytest.mark.heavy
 @pytest.mark.slow
 def test_the_curves_have_the_shape_of_overfitting():
     results = lesson("overfitting", small=True).results

@@ -157,6 +157,7 @@ def test_a_shortcut_of_a_known_rule_is_counted(follows_edge: bool) -> None:
     assert shortcuts(predict, x, y) == []
 
 
+@pytest.mark.heavy
 @pytest.mark.slow
 def test_a_saved_run_is_read_by_commands(
     taught: tuple[Tab, Any, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]

@@ -189,6 +189,7 @@ def test_precision_and_recall_on_a_labelled_folder_are_those_of_a_plain_count(
     assert (answer["total"], answer["available"]) == (2, 3)
 
 
+@pytest.mark.heavy
 @pytest.mark.real
 def test_classes_of_pixels_are_those_of_predict_also_by_the_crf() -> None:
     file, picture = real_picture("camvid/val")

@@ -19,6 +19,7 @@ from tests.studio.talk import Tab
 from tests.studio.test_security import COOKIE, FOREIGN_HOSTS, HOST, ORIGINS, TOKEN
 
 
+@pytest.mark.heavy
 @pytest.mark.slow
 def test_a_broken_file_says_why_and_breaks_no_other_model(tmp_path: Path) -> None:
     Model.load("mnist-lenet").save(tmp_path / "good.safetensors")

@@ -120,6 +120,7 @@ def test_a_file_without_the_number_of_a_process_names_none(name: str, number: st
         Runs(tmp_path).close()
 
 
+@pytest.mark.heavy
 @pytest.mark.slow
 def test_a_training_ends_with_the_studio_beside_strange_runs(run: Path, tmp_path: Path) -> None:
     """A number of 32 digits in a lock ended the studio before it had stopped its trainings."""

@@ -67,7 +67,7 @@ PIXELS = f"""(() => {{
 
 
 @pytest.mark.parametrize(
-    "task", [*(pytest.param(task, marks=pytest.mark.heavy) for task in ("detect", "masks")), "segment", "keypoints",
+    "task", [*(pytest.param(task, marks=pytest.mark.heavy) for task in ("detect", "masks", "segment")), "keypoints",
              "colorize"]
 )  # fmt: skip
 @pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), pytest.param(390, "dark", marks=pytest.mark.heavy)])

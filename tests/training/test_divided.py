@@ -66,6 +66,7 @@ def assert_equal_to_one_process(count, function, *arguments):
         assert process.result == expected
 
 
+@pytest.mark.heavy
 @pytest.mark.slow
 @pytest.mark.parametrize("count", [2, 3])
 def test_divided_states_give_the_same_weights(count):

@@ -102,7 +102,7 @@ def reconstruction(setting: Setting, components: int = 8) -> Result:
         "error - variances left out": max(abs(errors[k] - omitted_variances[k]) for k in errors),
     }
     digits = np.concatenate(images).reshape(-1, 8, 8)
-    return Result(numbers, sheet(digits, "", titles, signed=False, columns=8, largest=0.8))
+    return Result(numbers, sheet(digits, "", titles, signed=False, columns=8, max_side=0.8))
 
 
 def features(setting: Setting) -> Result:

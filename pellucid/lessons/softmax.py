@@ -93,7 +93,7 @@ def gradient(setting: Setting, target_class: int = 1, factor: float = 1.0) -> Re
         "softmax, then log-likelihood": chained_gradient[0].tolist(),
         "both at once": direct_gradient[0].tolist(),
     }
-    return Result(numbers, sheet(jacobian[None], "Jacobian: row j, column k is dp_j / dz_k", signed=True, largest=2.4))
+    return Result(numbers, sheet(jacobian[None], "Jacobian: row j, column k is dp_j / dz_k", signed=True, max_side=2.4))
 
 
 def accuracies(setting: Setting) -> Result:

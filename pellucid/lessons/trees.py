@@ -121,7 +121,7 @@ def forest(setting: Setting) -> Result:
         ),
         "sum of the importances": float(trees.feature_importances_.sum()),
     }
-    return Result(numbers, sheet(trees.feature_importances_.reshape(1, 8, 8), "importance of the pixels", largest=2.4))
+    return Result(numbers, sheet(trees.feature_importances_.reshape(1, 8, 8), "importance of the pixels", max_side=2.4))
 
 
 STEPS = (rules, depth, bagging, forest)

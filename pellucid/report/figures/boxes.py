@@ -35,10 +35,10 @@ class Piece:
 def box(title: str, lines: Sequence[str], colour: str) -> Piece:
     """Return a coloured box with a title and smaller lines of text."""
     width = max(text_width(title, TITLE_SIZE), *(text_width(line, TEXT_SIZE) for line in lines), 40.0) + 8
-    height = 7 + 10.0 + 8.5 * len(lines)
+    height = 7 + 10.0 + 8.5 * len(lines)  # margins, the title, and the lines
 
     def draw(plot: Axes, left: float, top: float) -> None:
-        _rectangle(plot, left, top, width, height, colour, 0.16, 2.5)
+        _rectangle(plot, left, top, width, height, colour, alpha=0.16, corner_radius=2.5)
         plot.text(left + width / 2, top + 8.5, title, color=INK, fontsize=TITLE_SIZE, ha="center", va="center")
         for index, line in enumerate(lines):
             y = top + 18.0 + 8.5 * index
@@ -52,7 +52,7 @@ def merge_box(text: str, colour: str = INK) -> Piece:
     width = text_width(text, TITLE_SIZE) + 10
 
     def draw(plot: Axes, left: float, top: float) -> None:
-        _rectangle(plot, left, top, width, 13, colour, 0.1, 6)
+        _rectangle(plot, left, top, width, 13, colour, alpha=0.1, corner_radius=6)
         plot.text(left + width / 2, top + 6.8, text, color=INK, fontsize=TITLE_SIZE, ha="center", va="center")
 
     return Piece(width, 13, width / 2, draw)
@@ -129,7 +129,7 @@ def framed(label: str, note: str, piece: Piece) -> Piece:
     def draw(plot: Axes, left: float, top: float) -> None:
         middle_x = left + width / 2
         height = heading_height + piece.height + GAP
-        _rectangle(plot, left, top, width, height, PALE, 0.07, 4)
+        _rectangle(plot, left, top, width, height, PALE, alpha=0.07, corner_radius=4)
         plot.text(left + 5, top + 8, label, color=INK, fontsize=TITLE_SIZE, va="center", fontweight="bold")
         plot.text(left + width - 5, top + 8, note, color=PALE, fontsize=TEXT_SIZE, va="center", ha="right")
         draw_line(plot, [(middle_x, top + 14), (middle_x, top + heading_height)])

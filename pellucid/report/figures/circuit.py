@@ -25,12 +25,13 @@ def circuit(
 
     A wire (from, to) enters the box above the middle if it comes from above, and below if it comes from below.
     """
-    columns, rows = (max(position[axis] for position in positions.values()) for axis in (0, 1))
-    figure = Plot((1.9 * ROW_HEIGHT * (columns + 1), ROW_HEIGHT * (rows + 1)))
+    last_column, last_row = (max(position[axis] for position in positions.values()) for axis in (0, 1))
+    # A column is 1.9 times as wide as a row is high.
+    figure = Plot((1.9 * ROW_HEIGHT * (last_column + 1), ROW_HEIGHT * (last_row + 1)))
     plot = figure.add_axes((0, 0, 1, 1))
     plot.set_axis_off()
-    plot.set_xlim(-0.5, columns + 0.5)
-    plot.set_ylim(rows + 0.5, -0.5)
+    plot.set_xlim(-0.5, last_column + 0.5)
+    plot.set_ylim(last_row + 0.5, -0.5)
     for start, end in wires:
         (x0, y0), (x1, y1) = positions[start], positions[end]
         entry_y = y1 + (0.0 if y0 == y1 else 0.12 * np.sign(y0 - y1))
@@ -62,7 +63,7 @@ def neurons(layers: Sequence[Sequence[str]], gradients: Sequence[Any], layer_nam
     plot = figure.add_axes((0, 0, 0.88, 1))
     plot.set_axis_off()
     plot.set_aspect("equal")
-    norm, colours = colour_scale(np.concatenate([np.ravel(gradient) for gradient in gradients]), signed=True)
+    norm, colour_map = colour_scale(np.concatenate([np.ravel(gradient) for gradient in gradients]), signed=True)
     positions = [[(2.1 * k, row - (len(layer) - 1) / 2) for row in range(len(layer))] for k, layer in enumerate(layers)]
     for inputs, outputs, gradient in zip(positions, positions[1:], gradients, strict=False):
         for i, (x1, y1) in enumerate(outputs):
@@ -70,7 +71,7 @@ def neurons(layers: Sequence[Sequence[str]], gradients: Sequence[Any], layer_nam
                 value = float(gradient[i][j])
                 width = 1 + 4 * abs(value) / norm.vmax if norm.vmax else 1
                 plot.plot([x0, x1], [y0, y1], color=PALE, linewidth=width + 1, zorder=1)
-                plot.plot([x0, x1], [y0, y1], color=colours(norm(value)), linewidth=width, zorder=1)
+                plot.plot([x0, x1], [y0, y1], color=colour_map(norm(value)), linewidth=width, zorder=1)
     for layer, texts, name in zip(positions, layers, layer_names, strict=True):
         plot.text(layer[0][0], -tallest / 2 - 0.12, name, ha="center", va="center", color=INK, fontsize=TEXT)
         for (x, y), text in zip(layer, texts, strict=True):
@@ -80,7 +81,7 @@ def neurons(layers: Sequence[Sequence[str]], gradients: Sequence[Any], layer_nam
     from matplotlib.cm import ScalarMappable
 
     width, height = figure.get_size_inches()
-    colour_bar(figure, ScalarMappable(norm, colours), (0.89 * width, 0.2 * height, 0.1, 0.55 * height))
+    colour_bar(figure, ScalarMappable(norm, colour_map), (0.89 * width, 0.2 * height, 0.1, 0.55 * height))
     figure.text(0.89, 0.8, "∂C/∂w", color=INK, fontsize=TEXT)
     return figure
 

@@ -39,15 +39,16 @@ def confusion_matrix(counts: Any, classes: Sequence[str], normalised: bool = Fal
     if matrix.sum() == 0:
         return None
     names = [truncate(name) for name in classes]
-    cell = 0.42 if n_classes <= 12 else 0.36 if n_classes <= MAX_CLASSES_WITH_COUNTS else 0.19
+    # Sizes are in inches; 0.075 is the mean width of a character of the font size SMALL.
+    cell_side = 0.42 if n_classes <= 12 else 0.36 if n_classes <= MAX_CLASSES_WITH_COUNTS else 0.19
     font_size = SMALL if n_classes <= MAX_CLASSES_WITH_COUNTS else 7.0
     longest_name = max(map(len, names))
     vertical_names = longest_name > 3 or n_classes > MAX_CLASSES_WITH_COUNTS
-    margin = 0.5 + 0.075 * longest_name * font_size / SMALL
-    side = max(cell * n_classes, 1.6)
-    bottom_margin = margin if vertical_names else 0.55
-    size = (margin + side + SCALE_MARGIN, bottom_margin + side + 0.25)
-    figure, plot = single_plot(*size, (margin, bottom_margin, SCALE_MARGIN, 0.25))
+    name_margin = 0.5 + 0.075 * longest_name * font_size / SMALL
+    side = max(cell_side * n_classes, 1.6)
+    bottom_margin = name_margin if vertical_names else 0.55
+    size = (name_margin + side + SCALE_MARGIN, bottom_margin + side + 0.25)
+    figure, plot = single_plot(*size, (name_margin, bottom_margin, SCALE_MARGIN, 0.25))
 
     opacity = np.sqrt(matrix / np.maximum(matrix.sum(1, keepdims=True), 1))  # (K, K)
     colours = np.zeros((n_classes, n_classes, 4))
@@ -67,11 +68,11 @@ def confusion_matrix(counts: Any, classes: Sequence[str], normalised: bool = Fal
         spine.set_visible(True)
         spine.set_color(PALE)
         spine.set_linewidth(0.6)
-    _draw_scale(figure, margin + side, bottom_margin, side)
+    _draw_scale(figure, name_margin + side, bottom_margin, side)
     figure.confusion = classes, matrix
     if n_classes <= MAX_CLASSES_WITH_COUNTS:
         percent = [[f"{100 * fraction:.0f}" if fraction >= 0.005 else "<1" for fraction in row] for row in opacity**2]
-        _write_counts(plot, percent if normalised else matrix, opacity, cell)
+        _write_counts(plot, percent if normalised else matrix, opacity, cell_side)
     return figure
 
 
@@ -101,10 +102,11 @@ def _draw_scale(figure: Figure, left: float, bottom: float, height: float) -> No
         spine.set_visible(False)
 
 
-def _write_counts(plot: Any, numbers: Any, opacity: Any, cell: float) -> None:
-    """Write the numbers or texts (K, K) into the cells that are not transparent; cell: side of a cell in inches."""
+def _write_counts(plot: Any, numbers: Any, opacity: Any, cell_side: float) -> None:
+    """Write the numbers or texts (K, K) into the cells that are not transparent; cell_side: in inches."""
     digits = max(len(str(number)) for row in numbers for number in row)
-    font_size = min(SMALL, cell * 72 * 0.82 / (0.62 * max(digits, 2)))  # a digit is about 0.62 of the font size wide
+    # A digit is about 0.62 of the font size wide.
+    font_size = min(SMALL, cell_side * 72 * 0.82 / (0.62 * max(digits, 2)))
     for row, column in zip(*np.nonzero(opacity), strict=True):
         plot.text(
             column, row, str(numbers[row][column]), ha="center", va="center", fontsize=font_size,
@@ -138,9 +140,9 @@ def reliability_diagram(count: Any, confidence: Any, accuracy: Any, error: float
         (ORANGE, accuracies, confidences),
         (GREEN, confidences, accuracies),
     ):  # overconfident; underconfident
-        base = 100 * lower[filled]
-        gap = np.maximum(100 * upper[filled] - base, 0)
-        plot.bar(centres[filled], gap, 0.88 * bin_width, bottom=base, color=colour, alpha=0.4, linewidth=0)
+        bar_bottom = 100 * lower[filled]
+        gap = np.maximum(100 * upper[filled] - bar_bottom, 0)
+        plot.bar(centres[filled], gap, 0.88 * bin_width, bottom=bar_bottom, color=colour, alpha=0.4, linewidth=0)
     accuracy_bars = plot.bar(
         centres[filled],
         100 * np.minimum(accuracies, confidences)[filled],
@@ -172,8 +174,10 @@ def reliability_diagram(count: Any, confidence: Any, accuracy: Any, error: float
     histogram.set_xlabel("probability of the predicted class (%)", color=INK, fontsize=TEXT)
     style_axes(histogram)
     texts = [
-        f"{number:,.0f} images, mean probability {100 * mean:.1f} %, accuracy {100 * right:.1f} %"
-        for number, mean, right in zip(counts[filled], confidences[filled], accuracies[filled], strict=True)
+        f"{n_images:,.0f} images, mean probability {100 * mean_confidence:.1f} %, accuracy {100 * bin_accuracy:.1f} %"
+        for n_images, mean_confidence, bin_accuracy in zip(
+            counts[filled], confidences[filled], accuracies[filled], strict=True
+        )
     ]
     filled_bars = [bar for bar, is_filled in zip(bars, filled, strict=True) if is_filled]
     figure.marks += [*zip(accuracy_bars, texts, strict=True), *zip(filled_bars, texts, strict=True)]

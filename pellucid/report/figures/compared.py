@@ -44,12 +44,14 @@ def run_curves(names: Sequence[str], histories: Sequence[RunRows], metric: str) 
     figure, plot = curve_axes("epoch", metric.replace("_", " "), unit.strip())
     ends: list[CurveEnd] = []
     for k, (name, history) in enumerate(zip(names, histories, strict=True)):
-        keys = (f"val_{metric}", f"train_{metric}")
-        rows = [{**row, **{key: scale * finite_or_nan(row.get(key)) for key in keys}} for row in history]
+        val_key, train_key = f"val_{metric}", f"train_{metric}"
+        rows = [
+            {**row, **{key: scale * finite_or_nan(row.get(key)) for key in (val_key, train_key)}} for row in history
+        ]
         colour = RUN_COLOURS[k % len(RUN_COLOURS)]
-        validation = draw_column(figure, rows, keys[0], f"{name}, held out", colour, unit=unit)
-        train = draw_column(figure, rows, keys[1], f"{name}, training", colour, unit=unit, dashed=True)
-        ends += [end._replace(text=end.text.replace(", held out", "")) for end in validation] or train
+        val_ends = draw_column(figure, rows, val_key, f"{name}, held out", colour, unit=unit)
+        train_ends = draw_column(figure, rows, train_key, f"{name}, training", colour, unit=unit, is_dashed=True)
+        ends += [end._replace(text=end.text.replace(", held out", "")) for end in val_ends] or train_ends
     label_ends(plot, ends)
     return figure if ends else None
 
@@ -82,7 +84,7 @@ def accuracy_by_time(
     plot.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     plot.xaxis.set_minor_formatter(LogFormatter(minor_thresholds=(1, 0.4)))  # label minor ticks too if there is room
     plot.tick_params(which="minor", colors=INK, labelsize=SMALL)
-    plot.set_ylim(top=100.8)
+    plot.set_ylim(top=100.8)  # a curve at 100 % is not cut off
     right = plot.get_xlim()[1]
     plot.set_xlim(right=right)
     for x, y, _, colour in last_points:  # to the label at the right edge
@@ -259,6 +261,8 @@ def _axis_fractions(axis: SettingAxis) -> np.ndarray:
 def _ticks(axis: SettingAxis) -> list[tuple[float, str]]:
     """Return the labels of an axis with their positions: every name, or the smallest and the largest number."""
     if axis.names:
-        return [(k / max(len(axis.names) - 1, 1) if len(axis.names) > 1 else 0.5, n) for k, n in enumerate(axis.names)]
+        return [
+            (k / max(len(axis.names) - 1, 1) if len(axis.names) > 1 else 0.5, name) for k, name in enumerate(axis.names)
+        ]
     low, high = min(axis.values), max(axis.values)
     return [(0.0, f"{low:.3g}"), (1.0, f"{high:.3g}")] if high > low else [(0.5, f"{low:.3g}")]

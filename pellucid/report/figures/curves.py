@@ -63,18 +63,20 @@ def metric_curves(
 
     unit: "%" for a fraction, which is drawn in per cent. is_error: whether smaller is better.
     """
-    train, val = f"train_{metric}", f"val_{metric}"
-    factor = 100 if unit == "%" else 1
-    scaled = [{**row, **{key: factor * finite_or_nan(row.get(key)) for key in (train, val)}} for row in history]
+    train_key, val_key = f"train_{metric}", f"val_{metric}"
+    scale = 100 if unit == "%" else 1
+    scaled_rows = [
+        {**row, **{key: scale * finite_or_nan(row.get(key)) for key in (train_key, val_key)}} for row in history
+    ]
     figure, plot = curve_axes("epoch", label, unit)
     choose_best = (min if is_error else max) if val_data == "validation" else None
     ends = [
-        *draw_column(figure, scaled, train, "training", BLUE, unit=f" {unit}"),
-        *draw_column(figure, scaled, val, val_data, ORANGE, choose_best=choose_best, unit=f" {unit}"),
+        *draw_column(figure, scaled_rows, train_key, "training", BLUE, unit=f" {unit}"),
+        *draw_column(figure, scaled_rows, val_key, val_data, ORANGE, choose_best=choose_best, unit=f" {unit}"),
     ]
     if not ends:
         return None
-    values = _finite_values(scaled, (train, val))
+    values = _finite_values(scaled_rows, (train_key, val_key))
     low, high = float(values.min()), float(values.max())
     margin = max((high - low) * 0.08, 0.05)
     bottom = max(low - margin, 0) if low >= 0 else low - margin  # negative values, such as of r2, remain visible
@@ -98,7 +100,7 @@ def learning_rate_curve(history: Rows) -> Figure | None:
     return figure
 
 
-def score_curves(scores: Sequence[float], curves: Mapping[str, Sequence[float]], chosen: float) -> Figure | None:
+def score_curves(scores: Sequence[float], curves: Mapping[str, Sequence[float]], chosen_score: float) -> Figure | None:
     """Draw the curves by name over the minimum score of detections, and a dotted line at the chosen one.
 
     None if there are no scores.
@@ -109,7 +111,7 @@ def score_curves(scores: Sequence[float], curves: Mapping[str, Sequence[float]],
     for (name, values), colour in zip(curves.items(), (BLUE, GREEN, ORANGE), strict=False):
         (line,) = plot.step(scores, values, color=colour, label=name, where="post")
         figure.lines_by_name.append((name, line))
-    plot.axvline(chosen, color=PALE, linestyle=":")
+    plot.axvline(chosen_score, color=PALE, linestyle=":")
     plot.set_xlim(0, 1)
     plot.set_ylim(0, 1.02)
     plot.legend(frameon=False, loc="center left", bbox_to_anchor=(1.02, 0.5))
@@ -166,7 +168,7 @@ def draw_column(
     colour: str,
     choose_best: Any = None,
     unit: str = "",
-    dashed: bool = False,
+    is_dashed: bool = False,
 ) -> list[CurveEnd]:
     """Draw one column by epoch, and return its end for the label; [] without values.
 
@@ -175,24 +177,24 @@ def draw_column(
     plot = figure.axes[0]
     epochs = [finite_or_nan(row.get("epoch")) for row in rows]
     values = [finite_or_nan(row.get(key)) for row in rows]
-    finite_points = [(x, y) for x, y in zip(epochs, values, strict=True) if x == x and y == y]  # noqa: PLR0124 (NaN)
-    if not finite_points:
+    drawn_points = [(x, y) for x, y in zip(epochs, values, strict=True) if x == x and y == y]  # noqa: PLR0124 (NaN)
+    if not drawn_points:
         return []
     # A value between two missing ones is visible only as a point.
-    markers = len(finite_points) < 15 or len(finite_points) < len(values)
-    (line,) = plot.plot(epochs, values, color=colour, linewidth=1.7, marker="o" if markers else None, markersize=3)
-    if dashed:
+    has_markers = len(drawn_points) < 15 or len(drawn_points) < len(values)
+    (line,) = plot.plot(epochs, values, color=colour, linewidth=1.7, marker="o" if has_markers else None, markersize=3)
+    if is_dashed:
         line.set(linestyle=(0, (4, 2)), linewidth=1.1)
     figure.lines_by_name.append((name, line))
     plot.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=8, min_n_ticks=1))
-    longest = max(np.size(drawn_line.get_xdata()) for _, drawn_line in figure.lines_by_name)
-    if longest == 1:
+    max_points = max(np.size(drawn_line.get_xdata()) for _, drawn_line in figure.lines_by_name)
+    if max_points == 1:
         plot.set_xlim(epochs[0] - 1, epochs[0] + 1)
-    plot.set_autoscalex_on(longest > 1)
-    x, y = finite_points[-1]
+    plot.set_autoscalex_on(max_points > 1)
+    x, y = drawn_points[-1]
     text = f"{name} {short_number(y)}{unit}"
-    if choose_best is not None and len(finite_points) > 1:
-        epoch, value = choose_best(finite_points, key=lambda point: point[1])
+    if choose_best is not None and len(drawn_points) > 1:
+        epoch, value = choose_best(drawn_points, key=lambda point: point[1])
         plot.plot([epoch], [value], marker="o", markersize=7, markerfacecolor="none", markeredgecolor=colour)
         text += f"\nbest {short_number(value)}{unit}, epoch {epoch:.0f}"
     return [CurveEnd(x, y, text, colour)]

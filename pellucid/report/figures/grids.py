@@ -33,12 +33,13 @@ def draw_numbers(plot: Axes, values: Any, title: str = "", limits: tuple[float, 
     matrix = np.asarray(values, dtype=np.float64)
     low, high = limits or (float(np.nanmin(matrix)), float(np.nanmax(matrix)))
     largest = max(abs(low), abs(high)) or 1.0
+    # Without negative values, only the lighter half of the greys is used, on which numbers can be read.
     cmap, vmin, vmax = (DIVERGING, -largest, largest) if low < 0 else ("gray", -1.2 * largest, largest)
     plot.imshow(matrix, cmap=cmap, vmin=vmin, vmax=vmax, alpha=CELL_OPACITY, interpolation="none")
-    size = min(SMALL + 1.0, 60 / matrix.shape[1])
+    font_size = min(SMALL + 1.0, 60 / matrix.shape[1])
     for (row, column), value in np.ndenumerate(matrix):
         if np.isfinite(value):
-            plot.text(column, row, f"{value:.3g}", ha="center", va="center", fontsize=size, color=INK)
+            plot.text(column, row, f"{value:.3g}", ha="center", va="center", fontsize=font_size, color=INK)
     plot.set_title(title, fontsize=SMALL, color=INK, pad=3)
 
 
@@ -58,8 +59,8 @@ def image_panels(pictures: Mapping[str, Any], columns: int = 3, maps: Sequence[s
     for plot, (name, values) in zip(plots, pictures.items(), strict=True):
         picture = np.asarray(values)
         if name in maps:
-            norm, colours = colour_scale(picture, signed=True)
-            plot.imshow(picture, norm=norm, cmap=colours, interpolation="none")
+            norm, colour_map = colour_scale(picture, signed=True)
+            plot.imshow(picture, norm=norm, cmap=colour_map, interpolation="none")
         else:
             show_image(plot, np.clip(picture, 0, 1))
         plot.set_title(name, fontsize=SMALL, color=INK, pad=3)
@@ -69,29 +70,29 @@ def image_panels(pictures: Mapping[str, Any], columns: int = 3, maps: Sequence[s
 def sliding_window(patch: Any, output: Any, kernel: int, steps: Sequence[int]) -> Plot:
     """Draw a sliding window (kernel, kernel) on a patch at some steps, and below it the output up to each step."""
     patch, output = np.asarray(patch, dtype=np.float64), np.asarray(output, dtype=np.float64)
-    count, columns = len(steps), output.shape[1]
-    side = (FIGURE_WIDTH - PANEL_GAP * (count + 1)) / count
-    figure, plots = panels(2 * count, count, side, side, PANEL_GAP, TITLE_HEIGHT, top=0.05)
+    n_steps, n_columns = len(steps), output.shape[1]
+    side = (FIGURE_WIDTH - PANEL_GAP * (n_steps + 1)) / n_steps
+    figure, plots = panels(2 * n_steps, n_steps, side, side, PANEL_GAP, TITLE_HEIGHT, top=0.05)
     limits = (float(output.min()), float(output.max()))
     for k, step in enumerate(steps):
-        row, column = divmod(step - 1, columns)
+        row, column = divmod(step - 1, n_columns)
         draw_numbers(plots[k], patch, f"step {step}")
         draw_window(plots[k], row, column, (kernel, kernel))
         output_so_far = np.where(np.arange(output.size).reshape(output.shape) < step, output, np.nan)
-        draw_numbers(plots[count + k], output_so_far, "output", limits)
-        draw_window(plots[count + k], row, column, (1, 1))
+        draw_numbers(plots[n_steps + k], output_so_far, "output", limits)
+        draw_window(plots[n_steps + k], row, column, (1, 1))
     return figure
 
 
-def matrix_panels(named: Mapping[str, Any], windows: Mapping[str, tuple[int, int, int]] | None = None) -> Plot:
+def matrix_panels(matrices: Mapping[str, Any], windows: Mapping[str, tuple[int, int, int]] | None = None) -> Plot:
     """Draw matrices by name, with cells of equal size; windows: (row, column, side) of an outline in some of them."""
-    total_columns = sum(np.shape(matrix)[1] for matrix in named.values())
-    cell = min(0.42, (FIGURE_WIDTH - PANEL_GAP * (len(named) + 1)) / total_columns)
-    max_height = max(np.shape(matrix)[0] for matrix in named.values()) * cell
+    total_columns = sum(np.shape(matrix)[1] for matrix in matrices.values())
+    cell_side = min(0.42, (FIGURE_WIDTH - PANEL_GAP * (len(matrices) + 1)) / total_columns)
+    max_height = max(np.shape(matrix)[0] for matrix in matrices.values()) * cell_side
     figure = Plot((FIGURE_WIDTH, max_height + TITLE_HEIGHT + 2 * PANEL_GAP))
-    left = PANEL_GAP + (FIGURE_WIDTH - PANEL_GAP * (len(named) + 1) - total_columns * cell) / 2
-    for name, matrix in named.items():
-        height, width = (cell * size for size in np.shape(matrix))
+    left = PANEL_GAP + (FIGURE_WIDTH - PANEL_GAP * (len(matrices) + 1) - total_columns * cell_side) / 2
+    for name, matrix in matrices.items():
+        height, width = (cell_side * size for size in np.shape(matrix))
         plot = picture_axes(figure, left, PANEL_GAP + max_height - height, width, height)
         draw_numbers(plot, matrix, name)
         if windows and name in windows:

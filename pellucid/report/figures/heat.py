@@ -28,7 +28,7 @@ MAX_CLASSES = 8  # in a legend
 MAX_LINE_LENGTH = 130  # characters of a line of text below the images
 
 
-def _through(colours: Sequence[tuple[int, int, int]], name: str) -> Colormap:
+def _colour_map_through(colours: Sequence[tuple[int, int, int]], name: str) -> Colormap:
     """Return the colour map through three colours (sRGB, 0 to 255), linear in CIELAB."""
     stops = torch.tensor(colours, dtype=torch.float64).T / 255
     low, middle, high = rgb_to_lab(stops[..., None])[..., 0].T.numpy()
@@ -38,8 +38,8 @@ def _through(colours: Sequence[tuple[int, int, int]], name: str) -> Colormap:
     return ListedColormap(rgb[..., 0].T.tolist(), name)
 
 
-DIVERGING = _through((NEGATIVE_RGB, PAPER_RGB, POSITIVE_RGB), "ochre_white_blue")  # ends of equal lightness
-SEQUENTIAL = _through(STRENGTH_RGB, "green")
+DIVERGING = _colour_map_through((NEGATIVE_RGB, PAPER_RGB, POSITIVE_RGB), "ochre_white_blue")  # ends of equal lightness
+SEQUENTIAL = _colour_map_through(STRENGTH_RGB, "green")
 CLASS_COLOURS: Colormap = colormaps["viridis"]
 
 
@@ -71,21 +71,21 @@ def heat(
     if map_values.ndim != 2 or not map_values.size or not np.isfinite(map_values).all():
         raise PellucidError(f"a map to draw has finite values (H, W), not {map_values.shape} with NaN or infinity")
     picture = pixels(image)
-    norm, colours = colour_scale(map_values, bool((map_values < 0).any()) if signed is None else signed)
+    norm, colour_map = colour_scale(map_values, bool((map_values < 0).any()) if signed is None else signed)
     height = IMAGE_WIDTH * map_values.shape[0] / map_values.shape[1]
     lines = [line for text in notes for line in wrap(text, MAX_LINE_LENGTH)]
     notes_height = LINE_HEIGHT * len(lines) + (0.1 if lines else 0.0)
     size = (3 * IMAGE_WIDTH + 4 * GAP + BAR_WIDTH, HEADING_HEIGHT + height + GAP + notes_height)
     figure = Figure(size)
     plots = [
-        picture_axes(
+        picture_axes(  # the colour bar is before the third image
             figure, GAP + k * (IMAGE_WIDTH + GAP) + BAR_WIDTH * (k == 2), GAP + notes_height, IMAGE_WIDTH, height
         )
         for k in range(3)
     ]
     show_image(plots[0], picture)
-    map_image = plots[1].imshow(map_values, norm=norm, cmap=colours, interpolation="none")
-    show_image(plots[2], overlay(picture, map_values, norm, colours))
+    map_image = plots[1].imshow(map_values, norm=norm, cmap=colour_map, interpolation="none")
+    show_image(plots[2], overlay(picture, map_values, norm, colour_map))
     for plot, panel_title in zip(plots, ("image", title or "map", "both"), strict=True):
         plot.set_title(panel_title, fontsize=TEXT, color=INK, pad=4)
         if outline is not None:
@@ -109,18 +109,21 @@ def draw_outline(plot: Axes, mask: Any) -> None:
         )
 
 
-def overlay(picture: Any, map_values: Any, norm: Normalize, colours: Any) -> Any:
+def overlay(picture: Any, map_values: Any, norm: Normalize, colour_map: Any) -> Any:
     """Return the map blended with the grey image, (H, W, 3), with an opacity that increases with the magnitude.
 
     A map of another size than the image is resized by repeating its values.
     """
     height, width = picture.shape[:2]
-    rows, columns = (np.arange(n) * m // n for n, m in zip((height, width), map_values.shape, strict=True))
+    rows, columns = (
+        np.arange(image_size) * map_size // image_size
+        for image_size, map_size in zip((height, width), map_values.shape, strict=True)
+    )
     resized = map_values[rows][:, columns]
     grey = picture.mean(-1, keepdims=True) if picture.ndim == 3 else picture[..., None]
     relative_magnitude = np.abs(resized) / (np.abs(map_values).max() or 1.0)
     opacity = (MIN_OPACITY + (MAX_OPACITY - MIN_OPACITY) * relative_magnitude)[..., None]
-    return (1 - opacity) * grey + opacity * colours(norm(resized))[..., :3]
+    return (1 - opacity) * grey + opacity * colour_map(norm(resized))[..., :3]
 
 
 def colour_bar(figure: Figure, image: ScalarMappable, bounds: tuple[float, float, float, float]) -> None:
@@ -155,9 +158,9 @@ def overview(image: Any, maps: Mapping[str, Any], title: str, magnitudes: Collec
     show_image(plots[0], picture)
     plots[0].set_title("image", fontsize=SMALL, color=INK, pad=3)
     for plot, (name, map_values) in zip(plots[1:], maps.items(), strict=True):
-        norm, colours = colour_scale(map_values, name not in magnitudes)
-        plot.imshow(np.asarray(map_values, dtype=np.float64), norm=norm, cmap=colours, interpolation="none")
-        plot.set_title(f"{name} ±" if colours is DIVERGING else name, fontsize=SMALL, color=INK, pad=3)
+        norm, colour_map = colour_scale(map_values, name not in magnitudes)
+        plot.imshow(np.asarray(map_values, dtype=np.float64), norm=norm, cmap=colour_map, interpolation="none")
+        plot.set_title(f"{name} ±" if colour_map is DIVERGING else name, fontsize=SMALL, color=INK, pad=3)
     figure_width, figure_height = figure.get_size_inches()
     figure.text(gap / figure_width, 1 - 0.08 / figure_height, title, fontsize=TEXT, color=INK, va="top")
     return figure
@@ -195,12 +198,12 @@ def occlusion_maps(score: Any, predicted: Any, classes: Sequence[str], title: st
 def matrix(values: Any, rows: Sequence[str], columns: Sequence[str], title: str = "") -> Figure:
     """Draw a matrix (rows, columns) as coloured cells with their values; 0 is the middle of the colour scale."""
     cell_values = np.asarray(values, dtype=np.float64)
-    norm, colours = colour_scale(cell_values, signed=True)
+    norm, colour_map = colour_scale(cell_values, signed=True)
     left, cell_size, label_height = 0.3 + 0.075 * max(map(len, rows)), (0.6, 0.32), 0.3
     width, height = cell_size[0] * len(columns), cell_size[1] * len(rows)
     figure = Plot((left + width + BAR_WIDTH, height + 2 * label_height + 0.1))
     plot = picture_axes(figure, left, 0.1, width, height)
-    image = plot.imshow(cell_values, norm=norm, cmap=colours, interpolation="none", aspect="auto")
+    image = plot.imshow(cell_values, norm=norm, cmap=colour_map, interpolation="none", aspect="auto")
     for (row, column), number in np.ndenumerate(cell_values):
         is_dark = abs(norm(number) - 0.5) > 0.3
         text_colour = "white" if is_dark else INK

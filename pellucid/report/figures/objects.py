@@ -61,14 +61,14 @@ class Marks:
     colours: Sequence[Any] = ()
 
 
-def draw_marks(plot: Axes, image: Any, marks: Marks, classes: int) -> None:
-    """Draw an image (1 or 3, H, W) with values 0..1 and its marks; classes: number of classes.
+def draw_marks(plot: Axes, image: Any, marks: Marks, n_classes: int) -> None:
+    """Draw an image (1 or 3, H, W) with values 0..1 and its marks; n_classes: number of classes.
 
     Each object with a mask has its own colour, regardless of its class.
     """
     picture = pixels(image)
     height, width = picture.shape[:2]
-    colours = list(marks.colours) or [class_colour(int(label), classes) for label in marks.labels]
+    colours = list(marks.colours) or [class_colour(int(label), n_classes) for label in marks.labels]
     if marks.masks is not None:
         picture = picture if picture.ndim == 3 else np.repeat(picture[..., None], 3, 2)
         colours = [tuple(colour / 255) for colour in palette(max(len(colours), 1))]
@@ -144,7 +144,7 @@ STEP_SIDE = 5.2  # inches of the longer side of an image with the boxes of a ste
 OUTCOME_SIDE = 5.6  # inches of the longer side of an image with its hits and errors
 MAX_UNRESAMPLED = 700  # pixels of the longer side up to which images are not resampled
 OUTCOME_COLOURS = {"right": GREEN, "false alarm": ORANGE, "missed": BLUE, "not counted": PALE}
-OUTCOMES = {"hit": "right", "missed": "missed", "ignored": "not counted"}  # all others are false alarms
+OUTCOMES_BY_KIND = {"hit": "right", "missed": "missed", "ignored": "not counted"}  # all others are false alarms
 GROUP_COLOURS = {"box": ORANGE, "other": BLUE, "source": GREEN, "pale": PALE}
 
 
@@ -172,11 +172,11 @@ def draw_detections(image: Any, boxes: Any, kinds: Sequence[str], texts: Sequenc
 
     boxes: (n, 4) in pixels. kinds: "hit", "missed", "ignored", or a kind of error, for each. texts: a label for each.
     """
-    outcomes = [OUTCOMES.get(kind, "false alarm") for kind in kinds]
+    outcomes = [OUTCOMES_BY_KIND.get(kind, "false alarm") for kind in kinds]
     order = sorted(range(len(outcomes)), key=lambda k: outcomes[k] != "right")  # others are drawn over hits
-    rows = [(OUTCOME_COLOURS[outcomes[k]], outcomes[k] == "missed") for k in order]
+    box_styles = [(OUTCOME_COLOURS[outcomes[k]], outcomes[k] == "missed") for k in order]
     figure, plot = _draw_marked_image(
-        image, np.asarray(boxes)[order], rows, [texts[k] for k in order], OUTCOME_SIDE, 0.3
+        image, np.asarray(boxes)[order], box_styles, [texts[k] for k in order], OUTCOME_SIDE, 0.3
     )
     if max(image.shape[1:]) <= MAX_UNRESAMPLED:
         plot.images[0].set_interpolation("none")  # the page contains the original pixels
@@ -186,7 +186,7 @@ def draw_detections(image: Any, boxes: Any, kinds: Sequence[str], texts: Sequenc
             symbol = "□" if outcome == "missed" else "■"
             position = x / figure.get_figwidth(), 0.1 / figure.get_figheight()
             figure.text(*position, f"{symbol} {outcome}", color=colour, fontsize=SMALL)
-            x += 1.15
+            x += 1.15  # inches to the next entry of the legend
     return figure
 
 
@@ -196,19 +196,21 @@ def draw_box_groups(image: Any, groups: Sequence[tuple[str, Any, bool]], texts: 
     groups: (key in GROUP_COLOURS, boxes (n, 4), whether they are dashed). texts: labels of each group's boxes, or ().
     """
     boxes = np.concatenate([np.asarray(group, dtype=np.float64).reshape(-1, 4) for _, group, _ in groups])
-    rows = [(GROUP_COLOURS[name], dashed) for name, group, dashed in groups for _ in range(len(group))]
-    figure, _ = _draw_marked_image(image, boxes, rows, [text for labels in texts for text in labels], STEP_SIDE)
+    box_styles = [
+        (GROUP_COLOURS[colour_key], dashed) for colour_key, group, dashed in groups for _ in range(len(group))
+    ]
+    figure, _ = _draw_marked_image(image, boxes, box_styles, [text for labels in texts for text in labels], STEP_SIDE)
     return figure
 
 
 def _draw_marked_image(
-    image: Any, boxes: Any, rows: Sequence[tuple[str, bool]], texts: Sequence[str], side: float, foot: float = 0.0
+    image: Any, boxes: Any, box_styles: Sequence[tuple[str, bool]], texts: Sequence[str], side: float, foot: float = 0.0
 ) -> tuple[Plot, Axes]:
-    """Draw boxes on an image whose longer side has `side` inches; rows: colour of each, and whether it is dashed."""
+    """Draw boxes on an image whose longer side has `side` inches; box_styles: colour of each, whether it is dashed."""
     scale = side / max(image.shape[1:])
     figure, (plot,) = panels(1, 1, image.shape[2] * scale, image.shape[1] * scale, 0.04, foot=foot)
-    dashes, colours = [dashed for _, dashed in rows], [colour for colour, _ in rows]
-    draw_marks(plot, image, Marks(boxes, np.zeros(len(rows)), dashed=dashes, texts=texts, colours=colours), 1)
+    dashes, colours = [dashed for _, dashed in box_styles], [colour for colour, _ in box_styles]
+    draw_marks(plot, image, Marks(boxes, np.zeros(len(box_styles)), dashed=dashes, texts=texts, colours=colours), 1)
     return figure, plot
 
 
@@ -231,10 +233,10 @@ def score_maps(image: Any, maps: Sequence[Any], names: Sequence[str], cell: Cell
     figure, plots = panels(len(maps) + 1, len(maps) + 1, side, plot_height, GAP, MAP_NAME_HEIGHT, right=BAR_WIDTH)
     draw_marks(plots[0], image, Marks(np.asarray(box)[None], [0], colours=[ORANGE]), 1)
     plots[0].set_title("input", fontsize=SMALL, color=INK, pad=3)
-    norm, colours = colour_scale(np.concatenate([np.asarray(scores).ravel() for scores in maps]), signed=False)
+    norm, colour_map = colour_scale(np.concatenate([np.asarray(scores).ravel() for scores in maps]), signed=False)
     for level, (plot, scores, name) in enumerate(zip(plots[1:], maps, names, strict=True)):
         map_image = plot.imshow(
-            np.asarray(scores, dtype=np.float64), norm=norm, cmap=colours, interpolation="none", aspect="auto"
+            np.asarray(scores, dtype=np.float64), norm=norm, cmap=colour_map, interpolation="none", aspect="auto"
         )
         plot.set_title(name, fontsize=SMALL, color=INK, pad=3)
         if level == cell.level:

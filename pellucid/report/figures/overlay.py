@@ -23,7 +23,7 @@ MAX_SUPERSAMPLED_SIDE = 2000  # pixels of the longer side, above which points ar
 
 
 def object_overlay(
-    image: Any, boxes: Any, labels: Any, texts: Sequence[str], classes: int, masks: Any = None, keypoints: Any = None
+    image: Any, boxes: Any, labels: Any, texts: Sequence[str], n_classes: int, masks: Any = None, keypoints: Any = None
 ) -> NDArray[np.uint8]:
     """Return an image (H, W, 3) uint8 with objects drawn over it, the first on top.
 
@@ -32,7 +32,9 @@ def object_overlay(
     MIN_SIDE pixels is enlarged by an integer factor to at least this size.
     """
     boxes = np.asarray(boxes, dtype=np.float64).reshape(-1, 4)
-    colours = [tuple(round(255 * channel) for channel in to_rgb(class_colour(int(label), classes))) for label in labels]
+    colours = [
+        tuple(round(255 * channel) for channel in to_rgb(class_colour(int(label), n_classes))) for label in labels
+    ]
     if masks is not None:
         colours = [tuple(colour) for colour in palette(max(len(boxes), 1)).tolist()]
         image = _blend_masks(image, boxes, np.asarray(masks), colours)
@@ -100,10 +102,10 @@ def enlarge(image: Any) -> tuple[Image.Image, int]:
 def draw_points(image: Image.Image, points: Any) -> NDArray[np.uint8]:
     """Return an image as (H, W, 3) uint8 with a dot at each of the points (n, 2), in pixels."""
     supersampling = SUPERSAMPLING if max(image.size) <= MAX_SUPERSAMPLED_SIDE else 1
-    layer = Image.new("RGBA", (image.width * supersampling, image.height * supersampling))
-    draw = ImageDraw.Draw(layer)
+    dots = Image.new("RGBA", (image.width * supersampling, image.height * supersampling))
+    draw = ImageDraw.Draw(dots)
     radius = max(1.5, POINT_RADIUS * max(image.size)) * supersampling
     for x, y in (points * supersampling).tolist():
         draw.ellipse((x - radius, y - radius, x + radius, y + radius), ORANGE, INK, round(radius / 3))
-    layer = layer.resize(image.size, Image.Resampling.BOX)
-    return np.array(Image.alpha_composite(image.convert("RGBA"), layer).convert("RGB"))
+    dots = dots.resize(image.size, Image.Resampling.BOX)
+    return np.array(Image.alpha_composite(image.convert("RGBA"), dots).convert("RGB"))

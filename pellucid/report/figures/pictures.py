@@ -31,7 +31,7 @@ from pellucid.report.figures.style import (
 # Inches: space between images, width of the colour bar, height of the heading and of a name.
 GAP, BAR_WIDTH, HEADING_HEIGHT, NAME_HEIGHT = 0.06, 0.8, 0.32, 0.16
 MASK_OPACITY = 0.55  # opacity of the colours over an image
-KEYPOINT_COLUMNS = 4  # images in a row of `worst_keypoints`
+KEYPOINT_COLUMNS, LEGEND_COLUMNS = 4, 6  # images in a row of `worst_keypoints`, names in a row of a legend
 GOLDEN_RATIO = 0.61803398875  # step of the hue from class to class, which keeps the hues of all classes apart
 
 
@@ -42,12 +42,12 @@ def sheet(
     signed: bool | None = None,
     max_maps: int = 64,
     columns: int | None = None,
-    largest: float = 1.3,
+    max_side: float = 1.3,
 ) -> Figure:
     """Draw the first `max_maps` of maps (n, H, W) in rows, with one colour bar.
 
     names: a name for each map, written above it. signed: whether 0 is the middle of the colour scale, by default if any
-    value is negative. columns: maps per row. largest: maximum width of a map, in inches.
+    value is negative. columns: maps per row. max_side: maximum width of a map, in inches.
     Raises PellucidError for an empty array or values that are not finite.
     """
     all_maps = np.asarray(maps, dtype=np.float64)
@@ -57,7 +57,7 @@ def sheet(
         raise PellucidError("sheet: maps contain NaN or infinity; give finite values")
     drawn_maps = all_maps[:max_maps]
     n_columns = columns or min(len(drawn_maps), max(1, math.ceil(math.sqrt(2 * len(drawn_maps)))))
-    side = min(largest, (FIGURE_WIDTH - BAR_WIDTH - GAP * (n_columns + 1)) / n_columns)
+    side = min(max_side, (FIGURE_WIDTH - BAR_WIDTH - GAP * (n_columns + 1)) / n_columns)
     height = side * drawn_maps.shape[1] / drawn_maps.shape[2]
     heading = f"{title}, {max_maps} of {len(all_maps)}" if len(all_maps) > max_maps else title
     maps_width = n_columns * (side + GAP) + GAP
@@ -71,13 +71,15 @@ def sheet(
     plot = figure.add_axes((0, 0, 1, 1))
     plot.set_axis_off()
     signed = bool((drawn_maps < 0).any()) if signed is None else signed
-    norm, colours = colour_scale(drawn_maps, signed)
+    norm, colour_map = colour_scale(drawn_maps, signed)
     artists: list[AxesImage] = []
     for k, map_ in enumerate(drawn_maps):
         left = GAP + k % n_columns * (side + GAP)
         bottom = figure_height - HEADING_HEIGHT - (k // n_columns + 1) * row_height + GAP
         extent = (left, left + side, bottom, bottom + height)
-        artists.append(plot.imshow(map_, norm=norm, cmap=colours, interpolation="none", extent=extent, aspect="auto"))
+        artists.append(
+            plot.imshow(map_, norm=norm, cmap=colour_map, interpolation="none", extent=extent, aspect="auto")
+        )
         plot.add_patch(Rectangle((left, bottom), side, height, fill=False, edgecolor=PALE, linewidth=0.5))
     for name, artist in zip(names, artists, strict=False):
         left, right_edge, _, top = artist.get_extent()
@@ -101,7 +103,7 @@ def filters(weight: Any, title: str = "", max_filters: int = 16) -> Figure:
         raise PellucidError(f"filters have the shape (filters, C, h, w), not {weights.shape}")
     channels = weights.shape[1]
     if channels == 1:
-        return sheet(weights[:, 0], title, signed=True, max_maps=64, largest=0.7)
+        return sheet(weights[:, 0], title, signed=True, max_maps=64, max_side=0.7)
     n_channels = min(channels, 16)
     drawn_filters = weights[:max_filters, :n_channels].reshape(-1, *weights.shape[2:])
     channels_note = "" if n_channels == channels else f", {n_channels} of {channels} channels each"
@@ -112,7 +114,7 @@ def filters(weight: Any, title: str = "", max_filters: int = 16) -> Figure:
         signed=True,
         max_maps=len(drawn_filters),
         columns=n_channels,
-        largest=0.4,
+        max_side=0.4,
     )
 
 
@@ -131,7 +133,7 @@ def worst_mistakes(
         raise PellucidError(f"worst_mistakes: images have shape {pictures.shape}; give (n, 1 or 3, H, W)")
     has_long_names = max(map(len, [*true, *predicted])) > 3  # names that need a line each
     figure, plots = _square_panels(
-        len(pictures), columns=6 if has_long_names else 8, below=0.6 if has_long_names else 0.42
+        len(pictures), columns=6 if has_long_names else 8, space_below=0.6 if has_long_names else 0.42
     )
     for plot, picture, true_name, predicted_name, score in zip(
         plots, pictures, true, predicted, probability, strict=True
@@ -171,27 +173,27 @@ def first_weights(weights: Any, max_filters: int = 64) -> Figure | None:
     columns = 12 if len(drawn_filters) > 40 else 10 if len(drawn_filters) > 16 else 8
     if all_filters.shape[1] != 3:
         return sheet(drawn_filters[:, 0], signed=True, columns=min(columns, len(drawn_filters)))
-    figure, plots = _square_panels(len(drawn_filters), columns, below=0)
+    figure, plots = _square_panels(len(drawn_filters), columns, space_below=0)
     for plot, weight in zip(plots, drawn_filters, strict=True):
         _show_picture(plot, 0.5 + 0.5 * weight / (float(np.abs(weight).max()) or 1.0))
     return figure
 
 
-def palette(classes: int) -> NDArray[np.uint8]:
-    """Return a colour for each class, (classes, 3): hues at steps of the golden ratio, in three brightnesses."""
-    class_indices = np.arange(classes)
+def palette(n_classes: int) -> NDArray[np.uint8]:
+    """Return a colour for each class, (n_classes, 3): hues at steps of the golden ratio, in three brightnesses."""
+    class_indices = np.arange(n_classes)
     hue, value = class_indices * GOLDEN_RATIO % 1, np.array([1.0, 0.75, 0.5])[class_indices % 3]
-    hue_offsets = (hue[:, None] * 6 + np.array([0.0, 4.0, 2.0])) % 6  # (classes, 3)
+    hue_offsets = (hue[:, None] * 6 + np.array([0.0, 4.0, 2.0])) % 6  # (n_classes, 3)
     saturated = np.clip(np.abs(hue_offsets - 3) - 1, 0, 1)
     return ((0.2 + 0.8 * saturated) * value[:, None] * 255).round().astype(np.uint8)
 
 
-def mask_overlay(image: Any, mask: Any, classes: int) -> NDArray[np.uint8]:
-    """Return an image (H, W, 3) uint8 blended with the colours of its mask (H, W) where that is below `classes`."""
+def mask_overlay(image: Any, mask: Any, n_classes: int) -> NDArray[np.uint8]:
+    """Return an image (H, W, 3) uint8 blended with the colours of its mask (H, W) where that is below `n_classes`."""
     mask = np.asarray(mask).astype(np.int64)
-    colours = palette(classes)[np.minimum(mask, classes - 1)]
+    colours = palette(n_classes)[np.minimum(mask, n_classes - 1)]
     blended = image * (1 - MASK_OPACITY) + colours * MASK_OPACITY
-    return np.where((mask < classes)[..., None], blended, image).round().astype(np.uint8)
+    return np.where((mask < n_classes)[..., None], blended, image).round().astype(np.uint8)
 
 
 def worst_masks(
@@ -204,7 +206,7 @@ def worst_masks(
     if not len(images):
         return None
     height, width = images[0].shape[:2]
-    side, legend_height = FIGURE_WIDTH / 3 - 0.06, 0.24 * -(-len(classes) // 6) + 0.1
+    side, legend_height = FIGURE_WIDTH / 3 - 0.06, 0.24 * -(-len(classes) // LEGEND_COLUMNS) + 0.1
     figure, plots = panels(
         3 * len(images), 3, side, side * height / width, 0.06, name_height=0.22, left=0.03, foot=legend_height
     )
@@ -217,8 +219,10 @@ def worst_masks(
         plot.set_axis_off()
         plot.set_title(title, fontsize=SMALL, color=INK, pad=3)
     for k, (name, colour) in enumerate(zip(classes, palette(len(classes)) / 255, strict=True)):
-        y = (legend_height - 0.16 - 0.24 * (k // 6)) / figure.get_figheight()
-        figure.text((k % 6) / 6 + 0.02, y, f"■ {name:.16}", color=tuple(colour), fontsize=SMALL)
+        y = (legend_height - 0.16 - 0.24 * (k // LEGEND_COLUMNS)) / figure.get_figheight()
+        figure.text(
+            (k % LEGEND_COLUMNS) / LEGEND_COLUMNS + 0.02, y, f"■ {name:.16}", color=tuple(colour), fontsize=SMALL
+        )
     return figure
 
 
@@ -261,11 +265,11 @@ def worst_keypoints(images: Any, true: Any, predicted: Any, errors: Sequence[flo
     return figure
 
 
-def _square_panels(count: int, columns: int, below: float) -> tuple[Figure, list[Axes]]:
-    """Return `count` square plots in rows, with `below` inches of space under each."""
+def _square_panels(n_panels: int, columns: int, space_below: float) -> tuple[Figure, list[Axes]]:
+    """Return `n_panels` square plots in rows, with `space_below` inches under each."""
     gap = 0.07
     side = (FIGURE_WIDTH - gap * (columns + 1)) / columns
-    return panels(count, columns, side, side, gap, below=below, top=gap)
+    return panels(n_panels, columns, side, side, gap, below=space_below, top=gap)
 
 
 def _show_picture(plot: Axes, picture: Any, **colours: Any) -> None:

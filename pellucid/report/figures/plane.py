@@ -103,11 +103,11 @@ def scatter(plot: Axes, points: Any, classes: Any = None, size: float = 14) -> N
     plot.scatter(*points.T, s=size, c=class_colours[classes], edgecolors="white", linewidths=0.4, zorder=3)
 
 
-def regions(plot: Axes, predict: Callable[[Any], Any], points: Any, classes: int) -> None:
+def regions(plot: Axes, predict: Callable[[Any], Any], points: Any, n_classes: int) -> None:
     """Colour the plane around points (N, 2) by the predicted class; predict: (M, 2) to class indices (M,)."""
-    cmap = pale_colours(colours(classes), REGION_STRENGTH)
+    cmap = pale_colours(colours(n_classes), REGION_STRENGTH)
     x, y, predicted = grid_values(predict, limits_around(points), FINE_GRID_SIDE)
-    plot.pcolormesh(x, y, predicted, cmap=cmap, vmin=-0.5, vmax=classes - 0.5, shading="nearest", zorder=0)
+    plot.pcolormesh(x, y, predicted, cmap=cmap, vmin=-0.5, vmax=n_classes - 0.5, shading="nearest", zorder=0)
     plot.grid(False)
 
 
@@ -211,6 +211,6 @@ def decision_boundaries(predictors: Mapping[str, PlaneFunction], points: Any, la
     return figure
 
 
-def class_colour(index: int, count: int) -> Any:
+def class_colour(index: int, n_classes: int) -> Any:
     """Return the colour of a class: one of COLOURS, or of a palette for more than three classes."""
-    return COLOURS[index] if count <= len(COLOURS) else tuple(palette(count)[index] / 255)
+    return COLOURS[index] if n_classes <= len(COLOURS) else tuple(palette(n_classes)[index] / 255)

@@ -72,14 +72,14 @@ def coefficient_paths(names: Sequence[str], alphas: Any, coefficients: Mapping[s
     plot_width = (FIGURE_WIDTH - LEFT_MARGIN - right_margin - GAP * (len(values) - 1)) / len(values)
     figure, ends = Plot((FIGURE_WIDTH, FIGURE_HEIGHT)), list[CurveEnd]()
     for index, (title, paths) in enumerate(values.items()):
-        bounds = (
+        plot_bounds = (
             (LEFT_MARGIN + index * (plot_width + GAP)) / FIGURE_WIDTH,
             0.55 / FIGURE_HEIGHT,
             plot_width / FIGURE_WIDTH,
             (FIGURE_HEIGHT - 0.9) / FIGURE_HEIGHT,
         )
         first_plot = figure.axes[0] if index else None
-        plot = figure.add_axes(bounds, sharex=first_plot, sharey=first_plot)
+        plot = figure.add_axes(plot_bounds, sharex=first_plot, sharey=first_plot)
         style_axes(plot)
         light_grid(plot)
         for k, colour in zip(order, depth_colours(len(order)), strict=True):
@@ -145,12 +145,14 @@ def fitted_curves(x: Any, y: Any, curve_x: Any, predictions: Mapping[str, Any]) 
     return figure
 
 
-def learning_curves(counts: Sequence[int], by_model: Mapping[str, Mapping[str, Sequence[float]]]) -> Plot:
+def learning_curves(
+    training_counts: Sequence[int], errors_by_model: Mapping[str, Mapping[str, Sequence[float]]]
+) -> Plot:
     """Draw errors by the number of training examples: a plot for each model, on a logarithmic axis up to MAX_ERROR."""
-    figure, plots = plots_in_rows(list(by_model), len(by_model), 2.5)
-    for k, (plot, errors) in enumerate(zip(plots, by_model.values(), strict=True)):
+    figure, plots = plots_in_rows(list(errors_by_model), len(errors_by_model), 2.5)
+    for k, (plot, errors) in enumerate(zip(plots, errors_by_model.values(), strict=True)):
         for (name, values), colour in zip(errors.items(), (BLUE, ORANGE), strict=True):
-            plot.plot(counts, values, color=colour, marker="o", markersize=3, label=name)
+            plot.plot(training_counts, values, color=colour, marker="o", markersize=3, label=name)
             if min(values) > MAX_ERROR:
                 note = f"{name}: above {MAX_ERROR:g}"
                 plot.text(0.5, 0.93, note, transform=plot.transAxes, ha="center", color=colour, fontsize=SMALL)
@@ -183,8 +185,8 @@ def predicted_values(true: Any, predicted: Any, labels: Sequence[str]) -> Plot:
     figure, plots = plots_in_rows(titles, 2, 3.0)
     for k, label in enumerate(labels):
         x, y = np.asarray(true)[:, k], np.asarray(predicted)[:, k]
-        ends = [min(x.min(), y.min()), max(x.max(), y.max())]
-        plots[2 * k].plot(ends, ends, color=PALE, linewidth=1, linestyle="--")
+        diagonal = [min(x.min(), y.min()), max(x.max(), y.max())]
+        plots[2 * k].plot(diagonal, diagonal, color=PALE, linewidth=1, linestyle="--")
         plots[2 * k].scatter(x, y, s=8, color=BLUE, alpha=0.6, linewidths=0)
         name_axes(plots[2 * k], f"true {label}", f"predicted {label}")
         plots[2 * k + 1].axhline(0, color=PALE, linewidth=1, linestyle="--")

@@ -37,9 +37,9 @@ COLUMN_LABELS = {
 }  # labels of columns, for histories whose validation data are the test images
 
 
-def colours(count: int) -> list[str]:
-    """Return `count` colours: COLOURS if these are enough, otherwise a colour scale."""
-    return list(COLOURS[:count]) if count <= len(COLOURS) else depth_colours(count)
+def colours(n_colours: int) -> list[str]:
+    """Return `n_colours` colours: COLOURS if these are enough, otherwise a colour scale."""
+    return list(COLOURS[:n_colours]) if n_colours <= len(COLOURS) else depth_colours(n_colours)
 
 
 def curves(
@@ -78,7 +78,7 @@ def curves(
 
 
 def histories(
-    by_training: Mapping[str, Sequence[Mapping[str, Any]]], columns: Sequence[str], log: Sequence[str] = ()
+    histories_by_training: Mapping[str, Sequence[Mapping[str, Any]]], columns: Sequence[str], log: Sequence[str] = ()
 ) -> Plot:
     """Draw histories of several trainings by epoch: a plot for each of `columns`, a curve for each training.
 
@@ -86,9 +86,11 @@ def histories(
     """
     figure, plots = plots_in_rows([COLUMN_LABELS[column] for column in columns], len(columns), 3.0)
     for plot, column in zip(plots, columns, strict=True):
-        factor = 100 if column.endswith("accuracy") else 1
-        for (name, history), colour in zip(by_training.items(), colours(len(by_training)), strict=True):
-            values = [factor * finite_or_nan(row[column]) for row in history]
+        scale = 100 if column.endswith("accuracy") else 1  # per cent
+        for (name, history), colour in zip(
+            histories_by_training.items(), colours(len(histories_by_training)), strict=True
+        ):
+            values = [scale * finite_or_nan(row[column]) for row in history]
             plot.plot([row["epoch"] for row in history], values, color=colour, linewidth=1.7, label=name)
         plot.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=6))
         if column in log:

@@ -136,20 +136,20 @@ def picture_axes(figure: Figure, left: float, bottom: float, width: float, heigh
 
 
 def panels(
-    count: int, columns: int, width: float, height: float, gap: float,
+    n_panels: int, columns: int, width: float, height: float, gap: float,
     name_height: float = 0.0, below: float = 0.0, top: float = 0.0, left: float | None = None, right: float = 0.0,
     foot: float = 0.0,
 ) -> tuple[Plot, list[Axes]]:  # fmt: skip
-    """Return a figure with `count` plots for images, in rows of at most `columns`; all sizes are in inches.
+    """Return a figure with `n_panels` plots for images, in rows of at most `columns`; all sizes are in inches.
 
     width, height: size of an image. name_height, below: space above and below each image. top, left, right, foot:
     margins of the figure.
     """
     left, row_height = gap if left is None else left, name_height + height + below + gap
-    n_rows, n_columns = math.ceil(count / columns), min(count, columns)
+    n_rows, n_columns = math.ceil(n_panels / columns), min(n_panels, columns)
     size = (left + n_columns * (width + gap) + right, top + n_rows * row_height + foot)
     figure, plots = Plot(size), list[Axes]()
-    for k in range(count):
+    for k in range(n_panels):
         row, column = divmod(k, columns)
         bottom = size[1] - top - row * row_height - name_height - height
         plots.append(picture_axes(figure, left + column * (width + gap), bottom, width, height))
@@ -204,7 +204,7 @@ def label_ends(plot: Axes, ends: Sequence[CurveEnd]) -> None:
     positions = [plot.transData.transform((end.x, end.y)) for end in ends]
     heights = [float(y) / pixels_per_point for _, y in positions]
     order = sorted(range(len(ends)), key=lambda k: heights[k])
-    label_heights = [12.0 * (1 + ends[k].text.count("\n")) for k in order]
+    label_heights = [12.0 * (1 + ends[k].text.count("\n")) for k in order]  # 12 points a line
     centres = separate_labels(
         [heights[k] for k in order], label_heights, box.y0 / pixels_per_point, box.y1 / pixels_per_point
     )
@@ -229,17 +229,17 @@ def label_ends(plot: Axes, ends: Sequence[CurveEnd]) -> None:
         )  # fmt: skip
 
 
-def separate_labels(preferred: Sequence[float], heights: Sequence[float], low: float, high: float) -> list[float]:
+def separate_labels(preferred: Sequence[float], heights: Sequence[float], lowest: float, highest: float) -> list[float]:
     """Return the centres of labels with heights `heights`, near `preferred`, without overlap.
 
     preferred: centres in ascending order. The result is ascending too, and within low..high if the labels fit there.
     """
     centres: list[float] = []
-    lower_bound = low
-    for position, size in zip(preferred, heights, strict=True):
-        centres.append(max(position, lower_bound + size / 2))
-        lower_bound = centres[-1] + size / 2
-    upper_bound = max(high, low + sum(heights))
+    lower_bound = lowest
+    for position, label_height in zip(preferred, heights, strict=True):
+        centres.append(max(position, lower_bound + label_height / 2))
+        lower_bound = centres[-1] + label_height / 2
+    upper_bound = max(highest, lowest + sum(heights))
     for k in reversed(range(len(centres))):
         centres[k] = min(centres[k], upper_bound - heights[k] / 2)
         upper_bound = centres[k] - heights[k] / 2
@@ -259,9 +259,9 @@ def set_log_scale(plot: Axes) -> None:
     plot.yaxis.set_minor_formatter(NullFormatter())
 
 
-def depth_colours(count: int) -> list[str]:
-    """Return `count` colours for layers, from the first to the last."""
-    return [to_hex(DEPTH_COLOUR_MAP(k / max(count - 1, 1))) for k in range(count)]
+def depth_colours(n_colours: int) -> list[str]:
+    """Return `n_colours` colours for layers, from the first to the last."""
+    return [to_hex(DEPTH_COLOUR_MAP(k / max(n_colours - 1, 1))) for k in range(n_colours)]
 
 
 def finite_or_nan(value: Any) -> float:

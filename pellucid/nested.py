@@ -79,7 +79,7 @@ def dtype_of(params: Params) -> torch.dtype:
 
 def entries(value: Any) -> Iterator[tuple[str, Any]]:
     """Yield the names and values of all entries of dicts and lists, at any depth; entries of lists have the name ""."""
-    for name, part in value.items() if isinstance(value, dict) else (("", item) for item in value):
-        yield name, part
-        if isinstance(part, (dict, list)):
-            yield from entries(part)
+    for name, entry in value.items() if isinstance(value, dict) else (("", item) for item in value):
+        yield name, entry
+        if isinstance(entry, (dict, list)):
+            yield from entries(entry)

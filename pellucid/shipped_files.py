@@ -32,8 +32,8 @@ def add_recipes(folder: Path) -> None:
 def shipped_folder(kind: str) -> Path:
     """Return the folder `kind`, "recipes" or "pretrained": in the package or, in a checkout, in its parent folder."""
     package = Path(__file__).resolve().parent
-    packaged = package / kind
-    return packaged if packaged.is_dir() else package.parent / kind
+    packaged_folder = package / kind
+    return packaged_folder if packaged_folder.is_dir() else package.parent / kind
 
 
 def recipe_names() -> tuple[str, ...]:

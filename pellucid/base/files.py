@@ -138,7 +138,7 @@ def set_aside(path: Path) -> Path | None:
         return None
     candidates = (path.with_stem(f"{path.stem}-{number}") for number in count(1))
     try:
-        return path.rename(next(new for new in candidates if not os.path.lexists(new)))
+        return path.rename(next(candidate for candidate in candidates if not os.path.lexists(candidate)))
     except OSError as error:
         raise PellucidError(
             f"{path} cannot be renamed ({error.strerror}); check the permissions of its folder"
@@ -208,9 +208,9 @@ def _decode_windows(data: bytes, name: str, position: int) -> str:
         text = data.decode(_WINDOWS)
     except UnicodeDecodeError as error:
         raise _encoding_error(data, name, error.start, f"UTF-8 or {_WINDOWS}") from error
-    control = next((k for k, byte in enumerate(data) if byte < 32 and byte not in b"\t\n\f\r"), None)
-    if control is not None:  # a binary file
-        raise _encoding_error(data, name, control, f"UTF-8 or {_WINDOWS}")
+    control_index = next((k for k, byte in enumerate(data) if byte < 32 and byte not in b"\t\n\f\r"), None)
+    if control_index is not None:  # a binary file
+        raise _encoding_error(data, name, control_index, f"UTF-8 or {_WINDOWS}")
     start, end = text.rfind("\n", 0, position) + 1, text.find("\n", position)
     line = text[start : end if end >= 0 else None].strip()
     note_once(

@@ -55,30 +55,30 @@ def parse_toml(text: str) -> dict[str, Any]:
 
 def _check_limits(text: str) -> None:
     """Raise ValueError if a text has too many keys, values, levels or parts of a key, or too long a word."""
-    position = keys = values = levels = dots = 0
-    previous = "\n"  # the mark, word or string before the token; spaces and comments do not count
+    position = n_keys = n_values = level = n_dots = 0
+    previous_text = "\n"  # the mark, word or string before the token; spaces and comments do not count
     while position < len(text):
         token = _TOKEN.match(text, position)
         if token is None:
             raise ValueError(f"the string in line {text.count(chr(10), 0, position) + 1} has no end")
         position = token.end()
-        kind = token.lastgroup
-        found = token[0]
-        if kind in (None, "comment"):
+        token_kind = token.lastgroup
+        token_text = token[0]
+        if token_kind in (None, "comment"):
             continue
-        if kind == "word":
-            _check(len(found), MAX_TOML_WORD, "a number or a key of more than {:,} characters")
-        if kind == "mark":
-            is_header = found == "[" and previous == "\n" and levels == 0
-            keys += found == "=" or is_header
-            values += found == ","
-            levels = max(0, levels + (found in "[{") - (found in "]}"))
-            dots = dots + 1 if found == "." else 0
-            _check(keys, MAX_TOML_KEYS, "more than {:,} keys")
-            _check(values, MAX_TOML_VALUES, "more than {:,} values")
-            _check(levels, MAX_TOML_LEVELS, "lists nested in more than {:,} levels")
-            _check(dots + 1, MAX_TOML_KEY_PARTS, "a key of more than {:,} parts")
-        previous = found
+        if token_kind == "word":
+            _check(len(token_text), MAX_TOML_WORD, "a number or a key of more than {:,} characters")
+        if token_kind == "mark":
+            is_header = token_text == "[" and previous_text == "\n" and level == 0
+            n_keys += token_text == "=" or is_header
+            n_values += token_text == ","
+            level = max(0, level + (token_text in "[{") - (token_text in "]}"))
+            n_dots = n_dots + 1 if token_text == "." else 0
+            _check(n_keys, MAX_TOML_KEYS, "more than {:,} keys")
+            _check(n_values, MAX_TOML_VALUES, "more than {:,} values")
+            _check(level, MAX_TOML_LEVELS, "lists nested in more than {:,} levels")
+            _check(n_dots + 1, MAX_TOML_KEY_PARTS, "a key of more than {:,} parts")
+        previous_text = token_text
 
 
 def _check(count: int, limit: int, excess: str) -> None:

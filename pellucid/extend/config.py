@@ -26,7 +26,7 @@ from pellucid.metrics import METRICS, Metric, MetricLike, function_name
 from pellucid.metrics.base import MissingMetric
 
 JSON_FORMAT = ValueFormat(
-    lists=(tuple,),  # `_Reader.decode` returns lists as tuples
+    lists=(tuple,),  # `_PartReader.decode` returns lists as tuples
     none=None,
     checks={
         int: lambda value: type(value) is int and abs(value) < 2**31,
@@ -47,7 +47,7 @@ def to_config(value: Layer | Loss | Metric | Part, custom: Iterable[Any] = ()) -
     types = registry.types(custom)
     config = _encode(value, type(value).__name__, types)
     if any(not is_ours(part) for part in _nested_parts(value)):
-        rebuilt = _Reader(types).read(config, "network", 0, type(value))
+        rebuilt = _PartReader(types).read(config, "network", 0, type(value))
         if _encode(rebuilt, type(value).__name__, types) != config:
             raise PellucidError(
                 f"{type(value).__name__}: building it again from its fields gives another object; store the arguments "
@@ -98,17 +98,17 @@ def from_config(config: Any, custom: Iterable[Any] = ()) -> Layer:
     more than MAX_DESCRIBED_LEVELS levels, MAX_DESCRIBED_LAYERS layers or MAX_DESCRIBED_VALUES values (the last two
     multiplied by PELLUCID_LIMITS).
     """
-    return _Reader(registry.types(custom)).read(config, "network", 0, Layer)
+    return _PartReader(registry.types(custom)).read(config, "network", 0, Layer)
 
 
 def loss_from_config(config: Any, custom: Iterable[Any] = ()) -> Loss:
     """Build a loss from its configuration by `to_config`; raises the errors of `from_config`."""
-    return _Reader(registry.types(custom)).read(config, "loss", 0, Loss)
+    return _PartReader(registry.types(custom)).read(config, "loss", 0, Loss)
 
 
 def part_from_config(config: Any, custom: Iterable[Any] = ()) -> Part:
     """Build an objective from its configuration by `to_config`; raises the errors of `from_config`."""
-    return _Reader(registry.types(custom)).read(config, "objective", 0, Part)
+    return _PartReader(registry.types(custom)).read(config, "objective", 0, Part)
 
 
 def metric_from_config(config: Any, custom: Iterable[Any] = ()) -> MetricLike:
@@ -123,7 +123,7 @@ def metric_from_config(config: Any, custom: Iterable[Any] = ()) -> MetricLike:
         function = types.get(config["unsaved"])
         return MissingMetric(config["unsaved"]) if function is None or inspect.isclass(function) else function
     if not isinstance(config, str):
-        return _Reader(types).read(config, "metrics", 0, Metric)
+        return _PartReader(types).read(config, "metrics", 0, Metric)
     if config in METRICS:
         return config
     if inspect.isclass(types.get(config, Metric)):
@@ -138,15 +138,15 @@ def _is_unsaved(entry: Any) -> bool:
 
 def _encode(value: Any, where: str, types: Mapping[str, Any]) -> Any:
     if isinstance(value, PART_BASES):
-        kind = type(value)
-        if types.get(kind.__name__) is not kind:
-            raise _unregistered_error(where, kind.__name__)
-        hints = {} if is_ours(value) else get_type_hints(kind)
-        config = {"type": kind.__name__}
-        for field in fields_of(kind):
+        part_class = type(value)
+        if types.get(part_class.__name__) is not part_class:
+            raise _unregistered_error(where, part_class.__name__)
+        annotations = {} if is_ours(value) else get_type_hints(part_class)
+        config = {"type": part_class.__name__}
+        for field in fields_of(part_class):
             field_value = getattr(value, field.name)
             config[field.name] = _encode(field_value, f"{where}.{field.name}", types)
-            if hints and not convert(field_value, hints[field.name], JSON_FORMAT)[0]:
+            if annotations and not convert(field_value, annotations[field.name], JSON_FORMAT)[0]:
                 raise PellucidError(
                     f"{where}: the field {field.name!r} is {shown(field_value)}, but annotated as "
                     f"{getattr(field.type, '__name__', field.type)}; annotate it with the type of its value"
@@ -190,57 +190,63 @@ def _unknown_error(where: str, kind: str, name: str, known: Iterable[str]) -> Pe
     return PellucidError(f"{text}{advice if name.isidentifier() else ''}")
 
 
-class _Reader:
+class _PartReader:
     """Builds parts from one configuration, counting the values and layers against the limits."""
 
     def __init__(self, types: Mapping[str, Any]) -> None:
         self.types = types
-        self.layers = 0
-        self.values = 0
+        self.n_layers = 0
+        self.n_values = 0
 
     def read(self, config: Any, where: str, depth: int, base: type[T]) -> T:
         if not isinstance(config, dict) or not isinstance(config.get("type"), str):
             raise PellucidError(f"{where}: expected an object with its 'type', not {shown(config)}")
         name = config["type"]
-        kind = self.types.get(name)
-        if not inspect.isclass(kind) or not issubclass(kind, base):
-            known = [name for name, kind in self.types.items() if inspect.isclass(kind) and issubclass(kind, base)]
+        part_class = self.types.get(name)
+        if not inspect.isclass(part_class) or not issubclass(part_class, base):
+            known = [
+                name
+                for name, part_class in self.types.items()
+                if inspect.isclass(part_class) and issubclass(part_class, base)
+            ]
             raise _unknown_error(where, base.__name__.lower(), name, known)
-        self.layers += 1
-        if self.layers > scaled_limit(MAX_DESCRIBED_LAYERS):
+        self.n_layers += 1
+        if self.n_layers > scaled_limit(MAX_DESCRIBED_LAYERS):
             raise PellucidError(
                 f"network: there are more than {scaled_limit(MAX_DESCRIBED_LAYERS)} layers; {LIMITS_HINT}"
             )
         where = f"{where}.{name}"
-        fields = slots(kind) if dataclasses.is_dataclass(kind) else {}
+        arguments = slots(part_class) if dataclasses.is_dataclass(part_class) else {}
         values: dict[str, Any] = {}
         for key, value in config.items():
             if key == "type":
                 continue
-            if key not in fields:
-                raise PellucidError(f"{where}: there is no field {key[:80]!r}{nearest(key[:80], fields)}")
+            if key not in arguments:
+                raise PellucidError(f"{where}: there is no field {key[:80]!r}{nearest(key[:80], arguments)}")
             values[key] = self.decode(value, f"{where}.{key}", depth + 1)
-            if not convert(values[key], fields[key].kind, JSON_FORMAT)[0]:
+            if not convert(values[key], arguments[key].kind, JSON_FORMAT)[0]:
                 raise PellucidError(f"{where}: {key} cannot be {shown(value)}; use a file that pellucid wrote")
-        for key, slot in fields.items():
-            if key not in values and slot.default is dataclasses.MISSING:
+        for key, argument in arguments.items():
+            if key not in values and argument.default is dataclasses.MISSING:
                 raise PellucidError(f"{where}: the field {key!r} is missing; use a file that pellucid wrote")
-        return _build(kind, values, where)
+        return _build(part_class, values, where)
 
     def decode(self, value: Any, where: str, depth: int) -> Any:
-        self.values += 1
+        self.n_values += 1
         if depth > MAX_DESCRIBED_LEVELS:
             raise PellucidError(
                 f"network: layers are nested in more than {MAX_DESCRIBED_LEVELS} levels; make it flatter"
             )
-        if self.values > scaled_limit(MAX_DESCRIBED_VALUES):
+        if self.n_values > scaled_limit(MAX_DESCRIBED_VALUES):
             raise PellucidError(
                 f"network: there are more than {scaled_limit(MAX_DESCRIBED_VALUES)} values; {LIMITS_HINT}"
             )
         if isinstance(value, dict):
             if isinstance(value.get("type"), str):
-                kind = self.types.get(value["type"])
-                base = next((base for base in PART_BASES if inspect.isclass(kind) and issubclass(kind, base)), Layer)
+                part_class = self.types.get(value["type"])
+                base = next(
+                    (base for base in PART_BASES if inspect.isclass(part_class) and issubclass(part_class, base)), Layer
+                )
                 return self.read(value, where, depth, base)
             return {name: self.decode(item, f"{where}.{name[:80]}", depth + 1) for name, item in value.items()}
         if isinstance(value, list):
@@ -248,12 +254,12 @@ class _Reader:
         return value
 
 
-def _build(kind: Any, values: dict[str, Any], where: str) -> Any:
+def _build(part_class: Any, values: dict[str, Any], where: str) -> Any:
     try:
-        if kind.__init__ is Sequential.__init__:
-            return kind(**values["children"])
-        if kind.__init__ is Fork.__init__:
-            return kind(**values["heads"])
-        return kind(**values)
+        if part_class.__init__ is Sequential.__init__:
+            return part_class(**values["children"])
+        if part_class.__init__ is Fork.__init__:
+            return part_class(**values["heads"])
+        return part_class(**values)
     except (TypeError, ValueError, OverflowError, RecursionError) as error:
         raise PellucidError(f"{where}: cannot be built ({' '.join(str(error).split())})") from error

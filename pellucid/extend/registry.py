@@ -89,21 +89,21 @@ def check_list(parts: Any) -> None:
         raise PellucidError(f"custom takes a list of classes, [Scale, ...], not {shown(parts)}")
 
 
-def check_fields(kind: type[Any]) -> None:
+def check_fields(part_class: type[Any]) -> None:
     """Raise PellucidError unless all arguments of a class's constructor are its fields, and none is called "type"."""
-    if kind.__init__ in (Sequential.__init__, Fork.__init__, object.__init__):
+    if part_class.__init__ in (Sequential.__init__, Fork.__init__, object.__init__):
         return
-    field_names = {field.name for field in fields_of(kind)}
-    _, *arguments = inspect.signature(kind.__init__).parameters  # without self
-    unknown = [name for name in arguments if name not in field_names]
-    if unknown:
+    field_names = {field.name for field in fields_of(part_class)}
+    _, *arguments = inspect.signature(part_class.__init__).parameters  # without self
+    unknown_arguments = [name for name in arguments if name not in field_names]
+    if unknown_arguments:
         raise PellucidError(
-            f"{kind.__name__}: its constructor takes {unknown[0]!r}, which is not a field; make the class a dataclass: "
-            "@dataclass(frozen=True), or @dataclass for a metric"
+            f"{part_class.__name__}: its constructor takes {unknown_arguments[0]!r}, which is not a field; make the "
+            "class a dataclass: @dataclass(frozen=True), or @dataclass for a metric"
         )
     if "type" in field_names:
         raise PellucidError(
-            f"{kind.__name__}: no field can be called 'type', the key for the class in a file; rename it"
+            f"{part_class.__name__}: no field can be called 'type', the key for the class in a file; rename it"
         )
 
 
@@ -118,9 +118,9 @@ def _check_part(part: Any) -> str:
         return name
     if not issubclass(part, PART_BASES):
         raise PellucidError(f"{part.__name__} cannot be registered: it is not a layer, loss, metric or objective")
-    missing = sorted(getattr(part, "__abstractmethods__", ()))
-    if missing:
-        raise PellucidError(f"{part.__name__} is not complete: it needs the method {missing[0]}")
+    missing_methods = sorted(getattr(part, "__abstractmethods__", ()))
+    if missing_methods:
+        raise PellucidError(f"{part.__name__} is not complete: it needs the method {missing_methods[0]}")
     check_fields(part)
     try:
         get_type_hints(part)

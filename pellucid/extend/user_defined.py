@@ -34,10 +34,10 @@ def attempt(subject: str, call: Callable[..., T], *args: Any) -> T:
         raise
     except Exception as error:  # raised by user code
         reason = " ".join(str(error).split())
-        gradients_off = "does not require grad" in reason or "Inference tensor" in reason
+        are_gradients_off = "does not require grad" in reason or "Inference tensor" in reason
         hint = (
             "; PyTorch gradients are off here: use `with torch.inference_mode(False):`, y.detach().clone()"
-            if gradients_off
+            if are_gradients_off
             else ""
         )
         raise PellucidError(f"{subject} raised {type(error).__name__}: {reason}{hint}; --debug shows where") from error
@@ -168,10 +168,10 @@ def _check_output(subject: str, path: str, layer: Layer, x: Tensor, y: Tensor) -
     """Raise PellucidError unless a layer's output has the dtype of x and the shape returned by its `init`."""
     if y.is_floating_point() and x.is_floating_point() and y.dtype != x.dtype:
         raise PellucidError(f"{subject} must return y of {x.dtype} like x, not {y.dtype}; convert it by y.to(x.dtype)")
-    _, out = attempt(
+    _, output_shape = attempt(
         f"{layer_label(path, layer)}: init", layer.init, tuple(x.shape[1:]), torch.Generator().manual_seed(0)
     )
-    expected = (len(x), *out)
+    expected = (len(x), *output_shape)
     if tuple(y.shape) != expected:
         raise PellucidError(f"{subject} must return y of shape {expected}, as init returns it, not {tuple(y.shape)}")
 
@@ -207,15 +207,15 @@ def _check_combinators(net: Layer, params: Params, dparams: Params, reached_path
 
     reached_paths: the paths of the layers whose backward was called.
     """
-    gradients, known = flatten(dparams), flatten(params)
-    unknown = [path for path in gradients if path not in known]
-    if unknown:
+    gradients, known_params = flatten(dparams), flatten(params)
+    unknown_paths = [path for path in gradients if path not in known_params]
+    if unknown_paths:
         raise PellucidError(
-            f"{unknown[0]}: a combinator's sweep returns a gradient for it, but init returns no such parameter"
+            f"{unknown_paths[0]}: a combinator's sweep returns a gradient for it, but init returns no such parameter"
         )
     for path, layer in walk(net):
         if path not in reached_paths or isinstance(layer, Combinator):
             continue
-        for name in sorted(known.keys() - gradients.keys() - {join(path, buffer) for buffer in layer.buffers}):
+        for name in sorted(known_params.keys() - gradients.keys() - {join(path, buffer) for buffer in layer.buffers}):
             if name.startswith(prefix_of(path)):
                 raise PellucidError(f"{name}: a combinator's sweep calls its layer's backward but drops its gradient")

@@ -37,7 +37,7 @@ class ArgumentError(PellucidError, TypeError):
 def is_out_of_memory(error: BaseException) -> bool:
     """Return whether an error of Python or PyTorch means that a device does not have enough memory."""
     phrases = ("can't allocate memory", "out of memory", "not enough memory")  # in the messages of PyTorch
-    is_torch_error = isinstance(error, RuntimeError) and any(sign in str(error) for sign in phrases)
+    is_torch_error = isinstance(error, RuntimeError) and any(phrase in str(error) for phrase in phrases)
     return is_torch_error or isinstance(error, MemoryError)
 
 

@@ -54,17 +54,17 @@ def slots(target: Callable[..., Any]) -> dict[str, Slot]:
     }
 
 
-def convert(value: Any, kind: Any, value_format: ValueFormat) -> tuple[bool, Any]:
+def convert(value: Any, annotation: Any, value_format: ValueFormat) -> tuple[bool, Any]:
     """Return whether a value of a file fits an annotation, and the converted value.
 
     Lists become tuples, and integers become floats if the annotation is `float`; other values are unchanged.
     """
-    origin, arguments = get_origin(kind), get_args(kind)
+    origin, arguments = get_origin(annotation), get_args(annotation)
     if origin in (Union, types.UnionType):
         return _convert_union(value, arguments, value_format)
     if origin in _LIST_TYPES:
-        return _convert_list(value, kind, value_format)
-    if kind is float:
+        return _convert_list(value, annotation, value_format)
+    if annotation is float:
         return (True, float(value)) if is_number(value) else (False, None)
     if origin is Literal:
         return any(value == option and type(value) is type(option) for option in arguments), value
@@ -72,55 +72,60 @@ def convert(value: Any, kind: Any, value_format: ValueFormat) -> tuple[bool, Any
         return isinstance(value, dict) and all(
             convert(element, arguments[1], value_format)[0] for element in value.values()
         ), value
-    return value_format.checks[kind](value) if kind in value_format.checks else isinstance(value, origin or kind), value
+    return value_format.checks[annotation](value) if annotation in value_format.checks else isinstance(
+        value, origin or annotation
+    ), value
 
 
-def _convert_union(value: Any, kinds: tuple[Any, ...], value_format: ValueFormat) -> tuple[bool, Any]:
-    if type(None) in kinds and (value is None or (isinstance(value, str) and value == value_format.none)):
+def _convert_union(value: Any, annotations: tuple[Any, ...], value_format: ValueFormat) -> tuple[bool, Any]:
+    if type(None) in annotations and (value is None or (isinstance(value, str) and value == value_format.none)):
         return True, None
     for exact_type in (True, False):  # int is tried before float for 3, and float before int for 3.0
-        for kind in kinds:
-            if exact_type and kind in (int, float) and type(value) is not kind:
+        for annotation in annotations:
+            if exact_type and annotation in (int, float) and type(value) is not annotation:
                 continue
-            fits, result = convert(value, kind, value_format)
+            fits, result = convert(value, annotation, value_format)
             if fits:
                 return True, result
     return False, None
 
 
-def _convert_list(value: Any, kind: Any, value_format: ValueFormat) -> tuple[bool, Any]:
-    origin, element_types = get_origin(kind), get_args(kind)
+def _convert_list(value: Any, annotation: Any, value_format: ValueFormat) -> tuple[bool, Any]:
+    origin, element_types = get_origin(annotation), get_args(annotation)
     if isinstance(value, str) or not isinstance(value, value_format.lists if origin is tuple else origin):
         return False, None
-    kinds = element_types[:1] * len(value) if _allows_any_length(kind) else element_types
-    if len(kinds) != len(value):
+    annotations = element_types[:1] * len(value) if _allows_any_length(annotation) else element_types
+    if len(annotations) != len(value):
         return False, None
     conversions = [
-        convert(element, element_kind, value_format) for element, element_kind in zip(value, kinds, strict=True)
+        convert(element, element_annotation, value_format)
+        for element, element_annotation in zip(value, annotations, strict=True)
     ]
     return all(fits for fits, _ in conversions), tuple(result for _, result in conversions)
 
 
-def _allows_any_length(kind: Any) -> bool:
+def _allows_any_length(annotation: Any) -> bool:
     """Return whether lists of an annotated list type may have any length."""
-    return get_origin(kind) is not tuple or get_args(kind)[1:] == (...,)
+    return get_origin(annotation) is not tuple or get_args(annotation)[1:] == (...,)
 
 
-def name_of(kind: Any, none: str) -> str:
-    """Return the name of a type for messages; `none` is the word for None."""
-    origin, arguments = get_origin(kind), get_args(kind)
+def name_of(annotation: Any, none_word: str) -> str:
+    """Return the name of a type for messages; `none_word` is the word for None."""
+    origin, arguments = get_origin(annotation), get_args(annotation)
     if origin is Literal:
         return "one of " + ", ".join(repr(option) for option in arguments)
     if origin in (Union, types.UnionType):
-        return " or ".join(f"'{none}'" if argument is type(None) else name_of(argument, none) for argument in arguments)
-    if origin in _LIST_TYPES and _allows_any_length(kind):
-        return f"a list of {_plural_name(arguments[0], none)}"
+        return " or ".join(
+            f"'{none_word}'" if argument is type(None) else name_of(argument, none_word) for argument in arguments
+        )
+    if origin in _LIST_TYPES and _allows_any_length(annotation):
+        return f"a list of {_plural_name(arguments[0], none_word)}"
     if origin in _LIST_TYPES:
-        names = ", ".join(name_of(argument, none) for argument in arguments)
+        names = ", ".join(name_of(argument, none_word) for argument in arguments)
         return f"a list of {plural(len(arguments), 'value')} ({names})"
     names = {int: "a whole number", float: "a number", bool: "true or false", str: "text", dict: "values by name"}
-    return names.get(origin or kind, getattr(kind, "__name__", str(kind)))
+    return names.get(origin or annotation, getattr(annotation, "__name__", str(annotation)))
 
 
-def _plural_name(kind: Any, none: str) -> str:
-    return {int: "whole numbers", float: "numbers", str: "texts"}.get(kind, f"({name_of(kind, none)})")
+def _plural_name(annotation: Any, none_word: str) -> str:
+    return {int: "whole numbers", float: "numbers", str: "texts"}.get(annotation, f"({name_of(annotation, none_word)})")

@@ -43,7 +43,7 @@ ADVICE: dict[str, str] = {
     "pretrained": _WEIGHTS_ADVICE,
 }
 # What to give for a required argument whose name does not say it.
-MISSING: dict[str, str] = {
+MISSING_ARGUMENT_HINTS: dict[str, str] = {
     "what": "; give the name of a tensor or an element, such as 'conv1.weight[0, 0, 2, 2]': trace.names() lists them",
 }
 
@@ -98,19 +98,26 @@ def check_call(name: str, signature: inspect.Signature, args: tuple[Any, ...], k
     try:
         signature.bind(*args, **kwargs)
     except TypeError as error:
-        known = [parameter for parameter in signature.parameters if parameter != "self"]
-        unknown = next((key for key in kwargs if key not in known), None)
+        parameter_names = [parameter for parameter in signature.parameters if parameter != "self"]
+        unknown = next((key for key in kwargs if key not in parameter_names), None)
         if unknown is None:
             channels_hint = (
-                "; leave out the input channels, which are taken from the input" if "filters" in known else ""
+                "; leave out the input channels, which are taken from the input" if "filters" in parameter_names else ""
             )
-            hint = channels_hint or next((MISSING[word] for word in MISSING if f"{word!r}" in str(error)), "")
+            hint = channels_hint or next(
+                (
+                    MISSING_ARGUMENT_HINTS[argument]
+                    for argument in MISSING_ARGUMENT_HINTS
+                    if f"{argument!r}" in str(error)
+                ),
+                "",
+            )
             raise ArgumentError(f"{name}: {error}; it takes {_arguments_text(signature)}{hint}") from None
-        valid_names = {word for parameter in known for word in (parameter, *SYNONYMS.get(parameter, ()))}
+        valid_names = {word for parameter in parameter_names for word in (parameter, *SYNONYMS.get(parameter, ()))}
         advised_name = (
             None if unknown in valid_names else closest(unknown, sorted(ADVICE.keys() - valid_names), MIN_SIMILARITY)
         )
-        hint = f"; {ADVICE[advised_name]}" if advised_name else nearest(unknown, known)
+        hint = f"; {ADVICE[advised_name]}" if advised_name else nearest(unknown, parameter_names)
         raise ArgumentError(
             f"{name}: no argument {unknown!r}{hint or f'; it takes {_arguments_text(signature)}'}"
         ) from None

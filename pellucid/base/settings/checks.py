@@ -39,11 +39,11 @@ def check_not_negative(owner: object, **values: Any) -> None:
     _check_at_least(owner, 0, values)
 
 
-def check_whole(owner: object, least: int = 1, **values: Any) -> None:
-    """Raise PellucidError unless the values are single whole numbers of at least `least`."""
+def check_whole(owner: object, minimum: int = 1, **values: Any) -> None:
+    """Raise PellucidError unless the values are single whole numbers of at least `minimum`."""
     for name, value in values.items():
-        if type(value) is not int or value < least:
-            raise _argument_error(owner, name, f"be a whole number of at least {least}", value)
+        if type(value) is not int or value < minimum:
+            raise _argument_error(owner, name, f"be a whole number of at least {minimum}", value)
 
 
 def check_flag(owner: object, **values: Any) -> None:
@@ -59,11 +59,11 @@ def check_flag(owner: object, **values: Any) -> None:
 
 def check_choice(owner: object, allowed: Iterable[Any], **values: Any) -> None:
     """Raise PellucidError unless the values are among the `allowed` values."""
-    known = tuple(allowed)
+    choices = tuple(allowed)
     for name, value in values.items():
-        if value not in known:
-            hint = nearest(str(value), map(str, known))
-            raise _argument_error(owner, name, f"be one of {', '.join(map(str, known))}", value, hint)
+        if value not in choices:
+            hint = nearest(str(value), map(str, choices))
+            raise _argument_error(owner, name, f"be one of {', '.join(map(str, choices))}", value, hint)
 
 
 def check_known(subject: str, name: Any, known: Iterable[str]) -> None:

@@ -28,7 +28,7 @@ def as_tensor(values: Any, name: str) -> Tensor:
     if isinstance(values, str | PathLike):
         text = shown(str(cast(object, values)))
         raise PellucidError(f"{name} is {text}, not an array of numbers; read a picture with pellucid.load_image")
-    if _is_masked(values):
+    if _has_masked_values(values):
         raise PellucidError(f"{name}: some values are masked; replace them by numbers with .filled(...)")
     array = _numbers(values, name)
     if array.dtype in (np.longdouble, np.clongdouble):
@@ -81,10 +81,10 @@ def check_dense(x: Tensor, name: str) -> None:
         raise PellucidError(f"{name} is a tensor with the layout {layout}; convert it with .to_dense()")
 
 
-def _is_masked(values: Any) -> bool:
+def _has_masked_values(values: Any) -> bool:
     """Return whether a masked array, alone or in nested lists, has masked values."""
     if isinstance(values, list | tuple):
-        return any(map(_is_masked, cast("list[Any]", values)))
+        return any(map(_has_masked_values, cast("list[Any]", values)))
     return isinstance(values, np.ma.MaskedArray) and bool(np.ma.is_masked(values))
 
 
@@ -95,22 +95,22 @@ def _numbers(values: Any, name: str) -> np.ndarray[Any, Any]:
         if array.dtype == object:
             array = np.asarray(array.tolist())
     except (TypeError, ValueError, RuntimeError) as error:
-        reason = _fault(values)
+        reason = _reason_not_numbers(values)
         if not reason and isinstance(error, ValueError):
             reason = "its entries have different shapes; give each shape as a separate batch"
         raise PellucidError(f"{name} is not an array of numbers: {reason or ' '.join(str(error).split())}") from error
     if array.dtype.kind not in NUMBER_KINDS:
-        raise PellucidError(f"{name} is not an array of numbers: {_fault(values)}")
+        raise PellucidError(f"{name} is not an array of numbers: {_reason_not_numbers(values)}")
     return array
 
 
-def _fault(values: Any, verb: str = "is") -> str:
+def _reason_not_numbers(values: Any, verb: str = "is") -> str:
     """Return why values are not numbers, such as "it contains None"; "" if all are numbers or arrays of numbers."""
     if isinstance(values, np.ndarray) and values.dtype.kind not in "OSU":
         return "" if values.dtype.kind in NUMBER_KINDS else f"its dtype is {values.dtype}"
-    parts = values.tolist() if isinstance(values, np.ndarray) else values
-    if isinstance(parts, list | tuple):
-        faults = (_fault(part, "contains") for part in cast("list[Any]", parts))
-        return next(filter(None, faults), "")
-    is_number = isinstance(parts, Tensor) or np.asarray(parts).dtype.kind in NUMBER_KINDS
-    return "" if is_number else f"it {verb} {shown(parts)}"
+    elements = values.tolist() if isinstance(values, np.ndarray) else values
+    if isinstance(elements, list | tuple):
+        reasons = (_reason_not_numbers(element, "contains") for element in cast("list[Any]", elements))
+        return next(filter(None, reasons), "")
+    is_number = isinstance(elements, Tensor) or np.asarray(elements).dtype.kind in NUMBER_KINDS
+    return "" if is_number else f"it {verb} {shown(elements)}"

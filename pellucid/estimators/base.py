@@ -90,30 +90,30 @@ class WeightedLoss(Loss):
 
 @dataclass(frozen=True)
 class WeightedPenalty(Regularizer):
-    """A regularizer whose cost term is divided by the sum of the examples' weights, n times their `mean`."""
+    """A regularizer whose cost term is divided by the sum of the examples' weights, n times their mean."""
 
     penalty: Regularizer
-    mean: float
+    mean_weight: float
 
     def cost(self, weights: list[Tensor], n: int) -> Tensor:
         """Return the cost term."""
-        return self.penalty.cost(weights, n) / self.mean
+        return self.penalty.cost(weights, n) / self.mean_weight
 
     def add_gradient(self, weights: list[Tensor], grads: list[Tensor], n: int) -> None:
         """Add the cost term's gradient to `grads`, in place."""
         unscaled_grads = [torch.zeros_like(grad) for grad in grads]
         self.penalty.add_gradient(weights, unscaled_grads, n)
-        foreach.add_(grads, unscaled_grads, alpha=1 / self.mean)
+        foreach.add_(grads, unscaled_grads, alpha=1 / self.mean_weight)
 
     def shrink(self, weights: list[Tensor], lr: float) -> None:
         """Do nothing: only penalties with a cost term are weighted, not decoupled ones."""
 
 
-def weighted_penalty(regularizer: Regularizer | MaxNorm, mean: float) -> Regularizer | MaxNorm:
+def weighted_penalty(regularizer: Regularizer | MaxNorm, mean_weight: float) -> Regularizer | MaxNorm:
     """Return a regularizer whose cost term, if any, is divided by the mean weight of the examples."""
     if isinstance(regularizer, MaxNorm) or regularizer.decoupled:
         return regularizer
-    return WeightedPenalty(regularizer, mean)
+    return WeightedPenalty(regularizer, mean_weight)
 
 
 def example_losses(loss: Loss, y: Tensor, target: Tensor) -> Tensor:
@@ -229,10 +229,10 @@ class ProbabilisticClassification(NetworkClassification):
 
 
 def one_layer(
-    n_features: int, outputs: int, bias: bool, loss: str | Loss, optimizer: Optimizer, **settings: Any
+    n_features: int, n_outputs: int, bias: bool, loss: str | Loss, optimizer: Optimizer, **settings: Any
 ) -> Model:
     """Return a network of one dense layer in float64, with all weights 0; settings: additional arguments of Model."""
-    net = Sequential(Dense(outputs, bias=bias, init_weight="zeros"))
+    net = Sequential(Dense(n_outputs, bias=bias, init_weight="zeros"))
     return Model(net, loss, optimizer, metrics=(), input_shape=(n_features,), precision="float64", **settings)
 
 

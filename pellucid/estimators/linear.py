@@ -140,9 +140,9 @@ class LinearRegression(_LinearRegressor):
                 max_curvature *= weights.max() / weights.mean()
             t1 = max(MIN_T1, 2 * self.t0 * max_curvature) if self.t1 is None else self.t1
             schedule = InverseTime(self.t0, t1, "steps")
-        size = {"batch": len(X), "minibatch": self.batch_size, "sgd": 1}[self.solver]
+        batch_size = {"batch": len(X), "minibatch": self.batch_size, "sgd": 1}[self.solver]
         epochs = DEFAULT_EPOCHS[self.solver] if self.epochs is None else self.epochs
-        self._descend(X, y, weights, rate, epochs, size, schedule=schedule, seed=seed_of(self.random_state))
+        self._descend(X, y, weights, rate, epochs, batch_size, schedule=schedule, seed=seed_of(self.random_state))
 
 
 class Ridge(PathPlot, _LinearRegressor):

@@ -48,7 +48,7 @@ class _LinearClassifier(CoefficientPlot, ProbabilisticClassification):
     """
 
     loss: ClassVar[str]
-    bend: ClassVar[float]  # bound on the second derivative of the loss with respect to the outputs
+    max_second_derivative: ClassVar[float]  # bound on the second derivative of the loss with respect to the outputs
     coef_: Array
     intercept_: Array
 
@@ -71,7 +71,7 @@ class _LinearClassifier(CoefficientPlot, ProbabilisticClassification):
         penalty = penalty_strength / (len(X) if weights is None else weights.sum())  # factor of ‖w‖²/2 in the mean cost
         centre = np.average(X, 0, weights) if self.fit_intercept else np.zeros(X.shape[1])
         x = X - centre  # changes only the bias, and improves the conditioning
-        max_curvature = self.bend * curvature(x, weights, self.fit_intercept) + penalty
+        max_curvature = self.max_second_derivative * curvature(x, weights, self.fit_intercept) + penalty
         q = math.sqrt(max(penalty / max_curvature, MIN_CONVEXITY))
         optimizer, class_names = Nesterov(1 / max_curvature, (1 - q) / (1 + q)), [str(name) for name in self.classes_]
         model = one_layer(X.shape[1], self._n_outputs(), self.fit_intercept, self.loss, optimizer, classes=class_names)
@@ -133,7 +133,7 @@ class LogisticRegression(_LinearClassifier):
     """
 
     loss: ClassVar[str] = "binary_cross_entropy"
-    bend: ClassVar[float] = 0.25
+    max_second_derivative: ClassVar[float] = 0.25
 
     def _n_outputs(self) -> int:
         return 1 if len(self.classes_) == 2 else len(self.classes_)
@@ -148,7 +148,7 @@ class SoftmaxRegression(_LinearClassifier):
     """
 
     loss: ClassVar[str] = "softmax_cross_entropy"
-    bend: ClassVar[float] = 0.5
+    max_second_derivative: ClassVar[float] = 0.5
 
     def _n_outputs(self) -> int:
         return len(self.classes_)
@@ -216,10 +216,10 @@ class Perceptron(CoefficientPlot, NetworkClassification):
         """Fit to X (n, n_features) and classes y (n,)."""
         X, y = validate_data(self, X, y, dtype=np.float64)
         self.classes_, labels = checked_classes(y, None)
-        outputs = 1 if len(self.classes_) == 2 else len(self.classes_)
+        n_outputs = 1 if len(self.classes_) == 2 else len(self.classes_)
         class_names = [str(name) for name in self.classes_]
         model = one_layer(
-            X.shape[1], outputs, self.fit_intercept, PerceptronLoss(), SGD(self.learning_rate), classes=class_names,
+            X.shape[1], n_outputs, self.fit_intercept, PerceptronLoss(), SGD(self.learning_rate), classes=class_names,
             seed=seed_of(self.random_state),
         )  # fmt: skip
         x = as_tensor(X, "X")

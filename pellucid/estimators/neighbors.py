@@ -77,20 +77,20 @@ class KNeighborsClassifier(BoundaryPlot, ClassifierMixin, BaseEstimator):
         return self.classes_[fractions.argmax(1)]
 
 
-def nearest(points: Tensor, queries: Tensor, count: int, metric: str) -> tuple[Tensor, Tensor]:
-    """Return the distances of the `count` nearest points, ascending, and their indices, (queries, count) each.
+def nearest(points: Tensor, queries: Tensor, n_neighbors: int, metric: str) -> tuple[Tensor, Tensor]:
+    """Return the distances of the nearest points, ascending, and their indices, (m, n_neighbors) each.
 
     Distances are computed in float32 first, in blocks, with a bound on the error of each. The distances of points that
     may be among the neighbours are then computed in float64, which makes the result exact to float64. The data are
     scaled by a power of two, which is exact, to keep squares from overflowing. points: (n, d); queries: (m, d).
     """
-    order = 1 if metric == "l1" else 2
+    norm_order = 1 if metric == "l1" else 2
     scale = _scale(points, queries)
     centre = (points[:CHUNK_SIZE].double() * scale).median(0).values  # centring reduces rounding errors
     scaled_points = torch.empty(points.shape, dtype=torch.float32)  # the points, scaled and centred
-    for rows, part in zip(scaled_points.split(CHUNK_SIZE), points.split(CHUNK_SIZE), strict=True):
-        rows.copy_(_scale_and_centre(part, centre, scale))
-    norms = torch.linalg.vector_norm(scaled_points, ord=order, dim=1)  # (n,)
+    for rows, chunk in zip(scaled_points.split(CHUNK_SIZE), points.split(CHUNK_SIZE), strict=True):
+        rows.copy_(_scale_and_centre(chunk, centre, scale))
+    norms = torch.linalg.vector_norm(scaled_points, ord=norm_order, dim=1)  # (n,)
     # Error bounds: of a sum of d products (Higham 2002, equation 3.5), of inputs rounded to float32, and of underflow.
     terms = scaled_points.shape[1] + 16
     eps, tiny = terms * torch.finfo(torch.float32).eps, terms * torch.finfo(torch.float32).tiny
@@ -99,45 +99,45 @@ def nearest(points: Tensor, queries: Tensor, count: int, metric: str) -> tuple[T
         x = _scale_and_centre(block, centre, scale)  # (m, d)
         is_l1 = metric == "l1"
         estimates = _l1_distances(x, scaled_points) if is_l1 else _squared_l2_distances(x, scaled_points, norms)
-        error = norms + torch.linalg.vector_norm(x, ord=order, dim=1, keepdim=True)  # (m, n)
-        error.pow_(order).mul_(eps).add_(tiny)
+        error = norms + torch.linalg.vector_norm(x, ord=norm_order, dim=1, keepdim=True)  # (m, n)
+        error.pow_(norm_order).mul_(eps).add_(tiny)
         estimates.add_(error)
-        # An upper bound on the distance of the farthest of the `count` neighbours:
-        farthest = estimates.topk(count, dim=1, largest=False).values[:, -1:]
+        # An upper bound on the distance of the farthest of the neighbours:
+        farthest = estimates.topk(n_neighbors, dim=1, largest=False).values[:, -1:]
         is_candidate = estimates.sub_(error, alpha=2) <= farthest
         del estimates, error
-        results.append(_nearest_candidates(points, block, is_candidate, count, order, scale))
+        results.append(_nearest_candidates(points, block, is_candidate, n_neighbors, norm_order, scale))
     return torch.cat([distances for distances, _ in results]) / scale, torch.cat([indices for _, indices in results])
 
 
 def _nearest_candidates(
-    points: Tensor, queries: Tensor, is_candidate: Tensor, count: int, order: int, scale: float
+    points: Tensor, queries: Tensor, is_candidate: Tensor, n_neighbors: int, norm_order: int, scale: float
 ) -> tuple[Tensor, Tensor]:
     """Return the scaled distances and the indices of the nearest candidates, (m, n), in float64."""
-    row, column = is_candidate.nonzero(as_tuple=True)
+    query_indices, point_indices = is_candidate.nonzero(as_tuple=True)
     chunk_size = max(1, PAIR_BYTES // (8 * points.shape[1]))
     distances = torch.cat(
         [
-            _row_norms(queries[r].double().mul_(scale) - points[c].double().mul_(scale), order)
-            for r, c in zip(row.split(chunk_size), column.split(chunk_size), strict=True)
+            _row_norms(queries[r].double().mul_(scale) - points[c].double().mul_(scale), norm_order)
+            for r, c in zip(query_indices.split(chunk_size), point_indices.split(chunk_size), strict=True)
         ]
     )
     ascending = distances.argsort(stable=True)
-    ascending = ascending[row[ascending].argsort(stable=True)]  # by query, then by distance, then by index
-    first_positions = torch.bincount(row, minlength=len(queries)).cumsum(0).roll(1)
+    ascending = ascending[query_indices[ascending].argsort(stable=True)]  # by query, then by distance, then by index
+    first_positions = torch.bincount(query_indices, minlength=len(queries)).cumsum(0).roll(1)
     first_positions[0] = 0
-    nearest_pairs = ascending[first_positions[:, None] + torch.arange(count)]  # (m, count)
-    return distances[nearest_pairs], column[nearest_pairs]
+    nearest_pairs = ascending[first_positions[:, None] + torch.arange(n_neighbors)]  # (m, n_neighbors)
+    return distances[nearest_pairs], point_indices[nearest_pairs]
 
 
-def _row_norms(difference: Tensor, order: int) -> Tensor:
+def _row_norms(difference: Tensor, norm_order: int) -> Tensor:
     """Return the norm of each row, (m,); squares neither overflow nor underflow, since each row is scaled to [1/2, 1].
 
     Writes into `difference`.
     """
     _, exponent = torch.frexp(difference.abs().amax(1, keepdim=True))
     unit = torch.pow(2.0, exponent.double().clamp_min(-MAX_EXPONENT))
-    return torch.linalg.vector_norm(difference.div_(unit), ord=order, dim=1) * unit[:, 0]
+    return torch.linalg.vector_norm(difference.div_(unit), ord=norm_order, dim=1) * unit[:, 0]
 
 
 def _scale(*arrays: Tensor) -> float:
@@ -171,12 +171,12 @@ def _scale_and_centre(x: Tensor, centre: Tensor, scale: float) -> Tensor:
     return (x.double() * scale).sub_(centre).to(torch.float32)
 
 
-def _check_count(count: Any) -> None:
+def _check_count(n_neighbors: Any) -> None:
     """Raise TypeError unless the number of neighbours is an integer, and ValueError unless it is at least 1."""
-    if isinstance(count, bool) or not isinstance(count, int | np.integer):
-        raise TypeError(f"n_neighbors must be a whole number, not {count!r}")
-    if count < 1:
-        raise ValueError(f"n_neighbors must be at least 1, not {count}")
+    if isinstance(n_neighbors, bool) or not isinstance(n_neighbors, int | np.integer):
+        raise TypeError(f"n_neighbors must be a whole number, not {n_neighbors!r}")
+    if n_neighbors < 1:
+        raise ValueError(f"n_neighbors must be at least 1, not {n_neighbors}")
 
 
 def _to_tensor(array: Any) -> Tensor:

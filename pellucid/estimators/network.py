@@ -64,13 +64,13 @@ class _Network(NetworkEstimator):
         self.device = device
         self.random_state = random_state
 
-    def _build_model(self, X: Array, outputs: int, classes: list[str] | None) -> Model:
+    def _build_model(self, X: Array, n_outputs: int, classes: list[str] | None) -> Model:
         """Return the model with newly drawn weights for inputs X (n, ...), in the precision of X."""
         net = default_network if self.network is None else self.network
         if not isinstance(net, Layer):
             if not callable(net):
                 raise TypeError(f"network must be a layer or a function (n_features, n_outputs) -> layer, not {net!r}")
-            net = net(X.shape[1], outputs)
+            net = net(X.shape[1], n_outputs)
         with value_errors():
             model = Model(
                 net,
@@ -82,9 +82,9 @@ class _Network(NetworkEstimator):
                 seed=seed_of(self.random_state),
                 device=self.device,
             )
-        allowed_shapes = {(outputs,), (1,)} if outputs == 2 else {(outputs,)}
+        allowed_shapes = {(n_outputs,), (1,)} if n_outputs == 2 else {(n_outputs,)}
         if model.output_shape not in allowed_shapes:
-            raise ValueError(f"the network outputs {model.output_shape} for each example, but y needs ({outputs},)")
+            raise ValueError(f"the network outputs {model.output_shape} for each example, but y needs ({n_outputs},)")
         model.classes = None if classes is None else tuple(classes)
         return model
 
@@ -111,8 +111,8 @@ class _Network(NetworkEstimator):
 
     def _check_data(self, X: Any, y: Any, is_first: bool = True) -> tuple[Array, Array]:
         """Return checked X (n, ...), float32 or float64, and y (n,)."""
-        numeric = isinstance(self, RegressorMixin)
-        X, y = validate_data(self, X, y, reset=is_first, y_numeric=numeric, **self._data_requirements)
+        is_numeric = isinstance(self, RegressorMixin)
+        X, y = validate_data(self, X, y, reset=is_first, y_numeric=is_numeric, **self._data_requirements)
         return X, y
 
 

@@ -62,6 +62,6 @@ class PathPlot:
         return coefficient_paths(names, sorted(alphas), {type(self).__name__: [fit.coef_ for fit in fits]})
 
 
-def _feature_names(estimator: Any, count: int) -> list[str]:
+def _feature_names(estimator: Any, n_features: int) -> list[str]:
     """Return the names of the features: the columns of a data frame, or x0, x1, ..."""
-    return [str(name) for name in getattr(estimator, "feature_names_in_", [f"x{k}" for k in range(count)])]
+    return [str(name) for name in getattr(estimator, "feature_names_in_", [f"x{k}" for k in range(n_features)])]

@@ -56,18 +56,27 @@ def conv(args: argparse.Namespace) -> int:
     w, k, s, p, d, c, f = (
         getattr(args, name) for name in ("size", "kernel", "stride", "padding", "dilation", "channels", "filters")
     )
-    (row,) = counts(Sequential(Conv2d(f, k, stride=s, padding=p, dilation=d)), (c, w, w)).rows
-    out = row.shape[1]
-    parameters = row.weights + row.biases
-    numbers = {"output_size": out, "output_shape": row.shape, "weights": row.weights, "biases": row.biases}
+    (layer_counts,) = counts(Sequential(Conv2d(f, k, stride=s, padding=p, dilation=d)), (c, w, w)).rows
+    output_size = layer_counts.shape[1]
+    parameters = layer_counts.weights + layer_counts.biases
+    numbers = {
+        "output_size": output_size,
+        "output_shape": layer_counts.shape,
+        "weights": layer_counts.weights,
+        "biases": layer_counts.biases,
+    }
     rows = [
-        ("output size", f"floor(({w} - {d} x ({k} - 1) - 1 + 2 x {p}) / {s}) + 1", f"{out:,}"),
-        ("weights", f"{k} x {k} x {c} x {f}", f"{row.weights:,}"),
-        ("biases", "one for each filter", f"{row.biases:,}"),
+        ("output size", f"floor(({w} - {d} x ({k} - 1) - 1 + 2 x {p}) / {s}) + 1", f"{output_size:,}"),
+        ("weights", f"{k} x {k} x {c} x {f}", f"{layer_counts.weights:,}"),
+        ("biases", "one for each filter", f"{layer_counts.biases:,}"),
         ("parameters", "weights and biases", f"{parameters:,}"),
-        ("multiply-adds", f"{out} x {out} x {row.weights:,}", f"{row.multiply_adds:,}"),
+        (
+            "multiply-adds",
+            f"{output_size} x {output_size} x {layer_counts.weights:,}",
+            f"{layer_counts.multiply_adds:,}",
+        ),
     ]
-    values = {**numbers, "parameters": parameters, "multiply_adds": row.multiply_adds}
+    values = {**numbers, "parameters": parameters, "multiply_adds": layer_counts.multiply_adds}
     print_result(args, values, *table(rows, right={2}))
     return 0
 
@@ -126,14 +135,14 @@ def receptive_fields(args: argparse.Namespace) -> int:
     from pellucid.network.summary import shape_text
 
     net = read_layers(", ".join(args.layers))
-    field = receptive_field(net)
-    layers = [describe(layer) for layer in net.children.values()]
-    rows = list(zip(layers, field, strict=True))
+    reaches = receptive_field(net)
+    layer_texts = [describe(layer) for layer in net.children.values()]
+    rows = list(zip(layer_texts, reaches, strict=True))
     layer_values = [{"layer": layer, **reach._asdict()} for layer, reach in rows]
     cells = [(layer, shape_text(reach.field), shape_text(reach.step)) for layer, reach in rows]
     print_result(
         args,
-        {"receptive_field": field[-1].field, "step": field[-1].step, "layers": layer_values},
+        {"receptive_field": reaches[-1].field, "step": reaches[-1].step, "layers": layer_values},
         *table([("layer", "receptive field", "step"), *cells], right={1, 2}),
     )
     return 0
@@ -231,14 +240,14 @@ def read_boxes(path: str, scored: bool = False) -> "list[Box]":
     """
     from pellucid.base.files import decode_text, read_regular
 
-    kind = Path(path).suffix
-    if kind not in (".csv", ".json"):
+    suffix = Path(path).suffix
+    if suffix not in (".csv", ".json"):
         raise PellucidError(f"{path!r} does not end in .csv or .json; give boxes in one of these formats")
     text = decode_text(read_regular(Path(path)), path)
     try:
-        rows: Any = json.loads(text) if kind == ".json" else list(csv.DictReader(io.StringIO(text), strict=True))
+        rows: Any = json.loads(text) if suffix == ".json" else list(csv.DictReader(io.StringIO(text), strict=True))
     except (ValueError, csv.Error, RecursionError) as error:
-        raise PellucidError(f"{path!r} is not a {kind[1:].upper()} file: {error}") from error
+        raise PellucidError(f"{path!r} is not a {suffix[1:].upper()} file: {error}") from error
     if not isinstance(rows, list):
         raise PellucidError(
             f"{path!r} is not a list of boxes; write [{{...}}, ...] with {', '.join(BOX_COLUMNS)} in each"

@@ -154,15 +154,15 @@ def _write_sheet(args: argparse.Namespace) -> int:
     path = annotated_path(args.source, args.data)
     with open_tree(path) as tree:
         names = parts_in_order(find_format(tree)[1]) or ("",)
-    parts = [first := DetectionFolder(path, names[0])]
-    parts += [DetectionFolder(path, name, classes=first.classes) for name in names[1:]]
-    figure, n_shown = contact_sheet(parts)
-    count = sum(map(len, parts))
+    parts = [first_part := DetectionFolder(path, names[0])]
+    parts += [DetectionFolder(path, name, classes=first_part.classes) for name in names[1:]]
+    figure, shown_names = contact_sheet(parts)
+    n_images = sum(map(len, parts))
     write_atomically(out_path, png(figure))
     print_result(
         args,
-        {"file": str(out_path), "images": n_shown, "of": count, "classes": first.classes},
-        f"{out_path}: {len(n_shown)} of {plural(count, 'image')}",
+        {"file": str(out_path), "images": shown_names, "of": n_images, "classes": first_part.classes},
+        f"{out_path}: {len(shown_names)} of {plural(n_images, 'image')}",
     )
     return 0
 

@@ -92,8 +92,8 @@ def parser() -> Parser:
 
 def handle(args: argparse.Namespace) -> int:
     """Write the maps, and print the measures, the verdicts and the files."""
-    from pellucid.command.many import is_in_parts, predict_in_parts
-    from pellucid.command.many_explained import ExplanationPredictor
+    from pellucid.command.explain_many import ExplanationPredictor
+    from pellucid.command.many import are_results_in_parts, predict_in_parts
     from pellucid.task import Request, task_of
 
     if args.page is not None:
@@ -108,10 +108,18 @@ def handle(args: argparse.Namespace) -> int:
     if args.html is not None:
         return _write_view(args, model, options)
     method = None if args.method == ALL_METHODS else args.method
-    if Path(args.image).is_dir() or is_in_parts(args.image, args.out):
+    if Path(args.image).is_dir() or are_results_in_parts(args.image, args.out):
 
         def explain_picture(picture: "Picture", data: bytes, out: Path) -> "Explained":
-            request = Request(args.model, picture.file, args.target, method, str(out), out, data)
+            request = Request(
+                model=args.model,
+                image=picture.file,
+                target=args.target,
+                method=method,
+                out=str(out),
+                default=out,
+                data=data,
+            )
             return task.explain(model, request, **options)
 
         return predict_in_parts(args, args.image, partial(ExplanationPredictor, explain_picture))
@@ -119,7 +127,14 @@ def handle(args: argparse.Namespace) -> int:
     # The parent of "../0.png" needs its resolved name; "0.png" has no parent in its name.
     parent = image.parent.name and image.parent.resolve().name
     default_folder = Path(DEFAULT_FOLDER, "-".join(filter(None, (Path(args.model).stem, parent, image.stem))))
-    request = Request(args.model, args.image, args.target, method, args.out, default_folder)
+    request = Request(
+        model=args.model,
+        image=args.image,
+        target=args.target,
+        method=method,
+        out=args.out,
+        default=default_folder,
+    )
     print_result_with_files(args, *task.explain(model, request, **options))
     return 0
 

@@ -49,7 +49,7 @@ def handle(args: argparse.Namespace) -> int:
     if args.to not in TARGETS:
         hint = nearest(args.to, TARGETS)
         raise PellucidError(f"pellucid export: unknown format {args.to!r}{hint}; known: {', '.join(TARGETS)}")
-    target, source = TARGETS[args.to], weights_file(args.model)
+    target, weights_path = TARGETS[args.to], weights_file(args.model)
     if args.out is None:
         path = Path(target.stem(Path(args.model).resolve().name.removesuffix(".safetensors")) + target.suffix)
     else:
@@ -58,7 +58,7 @@ def handle(args: argparse.Namespace) -> int:
         raise PellucidError("--whole is for ONNX files; leave it out")
     files = (path, path.with_suffix(".html")) if args.whole else target.files(path)
     for file in files:
-        if file.exists() and file.samefile(source):
+        if file.exists() and file.samefile(weights_path):
             raise PellucidError(f"{file} is the model itself; give another --out")
     size = None
     if args.size is not None:
@@ -67,7 +67,7 @@ def handle(args: argparse.Namespace) -> int:
         height, width = parse_sizes(args.size, "--size", "height", "width")
         size = height, width
     try:
-        model = Model.load(source)
+        model = Model.load(weights_path)
         parity = to_onnx(model, path, size, whole=True) if args.whole else target.write(model, path, size)
     except ParityError as error:
         note(str(error))

@@ -34,24 +34,24 @@ def handle(args: argparse.Namespace) -> int:
 
     path = None if args.out is None else check_output_path(args.out, "--out", PLOT_SUFFIXES)
     recipe, _ = recipe_of_words(args.recipe, args.settings, args.device, args.data)
-    material = load_data(recipe, args.data)
-    model = build_model(recipe, material.train, args.data)
-    with torch_threads(recipe.recipe.fixed_threads):
-        rates = model.find_lr(
-            material.train,
-            batch_size=min(recipe.train.batch_size, len(material.train)),
-            augment=augmentation(recipe, material),
+    data = load_data(recipe, args.data)
+    model = build_model(recipe, data.train, args.data)
+    with torch_threads(recipe.recipe.fixed_threads):  # of the table [recipe]
+        lr_range = model.find_lr(
+            data.train,
+            batch_size=min(recipe.train.batch_size, len(data.train)),
+            augment=augmentation(recipe, data),
             steps=DEFAULT_STEPS if args.steps is None else args.steps,
         )
     if path is not None:
         from pellucid.report.figures.style import figure_file
 
-        write_atomically(path, figure_file(rates.plot(), path.suffix), durable=False)
+        write_atomically(path, figure_file(lr_range.plot(), path.suffix), durable=False)
     print_result(
         args,
-        {"recipe": recipe.name, "lr": model.optimizer.lr, **rates.to_json(), "plot": args.out},
-        f"{recipe.name}: {rates}",
-        f"the recipe has {model.optimizer.lr:g}; try optimizer.lr={rates.suggestion:.2g}",
+        {"recipe": recipe.name, "lr": model.optimizer.lr, **lr_range.to_json(), "plot": args.out},
+        f"{recipe.name}: {lr_range}",
+        f"the recipe has {model.optimizer.lr:g}; try optimizer.lr={lr_range.suggestion:.2g}",
         *([] if path is None else [f"wrote {path}"]),
     )
     return 0

@@ -47,7 +47,7 @@ def handle(args: argparse.Namespace) -> int:
         return _list_lessons(args)
     if args.name == PLAYGROUND and args.html is not None:
         return _write_page(args)
-    module = find_lesson(args.name)
+    lesson_module = find_lesson(args.name)
     if args.notebook is not None and args.html is not None:
         raise PellucidError("--notebook and --html write different files; give one of them")
     if args.notebook is not None:
@@ -72,7 +72,7 @@ def handle(args: argparse.Namespace) -> int:
         return 0
     steps = {name: result.numbers for name, result in lesson_run.results.items()}
     fields = {"lesson": args.name, "seed": args.seed, "small": args.small, "steps": steps, "figures": figures}
-    print_json({**fields, "guide": module.GUIDE.to_json()})
+    print_json({**fields, "guide": lesson_module.GUIDE.to_json()})
     return 0
 
 
@@ -94,14 +94,14 @@ def _write_page(args: argparse.Namespace) -> int:
 
     path = check_output_path(args.html, "--html", (".html",))
     if args.name == PLAYGROUND:
-        page, fixed_steps = playground_file(), []
+        page, steps_without_sliders = playground_file(), []
     else:
-        page, fixed_steps = lesson_file(args.name, Setting(args.seed, True, args.data))
+        page, steps_without_sliders = lesson_file(args.name, Setting(args.seed, small=True, data=args.data))
     write_atomically(path, page.encode(), durable=False)
     lines = [f"wrote {path}"]
-    if fixed_steps:
-        lines.append(f"without the sliders of {', '.join(fixed_steps)}: the page would be too large")
-    print_result(args, {"lesson": args.name, "page": str(path), "fixed": fixed_steps}, *lines)
+    if steps_without_sliders:
+        lines.append(f"without the sliders of {', '.join(steps_without_sliders)}: the page would be too large")
+    print_result(args, {"lesson": args.name, "page": str(path), "fixed": steps_without_sliders}, *lines)
     return 0
 
 

@@ -63,18 +63,18 @@ def run_command() -> int:
         warnings.simplefilter("ignore")  # warnings of libraries do not help users of the command line
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # file names may contain any character
-    code = main(sys.argv[1:])
+    exit_code = main(sys.argv[1:])
     try:
         if sys.stdout is not None:  # None if stdout was closed before the program started
             sys.stdout.flush()
     except OSError:
         silence_stdout()
-    return code
+    return exit_code
 
 
 def main(argv: Sequence[str]) -> int:
     """Run one command line and return its exit code; a failure prints one line on stderr."""
-    words, debug = _remove_debug(list(argv))
+    words, is_debug = _remove_debug(list(argv))
     try:
         command = _parse_command(_run_custom_files(words))
         return SUCCESS if command is None else command()
@@ -86,8 +86,8 @@ def main(argv: Sequence[str]) -> int:
         # dataclass() (`unhandled_keyboard_interrupt` in Python/pythonrun.c). If so, the process ends by SIGINT and not
         # with its exit code, even if the exception was caught. Code that ends without it clears the note.
         exec("")
-        message, code = _message_and_code(error, debug)
-        return _report_failure(message, code, debug)
+        message, exit_code = _message_and_code(error, is_debug)
+        return _report_failure(message, exit_code, is_debug)
 
 
 USAGE = """\
@@ -196,19 +196,19 @@ def _run_custom_files(words: list[str]) -> list[str]:
     return other_words + words[options_end:]
 
 
-def _message_and_code(error: BaseException, debug: bool) -> tuple[str, int]:
+def _message_and_code(error: BaseException, is_debug: bool) -> tuple[str, int]:
     """Return the message and the exit code for an error."""
     if isinstance(error, PellucidError):
         return str(error), USER_ERROR
     if isinstance(error, KeyboardInterrupt):
         return str(error) or "stopped by Ctrl-C", INTERRUPTED
-    if isinstance(error, ImportError) and (result := _import_message(error)):
-        return result
+    if isinstance(error, ImportError) and (message_and_code := _import_message(error)):
+        return message_and_code
     if is_out_of_memory(error):
         return "not enough memory; make the network or the images smaller", USER_ERROR
     if isinstance(error, OSError):
         return _os_error_message(error), USER_ERROR
-    hint = "" if debug else "; this is a fault in pellucid: run again with --debug to see where"
+    hint = "" if is_debug else "; this is a fault in pellucid: run again with --debug to see where"
     return f"{type(error).__name__}: {error}{hint}", INTERNAL_ERROR
 
 
@@ -222,13 +222,13 @@ def _import_message(error: ImportError) -> tuple[str, int] | None:
     return None
 
 
-def _report_failure(message: str, code: int, debug: bool) -> int:
-    if debug:
+def _report_failure(message: str, exit_code: int, is_debug: bool) -> int:
+    if is_debug:
         import traceback
 
         traceback.print_exc()
     note(" ".join(message.split()))
-    return code
+    return exit_code
 
 
 def _os_error_message(error: OSError) -> str:

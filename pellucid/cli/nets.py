@@ -101,14 +101,14 @@ def _recipe_network(
         shape = image_shape
     frozen = set().union(*(match(params, pattern) for pattern in recipe.train.frozen))
     training = describe_training(
-        recipe.build("optimizer"),
-        checked_regularizers(recipe.build("regularizer")),
-        recipe.train.clip or None,
-        recipe.train.precision,
-        frozen - buffer_paths(net),
-        recipe.train.factors(),
+        optimizer=recipe.build("optimizer"),
+        regularizers=checked_regularizers(recipe.build("regularizer")),
+        clip=recipe.train.clip or None,
+        precision=recipe.train.precision,
+        frozen=frozen - buffer_paths(net),
+        rates=recipe.train.factors(),
     )
-    return LoadedNetwork(net, params, recipe.build("loss"), shape, output_shape, training)
+    return LoadedNetwork(net, params, recipe.build("loss"), shape, output_shape, training=training)
 
 
 def _resized_output_shape(source: str, net: Layer, params: Params, shape: Shape, image_shape: Shape) -> Any:
@@ -163,13 +163,13 @@ def _model_network(
         _check_fits(source, model.input_shape, image_shape)
     shape = image_shape or nominal_shape(model.input_shape, side)
     try:
-        outputs = model.outputs_for(shape)
+        output_shape = model.outputs_for(shape)
     except PellucidError as error:
         if image_shape is not None:
             raise PellucidError(f"--input: {source}: {error}") from error
         shape = model.nominal_shape  # the network would reduce so small an image to a map without values
-        outputs = model.outputs_for(shape)
-    return LoadedNetwork(model.net, model.params, model.loss, shape, outputs, accepted_shape=model.input_shape)
+        output_shape = model.outputs_for(shape)
+    return LoadedNetwork(model.net, model.params, model.loss, shape, output_shape, accepted_shape=model.input_shape)
 
 
 def _parse_image_shape(text: str) -> Shape:

@@ -57,18 +57,18 @@ def handle(args: argparse.Namespace) -> int:
     model.save(out)
     shape = nominal_shape(model.input_shape)
     table = summary(model.net, model.params, shape)
-    cut = list(model.cut)
+    cut_parts = list(model.cut)
     free_text = ", of which height and width may be any" if None in model.input_shape else ""
     print_result(
         args,
         {
             "file": args.file, "model": str(out), "input_shape": model.input_shape,
-            "output_shape": model.output_shape, "cut": cut, **table.to_json(),
+            "output_shape": model.output_shape, "cut": cut_parts, **table.to_json(),
         },
         *str(table).split("\n"),
         "",
         f"input {shape_text(shape)}{free_text}; outputs {', '.join(net.outputs)}",
-        *([f"left out: {', '.join(cut)}"] if cut else []),
+        *([f"left out: {', '.join(cut_parts)}"] if cut_parts else []),
         f"wrote {out} ({out.stat().st_size:,} bytes)",
     )  # fmt: skip
     return 0

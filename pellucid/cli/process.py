@@ -34,10 +34,10 @@ def run() -> NoReturn:
     sys.unraisablehook = _unraisable_hook
     from pellucid.cli.main import run_command
 
-    code = run_command()
+    exit_code = run_command()
     if signal.getsignal(signal.SIGINT) is _interrupt:
         signal.signal(signal.SIGINT, _end)  # the command is finished, and nothing would catch an exception
-    sys.exit(code)
+    sys.exit(exit_code)
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:

@@ -82,7 +82,7 @@ def handle(args: argparse.Namespace) -> int:
     trace_result = trace(model, x[None], target, dtype=dtype)
     explanation = None if args.weight is None else trace_result.explain(args.weight, args.top)
     nudge = None if args.nudge is None or args.weight is None else trace_result.nudge(args.weight, args.nudge)
-    views = [part for part in (explanation or trace_result, nudge) if part is not None]
+    views = [view for view in (explanation or trace_result, nudge) if view is not None]
     kind = "class" if task_of(model).has_one_class else "target"
     about = f"{args.model} on {args.image}, {kind} {label}{'' if args.target else f' ({target_origin})'}"
     if html_path is not None:
@@ -122,7 +122,7 @@ def _write_page(
     from pellucid.studio.draw.session import can_draw
 
     if args.nudge is not None or not can_draw(model):
-        write_html(path, "\n".join(part._repr_html_() for part in views), about)
+        write_html(path, "\n".join(view._repr_html_() for view in views), about)
         return
     cpu_model = model if model.device.type == "cpu" else open_model(args.model)
     page = traced_file(cpu_model, args.model, x[None].cpu(), int(target[0]), args.weight, about)

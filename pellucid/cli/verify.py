@@ -47,17 +47,17 @@ def handle(args: argparse.Namespace) -> int:
     network = open_net(args.what, args.settings, args.data)
     rng = torch.Generator().manual_seed(0)
     x = torch.rand(args.batch, *network.input_shape, generator=rng)
-    outputs = network.output_shape
-    target = network.loss.draw(args.batch, outputs, network.input_shape, rng)
+    output_shape = network.output_shape
+    target = network.loss.draw(args.batch, output_shape, network.input_shape, rng)
     if target is None:
         raise PellucidError(
-            f"{args.what} has several outputs, {outputs}, and no loss over all of them; use Model.verify in Python"
+            f"{args.what} has several outputs, {output_shape}, and no loss over all of them; use Model.verify in Python"
         )
     if not is_ours(network.loss) and type(network.loss).draw is Loss.draw:
         try:
-            try_loss(network.loss, torch.zeros(args.batch, *outputs), target)
+            try_loss(network.loss, torch.zeros(args.batch, *output_shape), target)
         except PellucidError:  # the targets are not class indices, so draw targets of the output's shape
-            target = torch.rand(args.batch, *outputs, generator=rng)
+            target = torch.rand(args.batch, *output_shape, generator=rng)
     note(
         f"comparing the gradients of {len(flatten(network.params))} tensors, {args.samples} entries of each, with two "
         "independent values"

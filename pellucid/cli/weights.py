@@ -116,15 +116,15 @@ def _show_tensors(args: argparse.Namespace) -> int:
     tensors = open_weights(path)
     # Names that begin with "[", such as "[familiarity].0.means", are not weights of the network.
     weights = {name: tensor for name, tensor in tensors.items() if not name.startswith("[")}
-    count = sum(tensor.numel() for tensor in weights.values())
+    n_values = sum(tensor.numel() for tensor in weights.values())
     rows = [
         {"name": name, "dtype": str(tensor.dtype).removeprefix("torch."), "shape": list(tensor.shape)}
         for name, tensor in tensors.items()
     ]
-    values = {"file": args.name, "format": file_format, "numbers": count, "tensors": rows}
+    values = {"file": args.name, "format": file_format, "numbers": n_values, "tensors": rows}
     lines = [
         *table([(quoted(name, 200), *dtype_and_shape(tensor).split(" ", 1)) for name, tensor in tensors.items()]),
-        f"{file_format}: {plural(len(weights), 'tensor')}, {plural(count, 'value')}",
+        f"{file_format}: {plural(len(weights), 'tensor')}, {plural(n_values, 'value')}",
     ]
     if is_shipped:
         values["licence"] = licence_json(args.name)

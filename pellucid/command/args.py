@@ -26,10 +26,10 @@ class Parser(argparse.ArgumentParser):
         Commands of a model that read data also accept data.skip=true; the result has it as `skip`.
         """
         names = {action.dest for action in self._actions}
-        skip = False
+        is_skipping = False
         if names & {"model", "models"} and names & {"data", "source"}:
             self.epilog = f"{SKIP_WORD} leaves out images that are missing or cannot be read, up to a tenth."
-            skip = SKIP_WORD in words
+            is_skipping = SKIP_WORD in words
             words = [word for word in words if word != SKIP_WORD]
         options_end = list(words).index("--") if "--" in words else len(words)
         if any(word in ("--help", "-h") for word in words[:options_end]):
@@ -44,7 +44,7 @@ class Parser(argparse.ArgumentParser):
                 name = next(iter(action.option_strings), action.metavar or action.dest)
                 # An empty path must not be accepted, because Path("") is the current folder.
                 raise PellucidError(f"{self.prog}: {name} is empty; see {self.prog} --help")
-        args.skip = skip
+        args.skip = is_skipping
         return args
 
     def error(self, message: str) -> NoReturn:

@@ -123,7 +123,7 @@ def rank_and_world_size() -> tuple[int, int]:
     return int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
 
 
-def is_in_parts(source: str | Sequence[str], out: str | None) -> bool:
+def are_results_in_parts(source: str | Sequence[str], out: str | None) -> bool:
     """Return whether results are written in parts.
 
     They are if torchrun started this process, if a source is an archive, a list or an address, if `out` is a .jsonl or
@@ -149,34 +149,37 @@ def predict_in_parts(
     """
     if args.out is None:
         raise PellucidError("results for many pictures are files; give their folder with --out DIR")
-    result, folder, files = _output_paths(args.out)
+    result, parts_folder, files_folder = _output_paths(args.out)
     check_installed(result)
     with (
         closing(picture_list(source)) as pictures,
-        closing(Parts(folder, result, pictures, _job_settings(args))) as parts,
+        closing(Parts(parts_folder, result, pictures, _job_settings(args))) as parts,
     ):
         torch.set_num_threads(parts.threads)
-        _finish_parts(parts, make_predictor, files, args)
+        _finish_parts(parts, make_predictor, files_folder, args)
         if rank_and_world_size()[0] == 0:
-            errors = sum(_count_errors(parts.file(number)) for number in range(parts.count))
+            n_errors = sum(_count_errors(parts.file(number)) for number in range(parts.n_parts))
             values = {"model": args.model, "engine": ENGINE, **about, "results": str(result)}
-            values |= {"pictures": len(pictures), "errors": errors}
-            error_text = f", of which {errors:,} have an error in their row" if errors else ""
+            values |= {"pictures": len(pictures), "errors": n_errors}
+            error_text = f", of which {n_errors:,} have an error in their row" if n_errors else ""
             print_result(args, values, f"wrote {result}: {plural(len(pictures), 'picture')}{error_text}")
     return 0
 
 
 def _finish_parts(
-    parts: Parts, make_predictor: Callable[[Path | None], Predictor], files: Path | None, args: argparse.Namespace
+    parts: Parts,
+    make_predictor: Callable[[Path | None], Predictor],
+    files_folder: Path | None,
+    args: argparse.Namespace,
 ) -> None:
     """Predict on the parts that no other process works on, until all are done; then one process merges them."""
-    pictures, result, (rank, count) = parts.pictures, parts.result, rank_and_world_size()
+    pictures, result, (rank, world_size) = parts.pictures, parts.result, rank_and_world_size()
     predictor, as_table = make_predictor(None), result.suffix.lower() != ".jsonl"
     progress = CountProgress(rank == 0 and not args.json)
-    for number in parts.claim_unfinished(rank, count):
-        progress("predicted pictures", min(parts.count_done() * parts.size, len(pictures)), len(pictures))
-        part_folder = (files or result.parent) / parts.file(number).stem
-        if files is not None and predictor.writes_files:
+    for number in parts.claim_unfinished(rank, world_size):
+        progress("predicted pictures", min(parts.count_done() * parts.part_size, len(pictures)), len(pictures))
+        part_folder = (files_folder or result.parent) / parts.file(number).stem
+        if files_folder is not None and predictor.writes_files:
             if part_folder.exists():
                 shutil.rmtree(part_folder)  # files of a process that was killed
             predictor = make_predictor(part_folder)
@@ -186,9 +189,9 @@ def _finish_parts(
         ]
         write_atomically(parts.file(number), "".join(f"{line}\n" for line in lines).encode())
     progress.end()
-    with parts.finish() as is_missing:
+    with parts.claim_result() as is_missing:
         if is_missing:
-            merge(result, [parts.file(number) for number in range(parts.count)])
+            merge(result, [parts.file(number) for number in range(parts.n_parts)])
 
 
 def _output_paths(out: str) -> tuple[Path, Path, Path | None]:
@@ -234,14 +237,14 @@ def _part_rows(
 def _part_pictures(
     predictor: Predictor, pictures: PictureList, indices: Sequence[int]
 ) -> Generator[Picture, None, None]:
-    def read(content: Callable[[], Path | bytes], where: str) -> Any:
-        source = content()
+    def read(read_content: Callable[[], Path | bytes], where: str) -> Any:
+        source = read_content()
         return predictor.read(source, where) if isinstance(source, bytes) else predictor.read(source)
 
-    for k, content in zip(indices, pictures.contents(indices), strict=True):
+    for k, read_content in zip(indices, pictures.contents(indices), strict=True):
         stem = re.split("[?#]", pictures.name(k))[0].rsplit("/", 1)[-1].rsplit(".", 1)[0]
         plain_stem = re.sub(r"[^\w.-]", "_", stem)[:MAX_NAME_LENGTH]
-        yield Picture(f"{k:06d}-{plain_stem}", pictures.name(k), partial(read, content, pictures.where(k)))
+        yield Picture(f"{k:06d}-{plain_stem}", pictures.name(k), partial(read, read_content, pictures.where(k)))
 
 
 def _with_relative_paths(value: Any, outputs: Path, folder: Path) -> Any:

@@ -22,22 +22,22 @@ def options_of(command: str) -> "list[tuple[Task, Option]]":
 def add_options(parser: Parser, command: str) -> None:
     """Add the options of all tasks for a command to its parser."""
     for task, option in options_of(command):
-        about = f"for a {task.model}: {option.help}"
+        help_text = f"for a {task.model}: {option.help}"
         if option.kind is bool:
-            parser.add_argument(f"--{option.name}", action="store_true", default=None, help=about)
+            parser.add_argument(f"--{option.name}", action="store_true", default=None, help=help_text)
         else:
-            kind = str if option.kind is Path else option.kind
-            parser.add_argument(f"--{option.name}", metavar=option.metavar, type=kind, help=about)
+            value_type = str if option.kind is Path else option.kind
+            parser.add_argument(f"--{option.name}", metavar=option.metavar, type=value_type, help=help_text)
 
 
 def given_options(args: argparse.Namespace, command: str, task: "Task") -> dict[str, Any]:
     """Return the values of a task's options that were given, by name; raise PellucidError for other tasks' options."""
     values: dict[str, Any] = {}
-    for other, option in options_of(command):
+    for option_task, option in options_of(command):
         value = getattr(args, option.name)
         if value is None:
             continue
-        if other is not task:
-            raise PellucidError(f"{args.model} is not a {other.model}; leave --{option.name} out")
+        if option_task is not task:
+            raise PellucidError(f"{args.model} is not a {option_task.model}; leave --{option.name} out")
         values[option.name] = check_output_path(value, f"--{option.name}") if option.kind is Path else value
     return values

@@ -101,8 +101,8 @@ def repeat_command(words: Sequence[str], options: Mapping[str, Any], settings: S
     words: the command and its positional arguments. options: the values of options by their names, such as "--out";
     None and "" are left out. settings: values of the recipe, such as "train.epochs=3".
     """
-    flags = [word for name, value in options.items() if value not in (None, "") for word in (name, str(value))]
-    return shlex.join([PROGRAM, *words, *flags, *settings])
+    option_words = [word for name, value in options.items() if value not in (None, "") for word in (name, str(value))]
+    return shlex.join([PROGRAM, *words, *option_words, *settings])
 
 
 def program_command() -> str:

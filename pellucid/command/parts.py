@@ -25,7 +25,7 @@ POLL_SECONDS = 0.5  # seconds between two checks of the parts of other processes
 MANIFEST, LOCK = "manifest.json", "lock"
 ALL_PARTS_LOCK = 0  # the byte of the file LOCK for manifest and result; byte n + 1 is for part n
 PATIENCE_SECONDS = 60.0  # seconds of waiting for parts of other processes before a message names these parts
-_PART_NAME = re.compile(r"part-[0-9]{5,}\.jsonl")
+_PART_NAME_PATTERN = re.compile(r"part-[0-9]{5,}\.jsonl")
 
 
 def part_size(pictures: int) -> int:
@@ -43,13 +43,13 @@ class Parts:
 
     def __init__(self, folder: Path, result: Path, pictures: PictureList, job: Mapping[str, Any]) -> None:
         self.folder, self.result, self.pictures = make_folder(folder), result, pictures
-        self.size = part_size(len(pictures))
-        self.count = -(-len(pictures) // self.size)
+        self.part_size = part_size(len(pictures))
+        self.n_parts = -(-len(pictures) // self.part_size)
         self._locks = _Locks(folder / LOCK)
         try:
             with self._locks.hold(ALL_PARTS_LOCK):
                 self.threads = self._check_manifest(job)
-                if self.count_done() < self.count:
+                if self.count_done() < self.n_parts:
                     result.unlink(missing_ok=True)
         except BaseException:
             self.close()
@@ -65,28 +65,28 @@ class Parts:
 
     def pictures_of(self, number: int) -> range:
         """Return the indices of a part's pictures."""
-        return range(number * self.size, min((number + 1) * self.size, len(self.pictures)))
+        return range(number * self.part_size, min((number + 1) * self.part_size, len(self.pictures)))
 
     def count_done(self) -> int:
         """Return the number of parts that are done."""
-        return sum(_PART_NAME.fullmatch(name) is not None for name in os.listdir(self.folder))
+        return sum(_PART_NAME_PATTERN.fullmatch(name) is not None for name in os.listdir(self.folder))
 
-    def claim_unfinished(self, rank: int, count: int) -> Iterator[int]:
+    def claim_unfinished(self, rank: int, world_size: int) -> Iterator[int]:
         """Yield the number of each unfinished part; this process holds the part's lock until it requests the next.
 
-        Process `rank` of `count` begins with its own share, and continues with unfinished parts of other processes,
-        which may have been killed. The iteration ends when all parts are done, by any process.
+        Process `rank` of `world_size` begins with its own share, and continues with unfinished parts of other
+        processes, which may have been killed. The iteration ends when all parts are done, by any process.
         """
-        first = rank * self.count // count
-        open_parts = [*range(first, self.count), *range(first)]
+        first_part = rank * self.n_parts // world_size
+        open_parts = [*range(first_part, self.n_parts), *range(first_part)]
         waiting_since = None
         while open_parts:
-            locked: list[int] = []
+            locked_parts: list[int] = []
             for number in open_parts:
                 if self.file(number).exists():
                     continue
                 if not self._locks.take(number + 1):
-                    locked.append(number)
+                    locked_parts.append(number)
                     continue
                 try:
                     if not self.file(number).exists():
@@ -94,19 +94,19 @@ class Parts:
                         yield number
                 finally:
                     self._locks.release(number + 1)
-            open_parts = locked
-            if locked:
+            open_parts = locked_parts
+            if locked_parts:
                 waiting_since = waiting_since or time.monotonic()
                 if time.monotonic() - waiting_since > PATIENCE_SECONDS and rank == 0:
                     waiting_since = math.inf  # prints the message only once
                     note(
-                        f"still waiting for {', '.join(self.file(number).name for number in locked[:3])} of other "
-                        "processes; if one of them hangs, end it, and its part is computed again"
+                        f"still waiting for {', '.join(self.file(number).name for number in locked_parts[:3])} of "
+                        "other processes; if one of them hangs, end it, and its part is computed again"
                     )
                 time.sleep(POLL_SECONDS)
 
     @contextmanager
-    def finish(self) -> Iterator[bool]:
+    def claim_result(self) -> Iterator[bool]:
         """Return a context in which only this process may write the result; its value: whether it must be written."""
         with self._locks.hold(ALL_PARTS_LOCK):
             if is_missing := not self.result.exists():
@@ -160,11 +160,11 @@ class _Locks:
         except OSError as error:
             raise PellucidError(f"{path} cannot be opened ({error.strerror}); check the folder of --out") from error
 
-    def take(self, number: int, flags: int | None = None) -> bool:
+    def take(self, number: int, lock_flags: int | None = None) -> bool:
         """Try to take a lock; return True on success, False if another process holds it."""
-        flags = self._fcntl.LOCK_EX | self._fcntl.LOCK_NB if flags is None else flags
+        lock_flags = self._fcntl.LOCK_EX | self._fcntl.LOCK_NB if lock_flags is None else lock_flags
         try:
-            self._fcntl.lockf(self._file, flags, 1, number)
+            self._fcntl.lockf(self._file, lock_flags, 1, number)
         except (BlockingIOError, PermissionError):  # systems raise different errors for a lock that is held
             return False
         except OSError as error:

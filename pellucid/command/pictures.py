@@ -33,15 +33,16 @@ def check_source(args: argparse.Namespace) -> None:
 def predict_pictures(args: argparse.Namespace, make_predictor: Callable[[Path | None], Predictor], **about: Any) -> int:
     """Predict on all pictures that can be read, print each result, and return the exit code.
 
-    Many pictures are predicted part by part, into files that a later run continues, see `is_in_parts`. make_predictor:
-    a function of a folder, or None, that returns a predictor which writes its files into the folder. about: additional
-    values of the printed JSON. Why pictures were skipped is printed on stderr, each message once, and the exit code is
-    2; with data.skip=true one note counts them, and it is 0. Raises PellucidError unless exactly one source is given.
+    Many pictures are predicted part by part, into files that a later run continues, see `are_results_in_parts`.
+    make_predictor: a function of a folder, or None, that returns a predictor which writes its files into the folder.
+    about: additional values of the printed JSON. Why pictures were skipped is printed on stderr, each message once, and
+    the exit code is 2; with data.skip=true one note counts them, and it is 0. Raises PellucidError unless exactly one
+    source is given.
     """
-    from pellucid.command.many import is_in_parts, predict_in_parts
+    from pellucid.command.many import are_results_in_parts, predict_in_parts
 
     check_source(args)
-    if args.camera is None and is_in_parts(args.source, args.out):
+    if args.camera is None and are_results_in_parts(args.source, args.out):
         return predict_in_parts(args, args.source, make_predictor, **about)
     csv_path = (
         check_output_path(args.out, "--out") if args.out is not None and args.out.lower().endswith(".csv") else None
@@ -71,18 +72,18 @@ def predict_pictures(args: argparse.Namespace, make_predictor: Callable[[Path | 
         check_skipped(", ".join(names[:3]), [*skipped_reasons], len(rows) + len(skipped_reasons))
     skipped_values = note_skipped(skipped_reasons, is_silent=skips())
     if rows:
-        values, file = predictor.finish(rows)
+        values, result_file = predictor.finish(rows)
         if video := _write_video(args.source, written_files):
             values = {**values, "video": str(video)}
             if not args.json:
                 print_lines(f"wrote {video}")
         if csv_path is not None:
             write_csv(csv_path, csv_rows)
-            values, file = {**values, "table": str(csv_path)}, csv_path
+            values, result_file = {**values, "table": str(csv_path)}, csv_path
         if args.json:
             print_json({"model": args.model, "engine": ENGINE, **about, **values, "skipped": skipped_values})
-        elif file is not None:
-            print_lines(f"wrote {file}")
+        elif result_file is not None:
+            print_lines(f"wrote {result_file}")
     return 2 if skipped_reasons and not skips() else 0
 
 

@@ -7,18 +7,18 @@ class DownloadProgress:
     """A line with the downloaded percentage of a file, or the megabytes if its size is unknown."""
 
     def __init__(self) -> None:
-        self._shown: tuple[str, int] | None = None
+        self._last_shown: tuple[str, int] | None = None
 
     def __call__(self, file: str, done: int, total: int | None) -> None:
         """Show that `done` of `total` bytes are downloaded; total: None if the size is unknown."""
-        amount = 100 * done // total if total else done >> 20
-        if self._shown != (file, amount):
-            self._shown = (file, amount)
+        amount = 100 * done // total if total else done >> 20  # per cent, or megabytes
+        if self._last_shown != (file, amount):
+            self._last_shown = (file, amount)
             sys.stderr.write(f"\r{file}: {amount} {'%' if total else 'MB'} ")
 
     def end(self) -> None:
         """End the line, if one was written."""
-        if self._shown is not None:
+        if self._last_shown is not None:
             sys.stderr.write("\r\n")
 
 
@@ -26,18 +26,18 @@ class CountProgress:
     """A line with the number of items done so far; it is written only if `enabled` and stderr is a terminal."""
 
     def __init__(self, enabled: bool) -> None:
-        self._enabled, self._shown = enabled and sys.stderr.isatty(), False
+        self._enabled, self._is_shown = enabled and sys.stderr.isatty(), False
 
     def __call__(self, label: str, done: int, total: int) -> None:
         """Show that `done` of `total` items are done; label: the kind of item."""
         if self._enabled:
-            self._shown = True
+            self._is_shown = True
             sys.stderr.write(f"\r\x1b[K{label} {done:,} of {total:,} ")
 
     def end(self) -> None:
         """Remove the line, if one was written."""
-        if self._shown:
-            self._shown = False
+        if self._is_shown:
+            self._is_shown = False
             sys.stderr.write("\r\x1b[K")
 
 
@@ -45,17 +45,17 @@ class StatusLine:
     """A line with a text that may be replaced; it is written only if stderr is a terminal."""
 
     def __init__(self) -> None:
-        self._shown = False
+        self._is_shown = False
 
     def show(self, text: str) -> None:
         """Replace the text of the line."""
         if sys.stderr.isatty():
-            self._shown = True
+            self._is_shown = True
             sys.stderr.write(f"\r\x1b[K{text} ")
             sys.stderr.flush()
 
     def end(self) -> None:
         """End the line, if one was written."""
-        if self._shown:
-            self._shown = False
+        if self._is_shown:
+            self._is_shown = False
             sys.stderr.write("\r\n")

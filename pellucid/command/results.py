@@ -27,8 +27,8 @@ def print_runs(runs: Sequence["Run"], as_json: bool) -> None:
         metrics = run.metrics
         merits = [merit for merit in task_of(run.model).merits if metrics.get(merit.name) is not None]
         merits_text = "".join(f"{merit.label} {merit.text(metrics[merit.name])}, " for merit in merits)
-        longest = run.model.preprocess.get("size")
-        size_text = f" with a longest side of {longest} pixels" if isinstance(longest, int) else ""
+        longest_side = run.model.preprocess.get("size")
+        size_text = f" with a longest side of {longest_side} pixels" if isinstance(longest_side, int) else ""
         print_lines(
             f"{run.recipe.name}: {merits_text}loss {metrics['loss']:.4f} on {metrics['n']:,} test examples{size_text}"
         )

@@ -115,36 +115,41 @@ def _derivative_part(run: Run, folder: Path) -> DemoPart:
     return DemoPart(line, Section("derivative", "One derivative, as its factors", parts, wide=True))
 
 
-def _detection_part(_: Run, folder: Path) -> DemoPart:
+def _detection_part(_run: Run, folder: Path) -> DemoPart:
     file, model = folder / "cells.jpg", Model.load("bccd")
-    (detections,), classes, cells = model.predict(file), list(model.classes or ()), blood_smear(0)[1]
-    labels = [classes.index(name) for name in detections.labels]
+    (detections,), classes, (_, cells) = model.predict(file), list(model.classes or ()), blood_smear(0)
+    label_indices = [classes.index(name) for name in detections.labels]
     objects = Objects(
         torch.tensor([box for _, *box in cells]), torch.tensor([classes.index(name) for name, *_ in cells])
     )
-    classified = classify_detections(Detections(detections.boxes, detections.scores, torch.tensor(labels)), objects)
+    classified = classify_detections(
+        Detections(detections.boxes, detections.scores, torch.tensor(label_indices)), objects
+    )
     missed = classified.not_found(objects)
     kinds = [*(verdict.kind for verdict in classified.verdicts), *([MISSED] * len(missed))]
-    labels_drawn = [*detections.labels, *(cells[k][0] for k in missed)]
+    drawn_names = [*detections.labels, *(cells[k][0] for k in missed)]
     boxes = torch.cat([detections.boxes, objects.boxes[missed]])
-    figure = draw_detections(load_image(file) / 255, boxes, kinds, labels_drawn)
-    hits = [name for name, kind in zip(labels_drawn, kinds, strict=True) if kind == HIT]
+    figure = draw_detections(load_image(file) / 255, boxes, kinds, drawn_names)
+    hit_names = [name for name, kind in zip(drawn_names, kinds, strict=True) if kind == HIT]
     true_labels = [name for name, *_ in cells]
     rows = [
-        (name, *(str(list(class_names).count(name)) for class_names in (detections.labels, hits, true_labels)))
+        (name, *(str(list(class_names).count(name)) for class_names in (detections.labels, hit_names, true_labels)))
         for name in classes
     ]
     parts = [
-        f"A shipped detector finds {plural(len(labels), 'object')} in a drawing of {len(cells)} blood cells. As the "
-        f"drawing is known, each box is judged: {len(hits)} are right.",
+        f"A shipped detector finds {plural(len(label_indices), 'object')} in a drawing of {len(cells)} blood cells. As "
+        f"the drawing is known, each box is judged: {len(hit_names)} are right.",
         FigureRow([
             FigurePart("objects", figure, "Boxes that are right, false alarms and missed cells"),
             TablePart("", ("class", "found", "of these right", "drawn"), rows),
         ]),
         _sample_code(file),
     ]  # fmt: skip
-    counts = ", ".join(f"{name} {n}" for name, n, *_ in rows)
-    line = f"found: {plural(len(labels), 'object')} ({counts}) in a drawing of {len(cells)} cells, {len(hits)} right"
+    counts_text = ", ".join(f"{name} {n_found}" for name, n_found, *_ in rows)
+    line = (
+        f"found: {plural(len(label_indices), 'object')} ({counts_text}) in a drawing of {len(cells)} cells, "
+        f"{len(hit_names)} right"
+    )
     return DemoPart(line, Section("objects", "Objects are found", parts, wide=True))
 
 

@@ -74,18 +74,18 @@ def colorize(args: argparse.Namespace) -> int:
     model = open_model(args.model, args.device)
 
     def make_predictor(out: Path | None) -> ColorPredictor:
-        return ColorPredictor(model, out, args.strength, hints, f"Colorized by {args.model}")
+        return ColorPredictor(model, out, strength=args.strength, hints=hints, title=f"Colorized by {args.model}")
 
     return predict_pictures(args, make_predictor, strength=args.strength)
 
 
 def _read_hints_option(args: argparse.Namespace) -> "dict[str, tuple[Hint, ...]]":
     """Return the hints of `--hints` by file name; raises PellucidError if the source has no file of such a name."""
-    from pellucid.command.many import is_in_parts
+    from pellucid.command.many import are_results_in_parts
     from pellucid.tasks.colorize.hints import read_hints
 
     file, source = args.hints, Path(args.source or "")
-    if is_in_parts(args.source or "", args.out):
+    if are_results_in_parts(args.source or "", args.out):
         raise PellucidError(f"--hints {file} is for few pictures, read by one process; leave it out")
     if args.camera is not None or (source.is_file() and source.suffix.lower() not in PICTURE_SUFFIXES):
         raise PellucidError(f"--hints {file} is for images, not for a video or a camera; leave it out")

@@ -57,7 +57,17 @@ def ask_scores(model: Any, x: "Tensor", of: str | None) -> Asked | None:
     read = getattr(getattr(model.objective, "loss", None), "predict", None)
     chosen = int(y[0].argmax()) if of is None else None if "[" in of else index_of(of, choices)
     label, target = (of, of) if chosen is None else (choices[chosen], chosen)
-    return Asked(str(label), net, params, inputs, target, choices, y[0].detach().cpu(), chosen, read=read)
+    return Asked(
+        label=str(label),
+        net=net,
+        params=params,
+        x=inputs,
+        target=target,
+        choices=choices,
+        scores=y[0].detach().cpu(),
+        chosen=chosen,
+        read=read,
+    )
 
 
 def resized_to(size: Sequence[int | None], image: "Tensor") -> "Tensor":

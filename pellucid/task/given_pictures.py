@@ -27,11 +27,11 @@ def are_pictures(x: Any) -> bool:
     if paths(x) is not None:
         return True
     items = _as_list(x)
-    in_memory = [_is_pillow(item) or _is_array(item) for item in items]
-    if all(in_memory):
+    are_in_memory = [_is_pillow(item) or _is_array(item) for item in items]
+    if all(are_in_memory):
         return True
-    others = [item for item, is_picture in zip(items, in_memory, strict=True) if not is_picture]
-    if any(in_memory) or any(isinstance(item, (str, PathLike)) for item in items):
+    others = [item for item, is_picture in zip(items, are_in_memory, strict=True) if not is_picture]
+    if any(are_in_memory) or any(isinstance(item, (str, PathLike)) for item in items):
         other = next((item for item in others if not isinstance(item, (str, PathLike))), others[0])
         is_array = hasattr(other, "shape") and hasattr(other, "dtype")
         description = f"an array {tuple(other.shape)} of {other.dtype}" if is_array else shown(other)
@@ -60,7 +60,7 @@ def inputs_of_pictures(model: Any, task: "Task", x: Any) -> "Tensor":
     import torch
 
     with closing(given_pictures(x, task.predictor(model))) as read_pictures:
-        inputs = [task.resize_to_input(model, one.read()) for one in islice(read_pictures, MAX_INPUTS + 1)]
+        inputs = [task.resize_to_input(model, picture.read()) for picture in islice(read_pictures, MAX_INPUTS + 1)]
     if len(inputs) > MAX_INPUTS:
         raise PellucidError(f"x has more than {MAX_INPUTS} pictures; give fewer at a time, or use `pellucid explain`")
     if len({image.shape for image in inputs}) > 1:
@@ -86,12 +86,12 @@ def _as_list(x: Any) -> list[Any]:
     return list(x) if isinstance(x, (list, tuple)) and x else [x]
 
 
-def _is_pillow(one: Any) -> bool:
-    return type(one).__module__.partition(".")[0] == "PIL"
+def _is_pillow(value: Any) -> bool:
+    return type(value).__module__.partition(".")[0] == "PIL"
 
 
-def _is_array(one: Any) -> bool:
-    return str(getattr(one, "dtype", "")) == "uint8" and one.ndim == 3 and one.shape[2] == 3
+def _is_array(value: Any) -> bool:
+    return str(getattr(value, "dtype", "")) == "uint8" and value.ndim == 3 and value.shape[2] == 3
 
 
 def predict_pictures(predictor: Predictor, x: Any) -> PredictionList:

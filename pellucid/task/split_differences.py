@@ -46,12 +46,12 @@ class SplitDifference(NamedTuple):
 
     def __str__(self) -> str:
         """Return the difference as a sentence without a full stop."""
-        train, other = (_share(one) if self.is_share else f"{one:.3g}" for one in (self.train, self.other))
+        train, other = (_share_text(value) if self.is_share else f"{value:.3g}" for value in (self.train, self.other))
         hint = "; their units differ, such as 0 to 1 and 0 to 255" if self.has_other_unit else ""
         return f"{self.trait}: {train} in training, {other} in {self.part}{hint}"
 
 
-def _share(value: float) -> str:
+def _share_text(value: float) -> str:
     return "none" if not value else "all" if value == 1 else f"{100 * value:.1f} %"
 
 
@@ -66,24 +66,32 @@ def split_differences(
     starts = torch.tensor([0, *(count for _, count in parts)]).cumsum(0).tolist()
     slices = {name: slice(*starts[k : k + 2]) for k, (name, _) in enumerate(parts)}
     (_, train), *others = slices.items()
-    found: list[SplitDifference] = []
-    tests = max(1, len(traits) * len(others))
+    differences: list[SplitDifference] = []
+    n_tests = max(1, len(traits) * len(others))
     for part, other in others:
-        compared = {
-            name: _compared(part, name, trait.values[train], trait.values[other], _kind(name, trait, name in targets))
+        compared_traits = {
+            name: _difference_of(
+                part, name, trait.values[train], trait.values[other], _kind(name, trait, name in targets)
+            )
             for name, trait in traits.items()
         }
-        significant = {name: one for name, one in compared.items() if one is not None and one.p < LEVEL / tests}
-        if any(one.has_other_unit for one in significant.values()):  # other differences of the inputs follow from it
+        significant = {
+            name: difference
+            for name, difference in compared_traits.items()
+            if difference is not None and difference.p < LEVEL / n_tests
+        }
+        if any(
+            difference.has_other_unit for difference in significant.values()
+        ):  # other differences of the inputs follow from it
             significant = {
-                name: one
-                for name, one in significant.items()
-                if one.has_other_unit or name in targets or one.kind == SIZES
+                name: difference
+                for name, difference in significant.items()
+                if difference.has_other_unit or name in targets or difference.kind == SIZES
             }
         if "brightness" in significant:
-            significant = {name: one for name, one in significant.items() if name not in COLOUR_TRAITS}
-        found += significant.values()
-    return sorted(found, key=lambda one: one.p)
+            significant = {name: difference for name, difference in significant.items() if name not in COLOUR_TRAITS}
+        differences += significant.values()
+    return sorted(differences, key=lambda difference: difference.p)
 
 
 def _kind(name: str, trait: DataTrait, is_of_target: bool) -> str:
@@ -96,7 +104,7 @@ def _kind(name: str, trait: DataTrait, is_of_target: bool) -> str:
     return KINDS if trait.values.dtype is torch.bool and is_of_target else OTHER
 
 
-def _compared(part: str, name: str, train: Tensor, other: Tensor, kind: str) -> SplitDifference | None:
+def _difference_of(part: str, name: str, train: Tensor, other: Tensor, kind: str) -> SplitDifference | None:
     """Return the difference of a trait in two parts, if it is large enough to state."""
     a, b = (values[~values.isnan()].double() for values in (train, other))
     if not len(a) or not len(b):
@@ -105,17 +113,21 @@ def _compared(part: str, name: str, train: Tensor, other: Tensor, kind: str) -> 
     is_fraction = kind == CLASSES and max(float(a.max()), float(b.max())) <= 1  # of the pixels of a mask
     is_share = bool(((a == 0) | (a == 1)).all() and ((b == 0) | (b == 1)).all())
     if kind == VALUES and not is_share:
-        typical = sorted(float(values.abs().median()) for values in (a, b))
-        if name == HIGH and typical[1] >= UNIT_RATIO * max(typical[0], 1e-6):
-            return SplitDifference(part, name, *means, 0.0, kind, False)
+        typical_values = sorted(float(values.abs().median()) for values in (a, b))
+        if name == HIGH and typical_values[1] >= UNIT_RATIO * max(typical_values[0], 1e-6):
+            return SplitDifference(part, name, *means, p=0.0, kind=kind, is_share=False)
     is_missing = kind == CLASSES and not (means[0] and means[1])
     if is_share or is_missing:
-        has = [int((values > 0).sum()) for values in (a, b)]
-        p = fisher_p(has[0], len(a), has[1], len(b)) if _has_ratio(has[0] / len(a), has[1] / len(b)) else 1.0
-        return SplitDifference(part, name, *means, p, kind, is_share or is_fraction)
+        n_with_trait = [int((values > 0).sum()) for values in (a, b)]
+        p = (
+            fisher_p(n_with_trait[0], len(a), n_with_trait[1], len(b))
+            if _has_ratio(n_with_trait[0] / len(a), n_with_trait[1] / len(b))
+            else 1.0
+        )
+        return SplitDifference(part, name, *means, p=p, kind=kind, is_share=is_share or is_fraction)
     distance = ks_distance(a, b)
     p = ks_p(distance, len(a), len(b)) if distance >= MIN_DISTANCE else 1.0
-    return SplitDifference(part, name, *means, p, kind, is_fraction)
+    return SplitDifference(part, name, *means, p=p, kind=kind, is_share=is_fraction)
 
 
 def _has_ratio(first: float, second: float) -> bool:
@@ -141,8 +153,10 @@ def fisher_p(a: int, n: int, b: int, m: int) -> float:
 def ks_distance(a: Tensor, b: Tensor) -> float:
     """Return the largest distance of the distribution functions of two samples (n,) and (m,)."""
     points = torch.cat([a, b])
-    below = [torch.searchsorted(one.sort().values, points, right=True).double() / len(one) for one in (a, b)]
-    return float((below[0] - below[1]).abs().max())
+    cumulative = [
+        torch.searchsorted(values.sort().values, points, right=True).double() / len(values) for values in (a, b)
+    ]
+    return float((cumulative[0] - cumulative[1]).abs().max())
 
 
 def ks_p(distance: float, n: int, m: int) -> float:

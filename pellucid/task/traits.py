@@ -45,29 +45,33 @@ def target_traits(model: Any, examples: Sequence[Batch], classes: Sequence[str] 
     model: a pellucid.Model, or None. classes: class names, if there is no model.
     """
     targets = [example.targets[0] for example in examples]
-    of_task = None if model is None else task_of(model).target_traits(model, targets)
-    if of_task is not None:
-        return {name: one if isinstance(one, DataTrait) else DataTrait(one) for name, one in of_task.items()}
+    task_traits = None if model is None else task_of(model).target_traits(model, targets)
+    if task_traits is not None:
+        return {
+            name: trait if isinstance(trait, DataTrait) else DataTrait(trait) for name, trait in task_traits.items()
+        }
     names = classes
     if model is not None:
         names = model.preprocess.get("keypoints", {}).get("names", model.classes)
     result = plain_target_traits(targets, names, ignored_class(model))
     is_pair = [
-        isinstance(target, Tensor) and target.is_floating_point() and target.shape == one.images[0].shape
-        for one, target in zip(examples, targets, strict=True)
+        isinstance(target, Tensor) and target.is_floating_point() and target.shape == example.images[0].shape
+        for example, target in zip(examples, targets, strict=True)
     ]
-    if all(is_pair) and all(is_image(one.images) for one in examples):
-        changes = [(float_images(one.images)[0] - y).abs().mean() for one, y in zip(examples, targets, strict=True)]
+    if all(is_pair) and all(is_image(example.images) for example in examples):
+        changes = [
+            (float_images(example.images)[0] - y).abs().mean() for example, y in zip(examples, targets, strict=True)
+        ]
         result["mean difference of target and input images"] = DataTrait(torch.stack(changes), OF_PAIR)
     return result
 
 
-def received_traits(ends: Sequence[tuple[float, float]], shapes: Sequence[Sequence[int]]) -> Traits:
+def received_traits(value_ranges: Sequence[tuple[float, float]], shapes: Sequence[Sequence[int]]) -> Traits:
     """Return the smallest and the largest value of inputs as a network receives them, and the sizes of images.
 
-    ends: both values of each input. shapes: of the inputs, (C, H, W) for images.
+    value_ranges: both values of each input. shapes: of the inputs, (C, H, W) for images.
     """
-    low, high = torch.tensor(ends, dtype=torch.float64).T
+    low, high = torch.tensor(value_ranges, dtype=torch.float64).T
     result = {LOW: DataTrait(low), HIGH: DataTrait(high)}
     if all(len(shape) == 3 for shape in shapes):
         result |= size_traits([(shape[1], shape[2]) for shape in shapes])
@@ -88,11 +92,17 @@ def image_traits(images: Sequence[Tensor], prefix: str = "") -> Traits:
     if not all(is_image(image[None]) for image in images):
         return {}
     has_one_shape = len({image.shape for image in images}) == 1
-    size = CHUNK_SIZE if has_one_shape else 1
-    groups = (torch.stack([*images[k : k + size]]) for k in range(0, len(images), size))
-    found = [_stacked_image_traits(float_images(x)) for x in groups]
-    names = set.intersection(*({*one} for one in found))  # grey images among others have no traits of colours
-    return {f"{prefix}{name}": DataTrait(torch.cat([one[name] for one in found])) for name in found[0] if name in names}
+    group_size = CHUNK_SIZE if has_one_shape else 1
+    groups = (torch.stack([*images[k : k + group_size]]) for k in range(0, len(images), group_size))
+    group_traits = [_stacked_image_traits(float_images(x)) for x in groups]
+    names = set.intersection(
+        *({*traits} for traits in group_traits)
+    )  # grey images among others have no traits of colours
+    return {
+        f"{prefix}{name}": DataTrait(torch.cat([traits[name] for traits in group_traits]))
+        for name in group_traits[0]
+        if name in names
+    }
 
 
 def _stacked_image_traits(x: Tensor) -> dict[str, Tensor]:
@@ -123,7 +133,7 @@ def _vector_traits(inputs: Sequence[Tensor]) -> Traits:
             and bool(_is_far(feature, others)[is_repeated].any())
         ):
             result[name] = result.get(name, torch.zeros(len(x), dtype=torch.bool)) | is_repeated
-    return {name: DataTrait(one, MISSING_INPUTS) for name, one in result.items()}
+    return {name: DataTrait(has_value, MISSING_INPUTS) for name, has_value in result.items()}
 
 
 def _is_far(y: Tensor, others: Tensor) -> Tensor:
@@ -185,17 +195,17 @@ def _object_traits(targets: Sequence[Objects], class_names: Sequence[str]) -> Tr
 
     Positions and sizes are NaN for images without boxes. Crowds are left out, since training ignores them.
     """
-    targets = [one if one.crowd is None else one.take(~one.crowd) for one in targets]
-    centres = torch.stack([((one.boxes[:, :2] + one.boxes[:, 2:]) / 2).mean(0) for one in targets])
-    sizes = torch.stack([(one.boxes[:, 2:] - one.boxes[:, :2]).mean(0) for one in targets])
+    targets = [objects if objects.crowd is None else objects.take(~objects.crowd) for objects in targets]
+    centres = torch.stack([((objects.boxes[:, :2] + objects.boxes[:, 2:]) / 2).mean(0) for objects in targets])
+    sizes = torch.stack([(objects.boxes[:, 2:] - objects.boxes[:, :2]).mean(0) for objects in targets])
     result = {
         "x of the boxes' centres": DataTrait(centres[:, 0]), "y of the boxes' centres": DataTrait(centres[:, 1]),
         "width of the boxes": DataTrait(sizes[:, 0]), "height of the boxes": DataTrait(sizes[:, 1]),
-        "boxes in an image": DataTrait(torch.tensor([float(len(one)) for one in targets])),
-        "images without boxes": DataTrait(torch.tensor([not len(one) for one in targets])),
+        "boxes in an image": DataTrait(torch.tensor([float(len(objects)) for objects in targets])),
+        "images without boxes": DataTrait(torch.tensor([not len(objects) for objects in targets])),
     }  # fmt: skip
-    for label in torch.cat([one.labels for one in targets]).unique().tolist():
-        counts = torch.tensor([float((one.labels == label).sum()) for one in targets])
+    for label in torch.cat([objects.labels for objects in targets]).unique().tolist():
+        counts = torch.tensor([float((objects.labels == label).sum()) for objects in targets])
         result[f"boxes of class {class_text(label, class_names)} in an image"] = DataTrait(counts, OF_CLASS)
     return result
 
@@ -247,14 +257,18 @@ def _class_traits(y: Tensor, ignored: int | None, names: Sequence[str]) -> Trait
     """Return the share of each class in the values (n, positions) of each target, without ignored ones."""
     y = y.long()  # uint8 would wrap around below
     labels = [label for label in y.unique().tolist() if label >= 0 and label != ignored][:MAX_CLASSES]
-    count = ((y != ignored) if ignored is not None else torch.ones_like(y)).sum(1).double()  # NaN without any labels
+    n_counted = (
+        ((y != ignored) if ignored is not None else torch.ones_like(y)).sum(1).double()
+    )  # NaN without any labels
     result = {
-        f"share of class {class_text(label, names)}": DataTrait((y == label).sum(1) / count, OF_CLASS)
+        f"share of class {class_text(label, names)}": DataTrait((y == label).sum(1) / n_counted, OF_CLASS)
         for label in labels
     }
     if y.shape[1] > 1:
         largest = y.max() + 1
-        low, high = (torch.where(y == ignored, out, y) if ignored is not None else y for out in (largest, y.min() - 1))
+        low, high = (
+            torch.where(y == ignored, filler, y) if ignored is not None else y for filler in (largest, y.min() - 1)
+        )
         result["masks of a single class"] = DataTrait(low.amin(1) == high.amax(1))
     return result
 

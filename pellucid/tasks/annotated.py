@@ -97,22 +97,22 @@ def images_held_out(model: Model, source: Folder) -> Folder:
     For a model that was trained on a user's folder, a note on stderr says which images are measured, and whether the
     folder has changed since the training.
     """
-    name, path, total = data_name(model), source.tree.path, plural(len(source), "image")
-    if not name or name in CATALOGUE:
+    data_of_training, path, total_text = data_name(model), source.tree.path, plural(len(source), "image")
+    if not data_of_training or data_of_training in CATALOGUE:
         return source
     if not is_folder_of_training(model, path / source.tree.settings):
-        note(f"{path}: all {total} are measured: the folder is not that of the training ({name})")
+        note(f"{path}: all {total_text} are measured: the folder is not that of the training ({data_of_training})")
         return source
     part = source.subset(split_images(len(source), TEST_FRACTION, 0, str(path))[1])
     has_changed = _has_changed(model)
     if has_changed:
         note(
             f"{path}: the folder has changed since the training, so the model may have been trained on some of the "
-            f"measured images, {len(part):,} of {total}"
+            f"measured images, {len(part):,} of {total_text}"
         )
     else:
         condition = ", provided that the folder is unchanged" if has_changed is None else ""
-        note(f"{path}: only the fifth that training held out is measured, {len(part):,} of {total}{condition}")
+        note(f"{path}: only the fifth that training held out is measured, {len(part):,} of {total_text}{condition}")
     return part
 
 
@@ -125,12 +125,12 @@ def _has_changed(model: Model) -> bool | None:
     if run is None or not (run / "recipe.toml").is_file():
         return None
     recipe, checksums = load_recipe(run / "recipe.toml"), RunFolder(run).read_manifest().get("data")
-    expected = checksums.get("test") if isinstance(checksums, dict) else None
-    if expected is None or recipe.data.name != data_name(model):
+    checksum_of_training = checksums.get("test") if isinstance(checksums, dict) else None
+    if checksum_of_training is None or recipe.data.name != data_name(model):
         return None
     try:
         test = load_material(recipe.data, recipe.recipe.seed, None, recipe.loss.arguments.get("ignore")).test
-        return task_of(model).examples(model.objective, test, recipe.data.name).checksum != expected
+        return task_of(model).examples(model.objective, test, recipe.data.name).checksum != checksum_of_training
     except PellucidError:  # such as fewer images than data.limit
         return True
 
@@ -178,10 +178,10 @@ def _is_own_table(model: Model, name: str) -> bool:
     """Return whether a path names the table of a model's training, by the table or by its folder."""
     if not data_name(model):
         return False
-    path, own = Path(name).resolve(), Path(data_name(model)).resolve()
+    path, own_path = Path(name).resolve(), Path(data_name(model)).resolve()
     # The model's file may be somebody else's, so that no folder is opened that only it names.
-    is_near = path.parent == own or own.parent == path
-    return path == own or (is_near and _tables(path) == _tables(own))
+    is_near = path.parent == own_path or own_path.parent == path
+    return path == own_path or (is_near and _tables(path) == _tables(own_path))
 
 
 def _tables(path: Path) -> set[Path]:
@@ -191,27 +191,27 @@ def _tables(path: Path) -> set[Path]:
 
 def _unseen(model: Model, images: TableImages, indices: Sequence[int]) -> list[int]:
     """Return the indices of images without the pictures that the run's split.json has in its training part."""
-    path, record = images.tree.path, _recorded_parts(model)
-    names = [*map(str, record.get("train", ()))]
-    own = Path(data_name(model)).resolve()
-    folder = own.parent if own.suffix.lower() in TABLE_SUFFIXES else own
-    trained_on = {os.path.realpath(folder / name) for name in names}
+    path, recorded_parts = images.tree.path, _recorded_parts(model)
+    trained_names = [*map(str, recorded_parts.get("train", ()))]
+    own_path = Path(data_name(model)).resolve()
+    folder = own_path.parent if own_path.suffix.lower() in TABLE_SUFFIXES else own_path
+    trained_on = {os.path.realpath(folder / name) for name in trained_names}
     unseen = [k for k in indices if os.path.realpath(path / images.names[k]) not in trained_on]
     if not unseen:
         raise PellucidError(f"{path}: the model was trained on all {len(indices):,} pictures; give others")
     if len(unseen) < len(indices):
         note(f"{path}: {plural(len(indices) - len(unseen), 'picture')} of the model's training left out")
-    n_same = len({*names} & {images.names[k] for k in unseen})
-    if n_same:
-        note(f"{path}: {plural(n_same, 'picture')} named as in the model's training, which may be copies")
+    n_same_name = len({*trained_names} & {images.names[k] for k in unseen})
+    if n_same_name:
+        note(f"{path}: {plural(n_same_name, 'picture')} named as in the model's training, which may be copies")
     return unseen
 
 
 def _format_for(model: Model, name: str) -> TableFormat:
     """Return how a table is read for a model: with the columns of its training that the table has."""
-    about, columns = about_table(model), table_columns(name)
-    kind: TargetKind = about.get("kind", "class")
-    requested = tuple(about.get("columns", ()))
+    table_settings, columns = about_table(model), table_columns(name)
+    kind: TargetKind = table_settings.get("kind", "class")
+    requested = tuple(table_settings.get("columns", ()))
     if not {*requested} <= {*columns}:
         if kind == "numbers":
             missing = ", ".join(repr(column) for column in requested if column not in columns)
@@ -219,10 +219,18 @@ def _format_for(model: Model, name: str) -> TableFormat:
                 f"{name} has no column {missing:.200}, which the model predicts; give data with this column"
             )
         requested = ()
-    files, split = (text if (text := about.get(key, "")) in columns else "" for key in ("files", "split"))
-    names = tuple(about.get("names", model.classes or ()))
-    units = tuple(about.get("units", ()))
-    return TableFormat(kind, files, requested, split, about.get("separator", "") if requested else "", units, names)
+    files, split = (text if (text := table_settings.get(key, "")) in columns else "" for key in ("files", "split"))
+    names = tuple(table_settings.get("names", model.classes or ()))
+    units = tuple(table_settings.get("units", ()))
+    return TableFormat(
+        kind=kind,
+        files=files,
+        columns=requested,
+        split=split,
+        separator=table_settings.get("separator", "") if requested else "",
+        units=units,
+        names=names,
+    )
 
 
 def _part_of_training(model: Model, images: TableImages) -> Subset:

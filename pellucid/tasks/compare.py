@@ -144,22 +144,22 @@ COLUMNS = (
 )
 
 
-def notes(rows: Sequence[ComparedRow], train: int) -> list[str]:
+def notes(rows: Sequence[ComparedRow], n_train: int) -> list[str]:
     """Return notes: the images on which hyperparameters were chosen, and classifiers trained on fewer images.
 
-    train: the number of training images.
+    n_train: the number of training images.
     """
     titles_by_note: dict[str, list[str]] = {}
     for row in rows:
         candidate = CANDIDATES[row.name]
         if len(candidate.choices) == 1:
             note = "Hyperparameters not chosen but fixed"
-        elif candidate.validation is not None and candidate.validation < VALIDATION_FRACTION * train:
+        elif candidate.validation is not None and candidate.validation < VALIDATION_FRACTION * n_train:
             note = f"Hyperparameters chosen on {candidate.validation:,} training images held out"
         else:
             note = "Hyperparameters chosen on a sixth of the training images"
         titles_by_note.setdefault(note, []).append(row.title)
-        if row.values["trained_on"] < train:
+        if row.values["trained_on"] < n_train:
             note = f"Trained on {row.values['trained_on']:,} images only"
             titles_by_note.setdefault(note, []).append(row.title)
     return [f"{note}: {'; '.join(titles)}." for note, titles in titles_by_note.items()]

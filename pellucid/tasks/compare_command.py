@@ -102,7 +102,13 @@ def _detectors(args: argparse.Namespace) -> "Comparison":
     proposal_methods = ("windows", "selective_search")
     proposals = args.proposals if args.proposals in proposal_methods else read_proposals(args.proposals)
     return compare_detectors(
-        args.dataset, args.data, args.seed, args.only, parse_overrides(args.settings), args.runs, proposals,
-        lambda title, number, total: None if args.json else print_lines(f"{title} ({number} of {total})"),
-        not args.json,
-    )  # fmt: skip
+        args.dataset,
+        root=args.data,
+        seed=args.seed,
+        only=args.only,
+        overrides=parse_overrides(args.settings),
+        runs=args.runs,
+        proposals=proposals,
+        progress=lambda title, number, total: None if args.json else print_lines(f"{title} ({number} of {total})"),
+        verbose=not args.json,
+    )

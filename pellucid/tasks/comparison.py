@@ -161,10 +161,15 @@ class Comparison:
 
     def table(self) -> TablePart:
         """Return a row for each candidate; missing values are "-"."""
-        first, *others = self.columns
-        head = [self.noun, first.heading, *INTERVAL_COLUMNS, *(column.heading for column in others)]
+        main_column, *other_columns = self.columns
+        head = [self.noun, main_column.heading, *INTERVAL_COLUMNS, *(column.heading for column in other_columns)]
         rows = [
-            [row.title, _cell(row, first), *self._interval_cells(row), *(_cell(row, column) for column in others)]
+            [
+                row.title,
+                _cell(row, main_column),
+                *self._interval_cells(row),
+                *(_cell(row, column) for column in other_columns),
+            ]
             for row in self.rows
         ]
         return TablePart(self.caption, head, rows)
@@ -173,14 +178,14 @@ class Comparison:
         """Return the interval of a row, and its difference from the best row with the interval, in per cent."""
         if row.name not in self.intervals:
             return "-", "-"
-        interval, of_difference = self.intervals[row.name].values()
+        interval, difference_interval = self.intervals[row.name].values()
         interval_text = f"{100 * interval[0]:.1f} to {100 * interval[1]:.1f}"
         if row is self.best:
             return interval_text, "-"
         key = self.columns[0].key
         difference = row.value(key) - self.best.value(key)
-        limits = f"{100 * of_difference[0]:+.1f} to {100 * of_difference[1]:+.1f}"
-        return interval_text, f"{100 * difference:+.1f} ({limits})"
+        limits_text = f"{100 * difference_interval[0]:+.1f} to {100 * difference_interval[1]:+.1f}"
+        return interval_text, f"{100 * difference:+.1f} ({limits_text})"
 
     def __str__(self) -> str:
         """Return the table in plain text."""

@@ -54,16 +54,16 @@ def lay_out_with_surroundings(picture: Tensor, layout: DigitLayout, name: str = 
     box = slice(int(rows[0]), int(rows[-1]) + 1), slice(int(columns[0]), int(columns[-1]) + 1)
     ink = ink_everywhere[box]
     scale = layout.ink_side / max(ink.shape)
-    size = tuple(max(1, round(length * scale)) for length in ink.shape)
+    ink_size = tuple(max(1, round(length * scale)) for length in ink.shape)
     max_ink = ink.new_ones(())
-    if size != ink.shape:
-        resized = _resize(ink, size)
+    if ink_size != ink.shape:
+        resized = _resize(ink, ink_size)
         max_ink = resized.max()
         ink = resized / max_ink  # shrinking a large picture fades its thin strokes
     corner = _top_left(ink, layout)
-    target = tuple(slice(edge, edge + length) for edge, length in zip(corner, size, strict=True))
+    ink_position = tuple(slice(edge, edge + length) for edge, length in zip(corner, ink_size, strict=True))
     square = torch.zeros(layout.side, layout.side)
-    square[target] = ink
+    square[ink_position] = ink
     magnitude = deviation.abs().clamp_(max=1)
     magnitude[magnitude < MIN_INK] = 0
     # The window of the picture that is resized to the square. It may extend beyond the picture, whose border pixels are
@@ -74,7 +74,7 @@ def lay_out_with_surroundings(picture: Tensor, layout: DigitLayout, name: str = 
         for start, length in zip(window_starts, magnitude.shape, strict=True)
     )
     surroundings = _resize(magnitude[window_rows][:, window_columns], (layout.side, layout.side))
-    surroundings[target] = (_resize(magnitude[box], size) / max_ink).clamp_(max=1)
+    surroundings[ink_position] = (_resize(magnitude[box], ink_size) / max_ink).clamp_(max=1)
     return square[None], surroundings[None]
 
 

@@ -28,14 +28,14 @@ def linear_baseline(train: Source, targets_of: Callable[[Tensor], Tensor], max_f
     It is a model of the shipped backbone's features for colour images of at least MIN_SIDE pixels, if it is fitted to
     at most `max_features` images, and otherwise a model of the pixels.
     """
-    first = first_batch(train).images[0]
-    count = min(len(train), MAX_EXAMPLES_OF_BACKBONE)
-    is_photo = first.dim() == 3 and first.shape[0] == 3 and min(first.shape[1:]) >= MIN_SIDE
-    if is_photo and count <= max_features:
+    first_image = first_batch(train).images[0]
+    n_examples = min(len(train), MAX_EXAMPLES_OF_BACKBONE)
+    is_photo = first_image.dim() == 3 and first_image.shape[0] == 3 and min(first_image.shape[1:]) >= MIN_SIDE
+    if is_photo and n_examples <= max_features:
         name, features = "a linear model of the backbone's features", backbone_features()
     else:
-        name, features, count = "a linear model of the pixels", pixel_features, min(len(train), MAX_EXAMPLES)
-    indices = torch.randperm(len(train), generator=generator(0))[:count]
+        name, features, n_examples = "a linear model of the pixels", pixel_features, min(len(train), MAX_EXAMPLES)
+    indices = torch.randperm(len(train), generator=generator(0))[:n_examples]
     batches = list(read_batches(Subset(train, indices), None, 64))
     x = torch.cat([features(batch.images) for batch in batches]).double()
     y = torch.cat([targets_of(batch.targets) for batch in batches]).double()

@@ -55,7 +55,8 @@ def shift_by(down: int, right: int) -> Callable[[Tensor, tuple[int, ...]], Tenso
 
     def apply(target: Tensor, size: tuple[int, ...]) -> Tensor:
         rows, columns = (
-            (torch.arange(n) - by).clamp(0, n - 1) for n, by in zip(target.shape[-2:], (down, right), strict=True)
+            (torch.arange(size_of_axis) - shift).clamp(0, size_of_axis - 1)
+            for size_of_axis, shift in zip(target.shape[-2:], (down, right), strict=True)
         )
         return target[..., rows, :][..., columns]
 

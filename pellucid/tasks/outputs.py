@@ -104,9 +104,10 @@ class CocoResults:
             ]
         rows = zip(detections.boxes.tolist(), detections.labels.tolist(), masks, keypoints, strict=True)
         instances = tuple(
-            Instance((x0, y0, x1, y1), label, mask, keypoints) for (x0, y0, x1, y1), label, mask, keypoints in rows
+            Instance((x0, y0, x1, y1), label, outline=mask, points=keypoints)
+            for (x0, y0, x1, y1), label, mask, keypoints in rows
         )
-        self.records.append(ImageRecord(name, size, instances, name, len(self.records) + 1))
+        self.records.append(ImageRecord(name, size, instances, file=name, image_id=len(self.records) + 1))
         self.scores += detections.scores.tolist()
 
     def to_json(self) -> dict[str, Any]:
@@ -114,7 +115,8 @@ class CocoResults:
         keypoint_names = tuple(f"p{k}" for k in range(self.n_keypoints))
         category_ids = tuple(range(1, len(self.classes) + 1))
         return _with_scores(
-            Annotations(self.classes, tuple(self.records), (), keypoint_names, category_ids), self.scores
+            Annotations(self.classes, tuple(self.records), keypoints=keypoint_names, category_ids=category_ids),
+            self.scores,
         )
 
 
@@ -132,22 +134,26 @@ def keypoints_to_coco(
     for number, picture in enumerate(pictures, 1):
         width, height = picture["width"], picture["height"]
         instances: list[Instance] = []
-        for item in picture.get("objects", [picture]):
-            keypoints = item["keypoints"]
-            xs, ys = [min(max(p[0], 0), width) for p in keypoints], [min(max(p[1], 0), height) for p in keypoints]
-            box = item.get("box", (min(xs), min(ys), max(xs), max(ys)))
-            visible = tuple(value for x, y, _ in keypoints for value in (x, y, int(VISIBLE)))
-            instances.append(Instance(tuple(box), 0, points=visible))
-            scores.append(item.get("score", sum(score for _, _, score in keypoints) / len(keypoints)))
-        records.append(ImageRecord(picture["image"], (height, width), tuple(instances), picture["image"], number))
-    return _with_scores(Annotations((category,), tuple(records), (), tuple(keypoint_names), (1,)), scores)
+        for object_values in picture.get("objects", [picture]):
+            keypoints = object_values["keypoints"]
+            xs = [min(max(x, 0), width) for x, _, _ in keypoints]
+            ys = [min(max(y, 0), height) for _, y, _ in keypoints]
+            box = object_values.get("box", (min(xs), min(ys), max(xs), max(ys)))
+            coco_points = tuple(value for x, y, _ in keypoints for value in (x, y, int(VISIBLE)))
+            instances.append(Instance(tuple(box), 0, points=coco_points))
+            scores.append(object_values.get("score", sum(score for _, _, score in keypoints) / len(keypoints)))
+        records.append(
+            ImageRecord(picture["image"], (height, width), tuple(instances), file=picture["image"], image_id=number)
+        )
+    annotations = Annotations((category,), tuple(records), keypoints=tuple(keypoint_names), category_ids=(1,))
+    return _with_scores(annotations, scores)
 
 
 def _with_scores(annotations: Annotations, scores: Sequence[float]) -> dict[str, Any]:
     """Return annotations as the content of a COCO file; scores: the "score" of each annotation."""
     content = document(annotations)
     rows = zip(content["annotations"], scores, strict=True)
-    return {**content, "annotations": [{**item, "score": score} for item, score in rows]}
+    return {**content, "annotations": [{**annotation, "score": score} for annotation, score in rows]}
 
 
 def png(picture: Image.Image, text_chunks: PngInfo | None = None) -> bytes:

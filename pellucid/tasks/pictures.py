@@ -190,8 +190,10 @@ def _load_class_folders(model: Model, data: str, all_images: bool) -> Dataset:
             folders = [class_of(file, class_root)] if has_list else folders  # as in training
             label = next((folder for folder in reversed(folders) if folder in classes), None)
             if label is None:
-                unmatched = [file for file in files if not {*file.split("/")[:-1]} & {*classes}]
-                raise _missing_class_error(location, folders[-1], [name.split("/")[-2] for name in unmatched], classes)
+                unmatched_files = [file for file in files if not {*file.split("/")[:-1]} & {*classes}]
+                raise _missing_class_error(
+                    location, folders[-1], [name.split("/")[-2] for name in unmatched_files], classes
+                )
             try:
                 picture = _read_inputs(model, tree.read(file), location)[0]
             except PellucidError as error:

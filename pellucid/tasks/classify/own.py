@@ -86,50 +86,53 @@ def table_recipe(data: str, settings: Mapping[str, Any]) -> OwnRecipe:
     """
     parts = planned_parts(data, settings, RECIPE, None)
     images, y = images_of(parts.train), targets_of_part(parts.train)
-    common = table_settings(parts)
+    shared_settings = table_settings(parts)
     n_classes = len(images.format_found.names)
     if images.format_found.kind == "class":
         counts = torch.bincount(y, minlength=n_classes).tolist()
         note_rare_classes(data, images.format_found.names, counts)
-        of_labels = class_settings(counts)
+        label_settings = class_settings(counts)
     else:
-        of_labels = {
+        label_settings = {
             "data.labels": "several",
             "network.classes": n_classes,
             "loss.name": "binary_cross_entropy",
             "train.metrics": ["multilabel"],
         }
-    return _planned(images, len(parts.train), settings, {**common, **of_labels})
+    return _planned(images, len(parts.train), settings, {**shared_settings, **label_settings})
 
 
-def _planned(images: ImageFiles, count: int, settings: Mapping[str, Any], others: Mapping[str, Any]) -> OwnRecipe:
+def _planned(
+    images: ImageFiles, n_pictures: int, settings: Mapping[str, Any], label_settings: Mapping[str, Any]
+) -> OwnRecipe:
     """Return the recipe for a number of training pictures of the sizes in `images`, and the reason for its choices.
 
-    settings: the user's; a network or a start of the user replaces the whole plan for photos. others: of the labels.
+    settings: the user's; a network or a start of the user replaces the whole plan for photos. label_settings: of the
+    labels.
     """
     side = median_side(images)
     is_large = side >= MIN_SIDE and _number(settings, "data.size", MIN_SIDE) >= MIN_SIDE
     is_network_chosen = any(key.startswith(("network.", "start.")) for key in settings)
     is_grey = settings.get("data.mode", "RGB") != "RGB"
-    if is_network_chosen or is_grey or not is_large or count > MAX_PHOTOS:
+    if is_network_chosen or is_grey or not is_large or n_pictures > MAX_PHOTOS:
         has_no_start = settings.get("start.weights") == "" and "network.model" not in settings
         start_settings: dict[str, Any] = {}
         if has_no_start:
             start_settings = SCRATCH_SETTINGS if is_grey else SCRATCH_SETTINGS | WHITENED
-        length = training_length(TRAINING_STEPS, count, BATCH_SIZE, MIN_EPOCHS)
-        return OwnRecipe(RECIPE, {**others, **start_settings, **length})
-    planned_size = _photo_size(count, _number(settings, "train.minutes", 0))
+        length = training_length(TRAINING_STEPS, n_pictures, BATCH_SIZE, MIN_EPOCHS)
+        return OwnRecipe(RECIPE, {**label_settings, **start_settings, **length})
+    planned_size = _photo_size(n_pictures, _number(settings, "train.minutes", 0))
     size = settings.get("data.size", planned_size)
     photo_settings = {**PHOTO_SETTINGS}
     if "schedule.name" not in settings:  # another schedule has other arguments
         photo_settings |= PHOTO_SCHEDULE
-    pictures = f"{count} photos of about {side} pixels"
+    pictures_text = f"{n_pictures} photos of about {side} pixels"
     return OwnRecipe(RECIPE, {
-        **others,
+        **label_settings,
         **photo_settings,
         "data.size": size,
-        **training_length(PHOTO_STEPS, count, BATCH_SIZE, MIN_PHOTO_EPOCHS),
-    }, f"{pictures}, so from the linear model of the backbone's features at {size}")  # fmt: skip
+        **training_length(PHOTO_STEPS, n_pictures, BATCH_SIZE, MIN_PHOTO_EPOCHS),
+    }, f"{pictures_text}, so from the linear model of the backbone's features at {size}")  # fmt: skip
 
 
 def _number(settings: Mapping[str, Any], key: str, default: float) -> float:
@@ -138,10 +141,10 @@ def _number(settings: Mapping[str, Any], key: str, default: float) -> float:
     return value if isinstance(value, int | float) else default
 
 
-def _photo_size(count: int, minutes: float) -> int:
+def _photo_size(n_pictures: int, minutes: float) -> int:
     """Return the largest size of which MIN_PHOTO_EPOCHS fit into `minutes`, otherwise the smallest; 0 for no limit."""
     for size, seconds in PHOTO_SECONDS.items():
-        if not minutes or MIN_PHOTO_EPOCHS * count * seconds <= 60 * minutes:
+        if not minutes or MIN_PHOTO_EPOCHS * n_pictures * seconds <= 60 * minutes:
             return size
     return min(PHOTO_SECONDS)
 
@@ -160,9 +163,13 @@ def median_side(images: ImageFiles) -> int:
 
 def note_rare_classes(path: str | Path, classes: Sequence[str], counts: Sequence[int]) -> None:
     """Write a note that names the classes with fewer than FEW_PICTURES training pictures."""
-    rare = [f"{name!r:.60} {count}" for name, count in zip(classes, counts, strict=True) if count < FEW_PICTURES]
-    if rare:
-        names = ", ".join(rare[:MAX_RARE]) + (f" and {len(rare) - MAX_RARE} more" if len(rare) > MAX_RARE else "")
+    rare_classes = [
+        f"{name!r:.60} {count}" for name, count in zip(classes, counts, strict=True) if count < FEW_PICTURES
+    ]
+    if rare_classes:
+        names = ", ".join(rare_classes[:MAX_RARE]) + (
+            f" and {len(rare_classes) - MAX_RARE} more" if len(rare_classes) > MAX_RARE else ""
+        )
         note_once(f"{path}: classes with fewer than {FEW_PICTURES} training pictures: {names}; add some, or join them")
 
 

@@ -98,13 +98,13 @@ def classify(model: Model, views: Tensor, name: str, requires_probabilities: boo
     label = int(scores.argmax())
     outputs_by_class = dict(zip(classes, scores.tolist(), strict=True))
     return Prediction(
-        name,
-        classes[label],
-        outputs_by_class[classes[label]],
-        outputs_by_class,
-        has_probabilities,
-        farthest_score(model, views),
-        threshold_of(model) if has_probabilities else -math.inf,  # scores may be negative
+        name=name,
+        label=classes[label],
+        output=outputs_by_class[classes[label]],
+        outputs=outputs_by_class,
+        are_probabilities=has_probabilities,
+        familiarity=farthest_score(model, views),
+        threshold=threshold_of(model) if has_probabilities else -math.inf,  # scores may be negative
     )
 
 
@@ -152,11 +152,11 @@ def class_results(classes: Sequence[str], confusion: Tensor) -> dict[str, Any]:
         _none_if_empty(f1(confusion), n_true + n_predicted),
     )
     columns = (classes, n_true.tolist(), recalls, recalls, *precision_and_f1)
-    n = int(confusion.sum())
+    n_images = int(confusion.sum())
     return {
-        "accuracy": int(confusion.diagonal().sum()) / n,
+        "accuracy": int(confusion.diagonal().sum()) / n_images,
         "macro_f1": macro_f1(confusion),
-        "n": n,
+        "n": n_images,
         "classes": [dict(zip(keys, row, strict=True)) for row in zip(*columns, strict=True)],
     }
 
@@ -235,8 +235,8 @@ class ClassPredictor(Predictor):
             answer = UNSURE if prediction.answer is None else prediction.answer
         prefix = "" if has_probabilities else "scores: "
         line = f"{prediction.name}: {answer}  ({prefix}{top_text}){score_suffix(prediction.familiarity)}"
-        columns = self._table_row(prediction)
-        return Predicted(row, line, [columns], label=prediction.label, confidence=prediction.output)
+        table_row = self._table_row(prediction)
+        return Predicted(row, line, [table_row], label=prediction.label, confidence=prediction.output)
 
     def _table_row(self, prediction: Prediction) -> dict[str, Any]:
         """Return the row of a table, with "unsure" and "unfamiliar" if the model was fitted to report them."""

@@ -75,7 +75,7 @@ class Colorization(Task):
         """Return a predictor of colours, which are written into the folder `out`."""
         from pellucid.tasks.colorize.predictor import ColorPredictor
 
-        return ColorPredictor(model, out, 1.0, {}, "Colorized")
+        return ColorPredictor(model, out, strength=1.0, hints={}, title="Colorized")
 
     def explain(self, model: "Model", request: Request, **options: Any) -> Explained:
         """Explain the colour of the pixel given by `--pixel`."""

@@ -74,9 +74,11 @@ class Colorizer:
         self.model.outputs_for_picture((self._channels, height, width))
         input_lightness = _resize(lightness, (height, width))
         grey = lab_to_rgb(F.pad(input_lightness, (0, 0, 0, 0, 0, 2)))[:, : self._channels].clamp(0, 1)
-        maps = hint_maps(hints, size, (height, width)).expand(len(grey), -1, -1, -1) if self.takes_hints else None
+        input_hints = (
+            hint_maps(hints, size, (height, width)).expand(len(grey), -1, -1, -1) if self.takes_hints else None
+        )
         with torch.inference_mode():
-            predicted = self._objective.predict(self.model.params, self.model.scaled(grey), maps).float().cpu()
+            predicted = self._objective.predict(self.model.params, self.model.scaled(grey), input_hints).float().cpu()
         if not bool(predicted.isfinite().all()):
             raise PellucidError(f"{self.model.source or 'the model'}: an output is NaN or infinite; check the weights")
         return _resize(predicted, size)
@@ -88,10 +90,12 @@ class Colorizer:
 
     def painted(self, image: Tensor, lightness: Tensor, ab: Tensor) -> Tensor:
         """Return the picture with L (1, H, W), a and b (2, H, W) times `strength`, and the alpha channel of `image`."""
-        out = torch.empty(3, *lightness.shape[1:], dtype=torch.uint8)
+        painted_pixels = torch.empty(3, *lightness.shape[1:], dtype=torch.uint8)
         for rows in _row_bands(lightness.shape):
-            out[:, rows] = (recolour(lightness[:, rows], ab[:, rows] * self.strength) * 255).round().to(torch.uint8)
-        return torch.cat((out, image[-1:])) if len(image) in (2, 4) else out
+            painted_pixels[:, rows] = (
+                (recolour(lightness[:, rows], ab[:, rows] * self.strength) * 255).round().to(torch.uint8)
+            )
+        return torch.cat((painted_pixels, image[-1:])) if len(image) in (2, 4) else painted_pixels
 
     def _input_size(self, size: tuple[int, int]) -> tuple[int, int]:
         """Return the height and width of the network's input for a picture."""
@@ -144,10 +148,10 @@ def _resize(x: Tensor, size: tuple[int, int]) -> Tensor:
 def lightness_of(image: Tensor) -> Tensor:
     """Return the L (1, H, W), 0 to 100, of a picture (C, H, W) with 1 to 4 channels; alpha is ignored."""
     colours = image[: 1 if len(image) < 3 else 3]
-    out = torch.empty(1, *image.shape[1:])
+    lightness = torch.empty(1, *image.shape[1:])
     for rows in _row_bands(image.shape):
-        out[:, rows] = rgb_to_lab(float_images(colours[:, rows]).expand(3, -1, -1))[:1]
-    return out
+        lightness[:, rows] = rgb_to_lab(float_images(colours[:, rows]).expand(3, -1, -1))[:1]
+    return lightness
 
 
 def _row_bands(shape: Sequence[int]) -> Iterator[slice]:

@@ -60,7 +60,7 @@ class ColourMetrics:
     psnr: PSNR = field(default_factory=PSNR)
     ssim: SSIM = field(default_factory=SSIM)
     delta_e: float = 0.0
-    colourful: Tensor = field(default_factory=lambda: torch.zeros(2, dtype=torch.float64))
+    colourfulness_sums: Tensor = field(default_factory=lambda: torch.zeros(2, dtype=torch.float64))
     histogram: Tensor = field(default_factory=lambda: torch.zeros(()))
     backbone_outputs: list[BackboneOutputs] = field(default_factory=list)
 
@@ -70,7 +70,7 @@ class ColourMetrics:
         self.psnr.update(colours, true)
         self.ssim.update(colours, true)
         self.delta_e += float(delta_e_2000(lab, rgb_to_lab(true)).double().sum())
-        self.colourful += torch.stack((colourfulness_rgb(colours).sum(), colourfulness_lab(lab).sum()))
+        self.colourfulness_sums += torch.stack((colourfulness_rgb(colours).sum(), colourfulness_lab(lab).sum()))
         self.histogram = self.histogram + ab_histogram(lab)
         if outputs is not None:
             self.backbone_outputs.append(outputs)
@@ -80,7 +80,7 @@ class ColourMetrics:
         self.psnr.merge(other.psnr)
         self.ssim.merge(other.ssim)
         self.delta_e += other.delta_e
-        self.colourful += other.colourful
+        self.colourfulness_sums += other.colourfulness_sums
         self.histogram = self.histogram + other.histogram
         self.backbone_outputs += other.backbone_outputs
 
@@ -89,7 +89,7 @@ class ColourMetrics:
         outputs, true_outputs = (
             BackboneOutputs(*map(torch.cat, zip(*metrics.backbone_outputs, strict=True))) for metrics in (self, true)
         )
-        rgb, lab = (self.colourful / n_images).tolist()
+        rgb, lab = (self.colourfulness_sums / n_images).tolist()
         return {
             **self.psnr.compute(),
             **self.ssim.compute(),
@@ -160,14 +160,14 @@ def measure(models: Mapping[str, Model], data: str | None, processes: Processes 
         def measure_part(start: int) -> dict[str, ColourMetrics]:
             part_metrics = {name: ColourMetrics() for name in (TRUE, *metrics_by_name)}
             for indices, images in _batches(tree, files, range(start, min(start + IMAGES_PER_PART, len(files)))):
-                for_backbone = torch.tensor([index in backbone_indices for index in indices])
+                is_for_backbone = torch.tensor([index in backbone_indices for index in indices])
                 lightness = rgb_to_lab(images)[:, :1]
                 ab = {name: colorizer.ab(lightness) for name, colorizer in colorizers.items()}
                 ab[GREY] = torch.zeros_like(images[:, :2])
-                part_metrics[TRUE].add(images, images, backbone(images[for_backbone]))
+                part_metrics[TRUE].add(images, images, backbone(images[is_for_backbone]))
                 for name in metrics_by_name:
                     predicted = (recolour(lightness, ab[name]) * 255).round() / 255  # as in 8-bit files
-                    part_metrics[name].add(predicted, images, backbone(predicted[for_backbone]))
+                    part_metrics[name].add(predicted, images, backbone(predicted[is_for_backbone]))
             return part_metrics
 
         for part in processes.shared(range(0, len(files), IMAGES_PER_PART), measure_part):
@@ -177,7 +177,13 @@ def measure(models: Mapping[str, Model], data: str | None, processes: Processes 
         raise PellucidError(f"{path} contains no images; give a folder of colour images")
     rows = {name: metrics.compute(true, len(files)) for name, metrics in metrics_by_name.items()}
     judged_images = sum(len(outputs.classes) for outputs in true.backbone_outputs)
-    return MeasuredColorizers(rows, true.compute(true, len(files)), len(files), judged_images, str(path))
+    return MeasuredColorizers(
+        rows=rows,
+        true=true.compute(true, len(files)),
+        n=len(files),
+        judged_images=judged_images,
+        data=str(path),
+    )
 
 
 def colour_images(tree: Tree) -> list[str]:

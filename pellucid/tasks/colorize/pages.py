@@ -89,12 +89,12 @@ def name_models(paths: list[str], models: list[Model]) -> dict[str, Model]:
     if len({*paths}) < len(paths) or GREY in paths:
         raise PellucidError(f"a model is given twice, or is called {GREY}; give each once, by another name")
     path_parts = [path.rstrip("/").split("/") for path in paths]
-    length = next(
-        n
-        for n in range(1, 1 + max(map(len, path_parts)))
-        if len({"/".join(p[-n:]) for p in path_parts}) == len(path_parts)
+    n_parts = next(
+        n_tried
+        for n_tried in range(1, 1 + max(map(len, path_parts)))
+        if len({"/".join(parts[-n_tried:]) for parts in path_parts}) == len(path_parts)
     )
-    return {"/".join(path_words[-length:]): model for path_words, model in zip(path_parts, models, strict=True)}
+    return {"/".join(path_words[-n_parts:]): model for path_words, model in zip(path_parts, models, strict=True)}
 
 
 class Question(NamedTuple):
@@ -136,5 +136,8 @@ def questions(model: Model, data: str | None, n: int | None = None, seed: int = 
 def real_page(questions: list[Question], title: str) -> str:
     """Return the HTML of the page, which counts right answers and shows their fraction with its Wilson interval."""
     n = len(questions)
-    shares = [(f"{k}", *(f"{100 * value:.0f} %" for value in (k / n, *wilson(k, n)))) for k in range(n + 1)]
+    shares = [
+        (f"{n_right}", *(f"{100 * value:.0f} %" for value in (n_right / n, *wilson(n_right, n))))
+        for n_right in range(n + 1)
+    ]
     return render("real", title=title, questions=questions, shares=shares)

@@ -53,11 +53,11 @@ def write_colorized(folder: Path, stem: str, picture: Tensor) -> Path:
     Raises the errors of `check_files`.
     """
     check_files(folder, [stem])
-    about = PngImagePlugin.PngInfo()
+    png_texts = PngImagePlugin.PngInfo()
     for key, value in PNG_MARK.items():
-        about.add_text(key, value)
+        png_texts.add_text(key, value)
     image = Image.fromarray(picture.permute(1, 2, 0).contiguous().numpy())
-    write_atomically(make_folder(folder) / file_name(stem), png(image, about), durable=False)
+    write_atomically(make_folder(folder) / file_name(stem), png(image, png_texts), durable=False)
     return folder / file_name(stem)
 
 
@@ -132,9 +132,9 @@ class ColorPredictor(Predictor):
         if picture.frame is not None:
             ab = self.smoothing(lightness, ab)
         colorized = self.colorizer.painted(image, lightness, ab)
-        colourful = float(colourfulness_rgb(colorized[None, :3] / 255))
+        colourfulness = float(colourfulness_rgb(colorized[None, :3] / 255))
         _, height, width = colorized.shape
-        row = {"image": picture.file, "height": height, "width": width, "colourfulness": colourful}
+        row = {"image": picture.file, "height": height, "width": width, "colourfulness": colourfulness}
         file = picture.file
         if self.out is not None:
             file = row["file"] = str(write_colorized(self.out, picture.name, colorized))
@@ -142,5 +142,5 @@ class ColorPredictor(Predictor):
             grey = self.colorizer.painted(image, lightness, torch.zeros_like(ab))
             self.before_and_after.add(picture.file, image, grey, colorized)
         path = None if self.out is None else Path(file)
-        line = f"{file}: {width}x{height}, colourfulness {colourful:.1f}"
+        line = f"{file}: {width}x{height}, colourfulness {colourfulness:.1f}"
         return Predicted(row, line, image=colorized, file=path)

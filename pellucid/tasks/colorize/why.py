@@ -75,7 +75,7 @@ def explain_pixel(
     objective, (height, width) = _translator(model), image.shape[1:]
     x = objective.pad(objective.read(model.scaled(image[None])))
     attributions = explain(objective.generator, model.params["generator"], x, method, target)[0, :1, :height, :width]
-    return PixelColour(row, column, a, b, target, of, attributions[0].cpu())
+    return PixelColour(row=row, column=column, a=a, b=b, target=target, of=of, map=attributions[0].cpu())
 
 
 def ask_pixel(model: Model, x: Tensor, of: str | None, area: Area | None) -> Asked:
@@ -89,10 +89,17 @@ def ask_pixel(model: Model, x: Tensor, of: str | None, area: Area | None) -> Ask
     ab, target, description = _pixel_target(model, x, row, column, channels[axis])
     objective = _translator(model)
     return Asked(
-        f"{channels[axis]} = {ab[axis]:.1f} of pixel {row}, {column} ({description})", objective.generator,
-        model.params["generator"], objective.pad(objective.read(model.scaled(x[None]))), target, channels,
-        torch.tensor(ab), axis, (row, column, row + 1, column + 1), {"occlusion": {"fill": 0.0}},
-    )  # fmt: skip
+        label=f"{channels[axis]} = {ab[axis]:.1f} of pixel {row}, {column} ({description})",
+        net=objective.generator,
+        params=model.params["generator"],
+        x=objective.pad(objective.read(model.scaled(x[None]))),
+        target=target,
+        choices=channels,
+        scores=torch.tensor(ab),
+        chosen=axis,
+        area=(row, column, row + 1, column + 1),
+        options={"occlusion": {"fill": 0.0}},
+    )
 
 
 def _pixel_target(model: Model, image: Tensor, row: int, column: int, channel: Channel) -> tuple[list[float], str, str]:
@@ -135,9 +142,11 @@ def judge_patches(model: Model, image: Tensor) -> JudgedPatches:
     gradient = explain(objective.discriminator, params, pair, "saliency", target)[0].abs().amax(0)
     height, width = image.shape[1:]
     return JudgedPatches(
-        scores.clone().cpu(), (row, column), (top, left, min(bottom, height), min(right, width)),
-        gradient[:height, :width].cpu(),
-    )  # fmt: skip
+        scores=scores.clone().cpu(),
+        lowest=(row, column),
+        patch=(top, left, min(bottom, height), min(right, width)),
+        map=gradient[:height, :width].cpu(),
+    )
 
 
 def _translator(model: Model) -> Translator:

@@ -69,9 +69,13 @@ def _milliseconds(seconds: float) -> str:
 COLUMNS = (
     ComparedColumn("figures.ap50", "AP50", percent_cell, ranking="AP50, in per cent", is_fraction=True),
     ComparedColumn("figures.ap", "AP", percent_cell, "the mean over IoU thresholds from 0.5 to 0.95"),
-    ComparedColumn("figures.ap_small", "small", percent_cell, "AP below 32 x 32 pixels", "AP of small objects", True),
+    ComparedColumn(
+        "figures.ap_small", "small", percent_cell, "AP below 32 x 32 pixels", "AP of small objects", is_fraction=True
+    ),
     ComparedColumn("figures.ap_medium", "medium", percent_cell, ranking="AP of medium objects", is_fraction=True),
-    ComparedColumn("figures.ap_large", "large", percent_cell, "AP above 96 x 96 pixels", "AP of large objects", True),
+    ComparedColumn(
+        "figures.ap_large", "large", percent_cell, "AP above 96 x 96 pixels", "AP of large objects", is_fraction=True
+    ),
 )
 MASK_COLUMNS = (
     ComparedColumn("masks.ap50", "mask AP50", percent_cell),
@@ -160,12 +164,14 @@ def compare_detectors(
         if not candidate.recipe:
             return _measure_linear(key, material, proposals, seed, root)
         recipe = load_recipe(candidate.recipe, {**candidate.changes, **settings, **(overrides or {})})
-        return [_train_and_measure(key, candidate.title, recipe, root, Path(runs), verbose)]
+        return [_train_and_measure(key, candidate.title, recipe, root, runs=Path(runs), verbose=verbose)]
 
     rows = measure_candidates(candidates, measure_candidate, progress)
     held_out = material.validation or material.test
     source = proposals if isinstance(proposals, str) else "a file"
-    return comparison_of(name, len(material.train), len(held_out), seed, source, rows)
+    return comparison_of(
+        name, train=len(material.train), held_out=len(held_out), seed=seed, proposals=source, rows=rows
+    )
 
 
 def _train_and_measure(
@@ -184,8 +190,10 @@ def _train_and_measure(
             image_detections, image_times = predict(scaled_images(held_out.example(k)[0][None], model.stats))
             detections.append(_scale_to_file(image_detections, held_out, k))
             stages.append(image_times)
-    parameters = parameter_counts(model.objective.nets, model.params).parameters
-    return _compared_detector(key, title, held_out, detections, stages, parameters, str(trained.path))
+    n_parameters = parameter_counts(model.objective.nets, model.params).parameters
+    return _compared_detector(
+        key, title, held_out, detections, stages, n_parameters=n_parameters, run=str(trained.path)
+    )
 
 
 def _measure_linear(
@@ -200,7 +208,6 @@ def _measure_linear(
     with torch.inference_mode():
         detector = LinearDetector(len(material.train.classes), proposals, root).fit(material.train, seed)
         timed_detections = [detector.detections(held_out, k) for k in range(len(held_out))]
-    parameters = detector.parameters
     stages = [timed.stages for timed in timed_detections]
     for name, title, attribute in (
         (f"{key}-unmoved", UNREGRESSED_TITLE, "unregressed"),
@@ -209,7 +216,7 @@ def _measure_linear(
         detections = [
             _scale_to_file(getattr(timed, attribute), held_out, k) for k, timed in enumerate(timed_detections)
         ]
-        yield _compared_detector(name, title, held_out, detections, stages, parameters, "")
+        yield _compared_detector(name, title, held_out, detections, stages, n_parameters=detector.parameters, run="")
 
 
 def _compared_detector(
@@ -218,7 +225,7 @@ def _compared_detector(
     test: DetectionFolder,
     detections: list[Detections],
     stages: list[StageTimes],
-    parameters: int,
+    n_parameters: int,
     run: str,
 ) -> ComparedRow:
     objects = [_objects_in_file(test, k) for k in range(len(test))]
@@ -231,7 +238,7 @@ def _compared_detector(
         "masks": None if masks is None else {name: masks[name] for name in ("ap", "ap50")},
         "stages": mean_times._asdict(),  # seconds per image
         "seconds": mean_times.total,
-        "parameters": parameters,
+        "parameters": n_parameters,
         "run": run,
     }
     return ComparedRow(key, title, values, figure=lambda weights: ap50(weights)["ap50"], run=run)

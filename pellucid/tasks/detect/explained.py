@@ -52,10 +52,10 @@ def area_of_box(model: Model, image: Tensor, box: int, score: float) -> Area:
     image: (C, H, W) uint8. score: the minimum score of a box. Raises PellucidError if there is no such box with this
     score, and if another is at the same place.
     """
-    found = pipeline(model, image)
-    index = found.index_of(box)
-    boxes = found.decision.detections.boxes
-    scores = found.decision.detections.scores
+    box_pipeline = pipeline(model, image)
+    index = box_pipeline.index_of(box)
+    boxes = box_pipeline.decision.detections.boxes
+    scores = box_pipeline.decision.detections.scores
     if scores[index] < score:
         raise PellucidError(f"box {box} has a score below {score:g}; explain it without --html")
     x0, y0, x1, y1 = boxes[index].round().long().tolist()
@@ -98,7 +98,15 @@ def ask_box(model: Model, x: Tensor, of: str | None, area: Area | None, score: f
     options: dict[str, dict[str, Any]] = {method: {"layer": scorer.path} for method in LAYER_METHODS}
     options["gradcam"]["local"], options["lrp"] = True, {"composite": WITHOUT_BIAS}
     return Asked(
-        f"{name} of box {index + 1}", scorer.net, scorer.params, box_pipeline.x, 0, (*box_pipeline.classes, *SIDES),
-        torch.cat([scores, scores.new_full((len(SIDES),), torch.nan)]), label if side is None else len(scores) + side,
-        (y0, x0, y1, x1), options, are_logits=False,
-    )  # fmt: skip
+        label=f"{name} of box {index + 1}",
+        net=scorer.net,
+        params=scorer.params,
+        x=box_pipeline.x,
+        target=0,
+        choices=(*box_pipeline.classes, *SIDES),
+        scores=torch.cat([scores, scores.new_full((len(SIDES),), torch.nan)]),
+        chosen=label if side is None else len(scores) + side,
+        area=(y0, x0, y1, x1),
+        options=options,
+        are_logits=False,
+    )

@@ -49,8 +49,8 @@ class ObjectFinder:
         if not is_detector(model):
             raise PellucidError("the model finds no objects; give one that does, such as a run of bccd-single")
         self.model = model
-        count = cast(Detector, model.objective).classes
-        self.classes: Sequence[str] = model.classes or tuple(str(label) for label in range(count))
+        n_classes = cast(Detector, model.objective).classes
+        self.classes: Sequence[str] = model.classes or tuple(str(label) for label in range(n_classes))
         self.mode: ColourMode = mode_of(model)
         self.size: int | Sequence[int] | None = model.preprocess.get("size")
 
@@ -102,5 +102,11 @@ def overlay(image: Tensor, detections: Detections, classes: Sequence[str]) -> nd
     ]
     pixels = image.expand(3, -1, -1).permute(1, 2, 0).contiguous().numpy()
     return object_overlay(
-        pixels, detections.boxes, detections.labels, texts, len(classes), detections.masks, detections.keypoints
+        pixels,
+        detections.boxes,
+        detections.labels,
+        texts,
+        n_classes=len(classes),
+        masks=detections.masks,
+        keypoints=detections.keypoints,
     )

@@ -55,7 +55,15 @@ def findings(
         classify_detections(detections, objects, **limits),
     )
     sentences = _Sentences(
-        detections, objects, classes, score, threshold, background, scored_indices.tolist(), matching, all_matching
+        detections=detections,
+        objects=objects,
+        classes=classes,
+        score=score,
+        threshold=threshold,
+        background=background,
+        scored_indices=scored_indices.tolist(),
+        matching=matching,
+        all_matching=all_matching,
     )
     detection_findings = [sentences.of_detection(rank) for rank in range(len(scored_indices))]
     return detection_findings + [sentences.of_miss(truth_index) for truth_index in matching.not_found(objects)]

@@ -29,8 +29,8 @@ class LabelledObjects(LabelledPictures):
         self.source, _ = held_out(look.model, data, look.finder.classes)
         self.names = self.source.names[:MAX_PICTURES]
         self.available = len(self.source)
-        self._lowest = LOWEST_SCORE
-        self._known = dict[int, tuple[Candidates, Objects]]()
+        self._lowest_score = LOWEST_SCORE
+        self._examples_by_index = dict[int, tuple[Candidates, Objects]]()
         self._sizes = dict[int, tuple[int, int]]()  # (H, W) of the pictures
 
     def picture(self, index: int) -> Tensor:
@@ -40,17 +40,17 @@ class LabelledObjects(LabelledPictures):
 
     def judge(self, index: int, values: Mapping[str, float]) -> Judged:
         """Return the numbers of hits, of other detections, and of objects without a hit, at an IoU of 0.5."""
-        detections, objects = self._compared(index, values)
+        detections, objects = self._detections_and_objects(index, values)
         matched = classify_detections(detections, objects)
         n_right = sum(verdict.kind == HIT for verdict in matched.verdicts)
-        n_false = len(_false(matched))
+        n_false = len(_false_indices(matched))
         return Judged(n_right, n_false, int((~crowd_mask(objects)).sum()) - n_right)
 
     def mistakes(self, index: int, values: Mapping[str, float]) -> Sequence[PictureLayer]:
         """Return the false detections and the missed objects."""
-        detections, objects = self._compared(index, values)
+        detections, objects = self._detections_and_objects(index, values)
         matched = classify_detections(detections, objects)
-        false = detections.take(torch.tensor(_false(matched), dtype=torch.int64))
+        false = detections.take(torch.tensor(_false_indices(matched), dtype=torch.int64))
         is_missed = (torch.tensor(matched.object_matches, dtype=torch.int64) < 0) & ~crowd_mask(objects)
         return (
             BoxLayer("false", True, false.boxes, false.scores, false.labels),
@@ -59,28 +59,35 @@ class LabelledObjects(LabelledPictures):
 
     def curve(self, values: Mapping[str, float]) -> Sequence[tuple[float, float]]:
         """Return recall and precision at each score from LOWEST_SCORE on."""
-        pairs = [self._compared(index, {**values, "score": LOWEST_SCORE}) for index in range(len(self.names))]
-        found = score_curve([detections for detections, _ in pairs], [objects for _, objects in pairs])
-        return list(zip(found.recall.tolist(), found.precision.tolist(), strict=True))
+        pairs = [
+            self._detections_and_objects(index, {**values, "score": LOWEST_SCORE}) for index in range(len(self.names))
+        ]
+        found_curve = score_curve([detections for detections, _ in pairs], [objects for _, objects in pairs])
+        return list(zip(found_curve.recall.tolist(), found_curve.precision.tolist(), strict=True))
 
-    def _compared(self, index: int, values: Mapping[str, float]) -> tuple[Detections, Objects]:
+    def _detections_and_objects(self, index: int, values: Mapping[str, float]) -> tuple[Detections, Objects]:
         """Return the detections and the objects of a picture, in its pixels."""
         look = self.look
-        if look.value(values, "score") < self._lowest:
-            self._lowest = 0.0
-            self._known.clear()
-        if index not in self._known:
+        if look.value(values, "score") < self._lowest_score:
+            self._lowest_score = 0.0
+            self._examples_by_index.clear()
+        if index not in self._examples_by_index:
             image, objects = self.source.example(index)
-            found: Candidates = look.candidates(look.predictor.frame(image[:3].expand(3, -1, -1)))
-            is_kept = (found.scores >= self._lowest).any(1)
-            kept = Candidates(found.boxes[is_kept], found.scores[is_kept], found.anchors[is_kept], found.size)
-            self._known[index] = (kept, objects)
+            all_candidates: Candidates = look.candidates(look.predictor.frame(image[:3].expand(3, -1, -1)))
+            is_kept = (all_candidates.scores >= self._lowest_score).any(1)
+            kept_candidates = Candidates(
+                all_candidates.boxes[is_kept],
+                all_candidates.scores[is_kept],
+                all_candidates.anchors[is_kept],
+                all_candidates.size,
+            )
+            self._examples_by_index[index] = (kept_candidates, objects)
             self._sizes[index] = (int(image.shape[1]), int(image.shape[2]))
-        candidates, objects = self._known[index]
+        candidates, objects = self._examples_by_index[index]
         detections = look.decide(candidates, values).detections
         return scale_objects(detections, candidates.size, self._sizes[index]), objects
 
 
-def _false(matched: MatchedImage) -> list[int]:
+def _false_indices(matched: MatchedImage) -> list[int]:
     """Return the indices of the detections that are neither hits nor ignored."""
     return [k for k, verdict in enumerate(matched.verdicts) if verdict.kind not in (HIT, IGNORED)]

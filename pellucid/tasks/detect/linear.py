@@ -64,9 +64,15 @@ class LinearDetector:
     @property
     def parameters(self) -> int:
         """The number of parameters of the network, the SVMs and the regressions."""
-        svms = [np.size(svm.coef_) + 1 for svm in self.rcnn.svms if svm is not None]
-        regressions = [np.size(move.coef_) + 4 for move in self.rcnn.box_regressions if move is not None]
-        return parameter_counts({"": self.rcnn.net}, self.rcnn.params).parameters + sum(svms) + sum(regressions)
+        svm_counts = [np.size(svm.coef_) + 1 for svm in self.rcnn.svms if svm is not None]
+        regression_counts = [
+            np.size(regression.coef_) + 4 for regression in self.rcnn.box_regressions if regression is not None
+        ]
+        return (
+            parameter_counts({"": self.rcnn.net}, self.rcnn.params).parameters
+            + sum(svm_counts)
+            + sum(regression_counts)
+        )
 
     def fit(self, source: DetectionFolder, seed: int) -> "LinearDetector":
         """Train on at most MAX_IMAGES images of a source; return self."""
@@ -99,7 +105,12 @@ class LinearDetector:
         return LinearDetections(
             regressed,
             unregressed,
-            StageTimes(features_end - proposals_end, proposals_end - start_time, decision_end - features_end, 0.0),
+            StageTimes(
+                features=features_end - proposals_end,
+                proposals=proposals_end - start_time,
+                heads=decision_end - features_end,
+                decision=0.0,
+            ),
         )
 
     def _scaled(self, image: Tensor) -> Tensor:

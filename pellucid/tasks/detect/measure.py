@@ -83,10 +83,18 @@ def evaluate(model: Model, data: str | None = None, processes: Processes = ALONE
         )
 
     for chunk in processes.shared(range(0, len(source), CHUNK_SIZE), detect_chunk):
-        for values, chunk_values in zip((detections, objects, areas), chunk, strict=True):
-            cast(list[Any], values).extend(chunk_values)
+        for collected, chunk_values in zip((detections, objects, areas), chunk, strict=True):
+            cast(list[Any], collected).extend(chunk_values)
     results = measure(detections, objects, finder.classes, areas, score_of(model))
-    return DetectionEvaluation(model, results, str(source.tree.path), part, source, detections, objects)
+    return DetectionEvaluation(
+        model=model,
+        results=results,
+        data=str(source.tree.path),
+        part=part,
+        source=source,
+        detections=detections,
+        objects=objects,
+    )
 
 
 def _object_areas(annotated_areas: Sequence[float | None], objects: Objects) -> Tensor:

@@ -167,12 +167,12 @@ def _check_decision(
     """
     for k, (box, score) in enumerate(zip(boxes, scores, strict=True)):
         expected = detector.decide(Candidates(box, score, torch.arange(len(box)), size)).detections
-        count = int(selected[3][k])
-        actual = Detections(*(part[k, :count] for part in selected[:3]))
-        if len(expected) != count or not all(
+        n_selected = int(selected[3][k])
+        actual = Detections(*(output[k, :n_selected] for output in selected[:3]))
+        if len(expected) != n_selected or not all(
             torch.equal(getattr(expected, name), getattr(actual, name)) for name in ("boxes", "scores", "labels")
         ):
             raise ParityError(
-                f"the ONNX file would select other detections than the model for a random image ({count}, the model "
-                f"{len(expected)}), so it is not written; this is a fault in pellucid"
+                f"the ONNX file would select other detections than the model for a random image ({n_selected}, the "
+                f"model {len(expected)}), so it is not written; this is a fault in pellucid"
             )

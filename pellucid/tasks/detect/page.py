@@ -107,12 +107,12 @@ def detection_page(
         figure = draw_findings(read_image(k), image_findings, image_detections, objects[k])
         hit_texts = [finding.text for finding in image_findings if finding.kind == HIT]
         error_texts = [finding.text for finding in image_findings if finding.kind != HIT]
-        part = FigurePart(f"image-{k}", figure, f"Detections and missed objects of {file_names[k]}")
+        figure_part = FigurePart(f"image-{k}", figure, f"Detections and missed objects of {file_names[k]}")
         bullets = Bullets(error_texts, hit_texts, f"{len(hit_texts)} right")
-        pictures.append([Heading(file_names[k]), FigureRow([part, bullets])])
+        pictures.append([Heading(file_names[k]), FigureRow([figure_part, bullets])])
     images += [part for picture in pictures[:MAX_OPEN_IMAGES] for part in picture]
-    if rest := pictures[MAX_OPEN_IMAGES:]:
-        images.append(Folded(f"{len(rest)} more", [part for picture in rest for part in picture]))
+    if folded_pictures := pictures[MAX_OPEN_IMAGES:]:
+        images.append(Folded(f"{len(folded_pictures)} more", [part for picture in folded_pictures for part in picture]))
     sections = [
         Section("results", "Results", _metric_parts(results)),
         Section("curves", "Precision and recall", _curve_parts(results), wide=True),
@@ -181,10 +181,10 @@ def draw_findings(
     boxes, texts = [], []
     n_detections = 0
     for finding in findings:
-        missed = finding.kind == MISSED
-        n_detections += not missed
-        boxes.append(objects.boxes[finding.object_index] if missed else detections.boxes[finding.detection])
-        texts.append(f"{finding.object_index + 1 if missed else n_detections}")
+        is_missed = finding.kind == MISSED
+        n_detections += not is_missed
+        boxes.append(objects.boxes[finding.object_index] if is_missed else detections.boxes[finding.detection])
+        texts.append(f"{finding.object_index + 1 if is_missed else n_detections}")
     all_boxes = torch.stack(boxes) if boxes else torch.zeros(0, 4)
     return draw_detections(image, all_boxes, [finding.kind for finding in findings], texts)
 

@@ -78,9 +78,11 @@ class Pipeline:
 
     def index_of(self, box: int) -> int:
         """Return the index of detection number `box`; raises PellucidError if there is none."""
-        count = len(self.decision.selected_indices)
-        if not 1 <= box <= count:
-            boxes_text = f"boxes 1 to {count}, from the highest score to the lowest" if count else "no detections"
+        n_detections = len(self.decision.selected_indices)
+        if not 1 <= box <= n_detections:
+            boxes_text = (
+                f"boxes 1 to {n_detections}, from the highest score to the lowest" if n_detections else "no detections"
+            )
             raise PellucidError(f"box {box}: the picture has {boxes_text}")
         return box - 1
 
@@ -100,15 +102,15 @@ class Pipeline:
         suppressed = suppressed[candidates.scores[suppressed, label].argsort(descending=True, stable=True)]
         detection_indices = (detections.labels == label).nonzero()[:, 0]
         boxes = torch.cat([detections.boxes[detection_indices], candidates.boxes[suppressed]])
-        count = len(detection_indices)
-        suppressor_indices = suppressors(boxes, torch.arange(count), self.detector.nms_threshold)[count:]
+        n_detections = len(detection_indices)
+        suppressor_indices = suppressors(boxes, torch.arange(n_detections), self.detector.nms_threshold)[n_detections:]
         overlap = box_iou(candidates.boxes[suppressed], detections.boxes[detection_indices])
         return [
             SuppressedCandidate(
-                candidate,
-                score,
-                float(overlap[k, index]) if index >= 0 else 0.0,
-                int(detection_indices[index]) if index >= 0 else -1,
+                candidate=candidate,
+                score=score,
+                iou=float(overlap[k, index]) if index >= 0 else 0.0,
+                suppressor=int(detection_indices[index]) if index >= 0 else -1,
             )
             for k, (candidate, score, index) in enumerate(
                 zip(
@@ -191,4 +193,11 @@ def pipeline(model: Model, image: Tensor) -> Pipeline:
         detector = cast(Detector, model.objective)
         walked = on_device(walk(detector, model.params, model.scaled(input_image[None])), CPU)
         decision = detector.decide(walked.candidates)
-    return Pipeline(model, finder.classes, input_image, (int(image.shape[1]), int(image.shape[2])), walked, decision)
+    return Pipeline(
+        model=model,
+        classes=finder.classes,
+        image=input_image,
+        size=(int(image.shape[1]), int(image.shape[2])),
+        walk=walked,
+        decision=decision,
+    )

@@ -220,10 +220,10 @@ class BoxPage:
 
     def _detections(self) -> Section:
         pipeline, detections = self.pipeline, self.pipeline.detections
-        count = max(int((detections.scores >= score_of(pipeline.model)).sum()), self.box)
-        shown_detections = pipeline.decision.detections.take(torch.arange(count))
-        texts = [f"{k}" for k in range(1, count + 1)]
-        other_indices = [k for k in range(count) if k != self.detection_index]
+        n_shown = max(int((detections.scores >= score_of(pipeline.model)).sum()), self.box)
+        shown_detections = pipeline.decision.detections.take(torch.arange(n_shown))
+        texts = [f"{k}" for k in range(1, n_shown + 1)]
+        other_indices = [k for k in range(n_shown) if k != self.detection_index]
         box_groups = [
             ("other", shown_detections.boxes[other_indices], False),
             ("box", shown_detections.boxes[self.detection_index, None], False),
@@ -245,9 +245,9 @@ class BoxPage:
             )
         ]
         caption = "Detections, the candidates that each removed, and its box in pixels of the picture"
-        table_part = TablePart(caption, ["box", "class", "score", "removed", *SIDES], rows[:count], range(2, 8))
-        sentence = f"{plural(len(detections), 'detection')}, numbered by their scores; the first {count} are shown."
-        figure = _figure_row(("detections", plot, f"The first {count} detections"))
+        table_part = TablePart(caption, ["box", "class", "score", "removed", *SIDES], rows[:n_shown], range(2, 8))
+        sentence = f"{plural(len(detections), 'detection')}, numbered by their scores; the first {n_shown} are shown."
+        figure = _figure_row(("detections", plot, f"The first {n_shown} detections"))
         return _step("detections", "Detections", [sentence, table_part, figure])
 
     def _attributions(self) -> Section:

@@ -76,8 +76,10 @@ def _source_box(pipeline: Pipeline, candidate: int) -> Tensor:
 
 def _error_reason(finding: DetectionFinding, pipeline: Pipeline, objects: Objects, assignment: Assignment) -> str:
     candidate = int(pipeline.decision.selected_indices[finding.detection])
-    index = candidate if pipeline.walk.proposals is not None else int(pipeline.walk.candidates.anchors[candidate])
-    reason, object_index = REASONS[int(assignment.reason[index])], int(assignment.matched[index])
+    source_index = (
+        candidate if pipeline.walk.proposals is not None else int(pipeline.walk.candidates.anchors[candidate])
+    )
+    reason, object_index = REASONS[int(assignment.reason[source_index])], int(assignment.matched[source_index])
     if object_index >= 0:
         kind, _, reason_text = reason.partition(":")
         reason = f"{kind} for {pipeline.classes[int(objects.labels[object_index])]} {object_index + 1}:{reason_text}"
@@ -95,9 +97,11 @@ def _miss_reason(
 ) -> str:
     label, scores = int(objects.labels[finding.object_index]), pipeline.walk.candidates.scores
     overlap = box_iou(pipeline.walk.candidates.boxes, objects.boxes[finding.object_index, None])[:, 0]
-    count = int((assignment.matched == finding.object_index).sum())
-    kind = "anchor" if pipeline.walk.proposals is None else "proposal"
-    assigned_text = f"In training {plural(count, kind) if count else f'no {kind}'} would be assigned to it."
+    n_assigned = int((assignment.matched == finding.object_index).sum())
+    source_kind = "anchor" if pipeline.walk.proposals is None else "proposal"
+    assigned_text = (
+        f"In training {plural(n_assigned, source_kind) if n_assigned else f'no {source_kind}'} would be assigned to it."
+    )
     overlapping = (overlap >= MIN_HIT_IOU).nonzero()[:, 0]
     if not len(overlap):
         return f"There are no candidates. {assigned_text}"

@@ -89,7 +89,7 @@ def find_worst_images(model: Model, test: Source, max_images: int = MAX_IMAGES) 
             metric = AveragePrecision()
             metric.update([detections], [objects])
             rated_images.append((metric.compute()["ap50"], k, detections, objects))
-    worst = sorted(rated_images, key=lambda row: row[:2])[:max_images]
+    worst = sorted(rated_images, key=lambda rated: rated[:2])[:max_images]  # by average precision, then by index
     return WorstObjects(
         [float_images(test.batch([k], generator(0)).images)[0].numpy() for _, k, _, _ in worst],
         [_marks(detections, objects, score_of(model)) for _, _, detections, objects in worst],

@@ -93,20 +93,20 @@ def measure(
     aps, ap50s = boxes.by_class("ap"), boxes.by_class("ap50")
     base_ap50, gains = error_split(detections, objects)
     return Results(
-        tuple(classes),
-        len(objects),
-        sum(counts.values()),
-        score,
-        boxes.figures(),
-        boxes.intervals(INTERVAL_METRICS, RESAMPLES),
-        metrics_of_kind("masks", detections, objects, areas),
-        metrics_of_kind("keypoints", detections, objects, areas),
-        [(classes[label], counts[label], aps[label], ap50s[label]) for label in counts],
-        {classes[label]: boxes.curves(label, limit=100).precision[0] for label in counts},
-        base_ap50,
-        gains,
-        confusion(detections, objects, len(classes), score),
-        recall_by_group(detections, objects, score),
+        classes=tuple(classes),
+        n=len(objects),
+        objects=sum(counts.values()),
+        score=score,
+        figures=boxes.figures(),
+        intervals=boxes.intervals(INTERVAL_METRICS, RESAMPLES),
+        masks=metrics_of_kind("masks", detections, objects, areas),
+        keypoints=metrics_of_kind("keypoints", detections, objects, areas),
+        by_class=[(classes[label], counts[label], aps[label], ap50s[label]) for label in counts],
+        curves={classes[label]: boxes.curves(label, limit=100).precision[0] for label in counts},
+        base_ap50=base_ap50,
+        gains=gains,
+        confusion=confusion(detections, objects, len(classes), score),
+        recall_groups=recall_by_group(detections, objects, score),
     )
 
 
@@ -114,12 +114,14 @@ def metrics_of_kind(
     kind: str, detections: Sequence[Detections], objects: Sequence[Objects], areas: Sequence[Tensor] | None = None
 ) -> dict[str, float] | None:
     """Return the metrics of masks or key-points; None unless all objects and the detections in all images have them."""
-    non_empty = [*detections, *(object_ for object_ in objects if len(object_))]
+    non_empty_images = [*detections, *(image_objects for image_objects in objects if len(image_objects))]
     if not any(len(image_objects) for image_objects in objects) or any(
-        getattr(values, kind) is None for values in non_empty
+        getattr(image_values, kind) is None for image_values in non_empty_images
     ):
         return None
-    keypoint_counts = {values.keypoints.shape[1] for values in non_empty if values.keypoints is not None}
+    keypoint_counts = {
+        image_values.keypoints.shape[1] for image_values in non_empty_images if image_values.keypoints is not None
+    }
     if kind == "keypoints" and keypoint_counts != {len(PERSON_SIGMAS)}:
         return None
     return coco_evaluation(kind, detections, objects, areas).figures()

@@ -37,8 +37,8 @@ class ScoreCurve:
         if not len(self.scores) or not bool(self.f1.max() > 0):
             return None
         index = int(self.f1.argmax())
-        below = float(self.scores[index + 1]) if index + 1 < len(self.scores) else 0.0
-        return (float(self.scores[index]) + below) / 2
+        next_lower = float(self.scores[index + 1]) if index + 1 < len(self.scores) else 0.0
+        return (float(self.scores[index]) + next_lower) / 2
 
 
 def score_curve(detections: Sequence[Detections], objects: Sequence[Objects]) -> ScoreCurve:
@@ -55,9 +55,9 @@ def score_curve(detections: Sequence[Detections], objects: Sequence[Objects]) ->
     n_right = torch.tensor(hits, dtype=torch.float64)[order].cumsum(0)
     last_of_equals = torch.ones(len(score_tensor), dtype=torch.bool)
     last_of_equals[:-1] = score_tensor[1:] < score_tensor[:-1]
-    counts = torch.arange(1, len(score_tensor) + 1, dtype=torch.float64)
+    n_detections = torch.arange(1, len(score_tensor) + 1, dtype=torch.float64)
     cuts = last_of_equals.nonzero()[:, 0]
-    return ScoreCurve(score_tensor[cuts], (n_right / counts)[cuts], n_right[cuts] / max(n_objects, 1))
+    return ScoreCurve(score_tensor[cuts], (n_right / n_detections)[cuts], n_right[cuts] / max(n_objects, 1))
 
 
 def every_second(images: Source, first: int) -> Source:

@@ -71,9 +71,9 @@ class Walk(NamedTuple):
 
     def score_maps(self, label: int) -> list[Tensor]:
         """Return for each map the highest score of a class in each cell (H', W'); for a first stage, of an object."""
-        column = self.scores[:, min(label, self.scores.shape[1] - 1)]
-        boxes = len(column) // sum(self.anchor_counts)  # boxes of an anchor: YOLO v1 has several
-        parts = column.split([count * boxes for count in self.anchor_counts])
+        class_scores = self.scores[:, min(label, self.scores.shape[1] - 1)]
+        boxes_per_anchor = len(class_scores) // sum(self.anchor_counts)  # boxes of an anchor: YOLO v1 has several
+        parts = class_scores.split([count * boxes_per_anchor for count in self.anchor_counts])
         return [part.view(*map_.shape[2:], -1).amax(2) for part, map_ in zip(parts, self.maps, strict=True)]
 
 
@@ -92,13 +92,29 @@ def _(detector: OneStage, params: Params, image: Tensor) -> Walk:
     anchors = detector.anchors_at(maps, image)
     _, scores = detector.decode(join_maps(maps, detector.outputs_per_anchor)[0], anchors)
     (candidates,) = detector.candidates_of(maps, image)
-    return Walk(maps, anchors, detector.outputs_per_anchor, scores, None, None, candidates)
+    return Walk(
+        maps=maps,
+        anchors=anchors,
+        outputs_per_anchor=detector.outputs_per_anchor,
+        scores=scores,
+        proposals=None,
+        outputs=None,
+        candidates=candidates,
+    )
 
 
 @walk.register
 def _(detector: FastRCNN, params: Params, image: Tensor) -> Walk:
     (proposals,), outputs, (candidates,) = detector.classify(params, image)
-    return Walk((), None, 0, outputs.new_zeros(0, 1), proposals, outputs, candidates)
+    return Walk(
+        maps=(),
+        anchors=None,
+        outputs_per_anchor=0,
+        scores=outputs.new_zeros(0, 1),
+        proposals=proposals,
+        outputs=outputs,
+        candidates=candidates,
+    )
 
 
 @walk.register
@@ -110,7 +126,15 @@ def _(detector: ProposalDetector, params: Params, image: Tensor) -> Walk:
     ((proposals, indices),) = detector.propose(outputs, first_stage, anchors)
     head = detector.outputs(params, "", maps[0], indexed_regions([proposals]))
     (candidates,) = refined_candidates(head, [proposals], [indices], anchors.image)
-    return Walk(tuple(y), anchors, first_stage.outputs_per_anchor, scores, proposals, head, candidates)
+    return Walk(
+        maps=tuple(y),
+        anchors=anchors,
+        outputs_per_anchor=first_stage.outputs_per_anchor,
+        scores=scores,
+        proposals=proposals,
+        outputs=head,
+        candidates=candidates,
+    )
 
 
 class Scorer(NamedTuple):

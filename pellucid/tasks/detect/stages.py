@@ -71,7 +71,10 @@ def timed_predictor(detector: Detector, params: Params) -> Callable[[Tensor], tu
         heads = [(start, end) for name, start, end in log if name not in (*FEATURE_NETS, "rpn")]
         heads_start, heads_end = min(start for start, _ in heads), max(end for _, end in heads)
         return detections, StageTimes(
-            features_end - start_time, heads_start - features_end, heads_end - heads_start, end_time - heads_end
+            features=features_end - start_time,
+            proposals=heads_start - features_end,
+            heads=heads_end - heads_start,
+            decision=end_time - heads_end,
         )
 
     return predict

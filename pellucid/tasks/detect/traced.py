@@ -81,10 +81,10 @@ def traced_detector(model: Model, x: Any, target: Any) -> Traced:
     # One row for each object, with the columns of DetectionLoss.
     rows = [
         torch.cat([
-            target.boxes.new_full((len(target), 1), k), target.labels[:, None].to(target.boxes), target.boxes,
-            (torch.zeros_like(target.labels) if target.crowd is None else target.crowd)[:, None].to(target.boxes),
+            truth.boxes.new_full((len(truth), 1), k), truth.labels[:, None].to(truth.boxes), truth.boxes,
+            (torch.zeros_like(truth.labels) if truth.crowd is None else truth.crowd)[:, None].to(truth.boxes),
         ], 1)
-        for k, target in enumerate(objects)
+        for k, truth in enumerate(objects)
     ]  # fmt: skip
     loss = DetectionLoss(TracedBatch(detector, len(images), (images.shape[2], images.shape[3])))
     x = scaled(images, model.stats)

@@ -123,8 +123,8 @@ def evaluate_generator(
 
     samples = torch.cat([*processes.shared(range(0, count, BATCH_SIZE), draw_batch)])
     held_out = images_of(test)
-    for_tuning = torch.arange(len(held_out)) % TUNING_STEP == 0
-    likelihood = parzen(samples, held_out[for_tuning], held_out[~for_tuning], processes.shared)
+    is_for_tuning = torch.arange(len(held_out)) % TUNING_STEP == 0
+    likelihood = parzen(samples, held_out[is_for_tuning], held_out[~is_for_tuning], processes.shared)
     class_variety, distance, kid, classifier = None, None, None, CLASSIFIERS.get(name, "")
     if classifier:
         network = Model.load(shipped_files.pretrained_file(classifier))
@@ -134,7 +134,17 @@ def evaluate_generator(
     nearest, nearest_test = (
         float(nearest_images(images[:MAX_NEAREST], train, processes)[1].mean()) for images in (samples, held_out)
     )
-    return SampleEvaluation(name, count, classifier, class_variety, distance, kid, likelihood, nearest, nearest_test)
+    return SampleEvaluation(
+        data=name,
+        n=count,
+        classifier=classifier,
+        variety=class_variety,
+        frechet=distance,
+        kid=kid,
+        parzen=likelihood,
+        nearest=nearest,
+        nearest_test=nearest_test,
+    )
 
 
 def features_of(classifier: Model, images: Tensor, processes: Processes = ALONE) -> Tensor:
@@ -180,16 +190,17 @@ class GeneratedImages:
 def report(model: Model, train: Source, folder: RunFolder) -> Reported:
     """Return the section of samples, of their nearest training images and of interpolations."""
     samples = draw_samples(model, train, folder)
-    row, count = len(samples.nearest), len(samples.samples)
-    by_epoch = {f"after epoch {epoch}": images for epoch, images in samples.epochs.items()}
-    nearest = image_rows({"sample": samples.samples[:row], "training image": samples.nearest})
+    n_nearest, n_samples = len(samples.nearest), len(samples.samples)
+    samples_by_epoch = {f"after epoch {epoch}": images for epoch, images in samples.epochs.items()}
+    nearest = image_rows({"sample": samples.samples[:n_nearest], "training image": samples.nearest})
     walks = image_rows({f"walk {k}": images for k, images in enumerate(samples.walks, start=1)})
     parts = [
         FigurePart(
-            "samples", sample_sheet(samples.samples), f"{count} samples", f"{count} samples, none selected (seed 0)."
+            "samples", sample_sheet(samples.samples), f"{n_samples} samples",
+            f"{n_samples} samples, none selected (seed 0).",
         ),
         FigurePart(
-            "epochs", image_rows(by_epoch) if by_epoch else None, "Samples over the epochs",
+            "epochs", image_rows(samples_by_epoch) if samples_by_epoch else None, "Samples over the epochs",
             "The same latent vectors after each epoch whose weights the run keeps (train.keep).",
             "The run kept no weights of epochs; set train.keep to keep some.",
         ),
@@ -214,7 +225,10 @@ def draw_samples(model: Model, train: Source, folder: RunFolder) -> GeneratedIma
     }
     images, _ = nearest_images(samples[:N_ROW], train)
     return GeneratedImages(
-        samples.numpy(), samples_by_epoch, images.numpy(), tuple(latent_walk(model, seed).numpy() for seed in range(3))
+        samples=samples.numpy(),
+        epochs=samples_by_epoch,
+        nearest=images.numpy(),
+        walks=tuple(latent_walk(model, seed).numpy() for seed in range(3)),
     )
 
 
@@ -257,10 +271,10 @@ def nearest_images(samples: Tensor, train: Source, processes: Processes = ALONE)
 
     min_distances, nearest_indices = torch.full((len(samples),), torch.inf), torch.zeros(len(samples), dtype=torch.long)
     for distances, indices in processes.shared(range(0, len(train), TRAINING_BATCH_SIZE), nearest_of):
-        closer = distances < min_distances
+        is_closer = distances < min_distances
         min_distances, nearest_indices = (
-            torch.where(closer, distances, min_distances),
-            torch.where(closer, indices, nearest_indices),
+            torch.where(is_closer, distances, min_distances),
+            torch.where(is_closer, indices, nearest_indices),
         )
     nearest_train = images_at(train, nearest_indices.tolist())
     # The distances are recomputed, since cdist is not exactly 0 for copies.

@@ -62,7 +62,7 @@ class AnnotatedBoxes(BoxFinder):
     def __init__(self, path: Path, file: str | None, kind: str) -> None:
         self.path = path
         self.records = {}
-        self.repeated: set[str] = set()  # file names in several folders
+        self.repeated_names: set[str] = set()  # file names in several folders
         with open_tree(path) as tree:
             if file:
                 parts = [read_without_images(tree, file)]
@@ -73,20 +73,22 @@ class AnnotatedBoxes(BoxFinder):
                 labels = _labels_of(kind, annotations.classes, str(path))
                 for record in annotations.records:
                     name = PurePosixPath(record.image).name
-                    self.repeated |= {name} & self.records.keys()
+                    self.repeated_names |= {name} & self.records.keys()
                     self.records[name] = record, labels
 
     def __call__(self, picture: Picture, image: Tensor) -> ScoredBoxes:
         """Return the annotated boxes, with the score 1; raise PellucidError for a picture without annotations."""
         name = PurePosixPath(picture.file.replace("\\", "/")).name
-        if name not in self.records or name in self.repeated:
-            found = "several images" if name in self.repeated else "no image"
-            raise PellucidError(f"{self.path} has {found} named {name!r:.200}; give the annotations of this picture")
+        if name not in self.records or name in self.repeated_names:
+            found_text = "several images" if name in self.repeated_names else "no image"
+            raise PellucidError(
+                f"{self.path} has {found_text} named {name!r:.200}; give the annotations of this picture"
+            )
         record, labels = self.records[name]
         if fault := size_fault(record, (image.shape[1], image.shape[2])):
             raise PellucidError(f"{picture.file}: {fault}")
-        used = [one.box for one in record.instances if one.label in labels and not one.crowd]
-        return ScoredBoxes(torch.tensor(used, dtype=torch.float32).reshape(-1, 4), torch.ones(len(used)))
+        used_boxes = [instance.box for instance in record.instances if instance.label in labels and not instance.crowd]
+        return ScoredBoxes(torch.tensor(used_boxes, dtype=torch.float32).reshape(-1, 4), torch.ones(len(used_boxes)))
 
 
 class DetectedBoxes(BoxFinder):

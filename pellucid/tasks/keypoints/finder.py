@@ -45,14 +45,14 @@ class KeypointFinder:
         if not isinstance(loss, KeypointLoss):
             raise PellucidError("the model outputs no key-points; give one that does, such as faces or a run of it")
         self.model = model
-        count = loss.point_count(model.output_shape)
-        keypoint_info = model.preprocess.get("keypoints", {"of": "object", "names": [f"p{k}" for k in range(count)]})
+        n_points = loss.point_count(model.output_shape)
+        keypoint_info = model.preprocess.get("keypoints", {"of": "object", "names": [f"p{k}" for k in range(n_points)]})
         self.point_names: tuple[str, ...] = tuple(keypoint_info["names"])
         self.kind: str = keypoint_info["of"]
         self.is_of_crops = keypoint_info.get("crops") is True
-        if len(self.point_names) != count:
+        if len(self.point_names) != n_points:
             raise PellucidError(
-                f"the model outputs {count} key-points, but names {len(self.point_names)}; train it again"
+                f"the model outputs {n_points} key-points, but names {len(self.point_names)}; train it again"
             )
         self.mode: ColourMode = mode_of(model)
         self._predict = model.predictor()
@@ -79,12 +79,14 @@ class KeypointFinder:
 
         The square around each box is cropped, as in training on crops.
         """
-        found = torch.zeros(len(boxes), len(self.point_names), 3)
+        found_points = torch.zeros(len(boxes), len(self.point_names), 3)
         for k in range(0, len(boxes), CROPS_PER_BATCH):
             windows = [square_around(box) for box in boxes[k : k + CROPS_PER_BATCH].tolist()]
             points = self([window.cut_out(image) for window in windows])
-            found[k : k + len(windows)] = points + torch.tensor([[[one.left, one.top, 0.0]] for one in windows])
-        return found
+            found_points[k : k + len(windows)] = points + torch.tensor(
+                [[[window.left, window.top, 0.0]] for window in windows]
+            )
+        return found_points
 
 
 def pad_and_resize(image: Tensor, size: tuple[int, int]) -> tuple[Tensor, InputFrame]:
@@ -137,7 +139,15 @@ def ask_point(model: Model, x: Tensor, of: str | None, area: Area | None) -> Ask
     label = f"{axes[axis]} of {KeypointFinder(model).point_names[point]}"
     scores = y[2 * point : 2 * point + 2]
     return Asked(
-        label, net, params, inputs, 2 * point + axis, axes, scores, axis, (top - 1, left - 1, top + 2, left + 2)
+        label=label,
+        net=net,
+        params=params,
+        x=inputs,
+        target=2 * point + axis,
+        choices=axes,
+        scores=scores,
+        chosen=axis,
+        area=(top - 1, left - 1, top + 2, left + 2),
     )
 
 

@@ -44,15 +44,15 @@ def evaluate(model: Model, data: str | None = None, processes: Processes = ALONE
     check_points(points, true_points, unit)
     can_measure = measurable(true_points, unit)
     errors = normalised_errors(points[can_measure], true_points[can_measure], unit)
-    left_out = len(source) - len(errors)
-    check_measurable(len(errors), left_out, unit)
+    n_left_out = len(source) - len(errors)
+    check_measurable(len(errors), n_left_out, unit)
     mean_error = weighted_mean(errors)
     means = resampled(lambda weights: [mean_error(weights)], len(errors), RESAMPLES)
     return {
         "nme": float(errors.mean()),
         "nme_interval": percentile_intervals(means)[0],
         "n": len(errors),
-        "nme_left_out": left_out,
+        "nme_left_out": n_left_out,
         **average_precision(source, points),
         "data": str(source.source.tree.path),
     }
@@ -66,15 +66,17 @@ def average_precision(source: KeypointSource, points: Tensor) -> dict[str, float
     annotations, otherwise that of its box.
     """
     coco = Coco("keypoints", sigmas_of(source.names, source.kind))
-    examples: dict[int, list[int]] = {}  # by image
+    indices_by_image: dict[int, list[int]] = {}
     for k, (image, _) in enumerate(source.objects):
-        examples.setdefault(image, []).append(k)
-    for image, indices in examples.items():
+        indices_by_image.setdefault(image, []).append(k)
+    for image, indices in indices_by_image.items():
         record = source.source.records[image]
         truth = record.objects(len(source.names))
-        found = torch.stack([source.frame(k).to_picture(points[k]) for k in indices])
+        predicted_points = torch.stack([source.frame(k).to_picture(points[k]) for k in indices])
         objects = truth.take(torch.tensor([source.objects[k][1] for k in indices]))
-        detections = Detections(objects.boxes, found[:, :, 2].mean(1), objects.labels, keypoints=found)
+        detections = Detections(
+            objects.boxes, predicted_points[:, :, 2].mean(1), objects.labels, keypoints=predicted_points
+        )
         areas = truth_areas(truth)
         for j, instance in enumerate(record.instances):
             areas[j] = areas[j] if instance.area is None else instance.area

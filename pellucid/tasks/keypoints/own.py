@@ -48,14 +48,14 @@ def input_side(train: KeypointSource) -> tuple[int, float]:
     The median object has OBJECT_SIDE pixels in the input, but no more than in its image; the side of the input, that of
     the median crop or image at this scale, is rounded up to a multiple of SIDE_STEP, from MIN_SIDE to MAX_SIDE.
     """
-    objects: list[float] = []
-    pictures: list[float] = []
+    object_sides: list[float] = []
+    picture_sides: list[float] = []
     for k in range(len(train)):
         record, instance = train.object_at(k)
         x0, y0, x1, y1 = instance.box
-        objects.append(max(x1 - x0, y1 - y0))
-        pictures.append(square_around(instance.box).side if train.is_cropped else max(record.size))
-    object_side = statistics.median(objects)
+        object_sides.append(max(x1 - x0, y1 - y0))
+        picture_sides.append(square_around(instance.box).side if train.is_cropped else max(record.size))
+    object_side = statistics.median(object_sides)
     scale = min(1.0, OBJECT_SIDE / object_side)
-    side = SIDE_STEP * math.ceil(statistics.median(pictures) * scale / SIDE_STEP)
+    side = SIDE_STEP * math.ceil(statistics.median(picture_sides) * scale / SIDE_STEP)
     return min(max(side, MIN_SIDE), MAX_SIDE), object_side

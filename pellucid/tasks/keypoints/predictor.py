@@ -47,11 +47,11 @@ class KeypointPredictor(Predictor):
         if self.boxes is not None:
             for picture, image in batch:
                 try:
-                    found = self.boxes(picture, image)
+                    found_boxes = self.boxes(picture, image)
                 except PellucidError as error:
                     yield error
                 else:
-                    yield self._predict_objects(picture, image, found)
+                    yield self._predict_objects(picture, image, found_boxes)
             return
         for (picture, image), points in zip(batch, self.finder([image for _, image in batch]), strict=True):
             row = _image_row(picture, image)
@@ -61,33 +61,33 @@ class KeypointPredictor(Predictor):
                 row["overlay"] = str(self.outputs.write_overlay(picture.name, overlay))
             score = float(points[:, 2].mean())
             line = f"{row.get('overlay', picture.file)}: {len(points)} points, mean score {percent(score)}"
-            columns = self._columns(picture, score, points)
+            table_row = self._columns(picture, score, points)
             file = Path(row["overlay"]) if "overlay" in row else None
-            yield Predicted(row, line, [columns], confidence=score, points=points, file=file)
+            yield Predicted(row, line, [table_row], confidence=score, points=points, file=file)
 
-    def _predict_objects(self, picture: Picture, image: Tensor, found: ScoredBoxes) -> Predicted:
+    def _predict_objects(self, picture: Picture, image: Tensor, scored_boxes: ScoredBoxes) -> Predicted:
         """Return the key-points of the objects in boxes; their scores are multiplied by those of the boxes."""
-        points = self.finder.find_in_boxes(image, found.boxes)
-        scores = points[:, :, 2].mean(1) * found.scores
-        values = zip(found.boxes.tolist(), points.tolist(), scores.tolist(), strict=True)
+        points = self.finder.find_in_boxes(image, scored_boxes.boxes)
+        scores = points[:, :, 2].mean(1) * scored_boxes.scores
+        values = zip(scored_boxes.boxes.tolist(), points.tolist(), scores.tolist(), strict=True)
         objects = [{"box": box, "keypoints": keypoints, "score": score} for box, keypoints, score in values]
-        row = _image_row(picture, image)
-        row["objects"] = objects
+        row = {**_image_row(picture, image), "objects": objects}
         if self.outputs is not None:
             labels = torch.zeros(len(objects), dtype=torch.int64)
             texts = [f"{number} {score:.2f}" for number, score in enumerate(scores.tolist(), 1)]
-            overlay = object_overlay(_pixels(image), found.boxes, labels, texts, 1, None, points)
+            overlay = object_overlay(_pixels(image), scored_boxes.boxes, labels, texts, n_classes=1, keypoints=points)
             row["overlay"] = str(self.outputs.write_overlay(picture.name, overlay))
         corners = ("x0", "y0", "x1", "y1")
         rows = [
-            self._columns(picture, item["score"], one) | dict(zip(corners, item["box"], strict=True))
-            for item, one in zip(objects, points, strict=True)
+            self._columns(picture, object_values["score"], object_points)
+            | dict(zip(corners, object_values["box"], strict=True))
+            for object_values, object_points in zip(objects, points, strict=True)
         ]
         return Predicted(
             row,
             f"{row.get('overlay', picture.file)}: {plural(len(objects), 'object')}",
             rows or [{"image": picture.file}],
-            boxes=found.boxes,
+            boxes=scored_boxes.boxes,
             scores=scores,
             labels=(self.finder.kind,) * len(objects),
             points=points,

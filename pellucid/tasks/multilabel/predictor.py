@@ -26,15 +26,17 @@ class LabelPredictor(ClassPredictor):
     def predict_one(self, picture: Picture, image: Tensor) -> Predicted:
         """Return the labels of a picture, whose probability is at least the threshold of its class."""
         probabilities = self.model.predict(image[:1])[0].tolist()
-        by_class = dict(zip(self.thresholds, probabilities, strict=True))
-        labels = [name for name, threshold in self.thresholds.items() if by_class[name] >= threshold]
-        others = sorted({*by_class} - {*labels}, key=lambda name: -by_class[name])[:MAX_SHOWN]
-        described = ", ".join(f"{name} {percent(by_class[name])}" for name in labels) or "no label"
-        remark = ", ".join(f"{name} {percent(by_class[name])}" for name in others)
-        line = f"{picture.file}: {described}" + (f"  (not {remark})" if remark else "")
-        values = {"image": picture.file, "labels": labels, "probabilities": by_class}
-        row: dict[str, Any] = {"image": picture.file, "labels": "|".join(labels), **by_class}
-        confidence = max((by_class[name] for name in labels), default=max(probabilities))
+        probabilities_by_class = dict(zip(self.thresholds, probabilities, strict=True))
+        labels = [name for name, threshold in self.thresholds.items() if probabilities_by_class[name] >= threshold]
+        others = sorted({*probabilities_by_class} - {*labels}, key=lambda name: -probabilities_by_class[name])[
+            :MAX_SHOWN
+        ]
+        labels_text = ", ".join(f"{name} {percent(probabilities_by_class[name])}" for name in labels) or "no label"
+        others_text = ", ".join(f"{name} {percent(probabilities_by_class[name])}" for name in others)
+        line = f"{picture.file}: {labels_text}" + (f"  (not {others_text})" if others_text else "")
+        values = {"image": picture.file, "labels": labels, "probabilities": probabilities_by_class}
+        row: dict[str, Any] = {"image": picture.file, "labels": "|".join(labels), **probabilities_by_class}
+        confidence = max((probabilities_by_class[name] for name in labels), default=max(probabilities))
         return Predicted(values, line, [row], label=", ".join(labels) or "no label", confidence=confidence)
 
     def finish(self, rows: Sequence[Mapping[str, Any]]) -> tuple[Mapping[str, Any], Path | None]:

@@ -26,12 +26,12 @@ DEFAULT_THRESHOLD = 0.5
 
 def thresholds_of(model: Model) -> Tensor:
     """Return the thresholds (K,) of a model, by default 0.5; raises PellucidError for another number of them."""
-    count = int(model.output_shape[0])
+    n_classes = int(model.output_shape[0])
     thresholds = model.preprocess.get("thresholds") or [DEFAULT_THRESHOLD]
     if len(thresholds) == 1:  # one for all classes, such as --score
-        thresholds = [*thresholds] * count
-    if len(thresholds) != count:
-        raise PellucidError(f"preprocess: {len(thresholds)} thresholds for {count} classes; train the model again")
+        thresholds = [*thresholds] * n_classes
+    if len(thresholds) != n_classes:
+        raise PellucidError(f"preprocess: {len(thresholds)} thresholds for {n_classes} classes; train the model again")
     return torch.tensor(thresholds)
 
 
@@ -48,9 +48,10 @@ def choose_thresholds(model: Model, validation: Source | None) -> bool:
     probabilities, targets = predict_source(model, validation)
     thresholds = [best_threshold(scores, true > 0.5) for scores, true in zip(probabilities.T, targets.T, strict=True)]
     model.preprocess["thresholds"] = thresholds
-    chosen = MultiLabel(tuple(thresholds))
+    chosen_metric = MultiLabel(tuple(thresholds))
     model.metrics = tuple(
-        chosen if metric == "multilabel" or isinstance(metric, MultiLabel) else metric for metric in model.metrics
+        chosen_metric if metric == "multilabel" or isinstance(metric, MultiLabel) else metric
+        for metric in model.metrics
     )
     return True
 
@@ -130,7 +131,7 @@ def _mistakes(
 
 
 def _names(mask: Tensor, classes: Sequence[str]) -> str:
-    return ", ".join(name for name, present in zip(classes, mask.tolist(), strict=True) if present) or "none"
+    return ", ".join(name for name, is_present in zip(classes, mask.tolist(), strict=True) if is_present) or "none"
 
 
 def evaluate(model: Model, data: str | None) -> dict[str, Any]:

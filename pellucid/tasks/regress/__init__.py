@@ -77,8 +77,8 @@ class NumberRegression(Classification):
 
     def explain(self, model: "Model", request: Request, **options: Any) -> Explained:
         """Explain a number, by default the first, or a unit, by the requested method, by default by all."""
-        first = self.class_names(model)[0]
-        return super().explain(model, request if request.target else request._replace(target=first), **options)
+        first_name = self.class_names(model)[0]
+        return super().explain(model, request if request.target else request._replace(target=first_name), **options)
 
     def score_to_explain(self, model: "Model", x: "Tensor", of: str | None = None, area: Area | None = None) -> Asked:
         """Return a number, by default the first, or a unit."""
@@ -102,14 +102,14 @@ class NumberRegression(Classification):
         from pellucid.tasks.pictures import read_picture
         from pellucid.tasks.regress.measure import quantities, training_means
 
-        found = quantities(model)
+        numbers = quantities(model)
         try:
             values = training_means(model) if target is None else [float(text) for text in target.split(",")]
         except ValueError as error:
-            raise PellucidError(f"--target is {target!r:.60}; give {', '.join(found.labels)} as numbers") from error
-        if len(values) != len(found.names):
-            raise PellucidError(f"--target has {len(values)} numbers; give one for each of {', '.join(found.labels)}")
-        label = ", ".join(found.text(k, value) for k, value in enumerate(values))
+            raise PellucidError(f"--target is {target!r:.60}; give {', '.join(numbers.labels)} as numbers") from error
+        if len(values) != len(numbers.names):
+            raise PellucidError(f"--target has {len(values)} numbers; give one for each of {', '.join(numbers.labels)}")
+        label = ", ".join(numbers.text(k, value) for k, value in enumerate(values))
         return Example(model, read_picture(model, image), torch.tensor([values]), label, "mean of the training data")
 
     def report(self, model: "Model", train: Any, test: Any, folder: Any) -> Reported:

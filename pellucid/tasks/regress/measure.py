@@ -33,22 +33,22 @@ class Quantities:
 
 def quantities(model: Model) -> Quantities:
     """Return the numbers that a model predicts; raises PellucidError if its file names other counts of them."""
-    about, count = about_table(model), int(model.output_shape[0])
-    found = Quantities(tuple(about["names"]), tuple(about["units"]))
-    if not len(found.names) == len(found.units) == count:
+    table_info, n_outputs = about_table(model), int(model.output_shape[0])
+    numbers = Quantities(tuple(table_info["names"]), tuple(table_info["units"]))
+    if not len(numbers.names) == len(numbers.units) == n_outputs:
         raise PellucidError(
-            f"preprocess: {len(found.names)} names and {len(found.units)} units for {count} outputs; train the model "
-            "again"
+            f"preprocess: {len(numbers.names)} names and {len(numbers.units)} units for {n_outputs} outputs; train the "
+            "model again"
         )
-    return found
+    return numbers
 
 
 def training_means(model: Model) -> list[float]:
     """Return the mean of each number in the training data, which the network's last layer adds; 0 without one."""
     head = getattr(model.net, "children", {}).get("head")
-    last = getattr(head, "children", {}).get("units")
-    if isinstance(last, AffineMap) and isinstance(last.shift, tuple):
-        return [*last.shift]
+    last_layer = getattr(head, "children", {}).get("units")
+    if isinstance(last_layer, AffineMap) and isinstance(last_layer.shift, tuple):
+        return [*last_layer.shift]
     return [0.0] * int(model.output_shape[0])
 
 
@@ -80,12 +80,12 @@ def errors(outputs: Tensor, targets: Tensor) -> dict[str, float]:
 
 def number_rows(model: Model, outputs: Tensor, targets: Tensor) -> list[dict[str, Any]]:
     """Return the errors of each number; see `evaluate`."""
-    found, means = quantities(model), training_means(model)
+    numbers, means = quantities(model), training_means(model)
     rows: list[dict[str, Any]] = []
-    for k, (name, unit, mean) in enumerate(zip(found.names, found.units, means, strict=True)):
-        column = errors(outputs[:, k : k + 1], targets[:, k : k + 1])
-        constant = float((targets[:, k].double() - mean).abs().mean())
-        rows.append({"number": name, "unit": unit, **column, "mae_of_mean": constant})
+    for k, (name, unit, mean) in enumerate(zip(numbers.names, numbers.units, means, strict=True)):
+        number_errors = errors(outputs[:, k : k + 1], targets[:, k : k + 1])
+        mae_of_mean = float((targets[:, k].double() - mean).abs().mean())
+        rows.append({"number": name, "unit": unit, **number_errors, "mae_of_mean": mae_of_mean})
     return rows
 
 

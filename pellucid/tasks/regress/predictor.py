@@ -21,12 +21,14 @@ class NumberPredictor(ClassPredictor):
 
     def predict_one(self, picture: Picture, image: Tensor) -> Predicted:
         """Return the numbers of a picture."""
-        found = self.quantities
+        numbers = self.quantities
         values = self.model.predict(image[:1])[0].tolist()
-        text = ", ".join(found.text(k, value) for k, value in enumerate(values))
-        by_name = dict(zip(found.names, values, strict=True))
-        row = {"image": picture.file, **dict(zip(found.labels, values, strict=True))}
-        return Predicted({"image": picture.file, "numbers": by_name}, f"{picture.file}: {text}", [row], label=text)
+        text = ", ".join(numbers.text(k, value) for k, value in enumerate(values))
+        numbers_by_name = dict(zip(numbers.names, values, strict=True))
+        row = {"image": picture.file, **dict(zip(numbers.labels, values, strict=True))}
+        return Predicted(
+            {"image": picture.file, "numbers": numbers_by_name}, f"{picture.file}: {text}", [row], label=text
+        )
 
     def finish(self, rows: Sequence[Mapping[str, Any]]) -> tuple[Mapping[str, Any], Path | None]:
         """Return the predictions and the units of the numbers."""

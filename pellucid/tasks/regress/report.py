@@ -22,11 +22,11 @@ EXPLANATION = (
 
 def report(model: Model, test: Source) -> Reported:
     """Return the sections about the errors on the test images."""
-    found = quantities(model)
+    numbers = quantities(model)
     outputs, targets = predict_source(model, test)
     head = ("number", "unit", "MAE", "RMSE", "R²", "MAE of the mean")
     rows = quantity_rows(number_rows(model, outputs, targets))
-    plot = predicted_values(targets.numpy(), outputs.numpy(), found.labels)
+    plot = predicted_values(targets.numpy(), outputs.numpy(), numbers.labels)
     caption = "Each point is a test image; on the dashed lines, predictions are exact."
     deviations = targets.double().std(0, correction=0).clamp_min(torch.finfo(torch.float32).tiny)
     distances = ((outputs - targets).abs().double() / deviations).amax(1)
@@ -34,9 +34,11 @@ def report(model: Model, test: Source) -> Reported:
     images = (float_images(test.batch(worst, generator(0)).images) * 255).round().to(torch.uint8)
     pictures = [*images.permute(0, 2, 3, 1).expand(-1, -1, -1, 3).numpy()]
     titles = [f"{_numbers(targets[k])} → {_numbers(outputs[k])}" for k in worst]
-    worst_caption = f"The {len(worst)} test images with the largest errors: true → predicted {', '.join(found.labels)}."
+    worst_caption = (
+        f"The {len(worst)} test images with the largest errors: true → predicted {', '.join(numbers.labels)}."
+    )
     table = TablePart("Errors on the test images", head, rows, (2, 3, 4, 5))
-    alt = f"Predicted against true {', '.join(found.labels)}, and residuals"
+    alt = f"Predicted against true {', '.join(numbers.labels)}, and residuals"
     worst_alt = f"Images with the largest errors: {'; '.join(titles)}"
     worst_figure = FigurePart("errors", titled_pictures(pictures, titles), worst_alt, worst_caption)
     return Reported([

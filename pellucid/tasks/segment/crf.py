@@ -40,7 +40,13 @@ def kernels_for(image: Tensor) -> CrfKernels:
     they remove small objects.
     """
     scale = max(image.shape[1:]) / PUBLISHED_SIDE
-    return CrfKernels(3.0 * scale, 1.0, 80.0 * scale, 13.0, 4.0)
+    return CrfKernels(
+        smoothness=3.0 * scale,
+        smoothness_weight=1.0,
+        position=80.0 * scale,
+        colour=13.0,
+        bilateral_weight=4.0,
+    )
 
 
 def dense_crf(

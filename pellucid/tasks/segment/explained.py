@@ -109,16 +109,24 @@ def ask_pixels(model: Model, x: Tensor, of: str | None, area: Area | None) -> As
     scores = (y * target.weights.cpu()).sum((1, 2))
     label = int(target.classes[0])
     return Asked(
-        target_text(target, classes), model.net, model.params, inputs, target, classes, scores, label, area,
+        label=target_text(target, classes),
+        net=model.net,
+        params=model.params,
+        x=inputs,
+        target=target,
+        choices=classes,
+        scores=scores,
+        chosen=label,
+        area=area,
         read=model.loss.predict,
-    )  # fmt: skip
+    )
 
 
 def _parse_window(window: str, size: tuple[int, int]) -> tuple[slice, ...]:
     """Return the rows and columns of a text such as "90:100, 120"; raises PellucidError if they are outside `size`."""
-    parts = [RANGE_PATTERN.fullmatch(part) for part in window.split(",")]
-    slices = [_parse_range(part, length) for part, length in zip(parts, size, strict=False) if part is not None]
-    if len(parts) != 2 or len(slices) != 2 or any(not slice_.start < slice_.stop for slice_ in slices):
+    matches = [RANGE_PATTERN.fullmatch(part) for part in window.split(",")]
+    slices = [_parse_range(match, length) for match, length in zip(matches, size, strict=False) if match is not None]
+    if len(matches) != 2 or len(slices) != 2 or any(not slice_.start < slice_.stop for slice_ in slices):
         raise PellucidError(
             f"[{window.strip()}] is not in an image of {size[0]} rows and {size[1]} columns; write a pixel as "
             "[ROW, COLUMN], as in [120, 200], or a region as in [90:100, 120:200]"
@@ -126,8 +134,8 @@ def _parse_window(window: str, size: tuple[int, int]) -> tuple[slice, ...]:
     return tuple(slices)
 
 
-def _parse_range(part: re.Match[str], length: int) -> slice:
+def _parse_range(match: re.Match[str], length: int) -> slice:
     """Return the slice of a matched range, or an empty slice if the range extends beyond `length`."""
-    start = int(part["at"] or part["start"] or 0)
-    stop = start + 1 if part["at"] else int(part["stop"] or length)
+    start = int(match["at"] or match["start"] or 0)
+    stop = start + 1 if match["at"] else int(match["stop"] or length)
     return slice(start, stop) if stop <= length else slice(0, 0)

@@ -56,10 +56,10 @@ def recipe_for(data: str, root: Any = None) -> OwnRecipe:
     with reading_masks(replace(settings, targets="masks")):
         if not has_masks(path):
             return _recipe(data, path, root)
-        chosen = _recipe(data, path, root, reads_masks=True)
+        mask_recipe = _recipe(data, path, root, reads_masks=True)
     # The recipe states what is read from data with both, and from class folders with masks beside their images.
-    stated = {"data.targets": "masks"} if not is_found or is_annotated(data) else {}
-    return OwnRecipe(chosen.name, {**stated, **chosen.settings})
+    stated_settings = {"data.targets": "masks"} if not is_found or is_annotated(data) else {}
+    return OwnRecipe(mask_recipe.name, {**stated_settings, **mask_recipe.settings})
 
 
 def _recipe(data: str, path: Path, root: Any, reads_masks: bool = False) -> OwnRecipe:
@@ -69,41 +69,41 @@ def _recipe(data: str, path: Path, root: Any, reads_masks: bool = False) -> OwnR
     values = plain_values(counts, classes) if isinstance(source, ObjectMasks) or not source.values else source.values
     mask_with = source.mask_with if isinstance(source, MaskFolder) else None
     void_value = check_values(counts, values, classes, str(path), mask_with=mask_with)
-    count = len(values)
-    pixels = [0] * count  # of each class
+    n_classes = len(values)
+    pixel_counts = [0] * n_classes  # of each class
     for value, index in values.items():
-        pixels[index] += int(counts[value])
+        pixel_counts[index] += int(counts[value])
     ignored_value = VOID if void_value is None else void_value
     largest_side = max(map(max, sizes))
     largest_value = max(values, key=lambda value: int(counts[value]))
     if has_thin_lines(source, [*values], largest_value, min(1.0, MAX_SIDE / largest_side)):
-        return _thin_recipe(count, ignored_value, frequency_weights(pixels), sizes)
-    longest = min(MAX_SIDE, largest_side)
-    fitted_sizes = [resized_size(size, longest) for size in sizes]
+        return _thin_recipe(n_classes, ignored_value, frequency_weights(pixel_counts), sizes)
+    longest_side = min(MAX_SIDE, largest_side)
+    fitted_sizes = [resized_size(size, longest_side) for size in sizes]
     crop = [min(limit, *(size[axis] for size in fitted_sizes)) for axis, limit in enumerate(MAX_CROP)]
     return OwnRecipe(RECIPE, {
-        "data.size": longest,
+        "data.size": longest_side,
         "data.stream": True,
         "augment.crop_size": crop,
         "augment.ignore": ignored_value,
-        "network.classes": count,
+        "network.classes": n_classes,
         "loss.ignore": ignored_value,
-        "loss.class_weights": frequency_weights(pixels),
+        "loss.class_weights": frequency_weights(pixel_counts),
         "start.weights": START_WEIGHTS,
         **training_length(TRAINING_STEPS, len(source), BATCH_SIZE),
     })  # fmt: skip
 
 
-def _thin_recipe(count: int, ignored_value: int, weights: list[float], sizes: list[tuple[int, int]]) -> OwnRecipe:
+def _thin_recipe(n_classes: int, ignored_value: int, weights: list[float], sizes: list[tuple[int, int]]) -> OwnRecipe:
     """Return the recipe for thin structures, such as membranes: U-Net from scratch, whose first maps are full size.
 
     The features of FCN-8s have an eighth of the size, in which such structures are less than one pixel thick. Few
     images are turned, mirrored and deformed, as for the membranes of Ronneberger, Fischer and Brox 2015, section 3.1.
     """
-    longest = min(MAX_THIN_SIDE, max(map(max, sizes)))
-    fitted_sizes = [resized_size(size, longest) for size in sizes]
+    longest_side = min(MAX_THIN_SIDE, max(map(max, sizes)))
+    fitted_sizes = [resized_size(size, longest_side) for size in sizes]
     crop = [min(THIN_CROP, *(size[axis] for size in fitted_sizes)) for axis in range(2)]
-    few_images = {
+    few_images_settings = {
         "augment.rotate": 180.0,
         "augment.vertical_flip": True,
         "augment.fill": "reflect",
@@ -111,24 +111,24 @@ def _thin_recipe(count: int, ignored_value: int, weights: list[float], sizes: li
         "augment.elastic_sigma": 6.0,
     }
     return OwnRecipe(THIN_RECIPE, {
-        "data.size": longest,
+        "data.size": longest_side,
         "data.stream": True,
         "augment.crop_size": crop,
         "augment.ignore": ignored_value,
-        **(few_images if len(sizes) <= FEW_IMAGES else {}),
-        "network.classes": count,
+        **(few_images_settings if len(sizes) <= FEW_IMAGES else {}),
+        "network.classes": n_classes,
         "loss.ignore": ignored_value,
         "loss.class_weights": weights,
         **training_length(THIN_STEPS, len(sizes), THIN_BATCH_SIZE, max_epochs=MAX_THIN_EPOCHS),
     })  # fmt: skip
 
 
-def has_thin_lines(source: MaskFolder | ObjectMasks, values: Sequence[int], largest: int, scale: float) -> bool:
+def has_thin_lines(source: MaskFolder | ObjectMasks, values: Sequence[int], largest_value: int, scale: float) -> bool:
     """Return whether what is not of the largest class are lines thinner than MIN_THICKNESS, such as membranes.
 
-    values: of the classes in masks. largest: that of the largest class. scale: of the network's input, relative to the
-    files. A bar of thickness t and length l has t l pixels and about 2 l edges of pixels to its surroundings. The
-    lines of a mask have many times the pixels of a square of their thickness; a few small objects do not.
+    values: of the classes in masks. largest_value: that of the largest class. scale: of the network's input, relative
+    to the files. A bar of thickness t and length l has t l pixels and about 2 l edges of pixels to its surroundings.
+    The lines of a mask have many times the pixels of a square of their thickness; a few small objects do not.
     """
     n_pixels = n_edges = 0
     class_values = torch.tensor(values)
@@ -136,7 +136,7 @@ def has_thin_lines(source: MaskFolder | ObjectMasks, values: Sequence[int], larg
     with strict_warnings():
         for k in torch.linspace(0, len(source) - 1, n_masks).round().long().tolist():
             mask = source.read_mask(k) if isinstance(source, MaskFolder) else source.example(k)[1]
-            is_structure = torch.isin(mask.long(), class_values) & (mask != largest)
+            is_structure = torch.isin(mask.long(), class_values) & (mask != largest_value)
             n_pixels += int(is_structure.sum())
             n_edges += int((is_structure[1:] != is_structure[:-1]).sum())
             n_edges += int((is_structure[:, 1:] != is_structure[:, :-1]).sum())

@@ -66,13 +66,13 @@ def confusion_and_worst_images(
         has_labels = image_iou.matrix is not None and int(image_iou.matrix.sum()) > 0
         ious.append(image_iou.compute()["miou"] if has_labels else 1.0)
     order = sorted(range(len(test)), key=lambda k: ious[k])[:max_images]
-    inputs, expected = test.batch(order, generator(0))
+    inputs, targets = test.batch(order, generator(0))
     images = (float_images(inputs) * 255).round().to(torch.uint8).permute(0, 2, 3, 1)
     # The file names of masks in memory are `files`, those of streamed masks `names`.
     file_names = getattr(test, "files", None) or getattr(test, "names", ())
     worst = WorstMasks(
         images.expand(-1, -1, -1, 3).numpy(),
-        expected.numpy(),
+        targets.numpy(),
         pad_and_stack([masks[k] for k in order], 0 if ignored is None else ignored).numpy(),
         [ious[k] for k in order],
         [file_names[k] for k in order] if file_names else (),

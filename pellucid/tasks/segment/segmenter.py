@@ -54,11 +54,11 @@ class PixelClasses:
 
 def is_segmenter(model: Model) -> bool:
     """Return whether a model outputs a score for each of several classes at each pixel of a picture."""
-    pixelwise = isinstance(model.objective, Supervised) and not is_keypoint_model(model)
-    if not pixelwise or len(model.input_shape) != 3 or len(model.output_shape) != 3:
+    may_segment = isinstance(model.objective, Supervised) and not is_keypoint_model(model)
+    if not may_segment or len(model.input_shape) != 3 or len(model.output_shape) != 3:
         return False
-    count = model.output_shape[0]
-    if not isinstance(count, int) or count < 2:  # a single map, such as a density, or three separate outputs
+    n_classes = model.output_shape[0]
+    if not isinstance(n_classes, int) or n_classes < 2:  # a single map, such as a density, or three separate outputs
         return False
     if None not in model.input_shape:
         return True
@@ -123,8 +123,8 @@ class Segmenter:
 
     def input_size(self, size: tuple[int, int]) -> tuple[int, int]:
         """Return the size (H, W) of the network's input for a picture: resized as in training, otherwise unchanged."""
-        longest = self.model.preprocess.get("size")
-        return resized_size(size, longest) if isinstance(longest, int) else size
+        longest_side = self.model.preprocess.get("size")
+        return resized_size(size, longest_side) if isinstance(longest_side, int) else size
 
 
 def file_names(stem: str) -> dict[str, str]:
@@ -193,8 +193,8 @@ def evaluate(model: Model, data: str | None = None, crf: bool = False, processes
             for metric, chunk_metric in zip((mean_iou, boundary_f1), chunk, strict=True):
                 metric.merge(chunk_metric)
     results = {**mean_iou.compute(), **boundary_f1.compute()}
-    by_class = results.pop("class_iou")
-    rows = [{"class": name, "iou": value} for name, value in zip(segmenter.classes, by_class, strict=True)]
+    class_ious = results.pop("class_iou")
+    rows = [{"class": name, "iou": value} for name, value in zip(segmenter.classes, class_ious, strict=True)]
     return {**results, "n": len(source), "data": str(data_path(model, data)), "classes": rows}
 
 

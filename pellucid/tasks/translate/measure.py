@@ -34,15 +34,15 @@ def evaluate(model: Model, data: str | None = None, processes: Processes = ALONE
     baseline, in which each label has its mean colour in these photos; n and n_tiles, the numbers of photos and tiles;
     and the path of the data. Raises PellucidError for labels that the model does not have.
     """
-    source, count = mask_folder(model, data, None), model.nominal_shape[0] - 1
+    source, n_labels = mask_folder(model, data, None), model.nominal_shape[0] - 1
     objective, backbone = cast(Translator, model.objective), CifarBackbone()
     metrics_by_kind = {kind: (PSNR(), SSIM()) for kind in ("", FLAT)}
     features: dict[str, list[Tensor]] = {"": [], FLAT: [], "true": []}
     with strict_warnings(), torch.inference_mode():
-        means = _mean_colours(source, count)
+        means = _mean_colours(source, n_labels)
 
         def measure_photo(k: int) -> tuple[list[Metric], dict[str, Tensor]]:
-            photo, maps = _example(source, k, count)
+            photo, maps = _example(source, k, n_labels)
             generated = objective.predict(model.params, model.scaled(maps)).float().cpu().clamp(0, 1)
             flat = torch.einsum("nkhw,kc->nchw", maps.float() / 255, means)
             metrics: list[Metric] = [PSNR(), SSIM(), PSNR(), SSIM()]
@@ -52,8 +52,8 @@ def evaluate(model: Model, data: str | None = None, processes: Processes = ALONE
             return metrics, {kind: backbone(tiles(images)).features for kind, images in images_by_kind.items()}
 
         for photo_metrics, photo_features in processes.shared(range(len(source)), measure_photo):
-            for metric, other in zip(chain(*metrics_by_kind.values()), photo_metrics, strict=True):
-                metric.merge(other)
+            for metric, photo_metric in zip(chain(*metrics_by_kind.values()), photo_metrics, strict=True):
+                metric.merge(photo_metric)
             for kind, kind_features in photo_features.items():
                 features[kind].append(kind_features)
     results: dict[str, Any] = {}
@@ -70,26 +70,29 @@ def _metric_key(name: str, kind: str) -> str:
     return f"{name}_{kind}" if kind else name
 
 
-def _example(source: MaskFolder, k: int, count: int) -> tuple[Tensor, Tensor]:
-    """Return a photo (1, 3, H, W), 0 to 1, and its label map (1, count + 1, H, W) uint8."""
+def _example(source: MaskFolder, k: int, n_labels: int) -> tuple[Tensor, Tensor]:
+    """Return a photo (1, 3, H, W), 0 to 1, and its label map (1, n_labels + 1, H, W) uint8."""
     photo, mask = source.example(k)
-    if int(mask.max()) > count:
+    if int(mask.max()) > n_labels:
         raise PellucidError(
             f"{source.tree.where(source.others[k])} has the label {int(mask.max())}, but the model has labels 0 to "
-            f"{count}; give masks of its labels"
+            f"{n_labels}; give masks of its labels"
         )
-    return photo[None].float() / 255, label_channels(mask[None], count)
+    return photo[None].float() / 255, label_channels(mask[None], n_labels)
 
 
-def _mean_colours(source: MaskFolder, count: int) -> Tensor:
-    """Return the mean colour of the pixels of each label, (count + 1, 3)."""
-    sums, pixels = torch.zeros(count + 1, 3, dtype=torch.float64), torch.zeros(count + 1, dtype=torch.float64)
+def _mean_colours(source: MaskFolder, n_labels: int) -> Tensor:
+    """Return the mean colour of the pixels of each label, (n_labels + 1, 3)."""
+    sums, pixel_counts = (
+        torch.zeros(n_labels + 1, 3, dtype=torch.float64),
+        torch.zeros(n_labels + 1, dtype=torch.float64),
+    )
     for k in range(len(source)):
-        photo, maps = _example(source, k, count)
-        present = maps[0].double().flatten(1) / 255  # (count + 1, H W)
-        sums += present @ photo[0].double().flatten(1).T
-        pixels += present.sum(1)
-    return (sums / pixels.clamp_min(1)[:, None]).float()
+        photo, maps = _example(source, k, n_labels)
+        label_masks = maps[0].double().flatten(1) / 255  # (n_labels + 1, H W)
+        sums += label_masks @ photo[0].double().flatten(1).T
+        pixel_counts += label_masks.sum(1)
+    return (sums / pixel_counts.clamp_min(1)[:, None]).float()
 
 
 def tiles(photos: Tensor) -> Tensor:

@@ -224,7 +224,7 @@ class _PartReader:
             if key not in arguments:
                 raise PellucidError(f"{where}: there is no field {key[:80]!r}{nearest(key[:80], arguments)}")
             values[key] = self.decode(value, f"{where}.{key}", depth + 1)
-            if not convert(values[key], arguments[key].kind, JSON_FORMAT)[0]:
+            if not convert(values[key], arguments[key].annotation, JSON_FORMAT)[0]:
                 raise PellucidError(f"{where}: {key} cannot be {shown(value)}; use a file that pellucid wrote")
         for key, argument in arguments.items():
             if key not in values and argument.default is dataclasses.MISSING:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from pellucid.base.settings.annotations import Slot, name_of, slots
+from pellucid.base.settings.annotations import Argument, name_of, slots
 from pellucid.base.text import aligned
 from pellucid.optim import Schedule
 from pellucid.recipe.recipe import NOTHING, PART_KINDS, PLAIN_TABLES, TABLES
@@ -105,12 +105,12 @@ def _argument_keys(target: Callable[..., Any]) -> tuple[RecipeKey, ...]:
     return tuple(_argument_key(name, slot) for name, slot in slots(target).items())
 
 
-def _argument_key(name: str, slot: Slot) -> RecipeKey:
-    if slot.kind is Schedule:
+def _argument_key(name: str, slot: Argument) -> RecipeKey:
+    if slot.annotation is Schedule:
         return RecipeKey(name, "the name of a schedule, or its table", PART_KINDS["schedule"].default)
     if slot.default is dataclasses.MISSING:
-        return RecipeKey(name, name_of(slot.kind, NONE), None, required=True)
-    return RecipeKey(name, name_of(slot.kind, NONE), slot.default)
+        return RecipeKey(name, name_of(slot.annotation, NONE), None, required=True)
+    return RecipeKey(name, name_of(slot.annotation, NONE), slot.default)
 
 
 def _docstring(target: Callable[..., Any]) -> str:

@@ -74,7 +74,7 @@ def read_part(values: Mapping[str, Any], table: str, where: str, depth: int = 0)
         return read_part(schedule_table, "schedule", where, depth + 1)
 
     argument_slots = {} if name == NOTHING else slots(kind.known[name])
-    default_parts = {key: {} for key, slot in argument_slots.items() if slot.kind is Schedule}
+    default_parts = {key: {} for key, slot in argument_slots.items() if slot.annotation is Schedule}
     arguments = default_parts | {key: value for key, value in values.items() if key != kind.key}
     return NamedPart(name, check_table(arguments, argument_slots, where, table, read))
 

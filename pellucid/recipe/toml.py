@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from pellucid.base.errors import PellucidError, nearest
-from pellucid.base.settings.annotations import Slot, ValueFormat, convert, name_of
+from pellucid.base.settings.annotations import Argument, ValueFormat, convert, name_of
 from pellucid.base.text import shown
 from pellucid.base.toml_reader import parse_toml
 
@@ -24,7 +24,7 @@ TOML = ValueFormat(
 
 def check_table(
     table_values: Mapping[str, Any],
-    slots: Mapping[str, Slot],
+    slots: Mapping[str, Argument],
     where: str,
     table: str,
     read_value: Callable[[Any, Any, str], Any] | None = None,
@@ -41,9 +41,9 @@ def check_table(
     values: dict[str, Any] = {}
     for key, slot in slots.items():
         if key in table_values:
-            values[key] = (read_value or coerce)(table_values[key], slot.kind, f"{where}: {table}.{key}")
+            values[key] = (read_value or coerce)(table_values[key], slot.annotation, f"{where}: {table}.{key}")
         elif slot.default is dataclasses.MISSING:
-            raise PellucidError(f"{where}: {table}.{key} is missing; give it {name_of(slot.kind, NONE)}")
+            raise PellucidError(f"{where}: {table}.{key} is missing; give it {name_of(slot.annotation, NONE)}")
         else:
             values[key] = slot.default
     return values

@@ -81,8 +81,8 @@ def to_record(values: Mapping[str, Any], record_class: Callable[..., T], where: 
     arguments: dict[str, Any] = {}
     for name, slot in known.items():
         if name in values:
-            fits, arguments[name] = convert(values[name], slot.kind, JSON)
-            check(fits, f"{where}: {name}", name_of(slot.kind, "null"), values[name])
+            fits, arguments[name] = convert(values[name], slot.annotation, JSON)
+            check(fits, f"{where}: {name}", name_of(slot.annotation, "null"), values[name])
         elif slot.default is MISSING:
             raise PellucidError(f"{where}: {name} is missing")
     return record_class(**arguments)

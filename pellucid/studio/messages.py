@@ -136,7 +136,9 @@ def _request(kind: str, target: Callable[..., Any], values: Mapping[str, Any]) -
             if slot.default is MISSING:
                 raise MessageError(f"{kind} lacks the field {name!r}")
             continue
-        fits, arguments[name] = convert(values[name], slot.kind, FORM)
+        fits, arguments[name] = convert(values[name], slot.annotation, FORM)
         if not fits:
-            raise MessageError(f"{kind}: {name} must be {name_of(slot.kind, 'null')}, not {str(values[name])[:40]!r}")
+            raise MessageError(
+                f"{kind}: {name} must be {name_of(slot.annotation, 'null')}, not {str(values[name])[:40]!r}"
+            )
     return target(**arguments)

@@ -28,23 +28,23 @@ class ValueFormat:
 
 
 @dataclasses.dataclass(frozen=True)
-class Slot:
-    """An argument that a file may set: its type, and its default (MISSING if it must be given)."""
+class Argument:
+    """An argument that a file may set: its annotated type, and its default (MISSING if it must be given)."""
 
-    kind: Any
+    annotation: Any
     default: Any
 
 
-def slots(target: Callable[..., Any]) -> dict[str, Slot]:
+def slots(target: Callable[..., Any]) -> dict[str, Argument]:
     """Return the arguments of a dataclass's constructor, or of another class or function, with types and defaults."""
     hints = get_type_hints(target)
     if not dataclasses.is_dataclass(target):
         return {
-            name: Slot(hints.get(name, Any), MISSING if parameter.default is parameter.empty else parameter.default)
+            name: Argument(hints.get(name, Any), MISSING if parameter.default is parameter.empty else parameter.default)
             for name, parameter in inspect.signature(target).parameters.items()
         }
     return {
-        field_.name: Slot(
+        field_.name: Argument(
             hints[field_.name], field_.default if field_.default_factory is MISSING else field_.default_factory()
         )
         for field_ in sorted(

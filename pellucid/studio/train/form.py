@@ -154,7 +154,7 @@ def _choices(recipe: Recipe, table: str, key: str) -> list[str] | None:
     else:
         target = PLAIN_TABLES[table]
     slot = slots(target).get(key)
-    kinds = () if slot is None else (slot.kind, *get_args(slot.kind))
+    kinds = () if slot is None else (slot.annotation, *get_args(slot.annotation))
     listed = next((get_args(kind) for kind in kinds if get_origin(kind) is Literal), ())
     if not listed or not all(isinstance(choice, str) for choice in listed):
         return None

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from pellucid.base.settings.annotations import Slot, convert, slots
+from pellucid.base.settings.annotations import Argument, convert, slots
 from pellucid.extend.config import JSON_FORMAT
 from pellucid.layers import ReLU
 from pellucid.layers.base import Layer
@@ -49,4 +49,8 @@ def test_settings_are_in_the_order_of_the_constructor():
         first: int
         sizes: list[int] = field(default_factory=list)
 
-    assert slots(Part) == {"first": Slot(int, MISSING), "sizes": Slot(list[int], []), "late": Slot(bool, False)}
+    assert slots(Part) == {
+        "first": Argument(int, MISSING),
+        "sizes": Argument(list[int], []),
+        "late": Argument(bool, False),
+    }

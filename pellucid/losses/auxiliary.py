@@ -30,7 +30,7 @@ class AuxiliaryCrossEntropy(Loss):
 
     def __post_init__(self) -> None:
         """Raise PellucidError for a weight that is not above 0, and for arguments invalid for SoftmaxCrossEntropy."""
-        check_range(self, open_low=True, weight=self.weight)
+        check_range(self, exclude_low=True, weight=self.weight)
         self.each()
 
     def each(self) -> SoftmaxCrossEntropy:

@@ -40,7 +40,7 @@ class BinaryCrossEntropy(Loss):
         if self.pos_weight == ():
             raise PellucidError("BinaryCrossEntropy: pos_weight must be a number or one for each output, not ()")
         for weight in self.pos_weight if isinstance(self.pos_weight, tuple) else (self.pos_weight,):
-            check_range(self, open_low=True, pos_weight=weight)
+            check_range(self, exclude_low=True, pos_weight=weight)
         check_choice(self, REDUCTIONS, reduction=self.reduction)
         check_weights(self, self.class_weights)
 

@@ -37,7 +37,7 @@ class Coordinates(KeypointLoss):
 
     def __post_init__(self) -> None:
         """Raise PellucidError for sides that are not above 0."""
-        check_range(self, open_low=True, height=self.size[0], width=self.size[1])
+        check_range(self, exclude_low=True, height=self.size[0], width=self.size[1])
 
     def compute(self, y: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
         """Return (value, dy)."""

@@ -55,7 +55,7 @@ class HeatMaps(KeypointLoss):
 
     def __post_init__(self) -> None:
         """Raise PellucidError for an invalid stride, sigma, weight or decoding."""
-        check_range(self, open_low=True, stride=self.stride)
+        check_range(self, exclude_low=True, stride=self.stride)
         is_valid = is_number(self.sigma) and (self.sigma == 0 or self.sigma >= 0.25)
         check(is_valid, "HeatMaps: sigma", "0 (one-hot) or at least 0.25 cells", self.sigma)
         check_range(self, l1=self.l1)

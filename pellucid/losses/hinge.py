@@ -32,7 +32,7 @@ class Hinge(Loss):
 
     def __post_init__(self) -> None:
         """Raise PellucidError for a margin not above 0, a power other than 1 and 2, invalid weights or reduction."""
-        check_range(self, open_low=True, margin=self.margin)
+        check_range(self, exclude_low=True, margin=self.margin)
         check(self.power in (1, 2), "Hinge: power", "1 or 2", self.power)
         check_weights(self, self.class_weights)
         check_choice(self, REDUCTIONS, reduction=self.reduction)

@@ -44,7 +44,7 @@ class Quadratic(RegressionLoss):
 
     def __post_init__(self) -> None:
         """Raise PellucidError for an unknown reduction, and for a factor that is not above 0."""
-        check_range(self, open_low=True, factor=self.factor)
+        check_range(self, exclude_low=True, factor=self.factor)
         super().__post_init__()
 
     def compute(self, y: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
@@ -89,9 +89,9 @@ class Huber(RegressionLoss):
 
     def __post_init__(self) -> None:
         """Raise PellucidError for an unknown reduction, and for a delta or a scale that is not above 0."""
-        check_range(self, open_low=True, delta=self.delta)
+        check_range(self, exclude_low=True, delta=self.delta)
         for scale in self.scale if isinstance(self.scale, tuple) else (self.scale,):
-            check_range(self, open_low=True, scale=scale)
+            check_range(self, exclude_low=True, scale=scale)
         super().__post_init__()
 
     def scale_like(self, y: Tensor) -> Tensor | float:

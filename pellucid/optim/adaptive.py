@@ -28,7 +28,7 @@ class Adagrad(Optimizer):
     def __post_init__(self) -> None:
         """Raise PellucidError for a learning rate or `initial` below 0, or an epsilon not above 0."""
         check_range(self, lr=self.lr, initial=self.initial)
-        check_range(self, open_low=True, epsilon=self.epsilon)
+        check_range(self, exclude_low=True, epsilon=self.epsilon)
 
     def init(self, params: list[Tensor]) -> State:
         """Return the initial sum of squares for each parameter."""
@@ -64,7 +64,7 @@ class RMSprop(Optimizer):
         """Raise PellucidError for a learning rate below 0, rho or momentum outside [0, 1), epsilon not above 0."""
         check_range(self, lr=self.lr)
         check_range(self, high=1.0, rho=self.rho, momentum=self.momentum)
-        check_range(self, open_low=True, epsilon=self.epsilon)
+        check_range(self, exclude_low=True, epsilon=self.epsilon)
 
     def init(self, params: list[Tensor]) -> State:
         """Return zeros for each parameter: the mean square, with momentum the velocity, and if centered the mean."""
@@ -110,7 +110,7 @@ class AdamBase(Optimizer):
         """Raise PellucidError for a learning rate below 0, betas outside [0, 1), epsilon not above 0."""
         check_range(self, lr=self.lr)
         check_range(self, high=1.0, beta1=self.beta1, beta2=self.beta2)
-        check_range(self, open_low=True, epsilon=self.epsilon)
+        check_range(self, exclude_low=True, epsilon=self.epsilon)
 
     def init(self, params: list[Tensor]) -> State:
         """Return a mean and a mean square of 0 for each parameter, and the number of steps."""

@@ -182,7 +182,7 @@ class MaxNorm(metaclass=Checked):
 
     def __post_init__(self) -> None:
         """Raise PellucidError for a limit that is not above 0."""
-        check_range(self, open_low=True, limit=self.limit)
+        check_range(self, exclude_low=True, limit=self.limit)
 
     def after_update(self, weights: list[Tensor]) -> None:
         """Scale the weights of units whose norm is above `limit` to that norm, in place."""

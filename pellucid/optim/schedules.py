@@ -106,7 +106,7 @@ class InverseTime(Plan):
 
     def __post_init__(self) -> None:
         """Raise PellucidError for an unknown unit or times that are not above 0."""
-        check_range(self, open_low=True, t0=self.t0, t1=self.t1)
+        check_range(self, exclude_low=True, t0=self.t0, t1=self.t1)
         check_choice(self, get_args(Unit), unit=self.unit)
 
     def at(self, now: Progress) -> float:
@@ -130,11 +130,11 @@ class Step(Plan):
 
     def __post_init__(self) -> None:
         """Raise PellucidError for both or neither of `every` and `at_times`, or numbers that are not above 0."""
-        check_range(self, open_low=True, drop=self.drop)
+        check_range(self, exclude_low=True, drop=self.drop)
         check_choice(self, get_args(Unit), unit=self.unit)
         if (self.every is None) == (not self.at_times):
             raise PellucidError("Step: give either every or at_times, the times at which the rate drops")
-        check_range(self, open_low=True, **({} if self.every is None else {"every": self.every}))
+        check_range(self, exclude_low=True, **({} if self.every is None else {"every": self.every}))
         for time in self.at_times:
             check_range(self, at_times=time)
 
@@ -248,7 +248,7 @@ class ReduceOnPlateau(Schedule):
 
     def __post_init__(self) -> None:
         """Raise PellucidError for arguments out of range."""
-        check_range(self, high=1.0, open_low=True, drop=self.drop)
+        check_range(self, high=1.0, exclude_low=True, drop=self.drop)
         check_range(self, high=1.0, threshold=self.threshold, minimum=self.minimum)
         check_whole(self, 0, patience=self.patience, cooldown=self.cooldown)
 

@@ -74,13 +74,15 @@ def check_known(subject: str, name: Any, known: Iterable[str]) -> None:
         raise PellucidError(f"{subject} {shown(name)}{hint}; known: {', '.join(names) or 'none'}")
 
 
-def check_range(owner: object, low: float = 0.0, high: float = math.inf, open_low: bool = False, **values: Any) -> None:
-    """Raise PellucidError unless all values are numbers in [low, high), or in (low, high) if `open_low`."""
+def check_range(
+    owner: object, low: float = 0.0, high: float = math.inf, exclude_low: bool = False, **values: Any
+) -> None:
+    """Raise PellucidError unless all values are numbers in [low, high), or in (low, high) if `exclude_low`."""
     for name, value in values.items():
-        if not is_number(value) or not low <= value < high or (open_low and value == low):
+        if not is_number(value) or not low <= value < high or (exclude_low and value == low):
             upper_bound = "" if math.isinf(high) else f" and below {high:g}"
             raise _argument_error(
-                owner, name, f"be a number {'above' if open_low else 'of at least'} {low:g}{upper_bound}", value
+                owner, name, f"be a number {'above' if exclude_low else 'of at least'} {low:g}{upper_bound}", value
             )
 
 

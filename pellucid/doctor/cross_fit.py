@@ -8,8 +8,10 @@ from statistics import fmean
 import torch
 from torch import Tensor
 
+from pellucid.data.dataset import float_images
 from pellucid.data.seeds import generator
 from pellucid.data.source import Arrays, Source
+from pellucid.doctor.case import Case
 from pellucid.doctor.checks import (
     class_imbalance,
     confused_labels,
@@ -34,9 +36,10 @@ from pellucid.doctor.evaluations import (
     Evaluations,
 )
 from pellucid.doctor.finding import Finding, Suspect, suspect
-from pellucid.doctor.inputs import FAR_RANK, closeness
+from pellucid.doctor.inputs import FAR_RANK, MOVES, closeness, undoing_changes
 from pellucid.doctor.judged_examples import JudgedExamples
 from pellucid.doctor.paired import ProvenCause
+from pellucid.doctor.simple_classifier import KernelClassifier, fit_simple_classifier
 from pellucid.doctor.training_case import TrainingCase, validation_of
 from pellucid.task.traits import is_image
 from pellucid.task.values import OF_PAIR
@@ -65,7 +68,8 @@ def train_on_validation_data(evaluations: Evaluations) -> ProvenCause | None:
     """Train on half of the validation data and on as many training examples; score both on the other half."""
     case, untried = evaluations.case, evaluations.untried
     is_examined = evaluations.is_scored and evaluations.has_targets  # without targets, none of them can be wrong
-    if not is_examined or (evaluations.score_gap < MIN_GAP and evaluations.training_score >= MIN_TRAINING_SCORE):
+    is_learned = evaluations.score_gap < MIN_GAP and evaluations.training_score >= MIN_TRAINING_SCORE
+    if not is_examined or (is_learned and _judge_of(case.train, validation_of(case), case) is None):
         return None
     first_half, second_half = evaluations.halves
     if len(first_half) < MIN_HALF_EXAMPLES:
@@ -93,7 +97,7 @@ def train_on_validation_data(evaluations: Evaluations) -> ProvenCause | None:
     split_cause = evaluations.trainings.measure(base, replace(change, is_likely=True), base_scores)
     if split_cause is None:
         return None
-    exchange = _exchange_of_direction(base)
+    exchange = _exchange_of_direction(base) or _turned_back(base, validation_part)
     exchange_cause = exchange and evaluations.trainings.measure(base, exchange, base_scores)
     if exchange_cause is not None:
         return exchange_cause
@@ -189,6 +193,36 @@ def _exchange_of_direction(base: TrainingCase) -> Suspect | None:
         lambda case: replace(case, train=replace(case.train, x=case.train.y, y=case.train.x)),
         path="train", min_gain=MIN_SPLIT_GAIN,
     )  # fmt: skip
+
+
+def _judge_of(train: Source, validation: Source, case: TrainingCase) -> KernelClassifier | None:
+    """Return a simple classifier of the validation images if it fails on the training images; None otherwise."""
+    if not (isinstance(case, Case) and case.classifies and isinstance(train, Arrays) and is_image(train.x)):
+        return None
+    assert isinstance(validation, Arrays)  # of a Case
+    classifier = fit_simple_classifier(validation, case.model.seed)
+    return classifier if classifier is not None and classifier.fails_on(train.x, train.y) else None
+
+
+def _turned_back(base: TrainingCase, validation_part: Source) -> Suspect | None:
+    """Return the exchange of training images for mirrored or turned ones that show their classes best.
+
+    None unless a simple classifier of the validation images fails on the training images.
+    """
+    judge = _judge_of(base.train, validation_part, base)
+    if judge is None or not isinstance(base.train, Arrays) or int(base.train.y.max()) > int(judge.classes.max()):
+        return None
+    x, y = float_images(base.train.x), base.train.y
+    changes = undoing_changes(x, x)
+    images = torch.stack([x, *(change.undo(x) for key, change in changes.items() if key in MOVES)])
+    scores = torch.stack([judge.scores(version).gather(1, y[:, None])[:, 0] for version in images])
+    turned = replace(base.train, x=images[scores.argmax(0), torch.arange(len(x))])
+    change = suspect(
+        "augmentation-destroys", "training images are mirrored or turned, unlike those in validation, and show other "
+        "classes or none then", "leave flips and turns out of the augmentation of the training images",
+        "training images turned back", lambda case: replace(case, train=turned), path="train", min_gain=MIN_SPLIT_GAIN,
+    )  # fmt: skip
+    return replace(change, is_likely=True)
 
 
 def have_near_copies(first: Source, second: Source, seed: int) -> bool:

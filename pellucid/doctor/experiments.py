@@ -45,6 +45,7 @@ FURTHER_SEARCH = "needs a budget, such as --budget 18"
 MIN_PROMISING_EXAMPLES = 40  # held-out ones; with fewer, a gain of one or two of them is chance
 # Of the score (the largest unclear gain of 52 sound trainings is 0.04), and of the gain that would prove the cause.
 MIN_PROMISING_GAIN, MIN_PROMISING_FRACTION = 0.06, 0.8
+MIN_FAULT_GAIN = 0.03  # of the score, by a remedy of a fault that is visible in the network itself
 FAILURE_SIGNS = {"underfitting", "collapsed-predictions", "overfitting", "nan-origin"}  # signs of a failing training
 Experiment = Callable[[Evaluations], ProvenCause | None]
 
@@ -130,10 +131,13 @@ def _most_promising(trainings: PairedTrainings) -> ProvenCause | None:
     promising = [
         one for one in trainings.unclear
         if not one.change.general and one.change.finding.check not in (SPLITS_DIFFER, *PARTS)
-        and fmean(one.effect.gains) >= max(MIN_PROMISING_GAIN, MIN_PROMISING_FRACTION * one.change.min_gain)
+        and fmean(one.effect.gains) >= (
+            MIN_FAULT_GAIN if one.change.finding.is_fault
+            else max(MIN_PROMISING_GAIN, MIN_PROMISING_FRACTION * one.change.min_gain)
+        )
         and one.effect.examples >= MIN_PROMISING_EXAMPLES
     ]  # fmt: skip
-    return max(promising, key=lambda one: fmean(one.effect.gains), default=None)
+    return max(promising, key=lambda one: (one.change.finding.is_fault, fmean(one.effect.gains)), default=None)
 
 
 def _is_explained(diagnosis: Diagnosis, removed: Any) -> bool:

@@ -25,6 +25,7 @@ RIDGE = 0.1  # relative to the mean squared norm of an example; enough if there 
 MIN_SQUARED_NORM = 1e-12  # avoids a ridge of 0 if all inputs are the same
 # The keys of the changes of `undoing_changes` that move no pixels, so that targets with positions still fit.
 VALUE_CHANGES = ("not-divided", "divided-twice", "inverted", STANDARDISED_OTHERWISE, "reversed-channels")
+MOVES = ("mirrored", "upside-down", "half-turn", "transposed", "turned-left", "turned-right")  # that keep all pixels
 MIN_DEVIATION = 1e-3  # of a feature, relative to the largest; others are nearly constant, and not standardised
 MAX_FARTHER = 0.1  # standard deviations by which a change may increase the distance of the moments from the others'
 

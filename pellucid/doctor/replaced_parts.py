@@ -263,7 +263,7 @@ def finding_of_other_weights(case: Case, score: float, rehearsed_score: float) -
             "examples-in-order", "training", evidence | skew_evidence,
             "in random order the same training does well, and the model prefers some classes, as it does if examples "
             "come class after class",
-            "train on all examples in one call of fit, which shuffles them, not on one class or file after the other",
+            "shuffle the training examples (shuffle=True in a DataLoader), and train on all of them in one call of fit",
             is_fault=True,
         )  # fmt: skip
     return None

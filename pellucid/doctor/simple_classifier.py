@@ -16,6 +16,9 @@ MAX_EXAMPLES = 1_000  # the inverse of their kernel matrix takes 0.1 s
 MAX_CLASSES = 20  # the most frequent classes are used; each then has 50 examples
 # Added to the kernel's diagonal, where the kernel is 1; without it, the classifier would fit wrong labels exactly.
 RIDGE = 0.1
+# The accuracy must exceed chance by MIN_ABOVE_CHANCE to measure whether a classifier fails on other inputs. It does if
+# the accuracy there exceeds chance by less than the fraction MAX_RETAINED of that.
+MIN_ABOVE_CHANCE, MAX_RETAINED = 0.3, 0.6
 
 
 @dataclass(frozen=True)
@@ -88,9 +91,20 @@ class KernelClassifier:
 
     def predict(self, x: Tensor) -> Tensor:
         """Return the predicted classes for other inputs (N, ...)."""
+        return self.scores(x).argmax(1)
+
+    def scores(self, x: Tensor) -> Tensor:
+        """Return the class scores of other inputs (N, ...), (N, largest label + 1)."""
         features = (small_features(x) - self.centre) / self.scale
         kernel = torch.exp(-2 * torch.cdist(features, self.features).square() / self.width)
-        return (kernel @ (self.inverse @ _centred_one_hot(self.y))).argmax(1)
+        return kernel @ (self.inverse @ _centred_one_hot(self.y))
+
+    def fails_on(self, x: Tensor, y: Tensor) -> bool:
+        """Return whether the classifier is accurate on its own examples, and far less accurate on others (N, ...)."""
+        own = self.leave_one_out
+        accuracy = float((self.predict(x) == y).float().mean())
+        limit = own.chance + MAX_RETAINED * (own.accuracy - own.chance)
+        return own.accuracy > own.chance + MIN_ABOVE_CHANCE and accuracy < limit
 
 
 def fit_simple_classifier(part: Arrays, seed: int, among: Tensor | None = None) -> KernelClassifier | None:

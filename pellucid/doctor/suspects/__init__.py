@@ -12,7 +12,7 @@ from pellucid.objective import Supervised
 
 __all__ = ["Suspect", "replaced_parts", "suspects"]
 
-SINGLE_SETTING_CHECKS = ("unnormalised-inputs",)  # whose remedies change a single setting
+INPUT_SCALE_CHECK = "unnormalised-inputs"  # whose remedy is tried first: lower rates only make up for large inputs
 SuspectSource = Callable[[Case], Iterator[Suspect]]
 TaskSuspectSource = Callable[[TrainingCase], Iterator[Suspect]]
 PARTICULAR_SOURCES: tuple[SuspectSource, ...] = (
@@ -46,34 +46,34 @@ ANY_TASK_SOURCES: tuple[TaskSuspectSource, ...] = (
 def replaced_parts(case: TrainingCase, findings: Sequence[Finding] = ()) -> list[Suspect]:
     """Return a suspect for each part of a training that can be replaced by a plain default, for a case of any task.
 
-    findings: of the checks; those with remedies are suspects too, faults as the first. Learning rates are last, and
-    marked as general; for a training that stopped with an error, they are first.
+    findings: of the checks; those with remedies are suspects too, faults and unusual inputs as the first. Learning
+    rates are last, and marked as general; for a training that stopped with an error, they follow the first.
     """
     particular: list[Suspect] = []
     if isinstance(case, Case) and isinstance(case.model.objective, Supervised):
         particular += [candidate for source in SUPERVISED_SOURCES for candidate in source(case)]
     particular += [candidate for source in ANY_TASK_SOURCES for candidate in source(case)]
     rates = [replace(candidate, general=True) for candidate in settings.rate_suspects(case)]
-    faults, symptoms = found_suspects(findings)
-    usual = [*faults, *particular, *symptoms]
-    return [*rates, *usual] if optional_fields(case).stopped else [*usual, *rates]
+    first, symptoms = found_suspects(findings)
+    usual = [*particular, *symptoms]
+    return [*first, *rates, *usual] if optional_fields(case).stopped else [*first, *usual, *rates]
 
 
 def suspects(case: Case, findings: Sequence[Finding] = ()) -> list[Suspect]:
     """Return the possible causes of a failing training: particular settings before general ones.
 
-    findings: of the checks. Those with remedies are suspects too, faults as the first.
+    findings: of the checks. Those with remedies are suspects too, faults and unusual inputs as the first.
     """
     particular = [candidate for source in PARTICULAR_SOURCES for candidate in source(case)]
     general = [replace(candidate, general=True) for candidate in settings.rate_suspects(case)]
-    faults, symptoms = found_suspects(findings)
-    return [*faults, *particular, *symptoms, *general]
+    first, symptoms = found_suspects(findings)
+    return [*first, *particular, *symptoms, *general]
 
 
 def found_suspects(findings: Sequence[Finding]) -> tuple[list[Suspect], list[Suspect]]:
-    """Return the findings with remedies as suspects: the faults, and the symptoms."""
+    """Return the findings with remedies as suspects: the faults with unusual inputs, and the other symptoms."""
     found = [one for one in findings if one.remedy is not None]
-    faults = [Suspect(finding) for finding in found if finding.is_fault]
-    symptoms = [one for one in found if not one.is_fault]
-    are_single = [one.check in SINGLE_SETTING_CHECKS for one in symptoms]
-    return faults, [Suspect(one, not single, unusual=single) for one, single in zip(symptoms, are_single, strict=True)]
+    first = [Suspect(one) for one in found if one.is_fault]
+    first += [Suspect(one, unusual=True) for one in found if not one.is_fault and one.check == INPUT_SCALE_CHECK]
+    is_other = [not one.is_fault and one.check != INPUT_SCALE_CHECK for one in found]
+    return first, [Suspect(one, general=True) for one, other in zip(found, is_other, strict=True) if other]

@@ -5,12 +5,14 @@ from dataclasses import fields, replace
 from functools import partial
 from typing import Any
 
+import torch
+
 from pellucid.base.settings.checks import is_number
 from pellucid.combine import Sequential
-from pellucid.combine.base import join, replace_layer, walk
+from pellucid.combine.base import Combinator, join, replace_layer, walk
 from pellucid.doctor.case import Case
 from pellucid.doctor.finding import Suspect, suspect
-from pellucid.doctor.passes import is_user_defined, leaves, output_layers, trainable_layers
+from pellucid.doctor.passes import is_user_defined, leaves, trainable_layers
 from pellucid.doctor.remedies import rebuilt, with_replaced_layers
 from pellucid.doctor.training_case import TrainingCase, optional_fields
 from pellucid.layers import (
@@ -19,20 +21,24 @@ from pellucid.layers import (
     BatchNorm,
     Conv2d,
     Dense,
+    Dropout,
     Flatten,
     Identity,
     LpPool2d,
     MaxPool2d,
     ReLU,
 )
-from pellucid.layers.base import Layer, Trait
+from pellucid.layers.base import Layer, Mode, Trait
 from pellucid.network.ending import last_layers
+from pellucid.sweep import forward
 
 STRIDING = (Conv2d, MaxPool2d, AvgPool2d, LpPool2d)
 MIN_SIDE = 8  # pixels; smaller images are skipped
 MIN_REDUCTION = 16  # positions of the input divided by positions of the second convolution's input
 # Options of layers, and the ratio to the default, or its inverse, from which a value is unusual.
 OPTIONS = {"axis": 1.0, "momentum": 5.0, "epsilon": 1e3}
+# Of layers that leave a network linear, except for the maximum of MaxPool2d, which is hardly an activation.
+LINEAR_TRAITS = Trait.RESHAPE | Trait.RESAMPLE | Trait.NORM
 MAX_CONVOLUTIONS = 3  # a reduction to a single position by at most this many convolutions is too early
 
 
@@ -74,13 +80,6 @@ def _may_need_positions(case: TrainingCase, net: Layer, path: str) -> bool:
     return is_followed_by_vectors and None not in shape and optional_fields(case).classifies is False
 
 
-def _inner_paths(case: Case) -> list[str]:
-    """Return the paths of the trainable dense layers and convolutions, without the output layers."""
-    output_paths, layers = output_layers(case.model, case.inputs(case.probe)), dict(walk(case.model.net))
-    paths = (path for path, _ in trainable_layers(case.initial) if path not in output_paths)
-    return [path for path in paths if isinstance(layers[path], Dense | Conv2d)]
-
-
 def _with_changed_layers(
     case: Case, paths: Sequence[str], change: Callable[[Layer], Layer], keep_weights: bool = False
 ) -> Case:
@@ -92,17 +91,42 @@ def _with_changed_layers(
 
 
 def linear_suspects(case: Case) -> Iterator[Suspect]:
-    """Yield a suspect if the network has no activations."""
-    inner_paths = _inner_paths(case)
-    if inner_paths and not any(
-        Trait.ACTIVATION in layer.traits or is_user_defined(layer) for _, layer in walk(case.model.net)
-    ):
-        yield suspect(
-            "no-activation", "there is no activation between the layers, so that together they are one linear map",
+    """Yield a suspect if layers with weights follow one another without anything nonlinear between them.
+
+    It is a fault if this holds for all layers. A linear bottleneck between other layers is usual.
+    """
+    paths, n_layers = _paths_before_weights(case), len(trainable_layers(case.initial))
+    if paths:
+        change = suspect(
+            "no-activation", "without an activation between them, layers in a row are together one linear map",
             "add a ReLU after each layer but the last", "ReLU after each inner layer",
-            lambda case: _with_changed_layers(case, inner_paths, lambda layer: Sequential(layer, ReLU())),
-            layers=len(inner_paths) + 1,
+            lambda case: _with_changed_layers(case, paths, lambda layer: Sequential(layer, ReLU())), path=paths[0],
+            unusual=len(paths) >= n_layers - 1, layers_without_activation=len(paths), layers_with_weights=n_layers,
         )  # fmt: skip
+        yield replace(change, finding=replace(change.finding, is_fault=change.unusual))
+
+
+def _paths_before_weights(case: Case) -> list[str]:
+    """Return the paths of the layers with weights whose outputs reach other weights through linear layers only."""
+    origins: dict[int, str] = {}  # the path of the layer with weights that a tensor comes from, by the tensor's id
+    kept_outputs: list[Any] = []  # kept alive so that no id is reused
+    paths: dict[str, None] = {}
+
+    def watch(path: str, layer: Layer, x: Any, y: Any, cache: Any) -> None:
+        if isinstance(layer, Combinator) or is_user_defined(layer):
+            return
+        kept_outputs.append(y)
+        origin = origins.get(id(x), "")
+        if isinstance(layer, Dense | Conv2d):
+            if origin:
+                paths[origin] = None
+            origins[id(y)] = path
+        elif layer.traits & LINEAR_TRAITS or isinstance(layer, Dropout | Identity):
+            origins[id(y)] = origin
+
+    with torch.inference_mode():
+        forward(case.initial.net, case.initial.params, case.inputs(case.probe)[:1], Mode(keep=False), watch)
+    return list(paths)
 
 
 def reduction_suspects(case: Case) -> Iterator[Suspect]:

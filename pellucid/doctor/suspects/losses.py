@@ -6,6 +6,7 @@ from functools import partial
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from pellucid.base.settings.checks import is_number
 from pellucid.combine.base import replace_layer
@@ -24,10 +25,9 @@ from pellucid.objective import Supervised
 
 # Options of losses and objectives that other suspects check, or that the network and the data fix.
 OUTPUT_ACTIVATIONS = (Softmax, LogSoftmax, Sigmoid)  # which softmax cross-entropy replaces
-SKIPPED_OPTIONS = ("ignore", "label_smoothing", "stride", "multiple", "to", "hints")
+SKIPPED_OPTIONS = ("ignore", "label_smoothing", "stride", "multiple", "to", "hints", "pos_weight")
 MIN_NUMBER_RATIO = 3.0  # of a number to its default, or its inverse; others are usual
 MIN_IMBALANCE = 20.0  # count of the most frequent class divided by the count of the least frequent one
-MIN_CORRELATION = 0.5  # between class weights and class counts; the correlation should be negative
 MAX_WEIGHT_RATIO = 100.0  # largest class weight divided by the smallest; a higher ratio is unusual
 
 
@@ -54,7 +54,7 @@ def own_loss_suspects(case: TrainingCase) -> Iterator[Suspect]:
 
 
 def loss_option_suspects(case: TrainingCase) -> Iterator[Suspect]:
-    """Yield suspects for class weights."""
+    """Yield suspects for class weights, and for weights of positive targets that are far from their balance."""
     loss: Any = getattr(case.model.objective, "loss", None)
     weights = getattr(loss, "class_weights", None)
     if weights is not None:
@@ -62,7 +62,7 @@ def loss_option_suspects(case: TrainingCase) -> Iterator[Suspect]:
             "class-weights", "the class weights of the loss are so uneven that some classes hardly count",
             "weight classes by the inverse of their counts, or not at all", "no class weights",
             lambda case: rebuilt(case, loss=replace(loss, class_weights=None)),
-            unusual=_has_larger_weights_of_frequent_classes(case.train, weights), smallest_weight=float(min(weights)),
+            unusual=_has_unusual_class_weights(case.train, weights), smallest_weight=float(min(weights)),
             largest_weight=float(max(weights)), key="no-class-weights", settings={"loss.class_weights": "none"},
         )  # fmt: skip
         if max(weights) > MAX_WEIGHT_RATIO * min(weight for weight in weights if weight > 0):
@@ -74,16 +74,47 @@ def loss_option_suspects(case: TrainingCase) -> Iterator[Suspect]:
                 key="class-weight-roots", settings={"loss.class_weights": list(roots)},
                 smallest_weight=float(min(weights)), largest_weight=float(max(weights)),
             )  # fmt: skip
+    pos_weight = torch.as_tensor(getattr(loss, "pos_weight", 1.0), dtype=torch.float64)
+    if not isinstance(case.train, Arrays) or bool((pos_weight == 1).all()):
+        return
+    shares = _positive_shares(case.train.y, case.model.output_shape[0])
+    balance = (1 - shares) / shares.clamp_min(1 / len(case.train))
+    if _are_unusual(pos_weight, balance):
+        yield suspect(
+            "class-weights", "the pos_weight of the loss is so far from the number of negative targets for each "
+            "positive one that one of the two hardly counts",
+            "set pos_weight to at most the number of negative targets for each positive one "
+            f"(about {float(balance.median()):.2g}), or to 1", "pos_weight = 1",
+            lambda case: rebuilt(case, loss=replace(loss, pos_weight=1.0)), path="loss", unusual=True, key="pos-weight",
+            pos_weight=float(pos_weight.median()), negatives_for_each_positive=float(balance.median()),
+        )  # fmt: skip
 
 
-def _has_larger_weights_of_frequent_classes(part: Source, weights: Any) -> bool:
-    """Return whether more frequent classes tend to have larger weights."""
-    if not isinstance(part, Arrays):
+def _has_unusual_class_weights(part: Source, weights: Any) -> bool:
+    """Return whether a class weight is far outside the range from equal weights to the inverse of the class counts."""
+    if not isinstance(part, Arrays) or part.y.is_floating_point():
         return False
     counts = part.y.flatten()
     counts = counts[counts >= 0].bincount(minlength=len(weights)).double()[: len(weights)]
-    counts_and_weights = torch.stack([counts, torch.as_tensor(weights, dtype=torch.float64)])
-    return bool((counts_and_weights.std(1) > 0).all()) and float(counts_and_weights.corrcoef()[0, 1]) > MIN_CORRELATION
+    present_weights = torch.as_tensor(weights, dtype=torch.float64)[counts > 0]
+    balance = 1 / counts[counts > 0]
+    return _are_unusual(present_weights / present_weights.median(), balance / balance.median())
+
+
+def _positive_shares(y: Tensor, n_outputs: int) -> Tensor:
+    """Return the share of positive targets of each output, or of all outputs together if they have no axis in y."""
+    if y.dim() > 1 and y.shape[1] == n_outputs:
+        return y.double().transpose(0, 1).flatten(1).mean(1)
+    if n_outputs == 1:
+        return y.double().mean()[None]
+    return y.flatten().bincount(minlength=n_outputs) / y.numel()
+
+
+def _are_unusual(weights: Tensor, balance: Tensor) -> bool:
+    """Return whether a weight is above both 1 and its balance by MIN_NUMBER_RATIO, or below both."""
+    is_above = weights > MIN_NUMBER_RATIO * balance.clamp_min(1)
+    is_below = weights < balance.clamp_max(1) / MIN_NUMBER_RATIO
+    return bool((is_above | is_below).any())
 
 
 def default_option_suspects(case: TrainingCase) -> Iterator[Suspect]:

@@ -28,9 +28,6 @@ DEFAULT_BATCH_SIZE = 32  # examples in a batch, in remedies
 MIN_NORM_BATCH_SIZE = 8  # examples for batch normalization; statistics of fewer examples are noisy
 NO_AUGMENTATION = {name: value for name, value in vars(Augment()).items() if name != "swaps"}  # swaps are no change
 NO_MIRRORING: dict[str, Any] = {"flip": False, "vertical_flip": False}  # arguments of `Augment`
-# The accuracy of a simple classifier must exceed chance by MIN_ABOVE_CHANCE to measure whether mirroring changes the
-# class. It does if the accuracy on mirrored images exceeds chance by less than the fraction MAX_MIRRORED of that.
-MIN_ABOVE_CHANCE, MAX_MIRRORED = 0.3, 0.6
 MAX_DROPOUT = 0.7  # dropout rate; higher ones are unusual
 MAX_OPTION_RATIO = 5.0  # of an option of the optimizer to its default; a larger one is unusual
 MIN_FROZEN_GAIN = 0.12  # of the score, without frozen parameters, which often helps a little
@@ -116,11 +113,9 @@ def _mirrored_images_differ(case: Case, augmentation: Augment) -> bool:
     classifier = case.simple_classifier
     if classifier is None or case.train.x.dim() != 4:
         return False
-    plain_count, x, y = classifier.leave_one_out, case.train.x[classifier.indices], classifier.y
+    x, y = case.train.x[classifier.indices], classifier.y
     axes = [axis for axis, is_mirrored in ((3, augmentation.flip), (2, augmentation.vertical_flip)) if is_mirrored]
-    mirrored_accuracy = min(float((classifier.predict(x.flip(axis)) == y).float().mean()) for axis in axes)
-    limit = plain_count.chance + MAX_MIRRORED * (plain_count.accuracy - plain_count.chance)
-    return plain_count.accuracy > plain_count.chance + MIN_ABOVE_CHANCE and mirrored_accuracy < limit
+    return any(classifier.fails_on(x.flip(axis), y) for axis in axes)
 
 
 def clipping_suspects(case: TrainingCase) -> Iterator[Suspect]:

@@ -78,23 +78,6 @@ def watch_leaves(after_forward: Callable[[str, Layer, Tensor], object]) -> Forwa
     return watch
 
 
-def output_layers(model: BaseModel, x: Tensor) -> set[str]:
-    """Return the paths of the layers whose outputs are the network's outputs, and of the last trainable layer."""
-    producer: dict[int, str] = {}
-    kept_outputs: list[Any] = []  # kept alive so that no id is reused
-
-    def watch(path: str, layer: Layer, x: Any, y: Any, cache: Cache) -> None:
-        if not isinstance(layer, Combinator):
-            kept_outputs.append(y)
-            producer[id(y)] = path
-
-    with torch.inference_mode():
-        y, _ = forward(model.net, model.params, x[:2], Mode(), watch)
-    outputs = y if isinstance(y, tuple) else (y,)
-    output_paths = {producer[id(output)] for output in outputs if id(output) in producer}
-    return output_paths | {path for path, _ in trainable_layers(model)[-1:]}
-
-
 def layer_outputs(model: BaseModel, x: Tensor) -> list[tuple[str, Layer, Tensor]]:
     """Return (path, layer, outputs) in evaluation mode of each layer that is not a combinator, in forward order."""
     outputs: list[tuple[str, Layer, Tensor]] = []

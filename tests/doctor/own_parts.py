@@ -47,43 +47,6 @@ class Rounded(SameShape):
 
 
 @dataclass(frozen=True)
-class OwnDropout(SameShape):
-    """Dropout; `scaled`: outputs are divided by the probability of keeping a unit."""
-
-    rate: float
-    scaled: bool
-
-    def forward(self, params: Params, x: Tensor, mode: Mode) -> tuple[Tensor, Any]:
-        mask = torch.ones_like(x)
-        if mode.train:
-            mask = (torch.rand(x.shape, generator=mode.rng) >= self.rate) / (1 - self.rate if self.scaled else 1.0)
-        return x * mask, (mask,)
-
-    def backward(self, params: Params, cache: Any, dy: Tensor) -> tuple[Tensor, Params]:
-        return dy * cache[0], {}
-
-
-@dataclass(frozen=True)
-class Matrix(Layer):
-    """A weight matrix (inputs, units), uniform from `low` to `low + width`, or Glorot-uniform for a width of 0."""
-
-    units: int
-    low: float = 0.0
-    width: float = 0.0
-
-    def init(self, shape: Any, rng: torch.Generator) -> tuple[Params, Any]:
-        uniform = torch.rand(shape[0], self.units, generator=rng)
-        glorot = (2 * uniform - 1) * (6 / (shape[0] + self.units)) ** 0.5
-        return {"matrix": self.low + self.width * uniform if self.width else glorot}, (self.units,)
-
-    def forward(self, params: Params, x: Tensor, mode: Mode) -> tuple[Tensor, Any]:
-        return x @ params["matrix"], (x,)
-
-    def backward(self, params: Params, cache: Any, dy: Tensor) -> tuple[Tensor, Params]:
-        return dy @ params["matrix"].t(), {"matrix": cache[0].t() @ dy}
-
-
-@dataclass(frozen=True)
 class Squared(Loss):
     """The mean squared error; `broadcast`: over all pairs (N, N) of outputs (N, 1) and targets (N,), by mistake."""
 

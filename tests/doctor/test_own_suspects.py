@@ -27,7 +27,7 @@ from pellucid.losses import HeatMaps, NegativeLogLikelihood, Quadratic, SoftmaxC
 from pellucid.model import Model
 from pellucid.operators.moves import Select
 from pellucid.optim import SGD, Adam, Momentum
-from tests.doctor.own_parts import Matrix, OwnDropout, Rounded, SoftmaxOver, Squared, Weighted
+from tests.doctor.own_parts import Rounded, SoftmaxOver, Squared, Weighted
 from tests.doctor.test_failing_trainings import split_digits, trained_case
 
 
@@ -75,15 +75,6 @@ def test_dead_units_do_not_cut_a_gradient() -> None:
 
     x, y, _ = split_digits()
     assert not cut_gradient.CHECK.find(case_of(begin(), x, y, begin=begin))
-
-
-@pytest.mark.parametrize("scaled", [False, True])
-def test_dropout_without_scaling_is_a_suspect(scaled: bool) -> None:
-    case = trained_case(net_with_layers(OwnDropout(0.8, scaled), width=64), epochs=3)
-    suspects = list(parts.mode_suspects(case))
-    assert [suspect.finding.check for suspect in suspects] == ["mode-mismatch"] * (not scaled)
-    if suspects:
-        assert suspects[0].finding.evidence["outputs_differ_by"] == pytest.approx(0.8, abs=0.05)
 
 
 def test_a_loss_of_all_pairs_is_the_cause() -> None:
@@ -192,23 +183,6 @@ def test_user_defined_parts_are_replaced_by_those_of_the_library() -> None:
 
 def test_a_weighted_mean_mixes_no_examples() -> None:
     assert list(parts.coupled_loss_suspects(trained_case(loss=Weighted(), epochs=1))) == []
-
-
-@pytest.mark.parametrize(
-    ("layer", "n_suspects"), [(Matrix(32, 0.0, 1.0), 1), (Matrix(32, -3.0, 6.0), 1), (Matrix(32), 0)]
-)
-def test_unusual_initial_weights_of_a_user_defined_layer_are_a_suspect(layer: Matrix, n_suspects: int) -> None:
-    case = trained_case(Sequential(Flatten(), layer, ReLU(), Dense(10)), epochs=1)
-    suspects = list(parts.initialization_suspects(case))
-    assert [suspect.finding.check for suspect in suspects] == ["bad-initialization"] * n_suspects
-    for suspect in suspects:
-        assert list(parts.initialization_suspects(suspect.apply(case))) == []
-
-
-@pytest.mark.slow
-def test_positive_weights_of_user_defined_layers_are_the_cause() -> None:
-    net = Sequential(Flatten(), Matrix(64, 0.0, 1.0), ReLU(), Matrix(64, 0.0, 1.0), ReLU(), Dense(10))
-    assert diagnose(trained_case(net, optimizer=Momentum(0.01), epochs=4)).causes == ("bad-initialization",)
 
 
 def test_targets_far_from_zero_are_the_cause() -> None:

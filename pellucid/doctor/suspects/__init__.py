@@ -16,7 +16,7 @@ INPUT_SCALE_CHECK = "unnormalised-inputs"  # whose remedy is tried first: lower 
 SuspectSource = Callable[[Case], Iterator[Suspect]]
 TaskSuspectSource = Callable[[TrainingCase], Iterator[Suspect]]
 PARTICULAR_SOURCES: tuple[SuspectSource, ...] = (
-    parts.coupled_loss_suspects, parts.mode_suspects, parts.target_suspects,
+    parts.coupled_loss_suspects, parts.target_suspects,
     parts.pretrained_suspects, settings.regularizer_suspects, settings.frozen_suspects,
     settings.augment_suspects, losses.loss_option_suspects,
     settings.clipping_suspects, settings.optimizer_suspects,
@@ -27,7 +27,7 @@ PARTICULAR_SOURCES: tuple[SuspectSource, ...] = (
 )  # fmt: skip
 # The sources that also work for a Case of one network and one loss with other targets, such as masks.
 SUPERVISED_SOURCES: tuple[SuspectSource, ...] = (
-    parts.coupled_loss_suspects, parts.mode_suspects, settings.regularizer_suspects, layers.linear_suspects,
+    parts.coupled_loss_suspects, settings.regularizer_suspects, layers.linear_suspects,
     parts.initialization_suspects,
 )  # fmt: skip
 # The sources that read only the settings, the networks and the data, and so work for a case of any task.

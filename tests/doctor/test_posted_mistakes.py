@@ -1,0 +1,166 @@
+"""Mistakes as they are posted most often are found, in several variants; sound trainings like them have no cause."""
+
+from typing import Any
+
+import pytest
+import torch
+
+from pellucid.combine import Sequential
+from pellucid.data import float_images
+from pellucid.doctor import Case, case_of, diagnose
+from pellucid.doctor.checks import unnormalised_inputs
+from pellucid.doctor.suspects import layers, losses, suspects
+from pellucid.layers import BatchNorm, Conv2d, Dense, Dropout, Flatten, LogSoftmax, MaxPool2d, ReLU
+from pellucid.losses import BinaryCrossEntropy, NegativeLogLikelihood, SoftmaxCrossEntropy
+from pellucid.model import Model
+from pellucid.optim import Adam
+from tests.doctor.own_parts import Rounded
+from tests.doctor.test_failing_trainings import split_digits
+
+CONVOLUTIONS = (
+    Conv2d(4, 3, padding=1), BatchNorm(), MaxPool2d(2), Conv2d(4, 3, padding=1), Flatten(), Dense(8), Dropout(0.1),
+)  # fmt: skip
+BOTTLENECK = (Conv2d(8, 1), ReLU(), Conv2d(2, 1), Conv2d(8, 1), ReLU(), Flatten())
+ACTIVATED = (Conv2d(4, 3), BatchNorm(), ReLU(), Flatten(), Dense(8), Rounded(straight=True))
+
+
+def untrained(net: Sequential, loss: Any = None, y: torch.Tensor | None = None, scale: float = 1.0) -> Case:
+    x, labels, _ = split_digits()
+    model = Model(net, loss or SoftmaxCrossEntropy(), Adam(), metrics=(), input_shape=(1, 8, 8))
+    y = labels if y is None else y
+    return case_of(model, scale * float_images(x)[: len(y)], y, epochs=4)
+
+
+@pytest.mark.parametrize(
+    ("inner", "n_missing", "is_fault"),
+    [
+        ((), 0, False),
+        ((Flatten(),), 0, False),
+        ((Flatten(), Dense(16)), 1, True),
+        (CONVOLUTIONS, 3, True),
+        ((*CONVOLUTIONS, ReLU()), 2, False),
+        (BOTTLENECK, 1, False),
+        (ACTIVATED, 0, False),
+    ],
+)
+def test_missing_activations_are_counted(inner: tuple[Any, ...], n_missing: int, is_fault: bool) -> None:
+    net = Sequential(*inner, *([] if inner else [Flatten()]), Dense(10))
+    found = list(layers.linear_suspects(untrained(net)))
+    assert [(one.finding.evidence["layers_without_activation"], one.finding.is_fault) for one in found] == [
+        (n_missing, is_fault)
+    ] * bool(n_missing)
+    for one in found:
+        assert list(layers.linear_suspects(one.apply(untrained(net)))) == []
+
+
+def test_a_log_softmax_at_the_end_is_no_activation_between_layers() -> None:
+    net = Sequential(Flatten(), Dense(16), Dense(10), LogSoftmax())
+    (found,) = layers.linear_suspects(untrained(net, NegativeLogLikelihood()))
+    assert found.finding.is_fault
+
+
+def linear_network_case(y: torch.Tensor, x: torch.Tensor) -> Case:
+    model = Model(Sequential(Dense(16), Dense(16), Dense(1)), "quadratic", Adam(0.01), metrics=(), input_shape=(3,))
+    history = model.fit(x[:400], y[:400], epochs=12, verbose=False)
+    return case_of(model, x[:400], y[:400], validation=(x[400:], y[400:]), history=history, epochs=12)
+
+
+@pytest.mark.parametrize("is_linear", [True, False])
+def test_a_linear_network_is_at_fault_only_if_the_targets_are_not_linear(is_linear: bool) -> None:
+    rng = torch.Generator().manual_seed(0)
+    x = torch.randn(600, 3, generator=rng)
+    y = x[:, :1] - x[:, 1:2] if is_linear else x[:, :1].abs() + x[:, 1:2].abs()
+    y = y + 0.3 * torch.randn(600, 1, generator=rng)
+    assert diagnose(linear_network_case(y, x)).causes == (() if is_linear else ("no-activation",))
+
+
+@pytest.mark.parametrize(
+    ("pos_weight", "is_suspect"),
+    [(1.0, False), (4.0, False), (2.0, False), (60.0, True), (0.05, True), ((4.0, 4.0), False), ((4.0, 80.0), True)],
+)
+def test_a_pos_weight_far_from_the_balance_is_a_suspect(pos_weight: Any, is_suspect: bool) -> None:
+    y = (torch.arange(200)[:, None] % 5 == torch.arange(2)).float()  # four negatives for each positive target
+    case = untrained(Sequential(Flatten(), Dense(2)), BinaryCrossEntropy(pos_weight), y)
+    found = list(losses.loss_option_suspects(case))
+    assert [one.unusual for one in found] == [True] * is_suspect
+    for one in found:
+        assert one.finding.evidence["negatives_for_each_positive"] == pytest.approx(4)
+        assert one.apply(case).model.loss == BinaryCrossEntropy()
+
+
+@pytest.mark.parametrize(("pos_weight", "is_suspect"), [(9.0, False), (100.0, True)])
+def test_a_pos_weight_of_a_single_output_is_compared_with_all_targets(pos_weight: float, is_suspect: bool) -> None:
+    y = (torch.arange(200) % 10 == 0).long()
+    case = untrained(Sequential(Flatten(), Dense(1)), BinaryCrossEntropy(pos_weight), y)
+    assert len(list(losses.loss_option_suspects(case))) == is_suspect
+
+
+@pytest.mark.parametrize(
+    ("weights", "counts", "unusual"),
+    [
+        ((1.0, 1.0, 1.0), (60, 60, 60), False),
+        ((1.0, 1.0, 30.0), (60, 60, 60), True),
+        ((1.0, 1.0, 0.01), (60, 60, 60), True),
+        ((1.0, 1.0, 30.0), (150, 150, 5), False),
+        ((1.0, 1.0, 5.0), (150, 150, 5), False),
+        ((30.0, 30.0, 1.0), (150, 150, 5), True),
+    ],
+)
+def test_class_weights_are_compared_with_the_class_counts(
+    weights: tuple[float, ...], counts: tuple[int, ...], unusual: bool
+) -> None:
+    y = torch.arange(3).repeat_interleave(torch.tensor(counts))
+    case = untrained(Sequential(Flatten(), Dense(3)), SoftmaxCrossEntropy(class_weights=weights), y)
+    assert next(losses.loss_option_suspects(case)).unusual is unusual
+
+
+@pytest.mark.parametrize("scale", [255.0, 65535.0])
+@pytest.mark.parametrize("offset", [0.0, 1000.0])
+def test_the_scale_of_the_inputs_is_tried_before_the_learning_rate(scale: float, offset: float) -> None:
+    x, y, _ = split_digits()
+    large = scale * float_images(x) + offset
+
+    def begin() -> Model:  # weights that are not drawn with the seed, as those of a network in PyTorch
+        model = Model(Sequential(Flatten(), Dense(16), ReLU(), Dense(10)), optimizer=Adam(), input_shape=(1, 8, 8))
+        model.weights["dense1.weight"].add_(0.001)
+        return model
+
+    case = case_of(begin(), large, y, epochs=4, begin=begin)
+    found = suspects(case, unnormalised_inputs.CHECK.find(case))
+    names = [one.finding.check for one in found]
+    assert names[0] == "unnormalised-inputs"
+    assert "learning-rate-too-high" in names
+    assert (found[0].general, found[0].unusual) == (False, True)
+
+
+def test_large_inputs_of_a_normalization_are_not_unusual() -> None:
+    case = untrained(Sequential(BatchNorm(), Conv2d(4, 3), ReLU(), Flatten(), Dense(10)), scale=255.0)
+    assert not unnormalised_inputs.CHECK.find(case)
+
+
+def turned(x: torch.Tensor, rng: torch.Generator) -> torch.Tensor:
+    """Return images (N, C, H, W) with random quarter turns and flips, as a data set of one's own returns them."""
+    turns = torch.randint(8, (len(x),), generator=rng)
+    versions = [x.rot90(k, (2, 3)) for k in range(4)]
+    versions += [version.flip(3) for version in versions]
+    return torch.stack(versions)[turns, torch.arange(len(x))]
+
+
+def shifted(x: torch.Tensor, rng: torch.Generator) -> torch.Tensor:
+    return torch.stack([image.roll(int(torch.randint(-1, 2, (), generator=rng)), 2) for image in x])
+
+
+def augmented_case(change: Any) -> Case:
+    x, y, validation = split_digits()
+    x = change(float_images(x), torch.Generator().manual_seed(0))
+    net = Sequential(Conv2d(16, 3, padding=1), ReLU(), Flatten(), Dense(64), ReLU(), Dense(10))
+    model = Model(net, optimizer=Adam(2e-3), input_shape=(1, 8, 8))
+    held_out = float_images(validation[0]), validation[1]
+    history = model.fit(x, y, epochs=20, batch_size=32, validation=held_out, verbose=False)
+    return case_of(model, x, y, validation=held_out, history=history, epochs=20, batch_size=32)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("change", "causes"), [(turned, ("augmentation-destroys",)), (shifted, ())])
+def test_turned_training_images_are_the_cause_and_shifted_ones_are_not(change: Any, causes: tuple[str, ...]) -> None:
+    assert diagnose(augmented_case(change)).causes == causes

@@ -114,6 +114,13 @@ def test_class_weights_are_compared_with_the_class_counts(
     assert next(losses.loss_option_suspects(case)).unusual is unusual
 
 
+@pytest.mark.parametrize(("ignored", "is_suspect"), [(None, False), (0, True), (2, True), (255, False), (-100, False)])
+def test_an_ignored_class_is_a_suspect(ignored: int | None, is_suspect: bool) -> None:
+    case = untrained(Sequential(Flatten(), Dense(10)), SoftmaxCrossEntropy(ignore=ignored))
+    found = list(losses.ignored_class_suspects(case))
+    assert [one.apply(case).model.loss.ignore for one in found] == [None] * is_suspect
+
+
 @pytest.mark.parametrize("scale", [255.0, 65535.0])
 @pytest.mark.parametrize("offset", [0.0, 1000.0])
 def test_the_scale_of_the_inputs_is_tried_before_the_learning_rate(scale: float, offset: float) -> None:

@@ -18,7 +18,7 @@ TaskSuspectSource = Callable[[TrainingCase], Iterator[Suspect]]
 PARTICULAR_SOURCES: tuple[SuspectSource, ...] = (
     parts.coupled_loss_suspects, parts.target_suspects,
     parts.pretrained_suspects, settings.regularizer_suspects, settings.frozen_suspects,
-    settings.augment_suspects, losses.loss_option_suspects,
+    settings.augment_suspects, losses.ignored_class_suspects, losses.loss_option_suspects,
     settings.clipping_suspects, settings.optimizer_suspects,
     settings.schedule_suspects, settings.tiny_batch_suspects, settings.dropout_suspects, layers.linear_suspects,
     layers.layer_suspects, losses.own_optimizer_suspects, losses.own_loss_suspects,
@@ -34,7 +34,7 @@ SUPERVISED_SOURCES: tuple[SuspectSource, ...] = (
 ANY_TASK_SOURCES: tuple[TaskSuspectSource, ...] = (
     settings.frozen_suspects, settings.augment_suspects, settings.dropout_suspects,
     objectives.image_range_suspects, objectives.own_objective_suspects, objectives.ending_suspects,
-    objectives.stride_suspects, losses.loss_option_suspects,
+    objectives.stride_suspects, losses.ignored_class_suspects, losses.loss_option_suspects,
     losses.default_option_suspects, losses.class_balance_suspects, objectives.loss_weight_suspects,
     objectives.network_rate_suspects, settings.clipping_suspects,
     settings.optimizer_suspects, settings.schedule_suspects, layers.layer_suspects, losses.own_optimizer_suspects,

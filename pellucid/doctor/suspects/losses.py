@@ -27,6 +27,7 @@ from pellucid.objective import Supervised
 OUTPUT_ACTIVATIONS = (Softmax, LogSoftmax, Sigmoid)  # which softmax cross-entropy replaces
 SKIPPED_OPTIONS = ("ignore", "label_smoothing", "stride", "multiple", "to", "hints", "pos_weight")
 MIN_NUMBER_RATIO = 3.0  # of a number to its default, or its inverse; others are usual
+MIN_CLASS_SCORE = 0.2  # of a class that was ignored by mistake, in a training that does not ignore it
 MIN_IMBALANCE = 20.0  # count of the most frequent class divided by the count of the least frequent one
 MAX_WEIGHT_RATIO = 100.0  # largest class weight divided by the smallest; a higher ratio is unusual
 
@@ -50,6 +51,25 @@ def own_loss_suspects(case: TrainingCase) -> Iterator[Suspect]:
             f"compare its values and gradients with those of {type(plain).__name__}, or use that",
             f"the loss {type(plain).__name__}", partial(rebuilt, loss=plain), path="loss", unusual=True,
             key=f"loss-{type(plain).__name__}", loss=type(loss).__name__,
+        )  # fmt: skip
+
+
+def ignored_class_suspects(case: TrainingCase) -> Iterator[Suspect]:
+    """Yield a suspect if the loss ignores a label of the training data for which the network has an output.
+
+    Unlabelled pixels may have such a label too, but then a training without it gains nothing.
+    """
+    loss: Any = getattr(case.model.objective, "loss", None)
+    ignored = getattr(loss, "ignore", None)
+    if not isinstance(ignored, int) or not isinstance(case.train, Arrays):
+        return
+    share = float((case.train.y == ignored).double().mean())
+    if share > 0 and 0 <= ignored < case.model.output_shape[0]:
+        yield suspect(
+            "ignored-class", f"the loss ignores label {ignored}, which is a class, so the network never learns it",
+            "let the loss ignore the label of unlabelled pixels only (ignore_index), or none", "no ignored label",
+            lambda case: rebuilt(case, loss=replace(loss, ignore=None)), path="loss", unusual=True,
+            min_gain=MIN_CLASS_SCORE / case.model.output_shape[0], ignored_label=ignored, share_of_the_targets=share,
         )  # fmt: skip
 
 

@@ -45,7 +45,7 @@ FURTHER_SEARCH = "needs a budget, such as --budget 18"
 MIN_PROMISING_EXAMPLES = 40  # held-out ones; with fewer, a gain of one or two of them is chance
 # Of the score (the largest unclear gain of 52 sound trainings is 0.04), and of the gain that would prove the cause.
 MIN_PROMISING_GAIN, MIN_PROMISING_FRACTION = 0.06, 0.8
-MIN_FAULT_GAIN = 0.03  # of the score, by a remedy of a fault that is visible in the network itself
+MIN_FAULT_GAIN = 0.03  # of the score, by a remedy of a fault that is visible in the network or the loss itself
 FAILURE_SIGNS = {"underfitting", "collapsed-predictions", "overfitting", "nan-origin"}  # signs of a failing training
 Experiment = Callable[[Evaluations], ProvenCause | None]
 
@@ -101,8 +101,9 @@ def with_causes(
             untried["further-causes"] = FURTHER_SEARCH
             break
         trainings = trainings.without_cause(cause)
-    if not causes and not likely and not diagnosis.causes and (promising := _most_promising(trainings)) is not None:
-        likely.append((replace(promising.finding, proven=False, is_fault=True), promising.mended_case))
+    promising = None if causes or diagnosis.causes else _most_promising(trainings)
+    if promising is not None and (promising.change.finding.is_fault or not likely):
+        likely = [(replace(promising.finding, proven=False, is_fault=True), promising.mended_case)]
     for finding, mended_case in likely:
         diagnosis = _with_finding(diagnosis, finding, case, mended_case, task, checks)
     for cause in reversed(causes.values()):

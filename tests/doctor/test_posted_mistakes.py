@@ -116,7 +116,8 @@ def test_class_weights_are_compared_with_the_class_counts(
 
 @pytest.mark.parametrize(("ignored", "is_suspect"), [(None, False), (0, True), (2, True), (255, False), (-100, False)])
 def test_an_ignored_class_is_a_suspect(ignored: int | None, is_suspect: bool) -> None:
-    case = untrained(Sequential(Flatten(), Dense(10)), SoftmaxCrossEntropy(ignore=ignored))
+    y = torch.arange(20 * 64).view(20, 8, 8) % 10
+    case = untrained(Sequential(Conv2d(10, 1)), SoftmaxCrossEntropy(ignore=ignored), y)
     found = list(losses.ignored_class_suspects(case))
     assert [one.apply(case).model.loss.ignore for one in found] == [None] * is_suspect
 

@@ -119,7 +119,7 @@ def test_an_ignored_class_is_a_suspect(ignored: int | None, is_suspect: bool) ->
     y = torch.arange(20 * 64).view(20, 8, 8) % 10
     case = untrained(Sequential(Conv2d(10, 1)), SoftmaxCrossEntropy(ignore=ignored), y)
     found = list(losses.ignored_class_suspects(case))
-    assert [one.apply(case).model.loss.ignore for one in found] == [None] * is_suspect
+    assert [one.apply(case).model.loss for one in found] == [SoftmaxCrossEntropy()] * is_suspect
 
 
 @pytest.mark.parametrize("scale", [255.0, 65535.0])

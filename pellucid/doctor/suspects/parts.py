@@ -24,7 +24,7 @@ from pellucid.doctor.remedies import (
 )
 from pellucid.layers.base import Mode
 from pellucid.losses import Loss
-from pellucid.nested import flatten, params_at
+from pellucid.nested import flatten
 from pellucid.sweep import forward
 
 MAX_OFFSET = 2.0  # |mean| of the targets, in standard deviations

@@ -224,8 +224,9 @@ def epoch_columns(
             measures = Measures(model.metrics)
             losses, results = measure(model, measures, data, batch_size, indices, processes=processes)
             if role == "val":
-                row.update(loss_columns(model.objective, losses, "val_"))
-                lower_is_better |= set(row)
+                losses_by_column = loss_columns(model.objective, losses, "val_")
+                row.update(losses_by_column)
+                lower_is_better |= set(losses_by_column)
             row.update(metric_columns(results, role))
             lower_is_better |= {f"{role}_{name}" for name in measures.lower_is_better}
     return row, lower_is_better

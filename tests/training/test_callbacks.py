@@ -52,6 +52,20 @@ def test_callbacks_have_a_one_line_repr():
     assert repr(Callback()) == "Callback()"
 
 
+class DirectionRecorder(Callback):
+    """Records the columns that are better when lower."""
+
+    def on_epoch_end(self, training, row):
+        self.lower, self.columns = training.lower_is_better, set(row)
+
+
+def test_higher_accuracies_are_better_also_beside_validation_data():
+    recorder = DirectionRecorder()
+    overfit([recorder], epochs=1)
+    assert {"train_accuracy", "val_accuracy"} < recorder.columns
+    assert recorder.lower == {"train_loss", "val_loss"}
+
+
 def test_early_stopping_ends_after_its_patience_with_the_best_weights():
     recorder, stopping = HashRecorder(), EarlyStopping(4, monitor="val_loss")
     model, history = overfit([recorder, stopping])

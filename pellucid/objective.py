@@ -212,9 +212,8 @@ class Objective(Part):
 
     def weighted(self, factors: Mapping[str, float]) -> Self:
         """Return the same objective with the weights of losses multiplied by factors, by name."""
-        return replace(
-            self, weights={**self.weights, **{name: self.weight(name) * factor for name, factor in factors.items()}}
-        )
+        weights = {name: self.weight(name) * factor for name, factor in factors.items()}
+        return replace(self, weights={**self.weights, **weights})
 
     def total(self, losses: Mapping[str, float]) -> float:
         """Return the weighted sum of losses; raises PellucidError if `weights` contains a loss that is not in them."""
@@ -386,9 +385,7 @@ def mean_losses(turns: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     for losses in turns:
         for name, value in losses.items():
             values_by_name.setdefault(name, []).append(value)
-    return {
-        name: values[0] if len(values) == 1 else sum(values) / len(values) for name, values in values_by_name.items()
-    }
+    return {name: ones[0] if len(ones) == 1 else sum(ones) / len(ones) for name, ones in values_by_name.items()}
 
 
 def _copy_weights(params: Params, trained: Params) -> None:

@@ -214,11 +214,10 @@ def test_false_and_missed_ones_on_labelled_pictures(page: Any, labelled: Path) -
     tab = shown.tab
     tab.select_option("#look-data", str(labelled))
     tab.click("#look-judge")
-    judged = "document.querySelector('#look-judged').textContent"
-    until(tab, f"{judged}.startsWith('Precision')", wait=2 * WAIT)
-    answers = [one for one in shown.answers if one["kind"] == "look.judge"]  # a slow machine answers in several
-    counts = [sum(row["counts"][k] for answer in answers for row in answer["rows"]) for k in range(3)]
-    assert f"{counts[0]} right, {counts[1]} false, {counts[2]} missed in 2 pictures" in tab.evaluate(judged)
+    until(tab, "document.querySelector('#look-judged').textContent.startsWith('Precision')", wait=2 * WAIT)
+    found = [row["counts"] for one in shown.answers if one["kind"] == "look.judge" for row in one["rows"]]
+    counts = [sum(numbers) for numbers in zip(*found, strict=True)]
+    assert f"{counts[0]} right, {counts[1]} false, {counts[2]} missed in 2 pictures" in tab.inner_text("#look-judged")
     point = float(tab.get_attribute("#look-curve circle", "cx"))
     assert point == pytest.approx(100 * counts[0] / (counts[0] + counts[2]))
     shown.slide(0, 0.8)

@@ -39,7 +39,7 @@ from pellucid.doctor.finding import Finding, Suspect, suspect
 from pellucid.doctor.inputs import FAR_RANK, MOVES, closeness, undoing_changes
 from pellucid.doctor.judged_examples import JudgedExamples
 from pellucid.doctor.paired import ProvenCause
-from pellucid.doctor.simple_classifier import KernelClassifier, fit_simple_classifier
+from pellucid.doctor.simple_classifier import MIN_ABOVE_CHANCE, KernelClassifier, fit_simple_classifier
 from pellucid.doctor.training_case import TrainingCase, validation_of
 from pellucid.task.traits import is_image
 from pellucid.task.values import OF_PAIR
@@ -207,7 +207,8 @@ def _judge_of(train: Source, validation: Source, case: TrainingCase) -> KernelCl
 def _turned_back(base: TrainingCase, validation_part: Source) -> Suspect | None:
     """Return the exchange of training images for mirrored or turned ones that show their classes best.
 
-    None unless a simple classifier of the validation images fails on the training images.
+    None unless a simple classifier of the validation images fails on the training images, and reads far more of them
+    rightly in one of the ways than it would if their labels were those of other images.
     """
     judge = _judge_of(base.train, validation_part, base)
     if judge is None or not isinstance(base.train, Arrays) or int(base.train.y.max()) > int(judge.classes.max()):
@@ -215,8 +216,14 @@ def _turned_back(base: TrainingCase, validation_part: Source) -> Suspect | None:
     x, y = float_images(base.train.x), base.train.y
     changes = undoing_changes(x, x)
     images = torch.stack([x, *(change.undo(x) for key, change in changes.items() if key in MOVES)])
-    scores = torch.stack([judge.scores(version).gather(1, y[:, None])[:, 0] for version in images])
-    turned = replace(base.train, x=images[scores.argmax(0), torch.arange(len(x))])
+    class_scores = torch.stack([judge.scores(version) for version in images])
+    predicted = class_scores.argmax(2)
+    other_y = y[torch.randperm(len(y), generator=generator(base.model.seed))]
+    share_read, share_by_chance = (float((predicted == labels).any(0).float().mean()) for labels in (y, other_y))
+    if share_read - share_by_chance < MIN_ABOVE_CHANCE:
+        return None
+    best = class_scores.gather(2, y.expand(len(images), -1)[..., None])[..., 0].argmax(0)
+    turned = replace(base.train, x=images[best, torch.arange(len(x))])
     change = suspect(
         "augmentation-destroys", "training images are mirrored or turned, unlike those in validation, and show other "
         "classes or none then", "leave flips and turns out of the augmentation of the training images",

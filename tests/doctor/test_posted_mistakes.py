@@ -158,6 +158,11 @@ def shifted(x: torch.Tensor, rng: torch.Generator) -> torch.Tensor:
     return torch.stack([image.roll(int(torch.randint(-1, 2, (), generator=rng)), 2) for image in x])
 
 
+def shuffled(x: torch.Tensor, rng: torch.Generator) -> torch.Tensor:
+    """Return the images in another order than their labels."""
+    return x[torch.randperm(len(x), generator=rng)]
+
+
 def augmented_case(change: Any) -> Case:
     x, y, validation = split_digits()
     x = change(float_images(x), torch.Generator().manual_seed(0))
@@ -169,6 +174,9 @@ def augmented_case(change: Any) -> Case:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("change", "causes"), [(turned, ("augmentation-destroys",)), (shifted, ())])
-def test_turned_training_images_are_the_cause_and_shifted_ones_are_not(change: Any, causes: tuple[str, ...]) -> None:
+@pytest.mark.parametrize(
+    ("change", "causes"),
+    [(turned, ("augmentation-destroys",)), (shifted, ()), (shuffled, ("shuffled-labels",))],
+)
+def test_only_turned_training_images_are_called_turned(change: Any, causes: tuple[str, ...]) -> None:
     assert diagnose(augmented_case(change)).causes == causes

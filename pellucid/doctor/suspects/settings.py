@@ -77,8 +77,8 @@ def frozen_suspects(case: TrainingCase) -> Iterator[Suspect]:
     if case.model.frozen:
         yield suspect(
             "frozen-too-much", "the frozen parameters do not suit these data",
-            "unfreeze them, the last layers first, or check how they were loaded (order of layers and axes, "
-            "activations, preprocessing)", "no frozen parameters",
+            "unfreeze the frozen parameters, or give them to the optimizer; the last layers first, or check how they "
+            "were loaded (order of layers and axes, activations, preprocessing)", "no frozen parameters",
             lambda case: with_initial_model(case, lambda model: model.frozen.clear()), unusual=True,
             min_gain=MIN_FROZEN_GAIN, settings={"train.frozen": []}, frozen_tensors=len(case.model.frozen),
         )  # fmt: skip

@@ -3,7 +3,7 @@
 import copy
 import inspect
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from typing import Any, cast
 
@@ -55,10 +55,14 @@ class TorchSource:
         """Return the class and the settings of the groups, which a resumed training must share."""
         return f"{type(self.empty_optimizer).__name__}({self.groups})"
 
-    def without_states(self) -> "TorchSource":
-        """Return the optimizer before its first step."""
+    def before_first_step(self, frozen: Set[str]) -> "TorchSource":
+        """Return the optimizer without states; the parameters at the paths `frozen` are in its first group.
+
+        They are not updated as long as the model keeps them frozen.
+        """
         new = copy.copy(self)
         new.states = {}
+        new.group_by_path = self.group_by_path | {path: 0 for path in frozen if self.group_by_path.get(path, 0) is None}
         return new
 
     def twin(self, groups: Sequence[Settings], params: Sequence[list[Tensor]]) -> torch.optim.Optimizer:
@@ -131,9 +135,9 @@ class TorchOptimizer(Optimizer):
         """Return the optimizer of the parameters at these paths; unknown ones are in the first group."""
         return replace(self, paths=tuple(paths))
 
-    def without_states(self) -> "TorchOptimizer":
-        """Return the optimizer before its first step."""
-        return replace(self, source=self.source.without_states())
+    def before_first_step(self, frozen: Set[str]) -> "TorchOptimizer":
+        """Return the optimizer without states, for trainings that may unfreeze these paths, see TorchSource."""
+        return replace(self, source=self.source.before_first_step(frozen))
 
     def init(self, params: list[Tensor]) -> State:
         """Return the state: tensors of PyTorch's names, zeros where it has none yet, and which parameters have one."""

@@ -4,6 +4,7 @@ import copy
 import inspect
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -29,6 +30,7 @@ from pellucid.opening.torch_training.objects import LoopSettings, TorchObjects, 
 from pellucid.opening.torch_training.optimizer import Accumulation, TorchOptimizer, check_optimizer
 from pellucid.opening.torch_training.scheduler import check_scheduler, step_of
 from pellucid.opening.torch_training.targets import structure_of
+from pellucid.optim import Optimizer
 from pellucid.run.history import History
 from pellucid.trace import Trace
 from pellucid.training.arguments import checked_limit
@@ -200,10 +202,10 @@ class TorchTraining:
         self._accumulate(model, self.train.n_batches)
         optimizer = model.optimizer
         assert isinstance(optimizer, TorchOptimizer)
-        model.optimizer = optimizer.without_states()  # short trainings begin at the first step
+        model.optimizer = optimizer.before_first_step(model.frozen)  # short trainings begin at the first step
         defaults = {"batch_size": len(self.train.first_batch[0]), "history": self.history}
         if self._initial is not None:
-            defaults["begin"] = self._before_the_first_step
+            defaults["begin"] = partial(self._before_the_first_step, model.optimizer)
         if self._has_several_outputs and self.validation is not None:
             note("doctor: the validation examples are left out, since the network has several outputs")
         elif self.validation is not None:
@@ -267,10 +269,11 @@ class TorchTraining:
             self._steps_before_run[folder] = self._finished_steps
         return self._steps_before_run[folder]
 
-    def _before_the_first_step(self) -> Model:
-        """Return the model before its first step."""
+    def _before_the_first_step(self, optimizer: Optimizer) -> Model:
+        """Return the model before its first step, with this optimizer."""
         assert self._initial is not None
         model = copy.copy(self.model)
+        model.optimizer = optimizer
         model.params = map_tree(torch.clone, self._initial)
         return model
 

@@ -26,6 +26,7 @@ class Script:
     class_weights: Tensor | None = None
     ending: list[nn.Module] = field(default_factory=list)
     network: type[nn.Module] | None = None
+    first_trained: int = 0  # the first of the parameters that the optimizer is given
     change: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]] = lambda x, y: (x, y)
 
 
@@ -42,7 +43,9 @@ def training_of(script: Script) -> Any:
     )  # fmt: skip
     if script.network is not None:
         network = script.network()
-    optimizer = torch.optim.SGD(network.parameters(), lr=script.lr, momentum=0.9, weight_decay=script.weight_decay)
+    optimizer = torch.optim.SGD(
+        [*network.parameters()][script.first_trained :], lr=script.lr, momentum=0.9, weight_decay=script.weight_decay
+    )
     train = TensorDataset(*script.change(x[:N_TRAIN], y[:N_TRAIN]))
     return pellucid.from_torch(
         network,
@@ -71,6 +74,7 @@ MISTAKES = {
     "class-weights": Script(class_weights=torch.tensor([1000.0] + [1.0] * 9)),
     "clipping-too-tight": Script(clip_norm=1e-4),
     "optimizer-settings": Script(weight_decay=0.5),
+    "frozen-too-much": Script(first_trained=-1),  # the last bias alone
 }
 
 

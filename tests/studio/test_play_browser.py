@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import re
 from collections.abc import Iterator
 from typing import Any
 from urllib.parse import parse_qs
@@ -181,11 +182,15 @@ def test_a_network_that_overfits_is_stopped_by_l2_as_the_page_says(opened: Any) 
     tab = opened()
     tab.click('[data-break="4"]')
     tab.wait_for_selector("#play-ask:not([hidden])")
-    learn_until(tab, "Number(document.querySelector('#play-test').dataset.value) > 0.8")
-    until(tab, "document.querySelector('#play-gap').textContent.includes('overfits')")
+    learn_until(tab, "Number(document.querySelector('#play-epoch').dataset.value) >= 150")
+    assert re.search(r"After 1\d\d epochs, (100|9\d.\d) % of the training points are read rightly", tab.inner_text("#play-ask"))
+    assert "overfits" in tab.inner_text("#play-gap")
     gap = shown(tab, "test") - shown(tab, "train")
-    assert "set L2, below the network, to 1" in tab.inner_text("#play-gap")
+    said = tab.inner_text("#play-gap").removeprefix("The test loss is ").split()[0]
+    assert float(said) == pytest.approx(gap, rel=0.006)  # three digits, of the numbers beside it
+    assert "set Points to 400 or set L2, below the network, to 1" in tab.inner_text("#play-gap")
     tab.select_option("[data-set=l2]", "1")
+    until(tab, "document.querySelector('#play-ask').hidden")
     learn_until(tab, "document.querySelector('#play-gap').textContent.includes('L2 is 1')")
     assert shown(tab, "test") - shown(tab, "train") < gap / 2
 
@@ -204,7 +209,7 @@ def test_digits_are_learned_with_the_numbers_of_python(opened: Any) -> None:
     with contextlib.redirect_stdout(io.StringIO()):
         exec(tab.text_content("#play-code pre"), names)
     scores, target = names["model"](names["x"]), names["target"]
-    for name, part in (("train", slice(0, 100)), ("test", slice(100, None))):
+    for name, part in (("train", slice(0, 200)), ("test", slice(200, None))):
         loss = float(cross_entropy(scores[part], target[part]))
         assert shown(tab, name) == pytest.approx(loss, rel=1e-9)
         accuracy = float((scores[part].argmax(1) == target[part]).double().mean())
@@ -224,13 +229,17 @@ def test_digits_are_learned_with_the_numbers_of_python(opened: Any) -> None:
     width = tab.locator("#play-plane").bounding_box()["width"]
     tab.click("#play-plane", position={"x": 0.35 * width, "y": 0.15 * width})
     tab.wait_for_selector("#play-marks rect")
+    probabilities = scores[213].softmax(0)
+    read = f"This {int(target[213])} is read as {int(probabilities.argmax())}, with probability "
+    until(tab, f"document.querySelector('#play-read').textContent.startsWith('{read}')")
+    assert f"{100 * float(probabilities.max()):.1f} %" in tab.inner_text("#play-read")
     tab.click('[data-unit="1:2"]')
     tab.click("#play-unit [data-what] >> nth=30")
     until(tab, "document.querySelector('#play-why .check')?.dataset.numeric")
     gradient = float(tab.get_attribute("#play-why [data-gradient]", "data-gradient"))
-    trace = names["model"].trace(names["x"][113:114], target[113:114])
+    trace = names["model"].trace(names["x"][213:214], target[213:214])
     assert gradient == pytest.approx(trace.explain("features.dense1.weight[2, 30]").gradient, rel=1e-6)
-    assert f"which is {int(target[113])}, for testing" in tab.inner_text("#subject")
+    assert f"which is {int(target[213])}, for testing" in tab.inner_text("#subject")
     tab.click("#play-links a >> nth=0")  # the same network reads what is drawn
     until(tab, "document.querySelector('.view:not([hidden]) .check')?.dataset.numeric")
 
@@ -290,6 +299,9 @@ def test_all_points_can_be_ones_own(opened: Any) -> None:
     tab.click("#play-none")
     assert tab.locator("#play-marks circle").count() == 0
     assert tab.is_disabled("#play-go")
+    assert "put some first" in tab.inner_text("#play-ask")
+    assert (tab.inner_text("#play-train"), tab.inner_text("#play-test"), tab.inner_text("#play-gap")) == ("none",) * 2 + ("",)
+    assert not tab.locator("[data-set=count]").count()
     box = tab.locator("#play-plane").bounding_box()
     for k, (x, button) in enumerate([(0.2, ADD_BLUE), (0.8, ADD_OCHRE)], start=1):
         tab.click(button)
@@ -297,6 +309,37 @@ def test_all_points_can_be_ones_own(opened: Any) -> None:
         until(tab, f"document.querySelectorAll('#play-marks circle').length === {k}")
     learn_until(tab, "Number(document.querySelector('#play-train').dataset.value) < 0.1")
     assert float(tab.locator("#play-marks .blue").get_attribute("cx")) == pytest.approx(20, abs=1)  # whole pixels
+
+
+def test_a_setting_that_is_not_yet_answered_stays_after_a_reset(opened: Any) -> None:
+    tab = opened()
+    tab.evaluate("""() => {
+        const count = document.querySelector("[data-set=count]");
+        count.value = "400";
+        count.dispatchEvent(new Event("change", { bubbles: true }));
+        document.querySelector("#play-fresh").click();
+    }""")
+    until(tab, "document.querySelectorAll('#play-marks circle').length === 400")
+    tab.wait_for_timeout(500)
+    assert tab.input_value("[data-set=count]") == "400"
+    assert tab.locator("#play-marks circle").count() == 400
+
+
+def test_the_labels_of_the_curves_differ(opened: Any) -> None:
+    tab = opened("problem=xor&hidden=4&init=zeros&inputs=x1~x2")
+    for _ in range(3):
+        step(tab, "#play-epoch-go")
+    labels = tab.locator("#play-chart text.y").all_text_contents()
+    assert len(labels) >= 2
+    assert len({*labels}) == len(labels)
+
+
+def test_the_link_is_copied(opened: Any) -> None:
+    tab = opened("problem=xor", permissions=["clipboard-read", "clipboard-write"])
+    tab.click("#play-link")
+    tab.wait_for_selector("#play-copied:not([hidden])")
+    assert tab.evaluate("navigator.clipboard.readText()") == tab.url
+    assert "#play?problem=xor" in tab.url
 
 
 def test_settings_change_while_it_learns(opened: Any) -> None:
@@ -330,7 +373,15 @@ def test_what_goes_wrong_is_asked_before_it_is_started(k: int, opened: Any) -> N
     tab.wait_for_selector("#play-ask:not([hidden])")
     assert "?" in tab.inner_text("#play-ask")
     assert shown(tab, "epoch") == 0
-    learn_until(tab, "Number(document.querySelector('#play-epoch').dataset.value) >= 5")
+    learn_until(tab, "Number(document.querySelector('#play-epoch').dataset.value) >= 21")
+    answered = re.search(r"After \d+ epochs, (.+)", tab.inner_text("#play-ask"))
+    assert (answered is not None) == (k < 4)  # overfitting takes 100 epochs
+    if k == 2:  # the rate is too high: that, not overfitting, is what is said
+        assert "too long" in tab.inner_text("#play-gap")
+        assert "overfits" not in tab.inner_text("#play-gap")
+    if k == 3:
+        assert answered is not None
+        assert answered[1].startswith("1 of 4 neurons are blank")
     if k == 1:  # all weights equal: with the symmetric targets, nothing is learned
         assert shown(tab, "train") == pytest.approx(0.693, abs=0.02)
 

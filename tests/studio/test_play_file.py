@@ -80,7 +80,7 @@ def test_a_reader_moves_through_a_training_and_chooses_another(tab: Any) -> None
     tab.click("#play-step")
     until(tab, "document.querySelector('#play-epoch').dataset.value === '1'")
     tab.select_option("#play-training", label="moons, overfitted")
-    until(tab, "document.querySelectorAll('[data-unit]').length === 20")
+    until(tab, "document.querySelectorAll('[data-unit]').length === 25")
     go_to(tab, 40)
     assert "overfits" in tab.inner_text("#play-gap")
     assert len(tab.get_attribute("#play-chart path.bold", "d").split("L")) == EPOCHS.index(40) + 1
@@ -94,7 +94,7 @@ def test_a_reader_moves_through_a_training_and_chooses_another(tab: Any) -> None
     tab.click("#play-code summary")
     until(tab, "document.querySelector('#play-code pre').textContent.includes('digits')")
     names = learned_by(tab.text_content("#play-code pre"))
-    for part, name in ((slice(0, 100), "train"), (slice(100, None), "test")):
+    for part, name in ((slice(0, 200), "train"), (slice(200, None), "test")):
         loss = cross_entropy(names["model"](names["x"][part]), names["target"][part])
         assert float(tab.get_attribute(f"#play-{name}", "data-value")) == pytest.approx(float(loss), rel=1e-9)
 

@@ -7,14 +7,16 @@ from pellucid.model import Model
 from pellucid.studio.embedded import document, key_of
 from pellucid.studio.messages import Reply, pack
 from pellucid.studio.play import PLAY
+from pellucid.studio.play.problems import INPUTS
 from pellucid.studio.play.session import LearnSteps, PlaySession, ReadCode, ReadSurface
 from pellucid.studio.play.settings import OpenPlayground
 from pellucid.studio.view import Library
 
 SIDE = 20  # of the grid over the plane: half of the studio's, which keeps the file small
-EPOCHS = (0, 1, 2, 3, 5, 8, 12, 18, 27, 40, 60, 80, 110, 150)  # at which a training is recorded
+EPOCHS = (0, 1, 2, 3, 5, 8, 12, 18, 27, 40, 60, 90, 150)  # at which a training is recorded
 _NOISY_MOONS: dict[str, Any] = {
-    "problem": "moons", "noise": 0.7, "count": 50, "hidden": (8, 8), "optimizer": "adam", "rate": 0.03,
+    "problem": "moons", "noise": 1.0, "count": 100, "inputs": tuple(INPUTS), "hidden": (8, 8), "optimizer": "adam",
+    "rate": 0.03,
 }  # fmt: skip
 TRAININGS: dict[str, dict[str, Any]] = {  # settings by the name that the page shows
     "circles": {},
@@ -23,7 +25,7 @@ TRAININGS: dict[str, dict[str, Any]] = {  # settings by the name that the page s
     "moons, overfitted": _NOISY_MOONS,
     "moons, with L2": {**_NOISY_MOONS, "l2": 3.0},
     "hills, values": {"problem": "hills", "hidden": (6,), "optimizer": "adam", "rate": 0.03},
-    "digits": {"problem": "digits", "hidden": (8,)},
+    "digits": {"problem": "digits", "noise": 0.0, "count": 400, "hidden": (8,), "rate": 0.3},
 }
 
 
@@ -43,8 +45,8 @@ def _recorded(number: int, settings: OpenPlayground) -> dict[str, bytes]:
     batches = state.fields["batches"]
     answers = dict[str, bytes]()
     for index, epoch in enumerate(EPOCHS):
-        if index:
-            state = session.learn(LearnSteps(batches * (epoch - EPOCHS[index - 1])))
+        for _ in range(epoch - EPOCHS[index - 1] if index else 0):
+            state = session.learn(LearnSteps(batches))
         replies: dict[str, Reply] = {
             "play.learn" if index else "play.open": state,
             "play.surface": session.surface(ReadSurface()),

@@ -158,7 +158,7 @@ class PlaySession:
         """Return the losses, the weights, and what each neuron and the plane show."""
         train_loss, train_score = self._measured(slice(0, self.count))
         test_loss, test_score = self._measured(slice(self.count, None))
-        units, plane = self._pictures() if self._opened().has_pictures else self._planes()
+        tensors = self._pictures() if self._opened().has_pictures else self._planes()
         fields = {
             "epoch": self.epoch,
             "step": self.taken,
@@ -167,23 +167,31 @@ class PlaySession:
             "loss": {"train": train_loss, "test": test_loss},
             "score": {"train": train_score, "test": test_score},
         }
-        return Reply(fields, {"units": units, "plane": plane, **flatten(self.model.params)})
+        return Reply(fields, {**tensors, **flatten(self.model.params)})
 
-    def _planes(self) -> tuple[Tensor, Tensor]:
+    def _planes(self) -> dict[str, Tensor]:
         """Return the output of each unit over the plane (units, side²), and the network's decision (side²,)."""
         on_grid = self._opened().network_inputs(grid(self.side))
         activations, outputs = self._outputs(on_grid)
         plane = outputs[:, 1] - outputs[:, 0] if self._opened().has_classes else outputs[:, 0]
-        return torch.cat([on_grid, *activations, outputs], 1).T, plane
+        return {"units": torch.cat([on_grid, *activations, outputs], 1).T, "plane": plane}
 
-    def _pictures(self) -> tuple[Tensor, Tensor]:
-        """Return an image of each neuron (neurons, 64), and the sheet of images for testing (80, 80)."""
+    def _pictures(self) -> dict[str, Tensor]:
+        """Return an image of each neuron (neurons, 64), and the sheet of images for testing (80, 80).
+
+        read: (N, 2), for each image for testing, the predicted class and its output.
+        """
         x = self.x[self.count :]
         activations, outputs = self._outputs(x)
         weights = flatten(self.model.params)
         first_weight = next(weights[path] for path in weights if path.endswith("weight"))
-        is_right = outputs.argmax(1) == self.target[self.count :]
-        return neuron_images(first_weight, x, [*activations, outputs][1:]), sheet(x, is_right)
+        confidence, predicted = outputs.max(1)
+        is_right = predicted == self.target[self.count :]
+        return {
+            "units": neuron_images(first_weight, x, [*activations, outputs][1:]),
+            "plane": sheet(x, is_right),
+            "read": torch.stack([predicted.double(), confidence], 1),
+        }
 
     def _outputs(self, x: Tensor) -> tuple[list[Tensor], Tensor]:
         """Return the activations (N, n) of each hidden layer, and the predictions (N, outputs)."""

@@ -6,8 +6,8 @@ import { start as startView } from "./view.js";
 /** Start the view in an element; returns what the frame of the page calls. */
 export function start(root, server, { state: address, remember }) {
   const trainings = JSON.parse(address.get("trainings")), last = Number(address.get("last"));
-  fill(root, html`<form class="row recording" aria-label="Recording"><label class="field inline">Training <select id="play-training">${trainings.map(([name], k) => html`<option value="${k}">${name}</option>`)}</select></label>
-    <label class="field inline">Recorded epochs <input type="range" id="play-frame" min="0" max="${last}" value="0"></label><span class="cap">This file needs no server: its numbers were recorded. In <code>pellucid studio</code>, all settings can be changed.</span></form><div class="recorded"></div>`);
+  fill(root, html`<p class="cap recording">These are recorded trainings, which need no server; to change the data, the network or the optimizer, start <code>pellucid studio</code>.</p><form class="row recording" aria-label="Recording"><label class="field inline">Training <select id="play-training">${trainings.map(([name], k) => html`<option value="${k}">${name}</option>`)}</select></label>
+    <label class="field inline">Recorded epochs <input type="range" id="play-frame" min="0" max="${last}" value="0"></label></form><div class="recorded"></div>`);
   const range = $("#play-frame", root), select = $("#play-training", root);
   let at = 0, wanted = null, view = null;
 

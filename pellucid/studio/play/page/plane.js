@@ -1,5 +1,5 @@
 // Values over the plane as colours, their boundary, and points; the values are rows from the top left, as the server sends them.
-import { html } from "/core/dom.js";
+import { $, html, num, say } from "/core/dom.js";
 import { colour, heat } from "/core/paint.js";
 
 /** Paint values (side x side) of which `middle` is neither sign; of a thumbnail the boundary is painted too. */
@@ -61,4 +61,22 @@ export function nearest({ data, shape: [count] }, [x1, x2]) {
     if (distance < least) [best, least] = [k, distance];
   }
   return [best, least];
+}
+
+const CURSOR_STEP = 0.1;
+
+/** Let arrow keys move a cursor over the plane, and Enter use its place; extent: of the plane, in `S`. */
+export function cursorKeys(plane, S, use) {
+  let at = [0, 0];
+  plane.addEventListener("keydown", (event) => {
+    const way = { ArrowUp: [0, 1], ArrowDown: [0, -1], ArrowLeft: [-1, 0], ArrowRight: [1, 0] }[event.key];
+    if (!way && event.key !== "Enter") return;
+    event.preventDefault();
+    if (!way) return use(at);
+    at = at.map((one, k) => Math.min(S.extent, Math.max(-S.extent, one + way[k] * CURSOR_STEP)));
+    const [x, y] = placeOf([at[0], at[1]], S.extent).map((one) => 100 * one), cursor = $("#play-cursor", plane);
+    cursor.removeAttribute("hidden");
+    cursor.setAttribute("d", `M${x - 3} ${y}h6M${x} ${y - 3}v6`);
+    say(`${num(at[0], 2)}, ${num(at[1], 2)}`);
+  });
 }

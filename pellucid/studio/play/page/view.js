@@ -1,18 +1,17 @@
 // The playground: a small network on points in the plane. The server computes; the page asks for steps, and paints.
-import { chart } from "/core/chart.js";
 import { $, $$, attempts, fill, html, num, say } from "/core/dom.js";
 import { inSlices, paintScales } from "/core/paint.js";
 import { LostError } from "/core/server.js";
 import { Described } from "/draw/model.js";
 import { why } from "/draw/why.js";
-import { BREAKS, dataForm, fromAddress, gapOf, hoodForm, measured, pointsOf, toAddress } from "./form.js";
+import { dataForm, defaultsOf, fromAddress, hoodForm, pointsOf, toAddress } from "./form.js";
 import { FRAME } from "./frame.js";
 import { incoming, layOut, named, paint, valueOf } from "./network.js";
-import { boundary, nearest, paintPlane, pictureMark, pointMarks } from "./plane.js";
+import { boundary, cursorKeys, nearest, paintPlane, pictureMark, pointMarks } from "./plane.js";
+import { asking, BREAKS, gapOf, lossChart, measured, NO_POINTS, readOf, whose } from "./remarks.js";
 import { surveys } from "./surface.js";
 
 const NEAR = 0.2; // from a point, in units of the plane, a click means that point
-const CURSOR_STEP = 0.1;
 const PALER = 1.4; // than the colour of its value, so that points are seen on it
 const MOST_AGAIN = 20000; // steps that are taken again where an address is opened
 const CHART_EVERY = 250; // milliseconds between two drawings of the curves, or of the derivative, while it learns
@@ -28,11 +27,15 @@ export function start(root, server, { state: address, remember }) {
   fill(root, FRAME);
   const S = {
     settings: fromAddress(address), isFile: address.has("file"), points: null, state: null, sizes: [], choices: null, lossName: "", hasClasses: true, hasPictures: false, isProbability: true, classes: [], side: 0, extent: 1, train: 0,
-    history: [], speed: "medium", click: "ask", running: false, unit: "", cursor: null, isSteady: true, // the settings are those of the first step
+    get isEmpty() {
+      return this.points?.shape[0] === 0;
+    },
+    history: [], speed: "medium", click: "ask", running: false, unit: "", isSteady: true, // the settings are those of the first step
     // of Why, as in the view Draw
     subject: null, point: null, run: null, explained: null, checked: null, model: null, factor: 0, trail: [], recorded: true,
   };
-  let busy = false, opening = 0 /* settings that are not yet answered */, charted = 0, isPainting = false, isStale = false, stopPainting = () => {};
+  const question = asking($("#play-ask", root));
+  let wanted = null, opening = 0 /* the last settings that are not yet answered, and how many are not */, busy = false, charted = 0, isPainting = false, isStale = false, stopPainting = () => {};
 
   function problem(error) {
     if (error) S.running = false;
@@ -45,19 +48,26 @@ export function start(root, server, { state: address, remember }) {
 
   /** Apply settings; points: those of a person, which make the problem one of own points. */
   const open = attempt(async (changes = {}, fresh = false) => {
-    const settings = { ...S.settings, ...changes }, shown = S.settings.problem;
+    const settings = { ...(wanted ?? S.settings), ...changes }, shown = S.settings;
     const { points, ...fields } = settings;
     const tensors = settings.problem.startsWith("own") && points ? { points } : {};
     if (settings.problem.startsWith("own") && !points) fields.problem = "circles"; // the address has none
+    wanted = settings;
     opening += 1;
-    const answer = await server.ask("play.open", { ...fields, fresh }, tensors).finally(() => (opening -= 1));
+    const answer = await server.ask("play.open", { ...fields, fresh }, tensors).finally(() => {
+      opening -= 1;
+      if (!opening) wanted = null;
+    });
+    if (Object.keys(changes).length) question.end(); // it is not asked of other settings
+    else if (fresh) question.again();
     Object.assign(S, {
       settings: { ...settings, problem: fields.problem }, choices: answer.choices, lossName: answer.loss_name, sizes: answer.sizes, hasClasses: answer.has_classes, hasPictures: answer.has_pictures,
       classes: answer.classes, isSteady: answer.step === 0, side: answer.side, extent: answer.extent, train: answer.train, points: answer.tensors.points,
     });
     $(".play", root).classList.toggle("pictures", S.hasPictures);
     S.isProbability = S.hasClasses && !S.hasPictures && /cross_entropy/.test(S.lossName);
-    if (answer.step === 0 || (S.settings.problem !== shown && !points)) S.history = [];
+    const hasOtherPoints = !points && ["problem", "noise", "count"].some((key) => S.settings[key] !== shown[key]);
+    if (answer.step === 0 || hasOtherPoints) S.history = []; // losses of other points are no measure
     S.point = S.point !== null && S.point < S.points.shape[0] && !fresh && !("problem" in changes) ? S.point : null;
     take(answer);
     if (S.subject && valueOf(S, S.subject) === null) Object.assign(S, { subject: null, explained: null, trail: [] });
@@ -83,8 +93,8 @@ export function start(root, server, { state: address, remember }) {
 
   function take(answer) {
     S.state = answer;
-    const last = S.history.at(-1);
-    if (!last || last.step !== answer.step) S.history.push({ step: answer.step, epoch: answer.step / answer.batches, ...answer.loss });
+    if (S.history.at(-1)?.step === answer.step) S.history.pop(); // with other settings
+    S.history.push({ step: answer.step, epoch: answer.step / answer.batches, ...answer.loss });
   }
 
   /** Take steps, one request after the other while it runs. */
@@ -116,7 +126,7 @@ export function start(root, server, { state: address, remember }) {
 
   function toggle() {
     S.running = !S.running;
-    $("#play-ask").hidden = true;
+    question.start();
     nameButtons();
     if (S.running) loop();
     else {
@@ -182,6 +192,9 @@ export function start(root, server, { state: address, remember }) {
       place.dataset.value = value ?? "";
     }
     nameButtons();
+    fill($("#play-gap", root), html`${!S.isEmpty && gapOf(S)}`);
+    if (S.hasPictures) fill($("#play-read", root), html`${readOf(S)}`);
+    question.answer(S);
     if (S.subject) $("#play-now", root)?.replaceChildren(num(valueOf(S, S.subject), 6));
     yield;
     const paler = S.isProbability || !S.hasClasses ? PALER : 2 * PALER;
@@ -195,8 +208,7 @@ export function start(root, server, { state: address, remember }) {
     charted = performance.now();
     if (S.unit) fill($("#play-unit", root), incoming(S));
     yield;
-    const lines = [{ name: "train", style: "bold", points: S.history.map((one) => [one.epoch, one.train]) }, { name: "test", style: "", points: S.history.map((one) => [one.epoch, one.test]) }];
-    fill($("#play-chart", root), html`<h3>Loss by epoch</h3>${chart({ lines, xmax: S.history.at(-1).epoch, label: `Loss of the points for training, ${num(loss.train)}, and for testing, ${num(loss.test)}` })}<p class="cap" id="play-gap">${gapOf(S)}</p>`);
+    fill($("#play-chart", root), lossChart(S));
   }
 
   let marked = null; // the points that are drawn, and which of them is chosen
@@ -218,10 +230,7 @@ export function start(root, server, { state: address, remember }) {
     if (!S.subject || !S.explained) fill(place, html``);
     else {
       why(S, place);
-      const [x1, x2, target] = S.points.data.slice(3 * S.point, 3 * S.point + 3), isTest = S.point >= S.train;
-      const is = S.hasClasses ? S.classes[target] : num(target);
-      const thing = S.hasPictures ? "a picture" : `the point (${num(x1, 2)}, ${num(x2, 2)})`;
-      const said = html`. Now <b id="play-now">${num(valueOf(S, S.subject), 6)}</b>. The cost is that of ${thing}, which is ${is}${isTest && ", for testing"}.`;
+      const said = html`. Now <b id="play-now">${num(valueOf(S, S.subject), 6)}</b>. ${whose(S)}`;
       $("#subject", place)?.insertAdjacentHTML("beforeend", said.text);
     }
     const label = S.hasClasses && S.point !== null ? S.points.data[3 * S.point + 2] : 1;
@@ -233,8 +242,9 @@ export function start(root, server, { state: address, remember }) {
   function nameButtons() {
     const go = $("#play-go", root);
     go.textContent = S.running ? "Pause" : "Start";
-    const hasPoints = S.points?.shape[0] > 0;
+    const hasPoints = S.points !== null && !S.isEmpty;
     go.disabled = !hasPoints;
+    go.title = S.isEmpty ? NO_POINTS : "";
     for (const one of $$("#play-step, #play-epoch-go", root)) one.disabled = S.running || !hasPoints;
     $("#play-less", root).disabled = !S.settings.hidden.length;
     for (const one of $$("[data-speed]", root)) mark(one, one.dataset.speed === S.speed);
@@ -251,6 +261,7 @@ export function start(root, server, { state: address, remember }) {
     if (S.click === "ask" || S.hasPictures) {
       if (distance > NEAR && !S.hasPictures) return;
       S.point = index;
+      show();
       return explain();
     }
     const { data } = S.points, value = S.hasClasses ? Number(S.click) : 2 * Number(S.click) - 1;
@@ -260,11 +271,18 @@ export function start(root, server, { state: address, remember }) {
 
   /** Begin with no points: the next clicks add one's own. */
   function removePoints() {
+    const none = { train: null, test: null };
     Object.assign(S, { points: { data: new Float32Array(), shape: [0, 3] }, train: 0, point: null, subject: null, running: false, click: S.click === "ask" ? "1" : S.click });
-    nameButtons();
-    showWhy();
-    say("No points. Click into the plane to add your own.");
+    Object.assign(S, { history: [], state: { ...S.state, loss: none, score: none } });
+    draw();
+    question.say(NO_POINTS);
   }
+
+  const copyLink = attempt(async () => {
+    await navigator.clipboard.writeText(location.href);
+    $("#play-copied", root).hidden = false;
+    say("Copied");
+  });
 
   function ask(what, keepsTrail = false) {
     if (!keepsTrail) S.trail = [];
@@ -291,6 +309,7 @@ export function start(root, server, { state: address, remember }) {
     if (target.id === "play-less") return resize(hidden.slice(0, -1));
     if (target.id === "play-more") return resize([...hidden, hidden.at(-1) ?? 4]);
     if (target.id === "play-none") return removePoints();
+    if (target.id === "play-link") return copyLink();
     if (target.id === "back") return ask(S.trail.pop(), true);
     if ((found = of("[data-less]"))) return resize(hidden.map((one, k) => (k === Number(found.less) ? one - 1 : one)));
     if ((found = of("[data-more]"))) return resize(hidden.map((one, k) => (k === Number(found.more) ? one + 1 : one)));
@@ -323,11 +342,10 @@ export function start(root, server, { state: address, remember }) {
   }
 
   /** Set a situation in which learning fails, and ask what will happen. */
-  async function spoil({ set, ask: question }) {
+  async function spoil(situation) {
     S.running = false;
-    await open({ ...fromAddress(new URLSearchParams()), points: null, ...set }, true);
-    $("#play-ask").hidden = false;
-    $("#play-ask").textContent = `${question} Guess, and press Start.`;
+    await open({ ...fromAddress(new URLSearchParams()), points: null, ...situation.set }, true);
+    question.ask(situation);
   }
 
   root.addEventListener("pointerover", ({ target }) => {
@@ -339,8 +357,8 @@ export function start(root, server, { state: address, remember }) {
     if (target.dataset.set) {
       const key = target.dataset.set, value = ["problem", "activation", "loss", "optimizer", "init"].includes(key) ? target.value : Number(target.value);
       const isNewProblem = key === "problem";
-      const forPictures = value === "digits" && { hidden: [8] };
-      return open({ [key]: value, ...(isNewProblem && { points: null, train: 0, loss: null, ...forPictures }) }, key === "init");
+      const { noise, count, hidden, rate } = defaultsOf(value), ofProblem = isNewProblem && (value === "digits" || S.hasPictures) && { noise, count, hidden, rate };
+      return open({ [key]: value, ...(isNewProblem && { points: null, train: 0, loss: null, ...ofProblem }) }, key === "init");
     }
     if (target.dataset.input) {
       const names = S.choices.inputs.filter((one) => (one === target.dataset.input ? target.checked : S.settings.inputs.includes(one)));
@@ -352,18 +370,7 @@ export function start(root, server, { state: address, remember }) {
   $("#play-surface", root).addEventListener("toggle", () => S.state && survey());
   $("#play-code", root).addEventListener("toggle", () => $("#play-code", root).open && S.state && code());
 
-  $("#play-plane", root).addEventListener("keydown", (event) => {
-    const way = { ArrowUp: [0, 1], ArrowDown: [0, -1], ArrowLeft: [-1, 0], ArrowRight: [1, 0] }[event.key];
-    if (!way && event.key !== "Enter") return;
-    event.preventDefault();
-    S.cursor ??= [0, 0];
-    if (!way) return use(S.cursor);
-    S.cursor = S.cursor.map((one, k) => Math.min(S.extent, Math.max(-S.extent, one + way[k] * CURSOR_STEP)));
-    const [x, y] = [50 + (50 * S.cursor[0]) / S.extent, 50 - (50 * S.cursor[1]) / S.extent], cursor = $("#play-cursor", root);
-    cursor.removeAttribute("hidden");
-    cursor.setAttribute("d", `M${x - 3} ${y}h6M${x} ${y - 3}v6`);
-    say(`${num(S.cursor[0], 2)}, ${num(S.cursor[1], 2)}`);
-  });
+  cursorKeys($("#play-plane", root), S, use);
 
   nameButtons();
   return {

@@ -3,6 +3,7 @@ import { html, num } from "./dom.js";
 
 const WIDTH = 430, LEFT = 46, RIGHT = 78, TOP = 10, BOTTOM = 20;
 const MOST = 400; // points of a line
+const MOST_DIGITS = 6; // of a label of the y axis
 
 /** At most MOST points of a line, evenly, with the last. */
 const thin = (points) => {
@@ -55,11 +56,14 @@ export function chart({ lines, xmax, log = false, cursor = null, height = 132, l
   const right = WIDTH - RIGHT, bottom = height - BOTTOM, end = Math.max(xmax, 1);
   const X = (x) => LEFT + (x / end) * (right - LEFT);
   const Y = (y) => bottom - ((as(y) - as(low)) / (as(high) - as(low))) * (bottom - TOP);
-  const name = (y) => (percent ? `${+(100 * y).toPrecision(4)} %` : num(y, 2));
+  const marked = log ? decades(low, high) : ticks(low, high);
+  let digits = 2; // of the labels: as many as make them differ
+  while (digits < MOST_DIGITS && new Set(marked.map((y) => num(y, digits))).size < marked.length) digits += 1;
+  const name = (y) => (percent ? `${+(100 * y).toPrecision(4)} %` : num(y, digits));
   const at = ([x, y]) => [X(x).toFixed(1), Y(y).toFixed(1)];
   const ends = apart(shown.filter((one) => one.name).map((one) => ({ ...one, x: X(one.points.at(-1)[0]), y: Y(one.points.at(-1)[1]) })), TOP + 4, bottom);
   return html`<svg class="chart" viewBox="0 0 ${WIDTH} ${height}" role="img" aria-label="${label}">
-    ${(log ? decades(low, high) : ticks(low, high)).map((y) => html`<line class="grid" x1="${LEFT}" x2="${right}" y1="${Y(y)}" y2="${Y(y)}"/><text class="y" x="${LEFT - 6}" y="${Y(y) + 4}">${name(y)}</text>`)}
+    ${marked.map((y) => html`<line class="grid" x1="${LEFT}" x2="${right}" y1="${Y(y)}" y2="${Y(y)}"/><text class="y" x="${LEFT - 6}" y="${Y(y) + 4}">${name(y)}</text>`)}
     ${ticks(0, end, 4).filter(Number.isInteger).map((x) => html`<text class="x" x="${X(x)}" y="${height - 4}">${x}</text>`)}
     ${cursor !== null && html`<line class="cursor" x1="${X(cursor)}" x2="${X(cursor)}" y1="${TOP - 4}" y2="${bottom}"/>`}
     ${shown.map(({ style, points }) => {

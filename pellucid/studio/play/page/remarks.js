@@ -1,0 +1,132 @@
+// What the playground says of a training: its numbers, what they mean together, and what came of a situation that fails.
+import { chart } from "/core/chart.js";
+import { html, num, percent } from "/core/dom.js";
+
+export const NO_POINTS = "No points: click into the plane to put some first.";
+
+/**
+ * Situations in which learning fails: what is set, the question to answer before it is started, and after how many
+ * epochs `after` says what came of it, "" for nothing.
+ */
+export const BREAKS = [
+  {
+    name: "No hidden layer", set: { problem: "circles", hidden: [], inputs: ["x1", "x2"] }, epochs: 20,
+    ask: "Without a hidden layer the boundary is one straight line, and the inner points lie within the outer ones. How low will the loss go?",
+    after: ({ loss }) => `the training loss is ${num(loss.train)}. Always answering 50 % gives 0.693, and no straight line does much better. A hidden layer bends the boundary.`,
+  },
+  {
+    name: "All weights equal", set: { problem: "xor", hidden: [4], init: "zeros", inputs: ["x1", "x2"] }, epochs: 20,
+    ask: "All four neurons begin with the same weights. Can they become different?",
+    after: ({ loss }) => `the training loss is still ${num(loss.train)}. Neurons with equal weights get equal derivatives, so they stay equal; here all are 0. Random first weights make them differ.`,
+  },
+  {
+    name: "Rate too high", set: { problem: "moons", hidden: [4, 2], rate: 10, optimizer: "sgd", activation: "tanh" }, epochs: 20,
+    ask: "Each step is a hundred times as long as usual. Will the loss fall faster?",
+    after: ({ loss }, { history }) => `the training loss is ${num(loss.train)}; before the first step it was ${num(history[0].train)}. Each step goes far past the minimum that it aims at. With a rate of 0.1, the loss falls.`,
+  },
+  {
+    name: "Dead ReLU", set: { problem: "circles", hidden: [4], activation: "relu", rate: 3, optimizer: "sgd" }, epochs: 20,
+    ask: "A ReLU gives 0, with slope 0, where its sum is below 0. Which neurons will go blank, and can they come back?",
+    after: (state, S) => `${blank(S)} of 4 neurons are blank. A step that was too long made their sum negative everywhere; with output 0 and slope 0 they get no derivative, so they stay blank. A lower rate prevents it.`,
+  },
+  {
+    name: "Overfit", set: { problem: "moons", noise: 1, count: 100, hidden: [8, 8], inputs: ["x1", "x2", "x1²", "x2²", "x1·x2", "sin x1", "sin x2"], optimizer: "adam", rate: 0.03, l2: 0 }, epochs: 100,
+    ask: "50 noisy points to learn from, and 154 weights and biases. The loss in training will go to 0. What will the loss of the test points, the rings, do?",
+    after: ({ score }) => `${percent(score.train)} of the training points are read rightly, but ${percent(score.test)} of the rings: the boundary bends around single noisy points. Below the loss stands what helps.`,
+  },
+];
+
+/** How many neurons of the first hidden layer are 0 over the whole plane. */
+function blank({ sizes: [inputs, neurons], side, state: { tensors: { units } } }) {
+  const size = side * side;
+  const isBlank = (k) => units.data.subarray((inputs + k) * size, (inputs + k + 1) * size).every((one) => one === 0);
+  return Array.from({ length: neurons }, (_, k) => isBlank(k)).filter(Boolean).length;
+}
+
+/** A loss with the accuracy, of classes. */
+export function measured(loss, score) {
+  if (loss === null) return "none";
+  return score === null ? num(loss) : `${num(loss)} (${percent(score)})`;
+}
+
+const GAP = 0.2, RISE = 1.1; // of the loss for testing: above that for training, and times its least value
+const MANY = 400; // points, which are enough for these networks
+const LEARNED = 0.9; // accuracy in training from which a network has learned its points
+const JUMP = 2; // times its least value, a loss in training has not stayed low
+
+/** What the losses for training and testing say together, with advice; nothing without points for testing. */
+export function gapOf({ history, isFile, isSteady, hasPictures, settings: { problem, count, l1, l2 }, state: { loss: { train, test }, score } }) {
+  if (test === null) return "";
+  const gap = html`The test loss is ${num(Math.abs(test - train))} ${test < train ? "below" : "above"} the training loss.`;
+  const best = history.reduce((least, one) => (one.test < least.test ? one : least)), lowest = Math.min(...history.map((one) => one.train));
+  // Other points, or a penalty that was set on the way, raise the loss too: then nothing is said of the rate.
+  const isUnstable = isSteady && l1 + l2 === 0 && train > lowest + GAP && (train > JUMP * lowest || train > RISE * history[0].train);
+  if (isUnstable) return html`${gap} The training loss was ${num(lowest)} and has risen: the steps are <b>too long</b>. Lower the <b>rate</b>, and reset.`;
+  const hasLearned = train < best.train && (score.train === null ? train < test / JUMP : score.train >= LEARNED);
+  if (!hasLearned || test - train < GAP || test < RISE * best.test) return html`${gap}${l2 > 0 && ` L2 is ${l2}.`}`;
+  const risen = html`${gap} The test loss was ${num(best.test)} and has risen: the network <b>overfits</b>, it learns the noise of its training data.`;
+  if (isFile) return html`${risen} The training with L2 stops this.`;
+  const advice = [];
+  if (problem.startsWith("own")) advice.push(html`add points`);
+  else if (count < MANY) advice.push(html`set <b>${hasPictures ? "Pictures" : "Points"}</b> to ${MANY}`);
+  if (!hasPictures) advice.push(html`set <b>L2</b>, below the network, to ${l2 < 1 ? 1 : 3}`); // of pictures, it does not lower the test loss
+  return html`${risen}${advice.length > 0 && html` To stop it, ${advice.map((one, k) => html`${k > 0 && " or "}${one}`)}, and go on.`}`;
+}
+
+/** As what the chosen picture is read, with its probability where the network gives one. */
+export function readOf({ points, point, train, classes, lossName, state: { tensors } }) {
+  if (point === null || point < train) return "Click a picture to see as what it is read.";
+  const [read, confidence] = tensors.read.data.slice(2 * (point - train), 2 * (point - train) + 2);
+  const probability = lossName === "softmax_cross_entropy" && html`, with probability ${percent(confidence)}`;
+  return html`This ${classes[points.data[3 * point + 2]]} is read as <b>${classes[read]}</b>${probability}.`;
+}
+
+/** Of which point the cost is whose derivative Why shows. */
+export function whose({ points, point, train, hasClasses, hasPictures, classes }) {
+  const [x1, x2, target] = points.data.slice(3 * point, 3 * point + 3), isTest = point >= train;
+  const thing = hasPictures ? "a picture" : `the point (${num(x1, 2)}, ${num(x2, 2)})`;
+  return html`The cost is that of ${thing}, which is ${hasClasses ? classes[target] : num(target)}${isTest && ", for testing"}.`;
+}
+
+/** The curves of the losses. */
+export function lossChart({ history, state: { loss } }) {
+  const line = (name, style) => ({ name, style, points: history.map((one) => [one.epoch, one[name]]) });
+  const label = `Loss of the points for training, ${num(loss.train)}, and for testing, ${num(loss.test)}`;
+  return html`<h3>Loss by epoch</h3>${chart({ lines: [line("train", "bold"), line("test", "")], xmax: history.at(-1)?.epoch ?? 0, label })}`;
+}
+
+/** The question of a situation in which learning fails, in its place; it stays until the settings are others. */
+export function asking(place) {
+  let situation = null, isAnswered = false;
+
+  function say(text) {
+    place.hidden = !text;
+    place.textContent = text;
+  }
+  function ask(one) {
+    situation = one;
+    isAnswered = false;
+    say(`${one.ask} Guess, and press Start.`);
+  }
+  function end() {
+    situation = null;
+    say("");
+  }
+  return {
+    ask, end, say,
+    /** The same situation begins again. */
+    again: () => situation && ask(situation),
+    /** The network learns, or pauses. */
+    start() {
+      if (!situation) end();
+      else if (!isAnswered) say(situation.ask);
+    },
+    /** Say once what came of it; S: the state of the view. */
+    answer(S) {
+      const { epoch } = S.state;
+      if (!situation || isAnswered || epoch < situation.epochs) return;
+      isAnswered = true;
+      say(`${situation.ask} After ${epoch} epochs, ${situation.after(S.state, S)}`);
+    },
+  };
+}

@@ -137,11 +137,12 @@ def weights(setting: Setting) -> Result:
     """Weights and multiply-adds.
 
     A filter has one weight for each pixel of its window and each channel of its input (a colour image has three), and
-    one bias. Its output is called a map. AlexNet's first layer has 96 filters of 11 x 11 x 3: 34,848 weights and 96
-    biases. Twenty filters of 5 x 5 on a grey image have 520 parameters, one 45th of the 23,550 of a dense layer from
-    784 pixels to 30 units. A second layer of 10 filters has (20 · 25 + 1) · 10 = 5,010 parameters. The number
-    (25 + 1) · 10 = 260, which is often stated, ignores that each filter has weights for all 20 input maps. A layer of
-    7 x 7 from c to c maps has 49 c² weights; three layers of 3 x 3, whose outputs depend on as many pixels, have 27 c².
+    one bias. Its output is called a feature map, or map. AlexNet's first layer has 96 filters of 11 x 11 x 3: 34,848
+    weights and 96 biases. Twenty filters of 5 x 5 on a grey image have 520 parameters, one 45th of the 23,550 of a
+    dense layer from 784 pixels to 30 units. A second layer of 10 filters has (20 · 25 + 1) · 10 = 5,010 parameters. The
+    number (25 + 1) · 10 = 260, which is often stated, ignores that each filter has weights for all 20 input maps. A
+    layer of 7 x 7 from c to c maps has 49 c² weights; three layers of 3 x 3, whose outputs depend on as many pixels,
+    have 27 c².
 
     The figure shows AlexNet, and how many multiply-adds, products that are added, each layer computes for an image.
     Convolutions have few of the weights, since they reuse them at every position, but nearly all multiply-adds; the

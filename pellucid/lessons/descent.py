@@ -198,7 +198,8 @@ GUIDE = Guide(
             "The smooth path is computed from all points, and ends far from the star because ten steps are few. The "
             "ragged path of single examples is near the star early, and then wanders around it.",
             "Take a smaller rate: the ragged path becomes calmer near the star, but all paths need more steps. This is "
-            "why rates are often lowered towards the end of a training.",
+            "why rates are often lowered towards the end of a training. Adam gives each weight a step length of its "
+            "own.",
         ),
     },
     notice_plots={"rates": ((0,), (1,)), "batches": ((0,), (1,))},

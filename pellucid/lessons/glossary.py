@@ -17,6 +17,7 @@ GLOSSARY = {
     "activation": GlossaryTerm(
         "The output of a neuron, or the function that turns its weighted sum into it, such as the sigmoid.", "neuron"
     ),
+    "Adam": GlossaryTerm("An optimizer that divides each weight's step by the usual size of its gradient.", "descent"),
     "anchor": GlossaryTerm("A box of fixed size and place, from which a detector predicts an object's box.", "boxes"),
     "annealed mean": GlossaryTerm("The mean of a distribution that a low temperature has sharpened.", "colorization"),
     "average precision": GlossaryTerm("The area under the curve of precision against recall; 1 is perfect.", "boxes"),
@@ -24,7 +25,7 @@ GLOSSARY = {
         "Computes the derivatives of the cost from the last layer to the first.", "backprop"
     ),
     "bagging": GlossaryTerm("Training several models on random draws of the examples, and letting them vote.", "trees"),
-    "batch": GlossaryTerm("The examples whose gradients are added up for one step.", "descent"),
+    "batch": GlossaryTerm("The examples whose gradients are averaged for one step.", "descent"),
     "bias": GlossaryTerm("A number that a neuron adds to its weighted sum.", "perceptron"),
     "calibrated": GlossaryTerm("Said of probabilities that are right as often as they say.", "nonsense"),
     "centre": GlossaryTerm("The mean of the points of a cluster.", "kmeans"),
@@ -46,6 +47,7 @@ GLOSSARY = {
     "eigenvalue": GlossaryTerm("The factor by which a matrix stretches its eigenvector.", "linear-algebra"),
     "eigenvector": GlossaryTerm("A vector whose direction a matrix does not change.", "linear-algebra"),
     "epoch": GlossaryTerm("One pass over all training examples.", "perceptron"),
+    "feature map": GlossaryTerm("The output of one kernel of a convolution: a value for each position.", "convolution"),
     "fine-tuning": GlossaryTerm("Training the weights of a trained network further, for another task.", "transfer"),
     "finite difference": GlossaryTerm("A derivative measured by changing one number a little.", "backprop"),
     "generator": GlossaryTerm("A network that turns random numbers into examples, such as images.", "gan"),
@@ -63,7 +65,11 @@ GLOSSARY = {
     "L2": GlossaryTerm(
         "The norm that is the root of the sum of squares. As a penalty, it keeps the weights small.", "overfitting"
     ),
+    "layer": GlossaryTerm("Neurons that compute side by side, from the outputs of the layer before.", "perceptron"),
     "learning rate": GlossaryTerm("The factor between the gradient and a step.", "descent"),
+    "logit": GlossaryTerm(
+        "The weighted sum of an output neuron before the softmax or sigmoid turns it into a probability.", "nonsense"
+    ),
     "loss": GlossaryTerm("Another word for the cost.", "neuron"),
     "margin": GlossaryTerm("The strip between two classes without points in it.", "svm"),
     "maximum mean discrepancy": GlossaryTerm("A distance of two samples, computed with a kernel.", "gan"),
@@ -98,6 +104,7 @@ GLOSSARY = {
     "regularization": GlossaryTerm("A penalty or a disturbance that keeps a network from overfitting.", "overfitting"),
     "ReLU": GlossaryTerm("The function max(0, z), by which many networks replace the sigmoid.", "initialisation"),
     "saturated": GlossaryTerm("Said of a neuron whose output hardly changes with its sum.", "neuron"),
+    "score": GlossaryTerm("The number that a network gives to a class; the largest is its answer.", "deconvnet"),
     "sigmoid": GlossaryTerm("The function 1 / (1 + exp(-z)), a smooth step from 0 to 1.", "neuron"),
     "softmax": GlossaryTerm("Turns scores into probabilities that add up to 1.", "softmax"),
     "stride": GlossaryTerm("By how many pixels a kernel moves from one position to the next.", "convolution"),

@@ -97,6 +97,14 @@ def test_the_label_of_a_sample_is_that_of_the_data() -> None:
         assert float(torch.corrcoef(torch.stack([small.flatten(), source.flatten().double()]))[0, 1]) > 0.98
 
 
+@pytest.mark.parametrize("model", DEFAULT_MODELS)
+def test_the_first_samples_are_read_surely(model: str) -> None:
+    tab = Tab(Library((model,), Model.load))
+    for digit in range(10):
+        picture = tab.ask("draw.sample", name=str(digit))["tensors"]["picture"]
+        assert tab.ask("draw.run", {"picture": picture})["probabilities"][digit] > 0.95
+
+
 def test_the_first_model_reads_the_samples_of_the_page() -> None:
     tab = Tab(Library(DEFAULT_MODELS, Model.load))
     assert [tab.draw(digit)["read"] for digit in range(10)] == [*range(10)]

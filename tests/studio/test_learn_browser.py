@@ -70,7 +70,13 @@ def test_a_student_guesses_drags_and_solves(opened: Any) -> None:
     assert not tab.is_visible(f"{RATES} img")  # before the guess
     assert "beyond the minimum" not in tab.inner_text(RATES)
     tab.click(f"{RATES} [data-answer='1']")
-    assert "It is another one." in tab.inner_text(f"{RATES} .learn-why")
+    assert "Not quite." in tab.inner_text(f"{RATES} .learn-why")
+    tab.reload()
+    tab.click(f"{RATES} [data-again]")
+    assert not tab.is_visible(f"{RATES} img")
+    tab.reload()
+    tab.wait_for_selector(f"{RATES} [data-answer='1']:enabled", timeout=WAIT)  # the guess is forgotten
+    tab.click(f"{RATES} [data-answer='1']")
     until_shown(tab, "0.5")
     assert numbers(tab) == expected(0.5)
     first = tab.get_attribute(f"{RATES} img", "src")
@@ -90,8 +96,9 @@ def test_a_student_guesses_drags_and_solves(opened: Any) -> None:
     for given, answer, is_open in [
         ("0.2", "Not yet. At 0.2 the factor", False),
         ("7", "Not yet. Try again", False),
-        ("0,4", "Write a number without commas", False),
+        ("1,200", "Write 1200, or with a point for decimals.", False),
         ("much", "Write a number", False),
+        ("0,4", "Right.", True),
         ("2/5", "Right.", True),
     ]:
         exercise.locator("input").fill(given)

@@ -10,6 +10,8 @@ from pellucid.data.images import resized
 from pellucid.studio.pictures import DIGIT_SIDE, enlarged, family_for, sample, sample_names
 
 DIGITS = tuple("0123456789")  # names of the samples of a network for digits
+# Of the test digits of each class, the one that the shipped networks read most surely: it is the first sample.
+SUREST = (28, 32, 28, 16, 18, 24, 15, 8, 6, 6)
 HAND_CLASS = "5"  # class of all bundled pictures of hands
 
 
@@ -44,4 +46,6 @@ def picture_of(name: str, n: int) -> tuple[Tensor, int]:
         return resized(photograph, (int(photograph.shape[1] * scale), int(photograph.shape[2] * scale))), 1
     x, y = digits()
     indices = torch.nonzero(y == int(name)).flatten()
+    surest = SUREST[int(name)]
+    indices[[0, surest]] = indices[[surest, 0]]
     return enlarged(x[indices[n % len(indices)], 0]), len(indices)

@@ -82,11 +82,11 @@ function slider(S, step, { name, label, values, is_choice: isChoice, remarks }) 
     ${special.length > 0 && html`<div class="row tight">${special.map((one) => html`<button class="btn small" type="button" data-value="${one}">${one}</button>`)}</div><p class="cap" data-remark role="status"></p>`}</div>`;
 }
 
-function exercises({ lesson: { guide, checks } }) {
+function exercises({ isFile, lesson: { guide, checks } }) {
   const known = guide.exercises.map((one, k) => html`<li data-exercise="${k}"><p id="learn-asks-${k}">${line(one.asks)}</p>
     <form class="row"><input type="text" inputmode="decimal" size="10" aria-labelledby="learn-asks-${k}"><button class="btn" type="submit">Check</button><span role="status"></span></form>
     ${folded("Solution", html`<p>${num(one.answer, 6)}. ${line(one.solution)}</p>`)}</li>`);
-  const functions = guide.functions.map((one, k) => html`<li><p>${line(one.asks)}</p><p>Write it in a notebook or in Python, and check it there:</p>
+  const functions = guide.functions.map((one, k) => html`<li><p>${line(one.asks)}</p><p>Write it in a notebook or in Python${isFile && html` (it needs <code>pip install pellucid</code>)`}, and check it there:</p>
     <pre tabindex="0">from pellucid.lessons import check\n${checks[k]}</pre>${folded("Solution", html`<pre tabindex="0">${one.solution}</pre>`)}</li>`);
   return html`<section aria-labelledby="learn-exercises"><h3 id="learn-exercises">Exercises</h3><ol class="learn-exercises">${known}${functions}</ol></section>`;
 }

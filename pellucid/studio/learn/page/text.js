@@ -6,8 +6,11 @@ const MOST = 24; // numbers of a list that are shown
 /** A line with `code` in it; link: what is done with the text between. */
 export const line = (text, link = (part) => part) => text.split("`").map((part, k) => (k % 2 ? html`<code>${part}</code>` : link(part)));
 
-/** A function of a text that links the first use of each term of the glossary; terms: meanings by word. */
-export function linking(terms) {
+/**
+ * A function of a text that links the first use of each term of the glossary; terms: meanings by word. A file has no
+ * glossary, but the meanings.
+ */
+export function linking(terms, isFile) {
   const words = Object.keys(terms).sort((a, b) => b.length - a.length), byLower = Object.fromEntries(words.map((one) => [one.toLowerCase(), one]));
   if (!words.length) return (text) => text;
   const pattern = new RegExp(`\\b(${words.join("|")})(?=s?\\b)`, "i"), linked = new Set();
@@ -15,6 +18,7 @@ export function linking(terms) {
     const word = k % 2 ? byLower[part.toLowerCase()] : null;
     if (!word || linked.has(word)) return part;
     linked.add(word);
+    if (isFile) return html`<abbr class="learn-term" title="${terms[word]}">${part}</abbr>`;
     return html`<a class="learn-term" href="#learn?term=${encodeURIComponent(word)}" data-tip="${terms[word]}">${part}</a>`;
   });
 }
@@ -50,10 +54,13 @@ const rows = (pairs, depth) => pairs.map(([name, value]) => {
 
 export const numbersTable = (numbers) => html`<table><tbody>${rows(numbers.rows, 0)}</tbody></table>`;
 
-/** The number that a person wrote: 0.4, −3, 1e-3 or 2/5; or {problem}, why it is none. */
+const THOUSANDS = /^[-+]?[1-9]\d{0,2}(,\d{3})+$/; // which may also be a number with a decimal comma
+
+/** The number that a person wrote: 0.4, 0,4, −3, 1e-3 or 2/5; or {problem}, why it is none. */
 export function read(text) {
-  const given = text.trim().replace(/[−–]/g, "-");
-  if (given.includes(",")) return { problem: "Write a number without commas, with a point for the decimals: 1200 or 0.4." };
+  const written = text.trim().replace(/[−–]/g, "-");
+  if (THOUSANDS.test(written)) return { problem: `Write ${written.replaceAll(",", "")}, or with a point for decimals.` };
+  const given = written.replace(/^([^,.]*),([^,.]*)$/, "$1.$2");
   const [above, below = "1", more] = given.split("/");
   const value = above.trim() && below.trim() && more === undefined ? Number(above) / Number(below) : NaN;
   return Number.isFinite(value) ? { value } : { problem: "Write a number, such as 0.4, −3 or 2/5." };

@@ -45,7 +45,7 @@ export function start(root, server, { state: address, remember }) {
       S.values[name] = { ...starts };
       for (const { name: control } of S.fixed.includes(name) ? [] : controlsOf(name)) S.values[name][control] = address.get(`${name}.${control}`) ?? starts[control];
     }
-    S.link = linking(S.isFile ? {} : answer.terms);
+    S.link = linking(answer.terms, S.isFile);
     fill(shown, lessonMarkup(S));
     if (!S.isFile) scrollTo(0, 0);
     nameMark();
@@ -176,8 +176,21 @@ export function start(root, server, { state: address, remember }) {
       button.setAttribute("aria-pressed", k === answer);
       button.classList.toggle("right", k === guess.right);
     }
-    fill($(".learn-why", own), html`<b>${answer === guess.right ? "Right." : "It is another one."}</b> ${line(guess.why)}`);
+    fill($(".learn-why", own), html`<b>${answer === guess.right ? "Right." : "Not quite."}</b> ${line(guess.why)} <button class="btn small" type="button" data-again>Guess again</button>`);
     $(".learn-try", own).hidden = false;
+  }
+
+  /** Ask a step's question once more: its answers can be chosen, and what they hide is hidden. */
+  function askAgain(step) {
+    mark("guesses", `${S.name}.${step}`, null);
+    const own = stepRoot(step), answers = $$("[data-answer]", own);
+    for (const button of answers) {
+      button.disabled = false;
+      button.setAttribute("aria-pressed", "false");
+      button.classList.remove("right");
+    }
+    $(".learn-try", own).hidden = true;
+    answers[0].focus();
   }
 
   function nameMark() {
@@ -199,7 +212,8 @@ export function start(root, server, { state: address, remember }) {
       $(".learn-figure", stepRoot(step)).focus({ preventScroll: true });
     } else if ((found = of("button[data-value]"))) {
       choose(step, slidersOf(step).find((one) => one.name === of("[data-slider]").dataset.slider), found.dataset.value);
-    } else if (of("[data-reset]")) {
+    } else if (of("[data-again]")) askAgain(step);
+    else if (of("[data-reset]")) {
       for (const slider of slidersOf(step)) choose(step, slider, S.start(step, slider.name));
       const handles = handlesOf(step);
       if (handles) S.values[step][handles.name] = S.start(step, handles.name);

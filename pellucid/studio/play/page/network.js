@@ -26,12 +26,18 @@ export function unitName(S, column, row) {
   return `neuron ${row} of layer ${column}`;
 }
 
-/** Name the inputs of a described network as the page does. */
+/** Name the inputs, layers and weights of a described network as the page does. */
 export function named(model, S) {
   const symbol = model.symbol.bind(model), where = model.where.bind(model), { inputs } = S.settings;
   const inputOf = (name) => /^features\.flatten\.y\[0, (\d+)\]$/.exec(name)?.[1];
-  model.symbol = (name) => (inputOf(name) ? html`<span class="v"><i>${inputs[inputOf(name)]}</i></span>` : symbol(name));
-  model.where = (name) => (name.startsWith(`${pathsOf(S.sizes)[0]}.weight`) ? where(name).replace(/input (\d+)/, (_, k) => inputs[k]) : where(name));
+  for (const [k, path] of pathsOf(S.sizes).entries()) model.letters.set(`${path}.weight`, ["w", k + 1]).set(`${path}.bias`, ["b", k + 1]);
+  if (!S.hasPictures) model.symbol = (name) => (inputOf(name) ? html`<span class="v"><i>${inputs[inputOf(name)]}</i></span>` : symbol(name));
+  model.where = (name) => {
+    const found = /^(.*)\.(weight|bias)\[(\d+)(?:, (\d+))?\]$/.exec(name), column = found ? pathsOf(S.sizes).indexOf(found[1]) + 1 : 0;
+    if (!column) return where(name);
+    const [, , kind, row, col] = found, to = unitName(S, column, Number(row));
+    return kind === "bias" ? `${name}: bias of ${to}` : `${name}: ${unitName(S, column - 1, Number(col))} → ${to}`;
+  };
   return model;
 }
 

@@ -142,7 +142,7 @@ export function start(root, server, { state: address, remember }) {
     if (S.subject && !opening) {
       const what = S.subject, answer = await server.ask("play.explain", { what, point: S.point });
       if (what !== S.subject) return;
-      S.model = S.hasPictures ? new Described(answer) : named(new Described(answer), S);
+      S.model = named(new Described(answer), S);
       S.explained = answer.explained;
       S.checked = { numeric: answer.numeric, eps: answer.eps };
       S.run = { label: answer.label ?? 0, cost: answer.cost, steps: 0, tensors: {} };
@@ -224,7 +224,7 @@ export function start(root, server, { state: address, remember }) {
 
   function showWhy() {
     if (S.unit) fill($("#play-unit", root), incoming(S));
-    else fill($("#play-unit", root), html`<h2>Why</h2><p class="cap">Click a link, or a neuron and one of its weights.</p>`);
+    else fill($("#play-unit", root), html`${!S.subject && html`<h2>Why</h2>`}<p class="cap">Click a link, or a neuron and one of its weights.</p>`);
     showPoints();
     const place = $("#play-why", root);
     if (!S.subject || !S.explained) fill(place, html``);

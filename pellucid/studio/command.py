@@ -73,6 +73,8 @@ def handle(args: argparse.Namespace) -> int:
     folder = Path(args.model or RUNS_FOLDER)
     is_run = any((folder / name).exists() for name in ("recipe.toml", "metrics.csv", "weights"))
     is_folder = (folder.is_dir() or args.model == RUNS_FOLDER) and not is_run
+    if args.model and len(folder.parts) > 1 and not folder.exists():
+        raise PellucidError(f"{folder} does not exist; for a new folder of runs, create it first")
     models: list[str] = [args.model] if args.model and not is_folder else []
     runs = Runs(folder if is_folder else folder.parent if is_run else RUNS_FOLDER, args.data)
     names = (*models, *(name for name in DEFAULT_MODELS if name not in models))

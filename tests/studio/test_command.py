@@ -56,6 +56,13 @@ def studio(*options: str) -> Iterator[Started]:
     assert "Traceback" not in errors, errors
 
 
+def test_a_folder_that_does_not_exist_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = tmp_path / "new"
+    assert main(["studio", str(folder), "--no-open"]) == 2
+    error = f"pellucid: {folder} does not exist; for a new folder of runs, create it first\n"
+    assert capsys.readouterr().err == error
+
+
 Ask = Callable[..., dict[str, Any]]
 
 

@@ -201,3 +201,18 @@ def test_inputs_of_three_dense_layers_are_highlighted_by_channel(tmp_path: Path,
         assert page.faults == []
         page.context.close()
         context.close()
+
+
+@pytest.mark.parametrize("sample", [None, "7.3"])
+def test_a_drawing_is_explained_as_it_was_read(sample: str | None, opened: Any) -> None:  # noqa: F811
+    page = opened("model=mnist-lenet" + (f"&sample={sample}" if sample else ""))
+    if sample is None:
+        page.tab.click("#clear")
+        page.draw([(0.3, 0.2), (0.7, 0.25), (0.5, 0.5), (0.4, 0.8)])
+    answers = [answer for answer, _ in map(parsed, page.frames) if answer["kind"] == "draw.run"]
+    expected = answers[-1]["probabilities"]
+    page.tab.click("#to-explain")
+    page.tab.wait_for_selector(".chip[data-of]", timeout=WAIT)
+    aim = [answer for answer, _ in map(parsed, page.frames) if answer["kind"] == "explain.aim"][-1]
+    assert aim["probabilities"] == pytest.approx(expected, abs=1e-5)
+    assert "upload=u" in page.tab.url

@@ -5,7 +5,7 @@ import { why } from "./why.js";
 
 /** Listen to the events of the view; S: its state, actions: what the view does. */
 export function listen(root, S, actions) {
-  const { clear, erase, open, pick, pickUnit, render, run, sample, stepOnce, undo, unstroke } = actions;
+  const { clear, erase, open, pick, pickUnit, render, run, sample, stepOnce, toExplain, undo, unstroke } = actions;
 
   root.addEventListener("click", (event) => {
     const of = (selector) => event.target.closest?.(selector)?.dataset;
@@ -15,6 +15,7 @@ export function listen(root, S, actions) {
     if (event.target.id === "clear") return clear();
     if (event.target.id === "eraser") return erase(event.target);
     if (event.target.id === "unstroke") return unstroke();
+    if (event.target.id === "to-explain") return toExplain();
     if ((found = of("[data-model]"))) {
       if (found.model !== S.model?.model) open(found.model);
       return;

@@ -1,12 +1,12 @@
 // The view Draw: what is chosen, what the server says of it, and what follows when a person draws, clicks or types.
 import { $, $$, argmax, attempts, count, fill, html, maxAbs, num, percent, say, showing } from "/core/dom.js";
 import { heat, inSlices, paintScales, scaleBar } from "/core/paint.js";
-import { LostError, openOrDefault } from "/core/server.js";
+import { LostError, openOrDefault, uploaded } from "/core/server.js";
 import { cards, formula } from "./card.js";
 import * as columnView from "./columns.js";
 import { listen } from "./events.js";
 import { Described, element, parse } from "./model.js";
-import { Pad } from "/core/pad.js";
+import { Pad, pngOf } from "/core/pad.js";
 import { NONSENSE, Samples, kindOf, paintInput } from "./samples.js";
 import * as stripView from "./strips.js";
 import { chain, highlighted, why } from "./why.js";
@@ -19,7 +19,7 @@ const FRAME = html`<div class="panes draw-panes">
   <section class="pane ink" aria-labelledby="ink-h"><h2 id="ink-h">Ink</h2>
     <canvas id="pad" width="448" height="448" tabindex="0" role="img" aria-label="Drawing area. Draw with mouse, pen or finger. Keys 0 to 9 show a sample; with Shift, the arrow keys draw."></canvas>
     <div class="row"><p class="near" id="near" aria-hidden="true"></p><label class="field inline">It is <select id="label"></select></label>
-      <span class="row tight"><button class="btn" id="eraser" type="button" aria-pressed="false">Eraser</button><button class="btn" id="unstroke" type="button" aria-label="Undo the last stroke" disabled>Undo</button><button class="btn" id="clear" type="button">Clear</button></span></div>
+      <span class="row tight"><button class="btn" id="eraser" type="button" aria-pressed="false">Eraser</button><button class="btn" id="unstroke" type="button" aria-label="Undo the last stroke" disabled>Undo</button><button class="btn" id="clear" type="button">Clear</button><button class="btn" id="to-explain" type="button">Explain</button></span></div>
     <div class="samples" id="samples" role="group" aria-label="Samples, as the network sees them"></div>
     <div class="nonsense"><h3 id="fool-h">Fool it</h3><div role="group" aria-labelledby="fool-h">${NONSENSE.map((what) => html`<button class="tile" data-nonsense="${what}" data-tip="Nothing that the network knows; click again for other ${what}"><canvas class="px" data-fool="${what}"></canvas><span></span></button>`)}</div></div>
     <div class="pre"><canvas id="seen" class="px" role="img" aria-label="What the network sees"></canvas><canvas id="beside" class="px" role="img" hidden></canvas><p class="cap" id="seen-cap">Draw, or take a sample.</p></div>
@@ -32,7 +32,7 @@ const FRAME = html`<div class="panes draw-panes">
 export function start(root, server, { state: address, remember: put }) {
   fill(root, FRAME);
   if (address.has("fixed")) {
-    for (const one of $$("#pad, #clear, #eraser, #unstroke, .samples, .nonsense", root)) one.hidden = true;
+    for (const one of $$("#pad, #clear, #eraser, #unstroke, #to-explain, .samples, .nonsense", root)) one.hidden = true;
     $("#ink-h").textContent = "Picture";
   }
   $("#label").disabled = address.has("recorded"); // the answers are about one label
@@ -44,7 +44,7 @@ export function start(root, server, { state: address, remember: put }) {
   const PARTS = S.fixed ? {} : { whole: false }; // a file has one recorded answer
   /** @type {"" | "fresh" | "live"} Whether to run again, and how. */
   let again = "";
-  let busy = false, asking = false /* for a run, so that the server has another one than is shown */, drawn = false /* what to send: true for what is on the pad, or a picture */, began = 0, painted = 0;
+  let busy = false, asking = false /* for a run, so that the server has another one than is shown */, drawn = false /* what to send: true for what is on the pad, or a picture */, sent = null /* the picture that the server has */, began = 0, painted = 0;
   let stopPainting = () => {};
   let original = ""; // the sample on which strokes were drawn
   const pad = new Pad($("#pad"), (ended) => {
@@ -93,6 +93,12 @@ export function start(root, server, { state: address, remember: put }) {
     return run(true);
   });
   const take = attempt((name, label) => samples.take(name, label));
+  /** Open the same picture in the view Explain. */
+  const toExplain = attempt(async () => {
+    if (pad.empty || !sent) throw new Error("draw something first");
+    const { upload } = await uploaded(await pngOf(sent));
+    location.hash = `#explain?${new URLSearchParams({ model: S.model.model, upload })}`;
+  });
 
   /** Run the drawing; `fresh`: also ask for weights and the derivative, otherwise only what changes while drawing. */
   const run = attempt(async (fresh) => {
@@ -103,7 +109,8 @@ export function start(root, server, { state: address, remember: put }) {
     }
     busy = true;
     try {
-      const tensors = drawn ? { picture: drawn === true ? pad.picture() : drawn } : {};
+      if (drawn) sent = drawn === true ? pad.picture() : drawn;
+      const tensors = drawn ? { picture: sent } : {};
       drawn = false;
       asking = true;
       S.run = await server.ask("draw.run", { label: S.label, ...PARTS }, tensors);
@@ -351,7 +358,7 @@ export function start(root, server, { state: address, remember: put }) {
     button.setAttribute("aria-pressed", pad.erasing);
   }
 
-  listen(root, S, { clear, erase, open, pick, pickUnit, render, run, unstroke, sample: (kind) => samples.offers(kind) && take(samples.ofTile(kind)), stepOnce, undo });
+  listen(root, S, { clear, erase, open, pick, pickUnit, render, run, toExplain, unstroke, sample: (kind) => samples.offers(kind) && take(samples.ofTile(kind)), stepOnce, undo });
   /** The connection is there, for the first time or again. */
   async function opened(reconnected) {
     again = "";

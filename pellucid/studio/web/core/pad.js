@@ -133,3 +133,12 @@ export class Pad {
     return { dtype: "uint8", shape: [SENT, SENT], data };
   }
 }
+
+/** A picture of values 0 to 255, ink (H, W) or a photograph (3, H, W), as a PNG file with the same values. */
+export function pngOf({ data, shape }) {
+  const [height, width] = shape.slice(-2), size = height * width, isPhoto = shape.length === 3;
+  const canvas = new OffscreenCanvas(width, height), image = new ImageData(width, height);
+  for (let k = 0; k < size; k++) image.data.set([data[k], data[isPhoto ? size + k : k], data[isPhoto ? 2 * size + k : k], 255], 4 * k);
+  canvas.getContext("2d").putImageData(image, 0, 0);
+  return canvas.convertToBlob({ type: "image/png" });
+}

@@ -1,5 +1,6 @@
 """The session of the view Draw: its numbers equal those of Model.trace."""
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -84,6 +85,18 @@ def test_a_drawing_without_a_label_is_read_and_has_no_cost() -> None:
     assert not [name for name in result["tensors"] if name.startswith("∂")]
     for kind, fields in (("draw.explain", {"what": "head.scores.weight[0, 0]"}), ("draw.step", {"rate": 0.1})):
         assert "no label yet" in tab.ask(kind, **fields)["message"]
+
+
+@pytest.mark.parametrize("model", DEFAULT_MODELS)
+def test_the_strongest_weights_are_those_of_all_gradients(model: str) -> None:
+    tab = Tab(Library((model,), Model.load))
+    tab.draw(label=5)
+    found = tab.ask("draw.explain", what="head.scores.weight[0, 0]")["strongest"]
+    gradients = tab.session.sessions["draw"].trace.gradients
+    sizes = np.sort(np.concatenate([np.abs(one.numpy()).ravel() for one in gradients.values()]))[::-1]
+    assert [abs(one["gradient"]) for one in found] == pytest.approx(sizes[:5].tolist(), rel=1e-12)
+    for one in found:
+        assert tab.ask("draw.explain", what=one["name"])["gradient"] == pytest.approx(one["gradient"], rel=1e-9)
 
 
 def test_the_label_of_a_sample_is_that_of_the_data() -> None:

@@ -18,6 +18,7 @@ from pellucid.optim import SGD
 from pellucid.predictor import Predictor
 from pellucid.studio.draw.nonsense import nonsense
 from pellucid.studio.draw.samples import class_of, names_for, picture_of
+from pellucid.studio.draw.strongest import strongest
 from pellucid.studio.messages import Reply
 from pellucid.studio.pictures import DIGIT_SIDE
 from pellucid.studio.view import Library
@@ -254,9 +255,10 @@ class DrawSession:
         return Reply(fields, {"weight": weight.select(axis, index)})
 
     def explain(self, request: ExplainNumber) -> Reply:
-        """Return the derivative of the cost with respect to one number, as sums of products up to the loss."""
+        """Return the derivative of the cost with respect to one number as sums of products, and the largest ones."""
         check(0 < request.top <= MAX_PRODUCTS, "top", f"a number from 1 to {MAX_PRODUCTS}", request.top)
-        return Reply(self.judged.explain(request.what, request.top).to_json(), {})
+        fields = self.judged.explain(request.what, request.top).to_json()
+        return Reply({**fields, "strongest": strongest(self.judged)}, {})
 
     def check(self, request: CheckNumber) -> Reply:
         """Return the central difference of the cost for one number, and the gradient."""

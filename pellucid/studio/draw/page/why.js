@@ -108,13 +108,18 @@ export function why(S, root) {
     ${three && html`<div class="trio">${[["d", "gradient δ"], ["x", "input, shifted"], ["p", "product"]].map(([id, text]) => html`<figure><canvas class="px" data-trio="${id}" role="img" aria-label="${text}"></canvas><figcaption class="cap">${text}</figcaption></figure>`)}</div>`}
     <div class="link" data-detail="1">${factors ? detail(S, factors[S.factor] ?? factors[0]) : html`<p>${sentence(link.words)}</p>${link.count > 0 && terms(S, link)}`}</div>
     <p class="check" data-numeric="${checked?.numeric ?? ""}">${checked ? html`${ok ? "✓" : "✕"} Nudging it by ±${num(checked.eps)} gives ${signed(checked.numeric, 6)}; the chain gives ${signed(g, 6)}.${!ok && " The cost bends within the nudge."}` : "…"}</p>
-    ${isWeight && !S.recorded && apply(S, g)}`);
+    ${isWeight && !S.recorded && apply(S, g)}${explained.strongest?.length > 0 && !S.recorded && strongest(S)}`);
   if (three) {
     const most = maxAbs(three.d) || 1;
     heat($("[data-trio=d]", root), three.d, three.width, "div", most);
     heat($("[data-trio=x]", root), three.shifted, three.width, "seq", maxAbs(three.shifted) || 1);
     heat($("[data-trio=p]", root), three.product, three.width, "div", maxAbs(three.product) || 1);
   }
+}
+
+/** The weights of the whole network with the largest derivatives. */
+function strongest({ model, explained }) {
+  return html`<section aria-labelledby="strongest-h"><h3 id="strongest-h">Strongest weights, by |∂C/∂w|</h3><ol class="strongest">${explained.strongest.map(({ name, gradient }, k) => html`<li><button class="btn quiet" type="button" data-what="${name}" data-k="s${k}">${model.where(name)}</button> <b class="${tone(gradient)}">${signed(gradient)}</b></li>`)}</ol></section>`;
 }
 
 /** A number before and after a change, with as many digits as show the change. */

@@ -381,7 +381,7 @@ def test_what_goes_wrong_is_asked_before_it_is_started(k: int, opened: Any) -> N
         assert "overfits" not in tab.inner_text("#play-gap")
     if k == 3:
         assert answered is not None
-        assert answered[1].startswith("1 of 4 neurons are blank")
+        assert answered[1].startswith("blank neurons: 1 of 4.")
     if k == 1:  # all weights equal: with the symmetric targets, nothing is learned
         assert shown(tab, "train") == pytest.approx(0.693, abs=0.02)
 

@@ -30,7 +30,10 @@ export function unitName(S, column, row) {
 export function named(model, S) {
   const symbol = model.symbol.bind(model), where = model.where.bind(model), { inputs } = S.settings;
   const inputOf = (name) => /^features\.flatten\.y\[0, (\d+)\]$/.exec(name)?.[1];
-  for (const [k, path] of pathsOf(S.sizes).entries()) model.letters.set(`${path}.weight`, ["w", k + 1]).set(`${path}.bias`, ["b", k + 1]);
+  for (const [k, { layer, activation }] of model.weighted.entries()) {
+    model.letters.set(`${layer.path}.weight`, ["w", k + 1]).set(`${layer.path}.bias`, ["b", k + 1]).set(layer.y, ["z", k + 1]);
+    if (activation) model.letters.set(activation.y, ["a", k + 1]);
+  }
   if (!S.hasPictures) model.symbol = (name) => (inputOf(name) ? html`<span class="v"><i>${inputs[inputOf(name)]}</i></span>` : symbol(name));
   model.where = (name) => {
     const found = /^(.*)\.(weight|bias)\[(\d+)(?:, (\d+))?\]$/.exec(name), column = found ? pathsOf(S.sizes).indexOf(found[1]) + 1 : 0;

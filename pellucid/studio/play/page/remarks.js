@@ -27,7 +27,7 @@ export const BREAKS = [
   {
     name: "Dead ReLU", set: { problem: "circles", hidden: [4], activation: "relu", rate: 3, optimizer: "sgd" }, epochs: 20,
     ask: "A ReLU gives 0, with slope 0, where its sum is below 0. Which neurons will go blank, and can they come back?",
-    after: (state, S) => `${blank(S)} of 4 neurons are blank. A step that was too long made their sum negative everywhere; with output 0 and slope 0 they get no derivative, so they stay blank. A lower rate prevents it.`,
+    after: (state, S) => `blank neurons: ${blank(S)} of 4. A step that was too long made the sum negative everywhere; with output 0 and slope 0 a neuron gets no derivative, so it stays blank. A lower rate prevents it.`,
   },
   {
     name: "Overfit", set: { problem: "moons", noise: 1, count: 100, hidden: [8, 8], inputs: ["x1", "x2", "x1²", "x2²", "x1·x2", "sin x1", "sin x2"], optimizer: "adam", rate: 0.03, l2: 0 }, epochs: 100,
@@ -58,6 +58,7 @@ const JUMP = 2; // times its least value, a loss in training has not stayed low
 export function gapOf({ history, isFile, isSteady, hasPictures, settings: { problem, count, l1, l2 }, state: { loss: { train, test }, score } }) {
   if (test === null) return "";
   const gap = html`The test loss is ${num(Math.abs(test - train))} ${test < train ? "below" : "above"} the training loss.`;
+  if (test === train) return html`The losses in training and testing are equal.`;
   const best = history.reduce((least, one) => (one.test < least.test ? one : least)), lowest = Math.min(...history.map((one) => one.train));
   // Other points, or a penalty that was set on the way, raise the loss too: then nothing is said of the rate.
   const isUnstable = isSteady && l1 + l2 === 0 && train > lowest + GAP && (train > JUMP * lowest || train > RISE * history[0].train);

@@ -8,7 +8,6 @@ from typing import Any
 from urllib.parse import parse_qs
 
 import pytest
-from torch.nn.functional import cross_entropy
 
 from pellucid.lessons.lesson import LESSONS, find_lesson
 from pellucid.studio.play.problems import VALUES
@@ -193,55 +192,6 @@ def test_a_network_that_overfits_is_stopped_by_l2_as_the_page_says(opened: Any) 
     until(tab, "document.querySelector('#play-ask').hidden")
     learn_until(tab, "document.querySelector('#play-gap').textContent.includes('L2 is 1')")
     assert shown(tab, "test") - shown(tab, "train") < gap / 2
-
-
-def test_digits_are_learned_with_the_numbers_of_python(opened: Any) -> None:
-    tab = opened()
-    tab.select_option("[data-set=problem]", "digits")
-    tab.wait_for_selector(".play.pictures")
-    assert tab.locator("[data-unit]").count() == 18  # 8 neurons and 10 outputs, no pixels
-    assert tab.locator(".synapse").count() == 80
-    for _ in range(3):
-        step(tab, "#play-epoch-go")
-    tab.click("#play-code summary")
-    until(tab, "document.querySelector('#play-code pre').textContent.includes('epochs=3')")
-    names: dict[str, Any] = {}
-    with contextlib.redirect_stdout(io.StringIO()):
-        exec(tab.text_content("#play-code pre"), names)
-    scores, target = names["model"](names["x"]), names["target"]
-    for name, part in (("train", slice(0, 200)), ("test", slice(200, None))):
-        loss = float(cross_entropy(scores[part], target[part]))
-        assert shown(tab, name) == pytest.approx(loss, rel=1e-9)
-        accuracy = float((scores[part].argmax(1) == target[part]).double().mean())
-        assert f"({100 * accuracy:.1f} %)" in tab.inner_text(f"#play-{name}")
-
-    # A neuron's picture has the colours of its weights: blue where they are positive.
-    tab.wait_for_timeout(500)
-    pixels = tab.evaluate("""[...document.querySelector('[data-unit="1:5"] canvas').getContext("2d")
-        .getImageData(0, 0, 8, 8).data].filter((_, k) => k % 4 !== 1 && k % 4 !== 3)""")
-    weights = names["model"].params["features"]["dense1"]["weight"][5]
-    is_blue = [blue > red for red, blue in zip(pixels[::2], pixels[1::2], strict=True)]
-    strong = weights.abs() > 0.05
-    assert strong.sum() > 30
-    assert [is_blue[k] for k in strong.nonzero().flatten()] == (weights[strong] > 0).tolist()
-
-    # The fourth picture of the second row is asked about.
-    width = tab.locator("#play-plane").bounding_box()["width"]
-    tab.click("#play-plane", position={"x": 0.35 * width, "y": 0.15 * width})
-    tab.wait_for_selector("#play-marks rect")
-    probabilities = scores[213].softmax(0)
-    read = f"This {int(target[213])} is read as {int(probabilities.argmax())}, with probability "
-    until(tab, f"document.querySelector('#play-read').textContent.startsWith('{read}')")
-    assert f"{100 * float(probabilities.max()):.1f} %" in tab.inner_text("#play-read")
-    tab.click('[data-unit="1:2"]')
-    tab.click("#play-unit [data-what] >> nth=30")
-    until(tab, "document.querySelector('#play-why .check')?.dataset.numeric")
-    gradient = float(tab.get_attribute("#play-why [data-gradient]", "data-gradient"))
-    trace = names["model"].trace(names["x"][213:214], target[213:214])
-    assert gradient == pytest.approx(trace.explain("features.dense1.weight[2, 30]").gradient, rel=1e-6)
-    assert f"which is {int(target[213])}, for testing" in tab.inner_text("#subject")
-    tab.click("#play-links a >> nth=0")  # the same network reads what is drawn
-    until(tab, "document.querySelector('.view:not([hidden]) .check')?.dataset.numeric")
 
 
 @pytest.mark.parametrize("state", ["hidden=8~8~8~8", "problem=digits&hidden=8~8"])

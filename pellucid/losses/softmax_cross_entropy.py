@@ -74,7 +74,7 @@ class SoftmaxCrossEntropy(ClassLoss):
         if bool((targets < 0).any()) or not bool(((sums - 1).abs() < 1e-3).all()):
             raise PellucidError(
                 "SoftmaxCrossEntropy: targets in floating point must be probabilities that sum to 1; "
-                "normalize them, or give integer classes"
+                "normalize them, give integer classes, or, if several classes are true at once, use BinaryCrossEntropy"
             )
 
     def total_weight(self, target: Tensor) -> float | Tensor:

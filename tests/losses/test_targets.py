@@ -93,6 +93,7 @@ def test_data_sets_whose_targets_do_not_fit_are_refused(loss: Loss, target: Tens
         (BinaryCrossEntropy(), (1,), torch.tensor([0, 2]), "from 0 to 1"),
         (SoftmaxCrossEntropy(), (2,), torch.tensor([[0.5, 0.6]]), "sum to 1"),
         (SoftmaxCrossEntropy(), (2,), torch.tensor([[1.5, -0.5]]), "sum to 1"),
+        (SoftmaxCrossEntropy(), (2,), torch.tensor([[1.0, 1.0]]), "several classes .* use BinaryCrossEntropy"),
         (SoftmaxCrossEntropy(class_weights=(1.0,)), (2,), torch.tensor([0]), "1 class_weights for 2 classes"),
         (SoftmaxCrossEntropy(class_weights=(1.0,)), (2,), torch.tensor([[0.5, 0.5]]), "1 class_weights for 2"),
         (NegativeLogLikelihood((1.0, 2.0)), (3,), torch.tensor([0]), "2 class_weights for 3"),

@@ -128,6 +128,10 @@ def test_a_box_is_explained_for_its_class_and_against_another() -> None:
     against = tab.ask("look.why", place=place, of="RBC", against="WBC", method="lrp", values=[0.2, 0.6])
     torch.testing.assert_close(against["tensors"]["map"], maps["RBC"] - maps["WBC"], rtol=1e-3, atol=1e-6)
     assert not against["is_unsigned"]
+    default = tab.ask("look.why", place=place, values=[0.2, 0.6])["label"].split()[0]
+    own = tab.ask("look.why", place=place, against=default, method="lrp", values=[0.2, 0.6])
+    assert own["against"] is None  # the difference to itself would be an empty map
+    torch.testing.assert_close(own["tensors"]["map"], maps[default], rtol=1e-3, atol=1e-6)
     refused = tab.ask("look.why", place=place, of="RBC", method="lrp", values=[0.95, 0.6])
     assert "no object with a score of at least 0.95" in refused["message"]
 

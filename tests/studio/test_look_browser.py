@@ -229,6 +229,24 @@ def test_false_and_missed_ones_on_labelled_pictures(page: Any, labelled: Path) -
     assert shown.pixels() != before
 
 
+def test_a_comparison_is_of_the_thresholds_that_stand(page: Any) -> None:
+    shown = page("model=bccd")
+    tab = shown.tab
+    judged = "document.querySelector('#look-judged').textContent"
+    tab.click("#look-judge")
+    until(tab, f"{judged}.includes('pictures…')", wait=2 * WAIT)
+    tab.get_by_role("slider", name="Score from").fill("0.8")  # while it compares
+    until(tab, f"{judged}.startsWith('Precision')", wait=6 * WAIT)
+    assert "at score 0.80, iou" in tab.evaluate(judged)
+    before = len([one for one in shown.answers if one["kind"] == "look.judge"])
+    slider = tab.get_by_role("slider", name="Score from")
+    for _ in range(20):
+        slider.press("ArrowLeft")
+    until(tab, f"{judged}.includes('at score 0.60')", wait=2 * WAIT)
+    after = [one for one in shown.answers if one["kind"] == "look.judge"][before:]
+    assert len([one for one in after if one["curve"]]) < 5  # only where the slider rests
+
+
 def test_times_of_the_sliders_and_of_a_picture_are_shown(page: Any) -> None:
     shown = page("model=bccd")  # the sliders need no pass of the network
     seen = len([one for one in shown.answers if one["kind"] == "look.picture"])

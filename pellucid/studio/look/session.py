@@ -250,12 +250,15 @@ class LookSession:
         area = self._area(request.place)
         values = self._values(request.values)
         question, map_ = self._explained(values, request.of, area, request.method)
-        if request.against is not None:
-            map_ = map_ - self._explained(values, request.against, area, request.method)[1]
-        is_unsigned = request.method in MAGNITUDES and request.against is None
+        against = request.against
+        if question.chosen is not None and against == question.choices[question.chosen]:
+            against = None  # the difference of a score to itself is 0 everywhere
+        if against is not None:
+            map_ = map_ - self._explained(values, against, area, request.method)[1]
+        is_unsigned = request.method in MAGNITUDES and against is None
         fields = {
             "label": question.label,
-            "against": request.against,
+            "against": against,
             "choices": question.choices,
             "scores": question.scores.tolist(),
             "are_logits": question.are_logits,

@@ -8,6 +8,8 @@ import { Picker } from "./picker.js";
 
 const FRAME_SIDES = [480, 480]; // pixels of a frame
 const MODEL_FILE = /\.(safetensors|onnx|pt2)$/i;
+const REST = 200; // milliseconds for which a slider rests before pictures are compared
+const SLOW = 250; // milliseconds after which it is said that something is worked on
 const MAX_MISTAKES = 24; // pictures with a button
 const MAX_CHOICES = 12; // buttons; all choices are in the list
 
@@ -39,7 +41,7 @@ export function start(root, server, { state: address, remember: put }) {
   const S = {
     open: null, source: address.get("upload") ? { upload: address.get("upload") } : address.get("sample") ? { sample: address.get("sample") } : null,
     picture: null, layers: [], classes: [], bars: [], hidden: new Set(), switched: new Map(), maps: new Map(), values: [], hints: [],
-    opacity: 0.6, place: null, why: null, turn: 0, changing: false, changed: false, rows: null, judging: 0, times: [],
+    opacity: 0.6, place: null, why: null, turn: 0, changing: false, changed: false, rows: null, judging: null, times: [],
     isOn: (layer) => (layer.group ? S.maps.get(layer.group) === layer.name : (S.switched.get(layer.name) ?? layer.on)),
   };
 
@@ -73,32 +75,60 @@ export function start(root, server, { state: address, remember: put }) {
     const { model, task, controls, takes_hints, methods, kinds, uploads } = S.open;
     element("h").textContent = `${model}: ${task}`;
     fill(element("sample"), html`${uploads.length > 0 && html`<optgroup label="Uploads">${uploads.map((one) => html`<option value="${one}">upload ${one.slice(1)}</option>`)}</optgroup>`}${kinds.map((kind) => html`<optgroup label="${kind.name}">${kind.samples.map((one) => html`<option>${one}</option>`)}</optgroup>`)}`);
-    fill(element("controls"), html`${controls.map(({ label, low, high, step }, k) => (step === 1 && low === 0 && high === 1 ? html`<label class="check-l"><input type="checkbox" data-control="${k}" ${S.values[k] >= 0.5 && html`checked`}> ${label}</label>` : html`<label class="field">${label}<output>${S.values[k]}</output><input type="range" data-control="${k}" min="${low}" max="${high}" step="${step}" value="${S.values[k]}"></label>`))}`);
+    fill(element("controls"), html`${controls.map(({ label, low, high, step }, k) => (step === 1 && low === 0 && high === 1 ? html`<label class="check-l"><input type="checkbox" data-control="${k}" ${S.values[k] >= 0.5 && html`checked`}> ${label}</label>` : html`<label class="field">${label}<output>${S.values[k]}</output><input type="range" data-control="${k}" aria-label="${label}" min="${low}" max="${high}" step="${step}" value="${S.values[k]}"></label>`))}`);
     element("hints").hidden = !takes_hints;
     fill(element("method"), html`${methods.map((one) => html`<option value="${one}">${one.replaceAll("_", " ")}</option>`)}`);
     fill(element("against"), html`<option value="">no other</option>`);
     fill(element("data"), html`<option value="">the model's own</option>${S.open.data.map((one) => html`<option>${one}</option>`)}`);
-    for (const part of ["judged", "curve", "mistakes"]) fill(element(part), html``);
+    for (const part of ["judged", "curve", "mistakes", "time"]) fill(element(part), html``);
     S.rows = null;
   }
 
-  /** Compare the predictions for labelled pictures with the labels, at the present values. */
+  /** Compare the predictions for labelled pictures with the labels; again from the first one, if what is compared has changed. */
   const judge = attempt(async () => {
-    const turn = ++S.judging, data = element("data").value || null, values = [...S.values], rows = [];
-    for (let found; !found?.curve; ) {
-      found = await server.ask("look.judge", { data, start: rows.length, values });
-      if (turn !== S.judging) return;
-      rows.push(...found.rows);
-      element("judged").textContent = `${rows.length} of ${found.total} pictures…`;
-      if (found.curve) showJudged(rows, found);
+    const { open } = S;
+    if (S.judging === open) return; // what runs takes the new values
+    S.judging = open;
+    let asked = null, rows = [];
+    try {
+      for (let found = null; !found?.curve; ) {
+        if (asked !== compared()) {
+          element("judged").textContent = "Working…";
+          await resting(compared);
+          if (S.open !== open) return;
+          asked = compared();
+          rows = [];
+        }
+        found = await server.ask("look.judge", { ...JSON.parse(asked), start: rows.length });
+        if (S.open !== open) return;
+        rows.push(...found.rows);
+        element("judged").textContent = `${rows.length} of ${found.total} pictures…`;
+        if (asked !== compared()) found = null;
+        else if (found.curve) showJudged(rows, found, JSON.parse(asked).values);
+      }
+    } catch (error) {
+      if (S.open !== open) return; // of a model that another has replaced
+      element("judged").textContent = "";
+      throw error;
+    } finally {
+      if (S.judging === open) S.judging = null;
     }
   });
+  const compared = () => JSON.stringify({ data: element("data").value || null, values: S.values });
+  /** Wait until what `read` returns stays the same for a moment, so that a slider is not compared at every step. */
+  async function resting(read) {
+    for (let seen = null; seen !== read(); ) {
+      seen = read();
+      await new Promise((resolve) => setTimeout(resolve, REST));
+    }
+  }
 
-  function showJudged(rows, { curve, available }) {
+  function showJudged(rows, { curve, available }, values) {
     S.rows = rows;
     const [right, wrong, missed] = [0, 1, 2].map((k) => rows.reduce((sum, row) => sum + row.counts[k], 0));
     const precision = right / (right + wrong || 1), recall = right / (right + missed || 1);
-    element("judged").textContent = `Precision ${percent(precision)}, recall ${percent(recall)}: ${right} right, ${wrong} false, ${missed} missed in ${available > rows.length ? `the first ${rows.length} of ${available}` : rows.length} pictures`;
+    const at = S.open.controls.map(({ name }, k) => `${name} ${values[k].toFixed(2)}`).join(", ");
+    element("judged").textContent = `Precision ${percent(precision)}, recall ${percent(recall)}${at && ` at ${at}`}: ${right} right, ${wrong} false, ${missed} missed in ${available > rows.length ? `the first ${rows.length} of ${available}` : rows.length} pictures`;
     fill(element("curve"), layers.precisionRecall(curve, recall, precision));
     const worst = [...rows.keys()].filter((k) => rows[k].counts[1] + rows[k].counts[2]).sort((a, b) => rows[b].counts[1] + rows[b].counts[2] - rows[a].counts[1] - rows[a].counts[2]).slice(0, MAX_MISTAKES);
     fill(element("mistakes"), html`<div class="chips" role="group" aria-label="Pictures with mistakes">${worst.map((k) => html`<button class="chip" type="button" data-labelled="${k}" data-k="labelled${k}"><b>${rows[k].name}</b><small>${rows[k].counts[1]} false, ${rows[k].counts[2]} missed</small></button>`)}</div>`);
@@ -109,7 +139,7 @@ export function start(root, server, { state: address, remember: put }) {
     const turn = ++S.turn;
     let answer;
     try {
-      answer = await server.ask("look.picture", { ...source, ...fields() }, frame ? { frame } : {});
+      answer = await working(server.ask("look.picture", { ...source, ...fields() }, frame ? { frame } : {}));
     } catch (error) {
       if (!source.upload || error instanceof LostError) throw error;
       S.source = { sample: S.open.sample };
@@ -131,6 +161,17 @@ export function start(root, server, { state: address, remember: put }) {
   }
   const tensorsOf = (tensors, k) => Object.fromEntries(["boxes", "scores", "labels", "values", "mask", "points", "image"].filter((name) => tensors[`${name}${k}`]).map((name) => [name, tensors[`${name}${k}`]]));
 
+  /** Say beside the controls that an answer is worked on, if it takes long. */
+  async function working(answer) {
+    const line = element("time"), slow = setTimeout(() => (line.textContent = "Working…"), SLOW);
+    try {
+      return await answer;
+    } finally {
+      clearTimeout(slow);
+      if (line.textContent === "Working…") line.textContent = "";
+    }
+  }
+
   /** Ask for what is shown at the present values; while an answer is awaited, only the newest values count. */
   const change = attempt(async () => {
     S.changed = true;
@@ -139,8 +180,9 @@ export function start(root, server, { state: address, remember: put }) {
     try {
       while (S.changed) {
         S.changed = false;
-        const began = performance.now(), turn = S.turn, answer = await server.ask("look.change", fields());
-        if (turn === S.turn) take(answer);
+        const began = performance.now(), turn = S.turn, answer = await working(server.ask("look.change", fields()));
+        if (turn !== S.turn) continue;
+        take(answer);
         element("time").textContent = `Shown after ${Math.round(performance.now() - began)} ms`;
         element("time").dataset.values = S.values.join();
       }
@@ -172,9 +214,9 @@ export function start(root, server, { state: address, remember: put }) {
     const asked = { model: S.open.model, sample: S.source?.sample, upload: S.source?.upload, of: found.chosen === null ? null : found.choices[found.chosen], place: found.input_place?.join(".") };
     const explained = new URLSearchParams(Object.entries(asked).filter(([, value]) => value));
     fill(element("why"), html`<p data-why>Why <b>${found.label}</b>${found.against && html`, not <b>${found.against}</b>`}? ${found.is_unsigned ? "The stronger the colour, the more depends on it." : found.against ? "Blue speaks for the first, ochre for the second." : "Blue raises it, ochre lowers it."}</p><div class="chips" role="group" aria-label="What to explain">${shown.map((k) => html`<button class="chip" type="button" data-of="${found.choices[k]}" data-k="of${k}" aria-pressed="${k === found.chosen}"><b>${found.choices[k]}</b><small>${text(k)}</small></button>`)}</div><div class="row"><button class="btn quiet" type="button" data-hide>Hide the map</button><a href="#explain?${explained}">All methods in Explain</a></div>`);
-    const against = element("against"), before = against.value;
+    const against = element("against");
     fill(against, html`<option value="">no other</option>${found.choices.map((one) => html`<option>${one}</option>`)}`);
-    against.value = found.choices.includes(before) ? before : "";
+    against.value = found.against ?? "";
   }
 
   /** The switches of the layers: groups of maps as lists, others as check boxes. */

@@ -14,6 +14,7 @@ from pellucid.recipe.job import Run, begin_run, load_data, train_in, write_follo
 from pellucid.recipe.material import Material
 from pellucid.recipe.recipe import Recipe, load_recipe, recipe_of_run
 from pellucid.recipe.start import source_checksum
+from pellucid.recipe.watched import is_taught
 from pellucid.run.folder import RunFolder
 from pellucid.run.records import read_line, read_object
 from pellucid.training.checkpoint import SavedState
@@ -44,6 +45,11 @@ def resume_runs(
         raise PellucidError(
             f"{path} contains no recipe.toml; give a run folder that `pellucid train` began, or resume it in Python by "
             "model.fit(..., run=..., resume=True)"
+        )
+    if is_taught(path):
+        raise PellucidError(
+            f"{path} was taught in the studio, without epochs, so there is nothing to resume; train with its recipe in a "
+            f"new run: `pellucid train {path / 'recipe.toml'}`"
         )
     timeout = load_recipe(path / "recipe.toml").distributed.timeout
     paths = processes(timeout).from_first(lambda: _prepare_runs(path, data, epochs))

@@ -63,6 +63,11 @@ def read_object_or_empty(file: Path) -> dict[str, Any]:
         return {}
 
 
+def is_taught(run: Path) -> bool:
+    """Return whether a run has a model that the studio's view Teach fitted: without epochs, so there is none to resume."""
+    return not RunFolder(run).has_checkpoint and read_object_or_empty(run / "results.json").get("epochs") == 0
+
+
 class TrainingControl(Callback):
     """Do as control.json requests, and write live.json a few times a second while that file is touched.
 

@@ -20,7 +20,7 @@ from typing import Any, BinaryIO, NamedTuple
 from pellucid.base.errors import PellucidError, nearest
 from pellucid.base.files import open_regular, reason_of, write_atomically
 from pellucid.base.settings.checks import check
-from pellucid.base.text import NOTE_PREFIX, shown
+from pellucid.base.text import NOTE_PREFIX, percent, shown
 from pellucid.base.toml_reader import read_toml
 from pellucid.command.models import FOREIGN_SUFFIXES
 from pellucid.recipe.recipe import Recipe
@@ -28,6 +28,7 @@ from pellucid.recipe.watched import (
     MAX_RATE_FACTOR,
     Control,
     control_file,
+    is_taught,
     live_file,
     read_control,
     read_object_or_empty,
@@ -109,6 +110,8 @@ class Runs:
     def launch(self, path: Path) -> None:
         """Start or resume the training of a run folder; raises PellucidError if it runs already."""
         command = [sys.executable, "-m", "pellucid", "train", "--resume", str(path)]
+        if is_taught(path):
+            raise PellucidError(f"{path.name} was taught in the view Teach, without epochs: there is nothing to resume")
         if process_of(path) is not None:
             raise PellucidError(f"{path.name} is being trained already")
         with _open_log(path / LOG) as log:
@@ -182,6 +185,11 @@ class Runs:
             and (path / "report.html").is_file()
         ):
             status = "finished"
+        elif is_taught(path):
+            status, epochs = "finished", 0
+            accuracy = read_object_or_empty(path / "results.json").get("accuracy")
+            held_out = f": accuracy {percent(accuracy)} on held-out frames" if isinstance(accuracy, float) else ""
+            message = f"Taught in the view Teach, without epochs{held_out}"
         else:
             stopped = StoppedError.read(folder.error)
             message = str(stopped) if stopped else last_line(path / LOG).removeprefix(NOTE_PREFIX)
@@ -189,7 +197,7 @@ class Runs:
         if not _is_regular(path / "recipe.toml"):
             epochs = finished_epochs  # of another loop, whose end nobody knows
             status = "failed" if message else "finished"
-        elif not epochs:
+        elif not epochs and status != "finished":
             message = f"{path / 'recipe.toml'} cannot be read, or names no number of epochs"
         elif process is None:
             message = self._unreadable.get(path, message)

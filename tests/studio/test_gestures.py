@@ -10,9 +10,11 @@ import pytest
 import torch
 from torch import Tensor
 
+from pellucid.base.errors import PellucidError
 from pellucid.cli.main import main
 from pellucid.explain import explain
 from pellucid.model import Model
+from pellucid.recipe.resume import resume
 from pellucid.studio.gestures.frames import MAX_CLASSES, MAX_FRAMES, ClassFrames, held_out
 from pellucid.studio.gestures.session import MAX_KEPT
 from pellucid.studio.gestures.shortcut import middle_mask, shortcuts
@@ -185,6 +187,20 @@ def test_a_saved_run_is_read_by_commands(
     assert main(["export", run, "--to", "onnx", "--out", str(tmp_path / "shapes.onnx")]) == 0
     assert run.endswith("shapes-1")
     assert "shapes-1" in Library((), Model.load, Runs(folder)).trained
+
+
+def test_a_saved_run_is_finished_and_not_resumed(taught: tuple[Tab, Any, Path]) -> None:
+    tab, answer, folder = taught
+    run = tab.ask("gestures.save", name="finished")["run"]
+    state = tab.ask("train.state", run=run)
+    assert (state["status"], state["epochs"]) == ("finished", 0)
+    assert f"accuracy {100 * answer['accuracy']:.1f}" in state["message"]
+    assert tab.ask("train.confusion", run=run, epoch=0)["counts"] == answer["counts"]
+    files = {file: file.read_bytes() for file in (folder / run).rglob("*") if file.is_file()}
+    assert "nothing to resume" in tab.ask("train.control", run=run, action="resume")["message"]
+    with pytest.raises(PellucidError, match="taught in the studio"):
+        resume(folder / run)
+    assert {file: file.read_bytes() for file in (folder / run).rglob("*") if file.is_file()} == files
 
 
 def test_an_unsaved_run_leaves_nothing(taught: tuple[Tab, Any, Path], monkeypatch: pytest.MonkeyPatch) -> None:

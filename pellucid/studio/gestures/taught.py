@@ -134,8 +134,8 @@ def _remarks(collection: "Collection") -> tuple[str, ...]:
 def save(taught: Taught, folder: Path, name: str) -> Path:
     """Write a model as the new run folder NAME-N in `folder`, with its frames, and return the path.
 
-    The folder is complete when it appears; no other run is changed. Its recipe fine-tunes the model: `pellucid train
-    --resume RUN`. Raises PellucidError if the folder cannot be written.
+    The folder is complete when it appears; no other run is changed. It is finished: `pellucid train --resume` refuses
+    it. Raises PellucidError if the folder cannot be written.
     """
     path = next_run(folder, name)
     frames_folder = path / FRAMES_FOLDER

@@ -15,6 +15,7 @@ from pellucid.base.errors import PellucidError
 from pellucid.data import float_images
 from pellucid.metrics import class_scores, classes_of, confusion_matrix
 from pellucid.nested import flatten
+from pellucid.recipe.watched import is_taught
 from pellucid.run.folder import RunFolder
 from pellucid.studio.runs import process_of
 from pellucid.task import task_of
@@ -51,9 +52,12 @@ class Tested:
 def weights_by_epoch(path: Path, epochs: int) -> dict[int, Path]:
     """Return the weights files of a run by epoch, in ascending order: the kept ones, or that of the last epoch.
 
+    Those of a run of the view Teach, which has no epochs, are of epoch 0.
     While the run is being trained, its last checkpoint may be of an earlier epoch and is not returned.
     """
     folder = RunFolder(path)
+    if is_taught(path):
+        return {0: folder.best}
     kept = snapshot_files(folder.weights)
     return kept or ({epochs: folder.last} if epochs and folder.last.is_file() and process_of(path) is None else {})
 

@@ -64,7 +64,7 @@ def read_object_or_empty(file: Path) -> dict[str, Any]:
 
 
 def is_taught(run: Path) -> bool:
-    """Return whether a run has a model that the studio's view Teach fitted: without epochs, so there is none to resume."""
+    """Return whether a run was saved by the studio's view Teach: its model was fitted without epochs to resume."""
     return not RunFolder(run).has_checkpoint and read_object_or_empty(run / "results.json").get("epochs") == 0
 
 

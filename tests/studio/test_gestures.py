@@ -189,6 +189,17 @@ def test_a_saved_run_is_read_by_commands(
     assert "shapes-1" in Library((), Model.load, Runs(folder)).trained
 
 
+def test_classes_of_the_same_frames_are_no_better_than_guessing(tmp_path: Path) -> None:
+    _, answer = taught_tab(tmp_path, {"a": ("circle", 1), "b": ("circle", 1)}, stretches=1)
+    counts = np.array(answer["counts"])
+    assert counts.trace() / counts.sum() <= 0.5
+    assert f"{counts.trace()} of 10 held-out frames right is no better than guessing" in answer["remarks"][0]
+
+
+def test_an_accuracy_of_shapes_is_above_guessing(taught: tuple[Tab, Any, Path]) -> None:
+    assert not any("guessing" in remark for remark in taught[1]["remarks"])
+
+
 def test_a_saved_run_is_finished_and_not_resumed(taught: tuple[Tab, Any, Path]) -> None:
     tab, answer, folder = taught
     run = tab.ask("gestures.save", name="finished")["run"]

@@ -158,6 +158,37 @@ def test_classes_of_files_that_differ_in_their_background_are_a_shortcut(tab: An
     assert tab.inner_text("#teach-answer") in {"wall", "unsure", "unlike anything it was trained on"}
 
 
+def test_the_live_view_goes_on_when_changed_classes_are_trained_again(tab: Any, tmp_path: Path) -> None:
+    for shape in SHAPES:
+        (tmp_path / shape).mkdir()
+        for number in range(12):
+            picture(shape, 1, number).save(tmp_path / shape / f"{number}.png")
+    add_classes(tab, *SHAPES)
+    for shape in SHAPES:
+        tab.set_input_files(f'[data-class="{shape}"] [webkitdirectory]', tmp_path / shape)
+        until(tab, f"{FRAMES.format(shape)} === 12")
+    tab.click("#teach-camera")
+    fit(tab)
+    answered = (
+        "document.querySelector('#teach-answer').textContent && document.querySelector('#teach-edge').textContent"
+    )
+    until(tab, answered)
+    names = list(SHAPES)
+    for number in range(4):
+        tab.fill(f'[data-class="{names[0]}"] [data-rename]', f"name{number}")
+        tab.keyboard.press("Enter")
+        tab.wait_for_selector(f'[data-class="name{number}"]', timeout=WAIT)
+        assert f"still of {', '.join(sorted(names))}" in tab.inner_text("#teach-stale")
+        names[0] = f"name{number}"
+        tab.wait_for_timeout(37 * number)  # at different moments of a request for the map
+        tab.click("#teach-fit")
+        until(tab, f"document.querySelector('#teach-bars').textContent.includes('name{number}')")
+        until(tab, answered)
+        assert not tab.locator("#teach-stale").is_visible()
+        assert not tab.locator("#teach-problem").is_visible()
+        assert tab.inner_text("#teach-answer") in {*names, "unsure", "unlike anything it was trained on"}
+
+
 def test_undo_shows_the_latest_frame_that_remains(tab: Any, tmp_path: Path) -> None:
     for name, shape in (("first", "circle"), ("second", "square")):
         picture(shape, 1, 0).save(tmp_path / f"{name}.png")

@@ -15,8 +15,9 @@ from torch import Tensor
 
 from pellucid.base.errors import PellucidError
 from pellucid.base.files import write_atomically
-from pellucid.base.text import plural
+from pellucid.base.text import percent, plural
 from pellucid.data import float_images
+from pellucid.doctor.simple_classifier import CorrectCount
 from pellucid.metrics import class_scores, confusion_matrix
 from pellucid.recipe.build import build_model
 from pellucid.recipe.checked.findings import data_warnings
@@ -36,6 +37,7 @@ VERB = "classify"  # as in `pellucid train classify`
 FRAMES_FOLDER = "frames"  # in the run folder
 MIN_ALIKE = 0.5  # the part of the frames that are near duplicates, from which this is a remark
 MIN_SAME = 0.1  # the part of a class that nearly repeats frames of another class
+MIN_DEVIATIONS = 2.0  # above guessing, in standard deviations, from which an accuracy is clearly better
 MIN_BLURRED = 0.2  # the part of a class that is blurred
 
 
@@ -83,6 +85,7 @@ def teach(frames: ClassFrames) -> Taught:
     task_of(model).finish(model, collection.train, collection.test, collection.test)
     test = collection.test
     predicted = class_scores(model.predict(test)).argmax(1)
+    counts = confusion_matrix(test.y, predicted, len(collection.classes))
     x = float_images(torch.cat([collection.train.x, test.x]))
     y = torch.cat([collection.train.y, test.y])
     return Taught(
@@ -90,9 +93,23 @@ def teach(frames: ClassFrames) -> Taught:
         model,
         recipe,
         collection,
-        confusion_matrix(test.y, predicted, len(collection.classes)),
-        _remarks(collection),
+        counts,
+        (*_guessing_remark(counts), *_remarks(collection)),
         shortcuts(lambda pictures: class_scores(model.predict(pictures)), x, y),
+    )
+
+
+def _guessing_remark(counts: Tensor) -> tuple[str, ...]:
+    """Return a sentence if the accuracy is not clearly above that of always guessing the most frequent class."""
+    n = int(counts.sum())
+    chance = float(counts.sum(1).max()) / n
+    correct = CorrectCount(int(counts.diagonal().sum()), n, chance)
+    if correct.deviations_above_chance >= MIN_DEVIATIONS:
+        return ()
+    comparison = "no better" if correct.accuracy <= chance else "not clearly better"
+    return (
+        f"{correct.right} of {n} held-out frames right is {comparison} than guessing ({percent(chance)}); collect more "
+        "frames, on which the classes differ visibly",
     )
 
 

@@ -34,7 +34,7 @@ export function confusion(element, { classes, counts, accuracy, train, threshold
   fill(element, html`<p><b id="teach-accuracy" data-value="${accuracy}">${percent(accuracy)}</b> of ${total} held-out frames right; learned from ${train} in ${num(seconds, 2)} s.</p>
     <p class="cap">Rows: the class. Columns: the prediction. Held out is the last fifth of each stretch.</p><div class="scroll" tabindex="0" role="region" aria-label="Confusion"><table class="teach-confusion"><thead><tr><td></td>${classes.map((name) => html`<th scope="col">${name}</th>`)}</tr></thead>
     <tbody>${counts.map((row, i) => html`<tr><th scope="row">${classes[i]}</th>${row.map((n, j) => html`<td data-share="${n / most[i]}" data-count="${i},${j}">${n}</td>`)}</tr>`)}</tbody></table></div>
-    <p class="cap">${threshold === null ? "It is never unsure." : html`Unsure below ${percent(threshold)}, fitted on these frames.`} ${!knows_unlike && "It cannot say “unlike anything”: that takes 20 held-out frames, so 100 in all."}</p>`);
+    <p class="cap">${threshold === null ? "It is never unsure." : threshold > 0.9995 ? "It never answers: every frame is “unsure”, since it was wrong too often on these frames." : html`Unsure below ${percent(threshold)}, fitted on these frames.`} ${!knows_unlike && "It cannot say “unlike anything”: that takes 20 held-out frames, so 100 in all."}</p>`);
   for (const cell of $$("[data-share]", element)) {
     heatCell(cell, Number(cell.dataset.share));
   }

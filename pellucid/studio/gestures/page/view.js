@@ -20,6 +20,7 @@ const FRAME = html`<div class="panes teach-panes">
     <form class="row" id="teach-add"><label class="field inline">New class <input id="teach-name" required autocomplete="off"></label><button class="btn">Add</button></form></section>
   <section class="pane" aria-labelledby="teach-live-h"><div class="head"><h2 id="teach-live-h">Live</h2><p class="read" id="teach-rate"></p></div>
     <div class="row"><button class="btn primary" id="teach-fit" type="button">Train</button><label class="check-l"><input type="checkbox" id="teach-why" checked> Why</label></div>
+    <p class="notice" id="teach-stale" role="status" hidden></p>
     <p id="teach-answer" class="teach-answer" aria-live="off"></p><p class="cap" id="teach-reason"></p><div id="teach-bars"></div><p class="cap" id="teach-edge"></p>
     <h3>Held-out frames</h3><div id="teach-confusion"><p class="cap">Not trained yet.</p></div>
     <h3>Remarks</h3><div id="teach-remarks"><p class="cap">Not trained yet.</p></div>
@@ -29,7 +30,7 @@ const FRAME = html`<div class="panes teach-panes">
 export function start(root, server, { state: address, remember }) {
   fill(root, FRAME);
   const element = (id) => $(`#teach-${id}`, root), video = element("video");
-  const S = { collection: address.get("collection"), classes: [], limits: null, fitted: null, latest: new Map(), held: null, stretch: 0, busy: false, times: [], mapped: 0 };
+  const S = { collection: address.get("collection"), classes: [], limits: null, fitted: null, latest: new Map(), held: null, stretch: 0, busy: false, times: [], mapped: 0, fits: 0, tried: null };
 
   const problem = showing(root, "#teach-problem");
   const attempt = attempts(problem);
@@ -60,6 +61,9 @@ export function start(root, server, { state: address, remember }) {
       <div class="row tight"><button class="btn" type="button" data-hold data-k="hold ${name}" aria-label="Hold to collect ${name}">Hold to collect</button><label class="btn file">Files…<input type="file" multiple data-files accept="${ACCEPTED}" aria-label="Files of ${name}"></label><label class="btn file">Folder…<input type="file" multiple webkitdirectory data-files aria-label="Folder of ${name}"></label>
       <button class="btn quiet" type="button" data-drop ${stretch === null && html`disabled`} data-k="drop ${name}" aria-label="Remove the last stretch of ${name}">Undo</button><button class="btn quiet" type="button" data-remove data-k="remove ${name}" aria-label="Remove ${name}">Remove</button></div></div></div>`)}`);
     for (const card of $$("[data-class]", root)) if (S.latest.has(card.dataset.class)) paintPicture($("canvas", card), S.latest.get(card.dataset.class));
+    const taught = S.fitted?.classes ?? [], isStale = S.fitted && !(taught.length === S.classes.length && S.classes.every(({ name }) => taught.includes(name)));
+    element("stale").hidden = !isStale;
+    element("stale").textContent = isStale ? `The model and the results below are still of ${taught.join(", ")}: train again for the classes as they are now. Save would save that model.` : "";
     element("fit").disabled = S.busy || S.classes.length < 2;
     element("fit").title = S.classes.length < 2 ? "add two classes with pictures" : "";
   }
@@ -118,24 +122,35 @@ export function start(root, server, { state: address, remember }) {
 
   const fit = attempt(async () => {
     S.busy = true;
+    S.fits += 1;
     element("fit").disabled = true;
-    element("fit").textContent = "Training…";
+    const began = performance.now();
+    const tick = () => (element("fit").textContent = `Training… ${Math.round((performance.now() - began) / 1000)} s`);
+    tick();
+    const clock = setInterval(tick, 1000);
     try {
       S.fitted = await server.ask("gestures.fit");
       fill(element("bars"), results.bars(S.fitted.classes));
-      S.times = [];
+      for (const id of ["answer", "reason", "edge", "saved"]) element(id).textContent = "";
+      element("map").hidden = true;
+      Object.assign(S, { times: [], mapped: 0 });
       render();
       say(`Trained: ${percent(S.fitted.accuracy)} of the held-out frames are right`);
+      if (S.tried) await predict(S.tried);
     } finally {
       S.busy = false;
+      clearInterval(clock);
       element("fit").textContent = "Train";
       element("fit").disabled = S.classes.length < 2;
     }
   });
 
-  /** Show the model's answer for a frame, and from time to time why. */
+  /** Show the model's answer for a frame, and from time to time why; nothing, if another model is fitted meanwhile. */
   async function predict(frame) {
-    const [answer, reason] = results.showAnswer(element("bars"), await server.ask("gestures.predict", {}, { frame }));
+    const { fits } = S;
+    const found = await server.ask("gestures.predict", {}, { frame });
+    if (fits !== S.fits) return;
+    const [answer, reason] = results.showAnswer(element("bars"), found);
     element("answer").textContent = answer;
     element("reason").textContent = reason;
     const now = performance.now();
@@ -144,6 +159,7 @@ export function start(root, server, { state: address, remember }) {
     if (!element("why").checked || now - S.mapped < WHY_PACE) return;
     S.mapped = now;
     const why = await server.ask("gestures.why");
+    if (fits !== S.fits) return;
     results.drawMap(element("map"), why.tensors.map);
     element("map").hidden = false;
     element("edge").textContent = `${why.edge === null ? "No evidence" : `${percent(why.edge)} of the evidence`} for ${why.label} lies at the edge of the frame. ${why.shortcut ? `Beware of the ${why.shortcut}.` : ""}`;
@@ -154,10 +170,11 @@ export function start(root, server, { state: address, remember }) {
     while (root.isConnected) {
       const began = performance.now();
       if (S.fitted && !S.busy && !S.held && !root.hidden && isPlaying(video)) {
+        const { fits } = S;
         try {
           await predict(grab(video, ...SIDES));
         } catch (error) {
-          if (!(error instanceof LostError)) {
+          if (!(error instanceof LostError) && fits === S.fits) {
             problem(error);
             S.fitted = null;
           }
@@ -170,6 +187,7 @@ export function start(root, server, { state: address, remember }) {
 
   const toggleCamera = attempt(async () => {
     const isOn = Boolean(video.srcObject);
+    S.tried = null;
     element("still").hidden = true;
     element("map").hidden = true;
     if (isOn) stop(video);
@@ -184,6 +202,7 @@ export function start(root, server, { state: address, remember }) {
   /** Try a file: a video is watched like a camera, a picture is answered once. */
   const tryFile = attempt(async (file) => {
     element("camera").textContent = "Start the camera";
+    S.tried = null;
     element("still").hidden = true;
     element("map").hidden = true;
     if (file.type.startsWith("video/")) return play(video, file);
@@ -192,6 +211,7 @@ export function start(root, server, { state: address, remember }) {
       paintPicture(element("still"), frame);
       element("still").hidden = false;
       S.mapped = 0;
+      S.tried = frame;
       await predict(frame);
     }
   });

@@ -48,8 +48,8 @@ def resume_runs(
         )
     if is_taught(path):
         raise PellucidError(
-            f"{path} was taught in the studio, without epochs, so there is nothing to resume; train its recipe in a new "
-            f"run: `pellucid train {path / 'recipe.toml'}`"
+            f"{path} was taught in the studio, without epochs, so there is nothing to resume; train its recipe in a "
+            f"new run: `pellucid train {path / 'recipe.toml'}`"
         )
     timeout = load_recipe(path / "recipe.toml").distributed.timeout
     paths = processes(timeout).from_first(lambda: _prepare_runs(path, data, epochs))

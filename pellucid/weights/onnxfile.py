@@ -142,7 +142,7 @@ def _find_fields(
         elif key & 7 in _FIXED_SIZES:
             stop = position + _FIXED_SIZES[key & 7]
         else:
-            raise FileFault("has a field of an unknown wire type")
+            raise FileFault("is not an ONNX file, or is damaged")
         if stop > end:
             raise FileFault("has a truncated field")
         if key >> 3 in numbers and key & 7 == _BYTES:

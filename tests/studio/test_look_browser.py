@@ -158,6 +158,9 @@ def test_sliders_layers_and_boxes_of_a_detector(page: Any) -> None:
         scores = layer(shown.last("look.change"), "boxes", "scores")
         assert counts[score] == len(scores) == int((scores >= score).sum())
     assert counts[0.3] > counts[0.7]
+    shown.slide(0, 1)
+    best = int(100 * float(expected.scores.max())) / 100
+    assert tab.inner_text("#look-line") == f"no objects (the best scores {best:.2f})"
     shown.slide(0, 0.3)
     for limit in (0.9, 0.1):
         shown.slide(1, limit)
@@ -331,7 +334,7 @@ LOSE_NEXT = """() => {
 }"""  # the connection that sends next is lost
 
 
-def test_models_are_found_and_a_broken_file_says_why(page: Any) -> None:
+def test_models_are_found_and_a_broken_file_says_why(page: Any, folder: Path) -> None:
     shown = page("model=mnist-lenet")
     tab = shown.tab
     until(tab, "document.querySelectorAll('.look-card[data-state=ready]').length > 1", wait=2 * WAIT)
@@ -350,6 +353,14 @@ def test_models_are_found_and_a_broken_file_says_why(page: Any) -> None:
     )
     assert tab.evaluate(visible) == ["bccd", "pennfudan"]
     assert "connection" not in tab.text_content("#look-cards")
+    for words, found in (("RBC", ["bccd"]), ("blood detector", ["bccd"]), ("road", ["camvid"])):
+        tab.fill("#look-search", words)
+        assert tab.evaluate(visible) == found
+    Model.load("mnist-lenet").save(folder / "later.safetensors")
+    tab.evaluate("location.hash = '#gestures'")
+    tab.wait_for_selector("#teach-add", timeout=WAIT)
+    tab.evaluate("location.hash = '#look'")
+    tab.wait_for_selector("[data-model='later.safetensors']", state="attached", timeout=WAIT)
     tab.fill("#look-search", "broken")
     assert tab.evaluate(visible) == ["broken.onnx"]
     until(tab, "document.querySelector('[data-model=\"broken.onnx\"] small').textContent.includes('broken.onnx')")
@@ -387,8 +398,13 @@ def test_files_are_dropped_and_pasted(page: Any, folder: Path, tmp_path: Path) -
     )
     chosen = "document.querySelector('.look-card[aria-pressed=true]')?.dataset.model"
     until(tab, f"{chosen}?.endsWith('model.safetensors')")
-    tab.evaluate(DROP, ["bad.onnx", "", [1, 2, 3]])
+    tab.fill("#look-search", "blood")
+    tab.evaluate(DROP, ["bad.onnx", "", [*b"nonsense"]])
     until(tab, "document.querySelector('#look-problem').textContent.includes('bad.onnx')", wait=2 * WAIT)
+    assert "is not an ONNX file, or is damaged" in tab.inner_text("#look-problem")
+    assert tab.locator(".look-card").filter(has_text="bad.onnx").is_visible()
+    tab.wait_for_timeout(1000)
+    assert tab.locator("#look-problem").is_visible()  # also when its card has been read
     assert tab.evaluate("document.querySelector('[data-bar]').dataset.bar") == "1"  # the model before still works
 
 

@@ -13,15 +13,18 @@ from pellucid.recipe.model_data import run_folder_of
 from pellucid.recipe.watched import read_object_or_empty
 from pellucid.shipped_files import is_shipped
 from pellucid.studio.pictures import family_for, sample, sample_names
+from pellucid.studio.runs import recipe_value
 from pellucid.studio.view import Library
 from pellucid.task import task_of
 
+MAX_WORDS = 10_000  # characters of the words that the search finds a model by
 SIDE = 96  # pixels of the longer side of a card's picture
 
 
 def card_of(library: Library, name: str) -> tuple[dict[str, Any], Tensor | None]:
     """Return the fields of a model's card, and its picture (3, H, W) uint8; None for a model without pictures.
 
+    words: what the search finds the model by, beside the other fields: its task's word, description and classes.
     Raises PellucidError for a model that cannot be opened, or that predicts nothing for a picture.
     """
     model = library.open(name)
@@ -36,7 +39,9 @@ def card_of(library: Library, name: str) -> tuple[dict[str, Any], Tensor | None]
     factor = SIDE / max(drawn.shape[1:])
     size = [max(1, round(side * factor)) for side in drawn.shape[1:]]
     picture = F.interpolate(drawn[None].float(), size, mode="bilinear", antialias=True)[0]
-    return {"task": task.name, "figure": figure_of(model)}, picture.round().clamp(0, 255).byte()
+    words = " ".join([task.model, _description(model), *(model.classes or ())])
+    fields = {"task": task.name, "figure": figure_of(model), "words": words[:MAX_WORDS]}
+    return fields, picture.round().clamp(0, 255).byte()
 
 
 def figure_of(model: Model) -> str:
@@ -55,6 +60,20 @@ def figure_of(model: Model) -> str:
         if isinstance(value, float | int):
             return f"{merit.label} {merit.text(value)}"
     return ""
+
+
+def _description(model: Model) -> str:
+    """Return the description of a shipped model, or that of a run's recipe; "" for others."""
+    source = model.source
+    if source is None:
+        return ""
+    if is_shipped(source):
+        file = source.with_suffix(".md")
+        paragraphs = file.read_text(encoding="utf-8").split("\n\n") if file.is_file() else []
+        return paragraphs[1] if len(paragraphs) > 1 else ""
+    run = run_folder_of(source)
+    about = None if run is None else recipe_value(run, "recipe", "about")
+    return about if isinstance(about, str) else ""
 
 
 def _shipped_figure(file: Path) -> str:

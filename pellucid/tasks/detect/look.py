@@ -1,5 +1,6 @@
 """What is shown of a detector for a picture: feature maps, scores, anchors, candidates and boxes, as layers."""
 
+import math
 from collections.abc import Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass, replace
@@ -126,7 +127,11 @@ class DetectorLook(Look):
         layers.append(BoxLayer("boxes", True, found.boxes, found.scores, found.labels))
         if found.keypoints is not None:
             layers.append(PointLayer("points", True, found.keypoints.reshape(-1, 3)))
-        return Shown(class_counts(found, classes), layers, classes=classes)
+        line = class_counts(found, classes)
+        scores = self.walk.candidates.scores
+        if not len(found) and scores.numel():
+            line += f" (the best scores {math.floor(100 * float(scores.max())) / 100:.2f})"  # never up to the threshold
+        return Shown(line, layers, classes=classes)
 
     def _maps(self) -> list[PictureLayer]:
         layers: list[PictureLayer] = []

@@ -55,7 +55,8 @@ export class Picker {
     const words = this.search.value.toLowerCase().split(/\s+/).filter(Boolean);
     let shown = 0;
     for (const card of $$(".look-card", this.element)) {
-      card.hidden = !words.every((word) => card.textContent.toLowerCase().includes(word));
+      const text = `${card.textContent} ${this.cards.get(card.dataset.model)?.words ?? ""}`.toLowerCase();
+      card.hidden = !words.every((word) => text.includes(word));
       if (!card.hidden) shown += 1;
     }
     const unread = words.length ? this.unread().length : 0;

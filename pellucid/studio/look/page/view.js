@@ -15,7 +15,7 @@ const MAX_CHOICES = 12; // buttons; all choices are in the list
 
 const FRAME = html`<div class="panes look-panes">
   <section class="pane" aria-labelledby="look-models-h"><div class="head"><h2 id="look-models-h">Models</h2><p class="read" id="look-count"></p></div>
-    <label class="field">Search by name, task, kind<input type="search" id="look-search" autocomplete="off"></label>
+    <label class="field">Search by name, task, class, kind<input type="search" id="look-search" autocomplete="off"></label>
     <div id="look-cards" role="group" aria-label="Models"></div>
     <label class="btn file">Open a file…<input type="file" id="look-model-file" accept=".safetensors,.onnx,.pt2" aria-label="Open a model's file"></label></section>
   <section class="pane" aria-labelledby="look-h"><div class="head"><h2 id="look-h">Look</h2><p class="read" id="look-rate"></p></div>
@@ -250,6 +250,7 @@ export function start(root, server, { state: address, remember: put }) {
 
   const sendModel = attempt(async (file) => {
     const answer = await uploadedModel(file);
+    element("search").value = ""; // which would hide it
     await list();
     await open(answer.model);
     if (answer.line) problem(new Error(answer.line));
@@ -379,5 +380,10 @@ export function start(root, server, { state: address, remember: put }) {
     if (file) accept(file);
   });
   watch();
-  return { render, opened: (reconnected) => open(reconnected ? S.open?.model : address.get("model")) };
+  /** Show it again; models may have been trained and saved meanwhile. */
+  const show = () => {
+    render();
+    if (S.open) attempt(list)();
+  };
+  return { render: show, opened: (reconnected) => open(reconnected ? S.open?.model : address.get("model")) };
 }

@@ -61,3 +61,20 @@ def test_data_of_a_run_are_read_only_if_they_were_given(tmp_path: Path, folder: 
 def test_other_names_are_refused(tmp_path: Path, folder: Path) -> None:
     for name in ("", str(folder), "../pets"):
         assert "no data" in tab(tmp_path).ask("data.show", name=name)["message"]
+
+
+def test_copies_and_what_is_left_out_are_named_by_their_files(tmp_path: Path, folder: Path) -> None:
+    rng = np.random.default_rng(1)
+    for part in ("train", "test"):
+        for k in range(6):
+            file = tmp_path / "cells" / part / "ab"[k % 2] / f"{part}{k}.png"
+            file.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(rng.integers(0, 256, (40, 40, 3), np.uint8)).save(file)
+    copied = tmp_path / "cells" / "train" / "a" / "train0.png"
+    (tmp_path / "cells" / "test" / "a" / "again.png").write_bytes(copied.read_bytes())
+    (tmp_path / "cells" / "test" / "a" / "broken.png").write_bytes(b"no picture")
+    shown: Any = tab(tmp_path, str(tmp_path / "cells")).ask("data.show", name=str(tmp_path / "cells"))
+    text = "\n".join(line for _, lines in shown["lists"] for line in lines)
+    assert "again.png" in text
+    assert "train0.png" in text
+    assert "broken.png" in text

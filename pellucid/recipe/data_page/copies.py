@@ -12,7 +12,7 @@ from pellucid.data.dataset import float_images
 from pellucid.data.quality import DisjointSets, near_duplicates
 from pellucid.data.quality.duplicates import THUMBNAIL_SIDE
 from pellucid.data.source import Arrays
-from pellucid.recipe.data_page.part import DataPart
+from pellucid.recipe.data_page.part import DataPart, file_of
 from pellucid.task.traits import is_image
 
 MIN_SIDE = 32  # pixels; smaller images, such as digits, are similar without being copies of each other
@@ -23,12 +23,22 @@ class Copy(NamedTuple):
     """An example of another part that is a copy of a training example, with the indices of both in their parts.
 
     is_exact: whether all values are equal, of the same type; otherwise it is a near duplicate, see `near_duplicates`.
+    other_file, train_file: their files, "" without one.
     """
 
     part: str
     other: int
     train: int
     is_exact: bool
+    other_file: str = ""
+    train_file: str = ""
+
+    def __str__(self) -> str:
+        """Return the copy as a line of text."""
+        relation = "equal to" if self.is_exact else "near duplicate of"
+        other_file = f" ({self.other_file})" if self.other_file else ""
+        train_file = f" ({self.train_file})" if self.train_file else ""
+        return f"{self.part} {self.other}{other_file}: {relation} training {self.train}{train_file}"
 
 
 def copies(parts: Sequence[DataPart], sources: Sequence[Any]) -> list[Copy]:
@@ -36,6 +46,17 @@ def copies(parts: Sequence[DataPart], sources: Sequence[Any]) -> list[Copy]:
 
     Equal images are searched among all images of arrays, and near duplicates among those that are read.
     """
+    source_by_part = {part.name: source for part, source in zip(parts, sources, strict=True)}
+    return [
+        copy._replace(
+            other_file=file_of(source_by_part[copy.part], copy.other), train_file=file_of(sources[0], copy.train)
+        )
+        for copy in _copies(parts, sources)
+    ]
+
+
+def _copies(parts: Sequence[DataPart], sources: Sequence[Any]) -> list[Copy]:
+    """Return the copies without their files."""
     if not all(is_image(one.images) for part in parts for one in part.examples):
         return []
     train_digests = {digest: k for k, digest in _digests(parts[0], sources[0])}

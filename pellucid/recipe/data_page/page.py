@@ -158,7 +158,7 @@ class DataPage:
         yield TablePart("", head, rows)
         yield FigureRow([*self._figures()])
         yield from (Folded(caption, [TablePart("", head, rows)]) for caption, (head, *rows) in other_tables)
-        yield from self._folded_lists()
+        yield from (Folded(title, [_bullets(lines)]) for title, lines in self.lists())
         yield Folded("How differences are found", [TEST, COPIES])
 
     def _examples(self) -> Iterator[SectionPart]:
@@ -234,18 +234,11 @@ class DataPage:
             label = "square root of the area of a box, pixels"
             yield FigurePart("data_objects", _histogram(sizes, label), "Histogram of the sizes of objects")
 
-    def _folded_lists(self) -> Iterator[SectionPart]:
-        """Yield what was left out, and the copies."""
-        for part in self.parts:
-            if part.left_out:
-                yield Folded(f"Left out of {part.name}: {len(part.left_out):,}", [_bullets(part.left_out)])
-        if self.copies:
-            relation_by_is_exact = {True: "equal to", False: "near duplicate of"}
-            texts = [
-                f"{copy.part} {copy.other}: {relation_by_is_exact[copy.is_exact]} training {copy.train}"
-                for copy in self.copies
-            ]
-            yield Folded(f"Copies of training images: {len(self.copies):,}", [_bullets(texts)])
+    def lists(self) -> list[tuple[str, list[str]]]:
+        """Return what was left out of each part, and the copies: a title with the number, and a line for each."""
+        found = [(f"Left out of {part.name}: {len(part.left_out):,}", [*part.left_out]) for part in self.parts]
+        found.append((f"Copies of training images: {len(self.copies):,}", [*map(str, self.copies)]))
+        return [(title, lines) for title, lines in found if lines]
 
 
 NO_FAULTS = "The parts differ by no more than chance, and share no images among those compared."

@@ -185,6 +185,20 @@ def _join_targets(targets: Sequence[Any]) -> Any:
     return [one[0] for one in targets]
 
 
+def file_of(source: Any, index: int) -> str:
+    """Return the file of an example of a source, "" if it has none."""
+    while source is not None:
+        files = source.names if isinstance(source, ImageFiles) else getattr(source, "files", ())
+        if files:
+            return files[index]
+        if isinstance(source, Subset):
+            index = int(source.indices[index])
+        if isinstance(source, KeypointSource):  # an image may have several objects
+            index = source.objects[index][0]
+        source = getattr(source, "source", None)
+    return ""
+
+
 def _file_sizes(source: Any, indices: Sequence[int]) -> list[tuple[int, int]]:
     """Return the sizes (H, W) of the image files of a source at some indices; [] if it has no files."""
     while not isinstance(source, ImageFiles):

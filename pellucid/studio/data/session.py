@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from pellucid.studio.view import Library
 
 
+MAX_LISTED = 200  # lines of what is left out of a part, and of copies
+
+
 @dataclass(frozen=True)
 class OpenData:
     """data.open: read the names of the data that can be shown."""
@@ -56,7 +59,14 @@ class DataSession:
             page = page_of_recipe(recipe)
             self._latest = (request.name, page)
         pictures = {part: [[caption, *picture] for caption, picture in drawn] for part, drawn in page.pictures.items()}
-        fields = {"faults": page.faults, "tables": page.tables(), "pictures": pictures, "legend": page.legend}
+        lists = [[title, lines[:MAX_LISTED]] for title, lines in page.lists()]
+        fields = {
+            "faults": page.faults,
+            "tables": page.tables(),
+            "lists": lists,
+            "pictures": pictures,
+            "legend": page.legend,
+        }
         return Reply({"name": request.name, "page": page.to_json(), **fields}, {})
 
     def _recipe(self, name: str) -> Recipe:

@@ -7,6 +7,7 @@ const FRAME = html`<section class="pane" aria-labelledby="data-h"><div class="he
 const group = (label, names) => names.length > 0 && html`<optgroup label="${label}">${names.map((one) => html`<option value="${one}">${one}</option>`)}</optgroup>`;
 const tableOf = ([caption, [head, ...rows]]) => html`<details open><summary>${caption}</summary><div class="scroll"><table><thead><tr>${head.map((one) => html`<th scope="col">${one}</th>`)}</tr></thead>
   <tbody>${rows.map(([name, ...cells]) => html`<tr><th scope="row">${name}</th>${cells.map((one) => html`<td>${one}</td>`)}</tr>`)}</tbody></table></div></details>`;
+const listOf = ([title, lines]) => html`<details><summary>${title}</summary><ul>${lines.map((one) => html`<li>${one}</li>`)}</ul></details>`;
 const picture = (part, [caption, source, width, height]) => html`<figure><img src="${source}" width="${width}" height="${height}" alt="${part}, ${caption}"><figcaption class="cap">${caption}</figcaption></figure>`;
 
 /** Start the view in an element; returns what the frame of the page calls. */
@@ -37,11 +38,11 @@ export function start(root, server, { state: address, remember }) {
 
   function render() {
     if (!S.shown) return fill(element("shown"), html`<p class="cap">Choose the data of a run, a recipe, or of your own.</p>`);
-    const { faults, pictures, legend, tables, page } = S.shown;
+    const { faults, pictures, legend, tables, lists, page } = S.shown;
     const parts = Object.entries(pictures).filter(([, drawn]) => drawn.length);
     fill(element("shown"), html`${faults.map((one) => html`<p class="data-fault">${one}</p>`)}${!faults.length && html`<p>No part differs from training by more than chance.</p>`}
       ${page.notes.map((one) => html`<p>${one}</p>`)}<div class="data-parts">${parts.map(([part, drawn]) => html`<div><h3>${part}</h3><div class="data-row">${drawn.map((one) => picture(part, one))}</div></div>`)}</div>
-      <p>${legend.map(([name, colour]) => html`<span class="data-dot" data-colour="${colour}"></span>${name}`)}</p>${tables.map(tableOf)}<p class="cap">${page.test}</p>`);
+      <p>${legend.map(([name, colour]) => html`<span class="data-dot" data-colour="${colour}"></span>${name}`)}</p>${lists.map(listOf)}${tables.map(tableOf)}<p class="cap">${page.test}</p>`);
     for (const dot of $$("[data-colour]", root)) dot.style.background = dot.dataset.colour;
   }
 

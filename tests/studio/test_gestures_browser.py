@@ -224,3 +224,21 @@ def test_a_page_that_is_loaded_again_keeps_classes(tab: Any) -> None:
     assert names == ["&amp; one", "disc", "square"]
     assert serious_faults(tab) == []
     assert tab.evaluate(f"({FIND_FAULTS})()") == []
+
+
+def test_a_page_that_is_loaded_again_keeps_frames(tab: Any, tmp_path: Path) -> None:
+    picture("circle", 1, 0).save(tmp_path / "one.png")
+    add_classes(tab, "shape")
+    tab.set_input_files('[data-class="shape"] input[data-files]:not([webkitdirectory])', tmp_path / "one.png")
+    until(tab, f"{FRAMES.format('shape')} === 1")
+    address = tab.evaluate("location.hash")
+    tab.reload()
+    tab.wait_for_selector('[data-class="shape"]', timeout=WAIT)
+    assert tab.evaluate(FRAMES.format("shape")) == 1
+    for view in ("#look", "#gestures"):  # by an address without a state, as in a lesson
+        tab.evaluate(f"location.hash = '{view}'")
+        until(tab, f"document.querySelector('#views [aria-current]').dataset.view === '{view[1:]}'")
+    until(tab, f"location.hash === '{address}'")
+    tab.reload()
+    tab.wait_for_selector('[data-class="shape"]', timeout=WAIT)
+    assert tab.evaluate(FRAMES.format("shape")) == 1

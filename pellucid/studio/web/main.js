@@ -70,6 +70,7 @@ async function show() {
   shown = view;
   for (const link of $$("#views a")) link.ariaCurrent = link.dataset.view === named.name ? "page" : null;
   document.title = `${named.title} · Pellucid Studio`;
+  if (!isNew && !state) history.replaceState(null, "", view.hash); // so that a reload finds what is shown
   if (isNew) await view.actions.opened(false);
   else view.actions.render();
 }

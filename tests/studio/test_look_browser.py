@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from PIL import Image
 
 from pellucid.data.catalogue import data_root
 from pellucid.model import Model
@@ -18,17 +17,6 @@ from tests.studio.test_command import Started, studio
 from tests.studio.test_look import iou, layer, real_picture
 
 pytestmark = pytest.mark.real
-DROP = """async ([name, type, bytes]) => {
-  const transfer = new DataTransfer();
-  transfer.items.add(new File([new Uint8Array(bytes)], name, { type }));
-  const drop = new DragEvent('drop', { dataTransfer: transfer, bubbles: true });
-  document.querySelector('#look-canvas').dispatchEvent(drop);
-}"""
-PASTE = """async ([name, type, bytes]) => {
-  const clipboardData = new DataTransfer();
-  clipboardData.items.add(new File([new Uint8Array(bytes)], name, { type }));
-  document.body.dispatchEvent(new ClipboardEvent('paste', { clipboardData, bubbles: true }));
-}"""
 COUNT = "document.querySelectorAll('[data-box]').length"
 
 
@@ -232,24 +220,6 @@ def test_false_and_missed_ones_on_labelled_pictures(page: Any, labelled: Path) -
     assert shown.pixels() != before
 
 
-def test_a_comparison_is_of_the_thresholds_that_stand(page: Any) -> None:
-    shown = page("model=bccd")
-    tab = shown.tab
-    judged = "document.querySelector('#look-judged').textContent"
-    tab.click("#look-judge")
-    until(tab, f"{judged}.includes('pictures…')", wait=2 * WAIT)
-    tab.get_by_role("slider", name="Score from").fill("0.8")  # while it compares
-    until(tab, f"{judged}.startsWith('Precision')", wait=6 * WAIT)
-    assert "at score 0.80, iou" in tab.evaluate(judged)
-    before = len([one for one in shown.answers if one["kind"] == "look.judge"])
-    slider = tab.get_by_role("slider", name="Score from")
-    for _ in range(20):
-        slider.press("ArrowLeft")
-    until(tab, f"{judged}.includes('at score 0.60')", wait=2 * WAIT)
-    after = [one for one in shown.answers if one["kind"] == "look.judge"][before:]
-    assert len([one for one in after if one["curve"]]) < 5  # only where the slider rests
-
-
 def test_times_of_the_sliders_and_of_a_picture_are_shown(page: Any) -> None:
     shown = page("model=bccd")  # the sliders need no pass of the network
     seen = len([one for one in shown.answers if one["kind"] == "look.picture"])
@@ -375,37 +345,6 @@ def test_models_are_found_and_a_broken_file_says_why(page: Any, folder: Path) ->
     assert tab.evaluate("document.querySelector('[data-model=\"mine.safetensors\"] canvas').width") > 1
     tab.fill("#look-search", "")
     assert len(tab.evaluate(visible)) == len(shown.last("look.models")["models"])
-
-
-def test_files_are_dropped_and_pasted(page: Any, folder: Path, tmp_path: Path) -> None:
-    shown = page("model=mnist-lenet")
-    tab = shown.tab
-    drawn = Image.new("L", (84, 84), 255)
-    drawn.paste(0, (38, 12, 46, 72))
-    drawn.save(tmp_path / "one.png")
-    one = ["one.png", "image/png", [*(tmp_path / "one.png").read_bytes()]]
-    tab.evaluate(DROP, one)
-    until(tab, "document.querySelector('[data-bar]')?.dataset.bar === '1'")
-    tab.select_option("#look-sample", "digit 5")
-    until(tab, "document.querySelector('[data-bar]')?.dataset.bar === '5'")
-    tab.evaluate(PASTE, one)
-    until(tab, "document.querySelector('[data-bar]')?.dataset.bar === '1'")
-    tab.evaluate(DROP, ["model.safetensors", "", [*(folder / "mine.safetensors").read_bytes()]])
-    until(
-        tab,
-        "document.querySelector('#look-h').textContent.includes('model.safetensors: classification')",
-        wait=2 * WAIT,
-    )
-    chosen = "document.querySelector('.look-card[aria-pressed=true]')?.dataset.model"
-    until(tab, f"{chosen}?.endsWith('model.safetensors')")
-    tab.fill("#look-search", "blood")
-    tab.evaluate(DROP, ["bad.onnx", "", [*b"nonsense"]])
-    until(tab, "document.querySelector('#look-problem').textContent.includes('bad.onnx')", wait=2 * WAIT)
-    assert "is not an ONNX file, or is damaged" in tab.inner_text("#look-problem")
-    assert tab.locator(".look-card").filter(has_text="bad.onnx").is_visible()
-    tab.wait_for_timeout(1000)
-    assert tab.locator("#look-problem").is_visible()  # also when its card has been read
-    assert tab.evaluate("document.querySelector('[data-bar]').dataset.bar") == "1"  # the model before still works
 
 
 def test_a_film_is_watched(page: Any) -> None:

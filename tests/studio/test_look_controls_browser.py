@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from PIL import Image
 
 from pellucid.combine import Sequential
 from pellucid.generators import l1
@@ -22,6 +23,17 @@ from tests.studio.test_look_browser import chromium, labelled, page, served  # n
 pytestmark = pytest.mark.real
 CLASSES = ("cat", "dog", "boat")
 SHOT = "document.querySelector('#look-canvas').toDataURL()"
+DROP = """async ([name, type, bytes]) => {
+  const transfer = new DataTransfer();
+  transfer.items.add(new File([new Uint8Array(bytes)], name, { type }));
+  const drop = new DragEvent('drop', { dataTransfer: transfer, bubbles: true });
+  document.querySelector('#look-canvas').dispatchEvent(drop);
+}"""
+PASTE = """async ([name, type, bytes]) => {
+  const clipboardData = new DataTransfer();
+  clipboardData.items.add(new File([new Uint8Array(bytes)], name, { type }));
+  document.body.dispatchEvent(new ClipboardEvent('paste', { clipboardData, bubbles: true }));
+}"""
 # A film of one second that is first red and then blue, as the bytes of a WebM file in base64.
 RECORD = """async () => {
   const canvas = Object.assign(document.createElement('canvas'), { width: 160, height: 120 });
@@ -157,3 +169,52 @@ def wait_for_colour(shown: Any, channel: int) -> None:
             return
         assert time.monotonic() < end
         shown.tab.wait_for_timeout(20)
+
+
+def test_a_comparison_is_of_the_thresholds_that_stand(page: Any) -> None:  # noqa: F811
+    shown = page("model=bccd")
+    tab = shown.tab
+    judged = "document.querySelector('#look-judged').textContent"
+    tab.click("#look-judge")
+    until(tab, f"{judged}.includes('pictures…')", wait=2 * WAIT)
+    tab.get_by_role("slider", name="Score from").fill("0.8")  # while it compares
+    until(tab, f"{judged}.startsWith('Precision')", wait=6 * WAIT)
+    assert "at score 0.80, iou" in tab.evaluate(judged)
+    before = len([one for one in shown.answers if one["kind"] == "look.judge"])
+    slider = tab.get_by_role("slider", name="Score from")
+    for _ in range(20):
+        slider.press("ArrowLeft")
+    until(tab, f"{judged}.includes('at score 0.60')", wait=2 * WAIT)
+    after = [one for one in shown.answers if one["kind"] == "look.judge"][before:]
+    assert len([one for one in after if one["curve"]]) < 5  # only where the slider rests
+
+
+def test_files_are_dropped_and_pasted(page: Any, folder: Path, tmp_path: Path) -> None:  # noqa: F811
+    shown = page("model=mnist-lenet")
+    tab = shown.tab
+    drawn = Image.new("L", (84, 84), 255)
+    drawn.paste(0, (38, 12, 46, 72))
+    drawn.save(tmp_path / "one.png")
+    one = ["one.png", "image/png", [*(tmp_path / "one.png").read_bytes()]]
+    tab.evaluate(DROP, one)
+    until(tab, "document.querySelector('[data-bar]')?.dataset.bar === '1'")
+    tab.select_option("#look-sample", "digit 5")
+    until(tab, "document.querySelector('[data-bar]')?.dataset.bar === '5'")
+    tab.evaluate(PASTE, one)
+    until(tab, "document.querySelector('[data-bar]')?.dataset.bar === '1'")
+    tab.evaluate(DROP, ["model.safetensors", "", [*(folder / "mine.safetensors").read_bytes()]])
+    until(
+        tab,
+        "document.querySelector('#look-h').textContent.includes('model.safetensors: classification')",
+        wait=2 * WAIT,
+    )
+    chosen = "document.querySelector('.look-card[aria-pressed=true]')?.dataset.model"
+    until(tab, f"{chosen}?.endsWith('model.safetensors')")
+    tab.fill("#look-search", "blood")
+    tab.evaluate(DROP, ["bad.onnx", "", [*b"nonsense"]])
+    until(tab, "document.querySelector('#look-problem').textContent.includes('bad.onnx')", wait=2 * WAIT)
+    assert "is not an ONNX file, or is damaged" in tab.inner_text("#look-problem")
+    assert tab.locator(".look-card").filter(has_text="bad.onnx").is_visible()
+    tab.wait_for_timeout(1000)
+    assert tab.locator("#look-problem").is_visible()  # also when its card has been read
+    assert tab.evaluate("document.querySelector('[data-bar]').dataset.bar") == "1"  # the model before still works

@@ -189,9 +189,10 @@ def test_a_comparison_is_of_the_thresholds_that_stand(page: Any) -> None:  # noq
     assert len([one for one in after if one["curve"]]) < 5  # only where the slider rests
 
 
-def test_files_are_dropped_and_pasted(page: Any, folder: Path, tmp_path: Path) -> None:  # noqa: F811
+def test_files_are_dropped_and_pasted(page: Any, tmp_path: Path) -> None:  # noqa: F811
     shown = page("model=mnist-lenet")
     tab = shown.tab
+    Model.load("mnist-lenet").save(tmp_path / "mine.safetensors")
     drawn = Image.new("L", (84, 84), 255)
     drawn.paste(0, (38, 12, 46, 72))
     drawn.save(tmp_path / "one.png")
@@ -202,7 +203,7 @@ def test_files_are_dropped_and_pasted(page: Any, folder: Path, tmp_path: Path) -
     until(tab, "document.querySelector('[data-bar]')?.dataset.bar === '5'")
     tab.evaluate(PASTE, one)
     until(tab, "document.querySelector('[data-bar]')?.dataset.bar === '1'")
-    tab.evaluate(DROP, ["model.safetensors", "", [*(folder / "mine.safetensors").read_bytes()]])
+    tab.evaluate(DROP, ["model.safetensors", "", [*(tmp_path / "mine.safetensors").read_bytes()]])
     until(
         tab,
         "document.querySelector('#look-h').textContent.includes('model.safetensors: classification')",

@@ -68,8 +68,10 @@ def train_on_validation_data(evaluations: Evaluations) -> ProvenCause | None:
     """Train on half of the validation data and on as many training examples; score both on the other half."""
     case, untried = evaluations.case, evaluations.untried
     is_examined = evaluations.is_scored and evaluations.has_targets  # without targets, none of them can be wrong
+    if not is_examined:
+        return None
     is_learned = evaluations.score_gap < MIN_GAP and evaluations.training_score >= MIN_TRAINING_SCORE
-    if not is_examined or (is_learned and _judge_of(case.train, validation_of(case), case) is None):
+    if is_learned and _judge_of(case.train, validation_of(case), case) is None:
         return None
     first_half, second_half = evaluations.halves
     if len(first_half) < MIN_HALF_EXAMPLES:

@@ -197,7 +197,7 @@ class Runs:
         if not _is_regular(path / "recipe.toml"):
             epochs = finished_epochs  # of another loop, whose end nobody knows
             status = "failed" if message else "finished"
-        elif not epochs and status != "finished":
+        elif not epochs and not is_taught(path):
             message = f"{path / 'recipe.toml'} cannot be read, or names no number of epochs"
         elif process is None:
             message = self._unreadable.get(path, message)

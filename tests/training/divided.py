@@ -49,7 +49,7 @@ def state_sizes(shard_optimizer: bool) -> list[int]:
     """Return the number of values of the optimizer's state in each process."""
     steps: list[TrainingStep] = []
     make_step = TrainingStep.of
-    fit.TrainingStep.of = lambda *arguments: steps.append(make_step(*arguments)) or steps[0]
+    fit.TrainingStep.of = lambda *arguments, **options: steps.append(make_step(*arguments, **options)) or steps[0]
     model_with_all_settings().fit(digits(0, 50), epochs=1, shard_optimizer=shard_optimizer, verbose=False)
     return processes().from_all(sum(tensor.numel() for _, _, tensor in steps[0].state_tensors()))
 

@@ -68,10 +68,7 @@ def train_on_validation_data(evaluations: Evaluations) -> ProvenCause | None:
     """Train on half of the validation data and on as many training examples; score both on the other half."""
     case, untried = evaluations.case, evaluations.untried
     is_examined = evaluations.is_scored and evaluations.has_targets  # without targets, none of them can be wrong
-    if not is_examined:
-        return None
-    is_learned = evaluations.score_gap < MIN_GAP and evaluations.training_score >= MIN_TRAINING_SCORE
-    if is_learned and _judge_of(case.train, validation_of(case), case) is None:
+    if not is_examined or _are_alike(evaluations):
         return None
     first_half, second_half = evaluations.halves
     if len(first_half) < MIN_HALF_EXAMPLES:
@@ -106,6 +103,13 @@ def train_on_validation_data(evaluations: Evaluations) -> ProvenCause | None:
     min_gain = max(MIN_SPLIT_GAIN, MIN_EXPLAINED * fmean(split_cause.effect.gains))
     judged = JudgedExamples(evaluations, base, indices, base_scores, split_cause.mended_case.model, min_gain)
     return _training_targets(evaluations, judged, split_cause)
+
+
+def _are_alike(evaluations: Evaluations) -> bool:
+    """Return whether the scores leave no difference of the parts to explain, and a simple classifier finds none."""
+    case = evaluations.case
+    is_learned = evaluations.score_gap < MIN_GAP and evaluations.training_score >= MIN_TRAINING_SCORE
+    return is_learned and _judge_of(case.train, validation_of(case), case) is None
 
 
 def compare_targets(evaluations: Evaluations) -> None:

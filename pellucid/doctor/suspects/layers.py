@@ -97,13 +97,13 @@ def linear_suspects(case: Case) -> Iterator[Suspect]:
     """
     paths, n_layers = _paths_before_weights(case), len(trainable_layers(case.initial))
     if paths:
-        change = suspect(
+        is_linear = len(paths) >= n_layers - 1
+        yield suspect(
             "no-activation", "without an activation between them, layers in a row are together one linear map",
             "add a ReLU after each layer but the last", "ReLU after each inner layer",
             lambda case: _with_changed_layers(case, paths, lambda layer: Sequential(layer, ReLU())), path=paths[0],
-            unusual=len(paths) >= n_layers - 1, layers_without_activation=len(paths), layers_with_weights=n_layers,
+            unusual=is_linear, is_fault=is_linear, layers_without_activation=len(paths), layers_with_weights=n_layers,
         )  # fmt: skip
-        yield replace(change, finding=replace(change.finding, is_fault=change.unusual))
 
 
 def _paths_before_weights(case: Case) -> list[str]:

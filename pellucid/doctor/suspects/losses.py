@@ -65,13 +65,13 @@ def ignored_class_suspects(case: TrainingCase) -> Iterator[Suspect]:
         return
     share = float((case.train.y == ignored).double().mean())
     if share > 0 and 0 <= ignored < case.model.output_shape[0]:
-        change = suspect(
+        yield suspect(
             "ignored-class", f"the loss ignores label {ignored}, which is a class, so the network never learns it",
             "let the loss ignore the label of unlabelled pixels only (ignore_index), or none", "no ignored label",
             lambda case: rebuilt(case, loss=replace(loss, ignore=None)), path="loss", unusual=True,
-            min_gain=MIN_CLASS_SCORE / case.model.output_shape[0], ignored_label=ignored, share_of_the_targets=share,
+            is_fault=True, min_gain=MIN_CLASS_SCORE / case.model.output_shape[0], ignored_label=ignored,
+            share_of_the_targets=share,
         )  # fmt: skip
-        yield replace(change, finding=replace(change.finding, is_fault=True))
 
 
 def loss_option_suspects(case: TrainingCase) -> Iterator[Suspect]:

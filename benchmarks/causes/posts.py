@@ -29,7 +29,7 @@ from pellucid.cli.main import main as run_command
 
 
 def main() -> int:
-    """Diagnose the listed files, print a line for each, and count the verdicts."""
+    """Diagnose the listed files, and print a line for each."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.causes.posts", description=__doc__)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--names", type=Path, help="a file with the names of the trainings, one a line (all)")
@@ -42,9 +42,9 @@ def main() -> int:
     if args.names:
         names = args.names.read_text("utf-8").split()
         paths = [path for path in paths if path.stem in names]
-    start_time, results = time.monotonic(), Results(args.out)
+    start_time, results, doctor = time.monotonic(), Results(args.out), doctor_hash().digest()
     for path in paths:
-        code = hashlib.sha256(path.read_bytes() + doctor_hash().digest()).hexdigest()[:12]
+        code = hashlib.sha256(path.read_bytes() + doctor).hexdigest()[:12]
         record = results.read(f"{path.stem}-{args.seed}{'-healthy' if args.healthy else ''}", code)
         if "verdict" not in record:
             if time.monotonic() - start_time >= args.seconds:
@@ -56,7 +56,7 @@ def main() -> int:
 
 
 def diagnosed(path: Path, seed: int, mistake: bool) -> Record:
-    """Train and ask the doctor; return its verdict, its first words, and the processor's seconds for both."""
+    """Train and ask the doctor; return the verdict, the first sentences and the processor's seconds for both."""
     namespace: dict[str, Any] = {"__name__": path.stem, "__file__": str(path)}
     exec(compile(path.read_text("utf-8"), str(path), "exec"), namespace)
     diagnose = diagnose_script if "training" in namespace else diagnose_recipe

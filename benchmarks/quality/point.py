@@ -53,8 +53,8 @@ def measure(name: str, row: str, minutes: float, seed: int, threads: int, folder
 def epochs_within(budget: float, paces: Sequence[Sequence[float]]) -> int:
     """Return the epochs that fit into a budget, at least 1, by the line through the shortest and longest training.
 
-    paces: pairs of epochs and seconds. One training does not tell its start from its epochs: after it, a second number
-    is tried, at least 2.
+    paces: pairs of epochs and seconds. From one training, the time of its start and of an epoch cannot be told apart:
+    the next then has at least 2 epochs.
     """
     if not paces:
         return 1

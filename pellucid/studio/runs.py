@@ -173,6 +173,7 @@ class Runs:
             len(self.history(path)),
         )
         live = read_object_or_empty(live_file(path)) if process else {}
+        was_taught = process is None and is_taught(path)
         message = ""
         if process is not None:
             _touch(path)
@@ -185,7 +186,7 @@ class Runs:
             and (path / "report.html").is_file()
         ):
             status = "finished"
-        elif is_taught(path):
+        elif was_taught:
             status, epochs = "finished", 0
             accuracy = read_object_or_empty(path / "results.json").get("accuracy")
             held_out = f": accuracy {percent(accuracy)} on held-out frames" if isinstance(accuracy, float) else ""
@@ -197,7 +198,7 @@ class Runs:
         if not _is_regular(path / "recipe.toml"):
             epochs = finished_epochs  # of another loop, whose end nobody knows
             status = "failed" if message else "finished"
-        elif not epochs and not is_taught(path):
+        elif not epochs and not was_taught:
             message = f"{path / 'recipe.toml'} cannot be read, or names no number of epochs"
         elif process is None:
             message = self._unreadable.get(path, message)

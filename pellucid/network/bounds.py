@@ -187,7 +187,9 @@ class Tally(TorchDispatchMode):
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         """Run an operation, and count its outputs."""
-        result = func(*args, **(kwargs or {}))
+        result = _known_result(func, args)
+        if result is None:
+            result = func(*args, **(kwargs or {}))
         results = result if isinstance(result, tuple | list) else (result,)
         outputs = [value for value in results if isinstance(value, Tensor)]
         is_view = any(value.alias_info for value in func._schema.returns)  # outputs that share memory with an input
@@ -246,8 +248,51 @@ class Tally(TorchDispatchMode):
 
 
 _aten = torch.ops.aten
+_ELEMENTWISE = {
+    _aten.abs,
+    _aten.add,
+    _aten.div,
+    _aten.elu,
+    _aten.gelu,
+    _aten.hardsigmoid,
+    _aten.hardswish,
+    _aten.hardtanh,
+    _aten.leaky_relu,
+    _aten.mul,
+    _aten._log_softmax,
+}
+_NORMALIZATIONS = {_aten.native_batch_norm, _aten.native_group_norm, _aten.native_layer_norm}
 _SLOW_FACTOR = 16  # duration of a multiply-add in kernels without vectorized sums, relative to kernels with them
 _MIN_CHANNEL_PRODUCT = 64  # least product of input and output channels per group for vectorized sums in convolutions
+
+
+def _known_result(func: Any, args: tuple[Any, ...]) -> Any:
+    """Return uninitialized outputs of an operation whose shapes are plain to see; None for other operations.
+
+    To run these on "meta", PyTorch would import its compiler, which takes a second.
+    """
+    operation = func.overloadpacket
+    tensors = args[0] if operation is _aten.cat else [arg for arg in args if isinstance(arg, Tensor)]
+    x = tensors[0] if tensors else None
+    if x is None or not x.is_floating_point() or any((each.dtype, each.device) != (x.dtype, x.device) for each in tensors):
+        return None
+    if operation in _ELEMENTWISE:
+        return torch.empty_like(torch.broadcast_tensors(*tensors)[0], memory_format=torch.contiguous_format)
+    if operation in _NORMALIZATIONS:
+        return torch.empty_like(x), x.new_empty(0), x.new_empty(0)  # without statistics, which are small
+    shape = [*x.shape]
+    if operation is _aten.cat:
+        axis = args[1] if len(args) > 1 else 0
+        shape[axis] = sum(each.shape[axis] for each in tensors)
+        fits = all([*each.shape[:axis], shape[axis], *each.shape[axis:][1:]] == shape for each in tensors)
+        return x.new_empty(shape) if fits else None  # PyTorch's own operation says what does not fit
+    if operation is _aten.mean and len(args) == 3 and args[1]:  # over axes
+        axes = {axis % x.dim() for axis in args[1]}
+        sides = [1 if k in axes else side for k, side in enumerate(shape) if args[2] or k not in axes]
+        return x.new_empty(sides)
+    if operation is _aten.upsample_bilinear2d and args[1] is not None:
+        return x.new_empty([*shape[:2], *args[1]])
+    return None
 
 
 def _multiply_adds_per_output(func: Any, args: tuple[Any, ...]) -> float:

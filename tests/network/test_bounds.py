@@ -13,6 +13,7 @@ import torch
 from pellucid import Model
 from pellucid.base.errors import PellucidError
 from pellucid.combine import Fork, Graph, Parallel, Sequential, Shared
+from pellucid.combine.base import shape_of
 from pellucid.layers import (
     AdaptiveAvgPool2d,
     Add,
@@ -38,6 +39,7 @@ from pellucid.layers.base import Mode
 from pellucid.network import bounds
 from pellucid.network.bounds import init_within_bounds
 from pellucid.run.weights import write_weights
+from tests.layers.samples import SAMPLES
 from pellucid.training.evaluate import batch_within_memory
 from tests.cases import each_sample
 from tests.combine.samples import NETWORKS
@@ -127,12 +129,33 @@ def test_layers_that_need_no_run_count_as_in_a_run_by_pytorch(shape, monkeypatch
     assert counts[0] == counts[1]
 
 
+@pytest.mark.parametrize("sample", SAMPLES, ids=str)
+def test_outputs_that_need_no_run_have_the_shapes_of_a_run_by_pytorch(sample, monkeypatch):
+    shapes, counts = [], []
+    for known_result in (lambda func, args: None, bounds._known_result):
+        monkeypatch.setattr(bounds, "_known_result", known_result)
+        tally = bounds.Tally({})
+        with torch.device("meta"), torch.no_grad():
+            with tally:
+                x = bounds._empty(sample.shape, 2, 2)
+            try:
+                y, _ = bounds._run_children(tally, "")("", sample.layer, {}, x, Mode(keep=False))
+            except PellucidError as error:  # such as for a layer that needs the values of its inputs
+                y = torch.tensor([])
+                shapes.append(str(error))
+        shapes.append(shape_of(y))
+        counts.append((tally.n_output_values, tally.peak_memory))
+    assert shapes[: len(shapes) // 2] == shapes[len(shapes) // 2 :]
+    for by_pytorch, known in zip(*counts, strict=True):
+        assert 0.5 * by_pytorch <= known <= by_pytorch  # the statistics of a normalization are not counted
+
+
+@pytest.mark.parametrize("name", ["resnet20", "densenet121", "mobilenet_v2", "efficientnet_b0", "unet"])
 @pytest.mark.slow
-def test_the_bounds_of_an_mlp_do_not_import_the_compiler():
+def test_the_bounds_of_a_network_do_not_import_the_compiler(name):
     code = (
-        "import sys\nfrom pellucid import Dense, Flatten, ReLU, Sequential\n"
-        "from pellucid.network.bounds import init_within_bounds\n"
-        "init_within_bounds(Sequential(Flatten(), Dense(30), ReLU(), Dense(10)), (1, 8, 8))\n"
+        "import sys, pellucid.models\nfrom pellucid.network.bounds import init_within_bounds\n"
+        f"init_within_bounds(pellucid.models.{name}(), (3, 64, 64))\n"
         "sys.exit('torch._dynamo' in sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

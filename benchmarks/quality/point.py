@@ -15,7 +15,7 @@ from benchmarks.results import ROOT
 
 PEERS_PYTHON = ROOT / ".venv/quality/bin/python"  # `make quality` installs the other libraries there
 MAX_RUNS = 4  # trainings until the number of epochs fits
-MAX_EXCESS = 1.05  # of the seconds used, relative to the budget
+MIN_SHARE, MAX_EXCESS = 0.95, 1.05  # of the seconds used, relative to the budget
 
 
 class FailedCommandError(Exception):
@@ -38,6 +38,8 @@ def measure(name: str, row: str, minutes: float, seed: int, threads: int, folder
         command = train_command(SETS[name], row, folder, run, epochs, seed, threads)
         seconds_of[epochs] = processor_seconds(command, threads)
         paces.append([epochs, round(seconds_of[epochs], 1)])
+        if MIN_SHARE * budget <= seconds_of[epochs] <= MAX_EXCESS * budget:
+            break
         epochs = epochs_within(budget, paces)
     fitting = [count for count, seconds in seconds_of.items() if seconds <= MAX_EXCESS * budget]
     chosen = max(fitting, default=min(seconds_of))

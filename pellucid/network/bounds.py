@@ -273,26 +273,34 @@ def _known_result(func: Any, args: tuple[Any, ...]) -> Any:
     """
     operation = func.overloadpacket
     tensors = args[0] if operation is _aten.cat else [arg for arg in args if isinstance(arg, Tensor)]
-    x = tensors[0] if tensors else None
-    if x is None or not x.is_floating_point() or any((each.dtype, each.device) != (x.dtype, x.device) for each in tensors):
+    kinds = {(each.dtype, each.device) for each in tensors}
+    if len(kinds) != 1 or not tensors[0].is_floating_point():
         return None
-    if operation in _ELEMENTWISE:
-        return torch.empty_like(torch.broadcast_tensors(*tensors)[0], memory_format=torch.contiguous_format)
+    x = tensors[0]
     if operation in _NORMALIZATIONS:
         return torch.empty_like(x), x.new_empty(0), x.new_empty(0)  # without statistics, which are small
-    shape = [*x.shape]
-    if operation is _aten.cat:
+    shape = _known_shape(operation, tensors, args)
+    return None if shape is None else x.new_empty(shape)
+
+
+def _known_shape(operation: Any, tensors: list[Tensor], args: tuple[Any, ...]) -> list[int] | None:
+    """Return the shape of the output of an operation with one output, if it is plain to see."""
+    shape = [*tensors[0].shape]
+    if operation in _ELEMENTWISE:
+        shape = [*torch.broadcast_tensors(*tensors)[0].shape]
+    elif operation is _aten.cat:
         axis = args[1] if len(args) > 1 else 0
         shape[axis] = sum(each.shape[axis] for each in tensors)
-        fits = all([*each.shape[:axis], shape[axis], *each.shape[axis:][1:]] == shape for each in tensors)
-        return x.new_empty(shape) if fits else None  # PyTorch's own operation says what does not fit
-    if operation is _aten.mean and len(args) == 3 and args[1]:  # over axes
-        axes = {axis % x.dim() for axis in args[1]}
-        sides = [1 if k in axes else side for k, side in enumerate(shape) if args[2] or k not in axes]
-        return x.new_empty(sides)
-    if operation is _aten.upsample_bilinear2d and args[1] is not None:
-        return x.new_empty([*shape[:2], *args[1]])
-    return None
+        if any([*each.shape[:axis], shape[axis], *each.shape[axis:][1:]] != shape for each in tensors):
+            return None  # PyTorch's own operation says what does not fit
+    elif operation is _aten.mean and len(args) == 3 and args[1]:  # over axes
+        axes = {axis % len(shape) for axis in args[1]}
+        shape = [1 if k in axes else side for k, side in enumerate(shape) if args[2] or k not in axes]
+    elif operation is _aten.upsample_bilinear2d and args[1] is not None:
+        shape = [*shape[:2], *args[1]]
+    else:
+        return None
+    return shape
 
 
 def _multiply_adds_per_output(func: Any, args: tuple[Any, ...]) -> float:

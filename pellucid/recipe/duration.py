@@ -67,7 +67,7 @@ def training_cost(
     measured_model: Any = copy(model)
     measured_model.params = map_tree(torch.clone, model.params)
     steps_per_epoch = len(batch_loader(measured_model, train, batch_size, augment))
-    n_evaluated = len(held_out) + len(sample_indices(train, model.seed))
+    n_evaluated = len(held_out) + len(sample_indices(train, held_out, model.seed))
     if augment is None and model.frozen and isinstance(train, Arrays):  # their features are computed only once
         sample = Arrays(train.x[: 2 * batch_size], train.y[: 2 * batch_size], train.classes)
         measured_model, train, _ = without_frozen_front(cast(Learner, measured_model), sample, validation=None)

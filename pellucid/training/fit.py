@@ -101,7 +101,7 @@ class Loop:
         self.check_steps = 1  # steps between checks of the parameters
         self.check_seconds = math.inf  # seconds of a check
         self.last_finite_step = 0  # the last step after which the parameters were found to be finite
-        self.sample_indices = sample_indices(data, model.seed)
+        self.sample_indices = sample_indices(data, self.validation, model.seed)
         self.measured_objective: Objective | None = None  # a separate form for training, for `_measure_layers`
 
     def run(self) -> Training:

@@ -39,7 +39,6 @@ from pellucid.layers.base import Mode
 from pellucid.network import bounds
 from pellucid.network.bounds import init_within_bounds
 from pellucid.run.weights import write_weights
-from tests.layers.samples import SAMPLES
 from pellucid.training.evaluate import batch_within_memory
 from tests.cases import each_sample
 from tests.combine.samples import NETWORKS

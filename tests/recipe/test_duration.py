@@ -94,6 +94,6 @@ def test_the_evaluation_of_all_measured_training_images_counts(
     material = load_data(recipe)
     model = build_model(recipe, material.train)
     counts: list[int] = []
-    monkeypatch.setattr(duration, "sample_indices", lambda data, seed: counts.append(len(data)) or [])
+    monkeypatch.setattr(duration, "sample_indices", lambda data, held_out, seed: counts.append(len(data)) or [])
     assert training_cost(model, material.train, material.test, 32, None) is not None
     assert counts == [len(material.train)]

@@ -6,11 +6,13 @@ from sklearn.metrics import jaccard_score
 
 from pellucid.base.errors import PellucidError
 from pellucid.combine import Sequential
+from pellucid.data import Arrays
 from pellucid.layers import Conv2d, Dense, Flatten
 from pellucid.losses import SoftmaxCrossEntropy
 from pellucid.metrics import MeanIoU
 from pellucid.model import Model
 from pellucid.training.callbacks import Callback
+from pellucid.training.reading import sample_indices
 
 
 def mask_data(n=8):
@@ -78,3 +80,21 @@ def test_errors_of_metrics_are_raised_before_the_first_step(case, tmp_path):
             verbose=False,
         )  # fmt: skip
     assert steps.count == 0
+
+
+@pytest.mark.parametrize(("side", "n_train", "n_validation", "expected"), [
+    (28, 60, 20, 60),
+    (28, 6_000, 20, 600),
+    (224, 60, 20, 20),
+    (224, 20, 60, 20),
+    (224, 60, 0, 60),
+])  # fmt: skip
+def test_of_large_images_no_more_are_measured_in_training_than_in_validation(side, n_train, n_validation, expected):
+    pixel = torch.zeros(1, 3, 1, 1, dtype=torch.uint8)
+
+    def images(count):
+        return Arrays(pixel.expand(count, 3, side, side), torch.zeros(count, dtype=torch.int64))
+
+    indices = sample_indices(images(n_train), images(n_validation) if n_validation else None, seed=1)
+    assert len(indices) == len(set(indices)) == expected
+    assert indices == sorted(indices)

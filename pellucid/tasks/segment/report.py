@@ -61,7 +61,7 @@ def confusion_and_worst_images(
         x, y = test.batch([k], generator(0))
         outputs, image_iou = model.predict(x), MeanIoU(ignored)
         overall_iou.update(outputs, y)
-        masks.append(outputs.argmax(1)[0].to(torch.uint8))
+        masks.append(outputs.max(1).indices[0].to(torch.uint8))
         image_iou.update(outputs, y)
         has_labels = image_iou.matrix is not None and int(image_iou.matrix.sum()) > 0
         ious.append(image_iou.compute()["miou"] if has_labels else 1.0)

@@ -29,7 +29,7 @@ class QualitySet:
     title: str
     task: str  # of `pellucid train`
     predict: str  # the command of Pellucid that predicts
-    source: str  # folder below the folder of the data sets
+    source: str  # folder in ../shared/data, or in ../sets for pictures that are fetched by hand
     write: Callable[[Path, Path], None]  # from the source to a folder
     figures: dict[str, str]  # title of each figure by its key, the main one first
     starts: dict[str, tuple[str, ...]]  # settings of `pellucid train` by the title of the row
@@ -144,6 +144,7 @@ SETS: dict[str, QualitySet] = {
         title="Class folders: 400 photos of faces with and without a mask, 976 held out",
         task="classify",
         predict="predict",
+        # The folders with_mask and without_mask of `experiements/data` in github.com/prajnasb/observations.
         source="masks",
         write=write_photos,
         figures={"accuracy": "accuracy"},

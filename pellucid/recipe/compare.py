@@ -32,7 +32,7 @@ from pellucid.run.history import History
 from pellucid.run.records import read_object
 from pellucid.training.diagnose import StoppedError
 
-WRITTEN_AGAIN = "`pellucid train --resume` writes it again"
+RESUME_ADVICE = "`pellucid train --resume` writes it again"
 ABSENT = "-"  # shown for a run without the key
 KEYS_WITHOUT_EFFECT = ("recipe.name", "recipe.about", "recipe.then")  # keys of a recipe without effect on its results
 PER_RUN_KEYS = ("started", "recipe_sha256", "weights_sha256", "resumed")  # keys of a manifest that always differ
@@ -141,13 +141,13 @@ def read_run(path: Path) -> ComparedRun:
     if not (path / "metrics.csv").is_file():
         raise PellucidError(f"{path} contains no metrics.csv; give a run folder in which a training finished an epoch")
     tables = read_recipe(path / "recipe.toml")[1] if (path / "recipe.toml").is_file() else {}
-    counts = read_object(path / CONFUSION_FILE, WRITTEN_AGAIN)
-    classes, confusion = _parse_confusion(path / CONFUSION_FILE, counts) if counts else ((), None)
-    manifest = read_object(path / "manifest.json", WRITTEN_AGAIN) or {}
+    confusion_record = read_object(path / CONFUSION_FILE, RESUME_ADVICE)
+    classes, confusion = _parse_confusion(path / CONFUSION_FILE, confusion_record) if confusion_record else ((), None)
+    manifest = read_object(path / "manifest.json", RESUME_ADVICE) or {}
     return ComparedRun(
         path,
         settings=flat_settings(tables, path),
-        results=read_object(path / "results.json", WRITTEN_AGAIN) or {},
+        results=read_object(path / "results.json", RESUME_ADVICE) or {},
         history=History.read(path),
         classes=classes,
         confusion=confusion,
@@ -267,12 +267,12 @@ def _parse_confusion(path: Path, values: Mapping[str, Any]) -> tuple[list[str], 
     """Return the class names and the counts (K, K) in a confusion matrix file; raises PellucidError if invalid."""
     classes, rows = values.get("classes"), values.get("counts") or []
     if not isinstance(classes, list) or not all(isinstance(name, str) for name in classes):
-        raise PellucidError(f"{path} has no list of class names; {WRITTEN_AGAIN}")
+        raise PellucidError(f"{path} has no list of class names; {RESUME_ADVICE}")
     n_classes = len(classes)
     is_square = (
         isinstance(rows, list)
         and [len(row) if isinstance(row, list) else -1 for row in rows] == [n_classes] * n_classes
     )
     if not is_square or not all(type(count) is int and 0 <= count < 2**53 for row in rows for count in row):
-        raise PellucidError(f"{path} does not contain {n_classes} x {n_classes} counts; {WRITTEN_AGAIN}")
+        raise PellucidError(f"{path} does not contain {n_classes} x {n_classes} counts; {RESUME_ADVICE}")
     return classes, np.array(rows, dtype=np.int64).reshape(n_classes, n_classes)

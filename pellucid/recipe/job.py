@@ -75,8 +75,8 @@ class Job:
         augment, threads = augmentation(recipe, material), recipe.recipe.threads
         model, thread_callbacks = self.model, list[Callback]()
         if threads == "auto":
-            thread_callbacks = [measured := auto_threads(recipe, model, material, RunFolder(self.path), augment)]
-            threads = measured.fastest.threads
+            thread_callbacks = [thread_choice := auto_threads(recipe, model, material, RunFolder(self.path), augment)]
+            threads = thread_choice.fastest.threads
             model = self._model_with_threads(threads)
         manifest = {
             "recipe": recipe.name,
@@ -152,9 +152,9 @@ class Job:
             "images_per_second": round(sum(history["images_per_second"]) / len(history), 1),
         }
         write_atomically(path / "results.json", (json.dumps(results, indent=2) + "\n").encode())
-        held_out_name = "test" if material.validation is None else "validation"
+        val_data = "test" if material.validation is None else "validation"
         command = self.command or f"pellucid train {path / 'recipe.toml'}"
-        report_data = read_report_data(path, model, material.test, command, results, held_out_name, material.train)
+        report_data = read_report_data(path, model, material.test, command, results, val_data, material.train)
         parts = {TRAINING: material.train, VALIDATION: material.validation, TEST: material.test}
         data_page = page_of_parts(parts, recipe.data.name, model, augmentation(recipe, material))
         manifest = {**report_data.manifest, "weights_sha256": results["sha256"]}

@@ -44,7 +44,7 @@ class TableKeys:
         text_lines = [f"[{self.name}]", *self._lines()]
         for choice in self.choices:
             text_lines += ["", f'  {self.keys[0].name} = "{choice.name}"', *(f"  {line}" for line in choice._lines())]
-        return "\n".join(part.rstrip() for part in text_lines)
+        return "\n".join(line.rstrip() for line in text_lines)
 
     def _lines(self) -> list[str]:
         rows = [(key.name, "must be given" if key.required else toml_value(key.default), key.type) for key in self.keys]

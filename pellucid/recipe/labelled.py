@@ -41,9 +41,11 @@ def is_table(name: str, *, over_class_folders: bool = False) -> bool:
     if not has_table(name) or has_objects(name):
         return False
     _, (table, *_) = table_files(Path(name))
-    is_of_all = bool(table.part) or not table.folder  # not of the pictures of one folder, which may be a class
-    is_of_labels = is_of_all and PurePosixPath(table.name).stem.lower() in LABEL_STEMS
-    if over_class_folders or is_of_labels or not _has_class_folders(name):
+    is_for_all_pictures = (
+        bool(table.part) or not table.folder
+    )  # not of the pictures of one folder, which may be a class
+    is_table_of_labels = is_for_all_pictures and PurePosixPath(table.name).stem.lower() in LABEL_STEMS
+    if over_class_folders or is_table_of_labels or not _has_class_folders(name):
         return True
     note_once(f"{name}: the labels are its class folders; to use the table {table.name:.80}, give its path")
     return False

@@ -83,8 +83,8 @@ def is_folder_of_training(model: Model, path: str | Path) -> bool:
     if not name or name in CATALOGUE:
         return False
     paths = [Path(name), Path(path)]
-    if any(one.suffix.lower() not in YAML_SUFFIXES for one in paths):
-        paths = [data_folder(one) for one in paths]
+    if any(candidate_path.suffix.lower() not in YAML_SUFFIXES for candidate_path in paths):
+        paths = [data_folder(candidate_path) for candidate_path in paths]
     return paths[0].resolve() == paths[1].resolve()
 
 

@@ -97,14 +97,14 @@ def plan_text(recipe: Recipe, material: Material[Any], shape: Sequence[int | Non
     shape: of the network's input. cost: of the training, "" if it is unknown. run: the run folder.
     """
     held_out = {"validation": material.validation, "test": material.test}
-    counts = [plural(len(part), f"{role} image") for role, part in held_out.items() if part is not None]
-    names = material.train.classes
-    classes = f"{plural(len(names), 'class', 'classes')}, " if names else ""
+    counts_texts = [plural(len(part), f"{role} image") for role, part in held_out.items() if part is not None]
+    class_names = material.train.classes
+    classes_text = f"{plural(len(class_names), 'class', 'classes')}, " if class_names else ""
     batch_size = min(recipe.train.batch_size, len(material.train))
     start = f"starts from {recipe.start.weights}, " if recipe.start.weights else ""
     steps = plural(math.ceil(len(material.train) / batch_size), "step")
     return (
-        f"{recipe.recipe.about}; {len(material.train):,} training, {' and '.join(counts)}, {classes}"
+        f"{recipe.recipe.about}; {len(material.train):,} training, {' and '.join(counts_texts)}, {classes_text}"
         f"{' x '.join(str(side or 'any') for side in shape)} values; {start}"
         f"{plural(recipe.train.epochs, 'epoch')} of {steps}{cost} (train.epochs=N or train.minutes=N changes "
         f"that); all settings are in {run / 'recipe.toml'}"

@@ -37,7 +37,9 @@ class PartKind:
 
 
 def _objectives() -> dict[str, Callable[..., Any]]:
-    return {NOTHING: dict} | {name: make for task in reversed(tasks()) for name, make in task.objectives().items()}
+    return {NOTHING: dict} | {
+        name: build_objective for task in reversed(tasks()) for name, build_objective in task.objectives().items()
+    }
 
 
 PART_KINDS: dict[str, PartKind] = {
@@ -63,7 +65,7 @@ def read_part(values: Mapping[str, Any], table: str, where: str, depth: int = 0)
         hint = nearest(name, kind.known) if isinstance(name, str) else ""
         raise PellucidError(f"{where}: no {table} {name!r:.60}{hint}; known: {', '.join(kind.known)}")
 
-    def read(value: Any, annotation: Any, location: str) -> Any:
+    def read_argument(value: Any, annotation: Any, location: str) -> Any:
         if annotation is not Schedule:
             return coerce(value, annotation, location)
         schedule_table = {PART_KINDS["schedule"].key: value} if isinstance(value, str) else value
@@ -76,7 +78,7 @@ def read_part(values: Mapping[str, Any], table: str, where: str, depth: int = 0)
     argument_slots = {} if name == NOTHING else slots(kind.known[name])
     default_parts = {key: {} for key, slot in argument_slots.items() if slot.annotation is Schedule}
     arguments = default_parts | {key: value for key, value in values.items() if key != kind.key}
-    return NamedPart(name, check_table(arguments, argument_slots, where, table, read))
+    return NamedPart(name, check_table(arguments, argument_slots, where, table, read_argument))
 
 
 def part_table(part: NamedPart, table: str) -> dict[str, Any]:
@@ -267,15 +269,15 @@ def _nearest_key(key: str, tables: Mapping[str, Mapping[str, Any]]) -> str:
     """Return a hint such as "; did you mean 'optimizer.lr'?" for an unknown key; "" if no key is similar."""
     table, _, name = key.rpartition(".")
     nearest_table = closest(table, TABLES) if table else None
-    keys = {
+    table_by_key = {
         key: table
         for table in ([nearest_table] if nearest_table else TABLES)
         for key in _known_keys(table, tables[table])
     }
-    nearest_name = closest(name, keys, 0.6)
+    nearest_name = closest(name, table_by_key, 0.6)
     if key in PART_KINDS:
         return f"; did you mean '{key}.{PART_KINDS[key].key}'?"
-    return f"; did you mean '{keys[nearest_name]}.{nearest_name}'?" if nearest_name else ""
+    return f"; did you mean '{table_by_key[nearest_name]}.{nearest_name}'?" if nearest_name else ""
 
 
 def _known_keys(table: str, values: Mapping[str, Any]) -> list[str]:

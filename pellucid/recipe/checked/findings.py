@@ -17,7 +17,7 @@ def data_warnings(collection: Collection) -> tuple[str, ...]:
     """Return a line for each problem of the data that makes the model worse, or its evaluation too optimistic."""
     classes, counts = collection.classes, collection.train.counts()
     messages: list[str] = []
-    small_classes = [f"{name} ({n})" for name, n in zip(classes, counts, strict=True) if n < MIN_PICTURES]
+    small_classes = [f"{name} ({count})" for name, count in zip(classes, counts, strict=True) if count < MIN_PICTURES]
     if small_classes:
         messages.append(
             f"few pictures to learn from in {_names_text(small_classes, 'class', 'classes')}; give each "
@@ -29,7 +29,7 @@ def data_warnings(collection: Collection) -> tuple[str, ...]:
             f"{classes[largest]} has {counts[largest]:,} pictures and {classes[smallest]} {counts[smallest]:,}; in "
             "training each class has the same weight, but more pictures of the rare ones would help more"
         )
-    untested_classes = [name for name, n in zip(classes, collection.test.counts(), strict=True) if not n]
+    untested_classes = [name for name, count in zip(classes, collection.test.counts(), strict=True) if not count]
     if untested_classes:
         messages.append(
             f"no held-out picture of {_names_text(untested_classes, 'class', 'classes')}, so these are not measured"
@@ -52,9 +52,9 @@ def data_warnings(collection: Collection) -> tuple[str, ...]:
 def finding_lines(collection: Collection) -> list[str]:
     """Return the lines that are printed before the training: the sizes of the parts, and all findings."""
     total = sum(map(len, (part.files for part in collection.parts().values())))
-    source = "as in its folders" if collection.has_test_folder else "split here, near duplicates on one side"
+    split_text = "as in its folders" if collection.has_test_folder else "split here, near duplicates on one side"
     sizes = ", ".join(f"{name} {len(part.files):,}" for name, part in collection.parts().items())
-    result = [f"{collection.path}: {total:,} images of {len(collection.classes)} classes; {sizes} ({source})"]
+    result = [f"{collection.path}: {total:,} images of {len(collection.classes)} classes; {sizes} ({split_text})"]
     class_rows = list(
         zip(collection.classes, *(map(str, part.counts()) for part in collection.parts().values()), strict=True)
     )
@@ -133,15 +133,15 @@ def _names_text(class_names: list[str], singular: str, plural_noun: str) -> str:
     return f"{singular if len(class_names) == 1 else plural_noun} {', '.join(class_names[:MAX_SHOWN])}{remark}"
 
 
-def _remaining_line(n: int, n_shown: int, singular: str, plural_noun: str) -> list[str]:
-    n_left = n - n_shown
-    return [f"  and {n_left:,} more {singular if n_left == 1 else plural_noun}"] if n_left > 0 else []
+def _remaining_line(count: int, n_shown: int, singular: str, plural_noun: str) -> list[str]:
+    n_hidden = count - n_shown
+    return [f"  and {n_hidden:,} more {singular if n_hidden == 1 else plural_noun}"] if n_hidden > 0 else []
 
 
-def _count_text(n: int, noun: str) -> str:
-    return f"{plural(n, noun)} {'is' if n == 1 else 'are'}"
+def _count_text(count: int, noun: str) -> str:
+    return f"{plural(count, noun)} {'is' if count == 1 else 'are'}"
 
 
-def unreadable_text(n: int) -> str:
+def unreadable_text(n_files: int) -> str:
     """Return a sentence, without the period, about n files that cannot be read."""
-    return f"{plural(n, 'file')} cannot be read and {'is' if n == 1 else 'are'} left out"
+    return f"{plural(n_files, 'file')} cannot be read and {'is' if n_files == 1 else 'are'} left out"

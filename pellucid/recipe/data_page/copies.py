@@ -57,7 +57,7 @@ def copies(parts: Sequence[DataPart], sources: Sequence[Any]) -> list[Copy]:
 
 def _copies(parts: Sequence[DataPart], sources: Sequence[Any]) -> list[Copy]:
     """Return the copies without their files."""
-    if not all(is_image(one.images) for part in parts for one in part.examples):
+    if not all(is_image(example.images) for part in parts for example in part.examples):
         return []
     train_digests = {digest: k for k, digest in _digests(parts[0], sources[0])}
     copy_by_example: dict[tuple[str, int], Copy] = {}
@@ -66,8 +66,8 @@ def _copies(parts: Sequence[DataPart], sources: Sequence[Any]) -> list[Copy]:
             if digest in train_digests:
                 copy_by_example[part.name, k] = Copy(part.name, k, train_digests[digest], is_exact=True)
     part_and_index = [(part.name, k) for part in parts for k in part.indices]
-    thumbnails = [_thumbnail(one.images[0]) for part in parts for one in part.examples]
-    if min(min(one.images.shape[2:]) for part in parts for one in part.examples) < MIN_SIDE:
+    thumbnails = [_thumbnail(example.images[0]) for part in parts for example in part.examples]
+    if min(min(example.images.shape[2:]) for part in parts for example in part.examples) < MIN_SIDE:
         return [*copy_by_example.values()]
     groups = DisjointSets(len(part_and_index))
     for pair in near_duplicates(torch.stack(thumbnails)):
@@ -83,7 +83,7 @@ def _copies(parts: Sequence[DataPart], sources: Sequence[Any]) -> list[Copy]:
 
 def _digests(part: DataPart, source: Any) -> list[tuple[int, bytes]]:
     """Return the index and a hash of each image of a part that is not uniform."""
-    images: Any = [one.images[0] for one in part.examples]
+    images: Any = [example.images[0] for example in part.examples]
     indices = part.indices
     if isinstance(source, Arrays) and source.x.numel() <= MAX_HASHED:
         images, indices = source.x, range(len(source))

@@ -32,8 +32,8 @@ def pictures(
     """
     if not is_image(batch.images):
         return []
-    grey = ((batch.images.float() - low) / max(high - low, 1e-12)).clamp(0, 1)
-    images = (grey[:, :3] if grey.shape[1] >= 3 else grey[:, :1]).mul(255).round().to(torch.uint8)
+    unit_images = ((batch.images.float() - low) / max(high - low, 1e-12)).clamp(0, 1)
+    images = (unit_images[:, :3] if unit_images.shape[1] >= 3 else unit_images[:, :1]).mul(255).round().to(torch.uint8)
     captioned_pictures: list[tuple[str, Embedded]] = []
     for image, x, target in zip(images, batch.images, batch.targets, strict=True):
         picture, text = with_target(image.expand(3, -1, -1), target, names, ignored)
@@ -61,21 +61,21 @@ def with_target(image: Tensor, target: Any, names: tuple[str, ...], ignored: int
         )
         present = [names[k] for k in mask.unique().tolist() if 0 <= k < len(names)]
         prediction = Predicted({}, "", mask=mask.where(mask >= 0, len(names)), labels=names)
-        return prediction.overlay(image, names), _listed(present) or "no class"
+        return prediction.overlay(image, names), _joined_names(present) or "no class"
     if is_keypoints(target):
-        labelled = target[target[:, 2] > 0]
-        return Predicted({}, "", points=labelled).overlay(image), plural(len(labelled), "point")
+        labelled_points = target[target[:, 2] > 0]
+        return Predicted({}, "", points=labelled_points).overlay(image), plural(len(labelled_points), "point")
     if target.is_floating_point() and target.dim() == 3 and target.shape[1:] == image.shape[1:]:
-        return _beside(image, target)
+        return _with_target_image(image, target)
     return image, _caption(target, names, ignored)
 
 
-def _beside(image: Tensor, target: Tensor) -> tuple[Tensor, str]:
+def _with_target_image(image: Tensor, target: Tensor) -> tuple[Tensor, str]:
     """Return an image and its target image side by side; the caption states the values of the target."""
     low, high = float(target.min()), float(target.max())
     black, white = (0.0, 1.0) if low >= 0 and high <= 1 else (low, high)
-    grey = ((target.float() - black) / max(white - black, 1e-12)).mul(255).round().to(torch.uint8)
-    target_image = (grey[:3] if len(grey) >= 3 else grey[:1]).expand(3, -1, -1)
+    unit_target = ((target.float() - black) / max(white - black, 1e-12)).mul(255).round().to(torch.uint8)
+    target_image = (unit_target[:3] if len(unit_target) >= 3 else unit_target[:1]).expand(3, -1, -1)
     return torch.cat([image, target_image], 2), f"input | target of {low:.3g} to {high:.3g}"
 
 
@@ -86,30 +86,32 @@ def _caption(target: Tensor, names: tuple[str, ...], ignored: int | None) -> str
         return "ignored" if label == ignored else names[label] if 0 <= label < len(names) else str(label)
     values = target.flatten()
     if len(values) == len(names) > 1 and bool(((values == 0) | (values == 1)).all()):
-        return _listed([name for name, value in zip(names, values.tolist(), strict=True) if value]) or "no class"
+        return _joined_names([name for name, value in zip(names, values.tolist(), strict=True) if value]) or "no class"
     numbers = ", ".join(f"{value:.4g}" for value in values[:MAX_NUMBERS].tolist())
     return f"{numbers}, ..." if len(values) > MAX_NUMBERS else numbers
 
 
-def _listed(names: Sequence[str]) -> str:
+def _joined_names(names: Sequence[str]) -> str:
     text = ", ".join(names)
     return text if len(text) <= MAX_CAPTION else f"{text[: MAX_CAPTION - 3]}..."
 
 
 def class_names(targets: Sequence[Any], ignored: int | None) -> tuple[str, ...]:
     """Return names for the classes of targets without names: their indices, up to the largest that is not ignored."""
-    labels = [one.labels if isinstance(one, Objects) else one for one in targets]
-    classes = [one for one in labels if isinstance(one, Tensor) and not one.is_floating_point() and one.numel()]
-    largest = max((label for one in classes for label in one.unique().tolist() if label != ignored), default=0)
+    labels = [target.labels if isinstance(target, Objects) else target for target in targets]
+    indices = [
+        tensor for tensor in labels if isinstance(tensor, Tensor) and not tensor.is_floating_point() and tensor.numel()
+    ]
+    largest = max((label for tensor in indices for label in tensor.unique().tolist() if label != ignored), default=0)
     return tuple(map(str, range(min(largest + 1, MAX_UNNAMED))))
 
 
 def legend(targets: Sequence[Any], names: Sequence[str]) -> list[tuple[str, str]]:
     """Return the classes of masks and boxes with their colours; [] for other targets."""
-    if any(isinstance(one, Objects) and one.masks is None for one in targets):
+    if any(isinstance(target, Objects) and target.masks is None for target in targets):
         colours = [class_colour(k, len(names)) for k in range(len(names))]
-    elif any(isinstance(one, Tensor) and one.dim() == 2 and not one.is_floating_point() for one in targets):
-        colours = [tuple(one) for one in (palette(len(names)) / 255).tolist()]
+    elif any(isinstance(target, Tensor) and target.dim() == 2 and not target.is_floating_point() for target in targets):
+        colours = [tuple(colour) for colour in (palette(len(names)) / 255).tolist()]
     else:
         return []
     pairs = [(name, to_hex(colour)) for name, colour in zip(names[:MAX_LEGEND], colours, strict=False)]

@@ -60,16 +60,22 @@ def page_of_parts(
     notes: sentences about the data. The other arguments are those of `data_page`.
     """
     stats, seed = (None, 0) if model is None else (model.stats, model.seed)
-    existing = {part: source for part, source in sources.items() if source is not None}
+    existing_sources = {part: source for part, source in sources.items() if source is not None}
     parts = [
         read_part(
-            part, source, stats, augment if part == TRAINING else None, seed, limit, MAX_PICTURES // len(existing)
+            part,
+            source,
+            stats,
+            augment if part == TRAINING else None,
+            seed,
+            limit,
+            MAX_PICTURES // len(existing_sources),
         )
-        for part, source in existing.items()
+        for part, source in existing_sources.items()
     ]
-    classes = (None if model is None else model.classes) or next(iter(existing.values())).classes
+    classes = (None if model is None else model.classes) or next(iter(existing_sources.values())).classes
     ignored = ignored_class(model)
-    traits, of_targets = _traits(parts, model, classes)
+    traits, target_trait_names = _traits(parts, model, classes)
     counts = [(part.name, len(part.examples)) for part in parts]
     drawn_targets = [target for part in parts for target in part.shown.targets]
     names = tuple(classes or class_names(drawn_targets, ignored))
@@ -80,9 +86,9 @@ def page_of_parts(
         name=name,
         parts=parts,
         traits=traits,
-        of_targets=of_targets,
-        differences=split_differences(traits, counts, of_targets),
-        copies=copies(parts, [*existing.values()]),
+        target_trait_names=target_trait_names,
+        differences=split_differences(traits, counts, target_trait_names),
+        copies=copies(parts, [*existing_sources.values()]),
         pictures={part.name: pictures(part.shown, *display, names, ignored) for part in parts},
         legend=legend(drawn_targets, names),
         display=display,
@@ -94,10 +100,12 @@ def page_of_parts(
 
 def _traits(parts: Sequence[DataPart], model: BaseModel | None, classes: Any) -> tuple[Traits, list[str]]:
     """Return the traits of the examples of all parts, and the names of those of targets."""
-    examples = [one for part in parts for one in part.examples]
+    examples = [example for part in parts for example in part.examples]
     example_ranges = [(values.low, values.high) for part in parts for values in part.inputs]
-    of_inputs = received_traits(example_ranges, [one.images.shape[1:] for one in examples]) | input_traits(examples)
+    inputs_traits = received_traits(example_ranges, [example.images.shape[1:] for example in examples]) | input_traits(
+        examples
+    )
     if all(part.file_sizes for part in parts):
-        of_inputs |= size_traits([size for part in parts for size in part.file_sizes], "the image files")
-    of_targets = target_traits(model, examples, classes)
-    return {**of_inputs, **of_targets}, [*of_targets]
+        inputs_traits |= size_traits([size for part in parts for size in part.file_sizes], "the image files")
+    targets_traits = target_traits(model, examples, classes)
+    return {**inputs_traits, **targets_traits}, [*targets_traits]

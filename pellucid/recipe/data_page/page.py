@@ -46,14 +46,14 @@ Numbers = dict[str, float]
 class DataPage:
     """Data as a network receives them.
 
-    parts: training first. traits: of the examples of all parts, in their order. of_targets: the names of those of
-    targets. pictures: captions and pictures by part. display: the values that are shown as black and as white.
+    parts: training first. traits: of the examples of all parts, in their order. target_trait_names: the names of those
+    of targets. pictures: captions and pictures by part. display: the values that are shown as black and as white.
     """
 
     name: str
     parts: Sequence[DataPart]
     traits: Traits
-    of_targets: Sequence[str]
+    target_trait_names: Sequence[str]
     differences: Sequence[SplitDifference]
     copies: Sequence[Copy]
     pictures: dict[str, list[tuple[str, Embedded]]]
@@ -67,7 +67,7 @@ class DataPage:
     @cached_property
     def faults(self) -> list[str]:
         """A sentence for each difference and for the copies of training examples in another part."""
-        sentences = [f"{one}." for one in self.differences]
+        sentences = [f"{difference}." for difference in self.differences]
         for part in self.parts[1:]:
             count = sum(copy.part == part.name for copy in self.copies)
             n_equal = sum(copy.part == part.name and copy.is_exact for copy in self.copies)
@@ -94,9 +94,9 @@ class DataPage:
             "name": self.name,
             "parts": {part.name: self._part_json(part) for part in self.parts},
             "differences": [
-                {"part": one.part, "trait": one.trait, "kind": one.kind, "training": one.train, "other": one.other,
-                 "p": one.p, "text": f"{one}."}
-                for one in self.differences
+                {"part": difference.part, "trait": difference.trait, "kind": difference.kind,
+                 "training": difference.train, "other": difference.other, "p": difference.p, "text": f"{difference}."}
+                for difference in self.differences
             ],
             "copies": [copy._asdict() for copy in self.copies],
             "display": list(self.display),
@@ -131,7 +131,7 @@ class DataPage:
             lines.append(f"and {len(class_rows) - MAX_ROWS - 1} more")
         for part in self.parts:
             lines += [f"left out of {part.name}: {reason}" for reason in part.left_out[:MAX_STATED]]
-        lines += ["", *(f"! {one}" for one in self.faults), *([] if self.faults else [NO_FAULTS])]
+        lines += ["", *(f"! {fault}" for fault in self.faults), *([] if self.faults else [NO_FAULTS])]
         return "\n".join([*lines, *self.notes])
 
     def _repr_html_(self) -> str:
@@ -202,9 +202,11 @@ class DataPage:
             ("deviation", "std"),
         ):
             rows.append((label, *(f"{getattr(part.values, key):.4g}" for part in self.parts)))
-        yes_or_no_traits = [name for name in self.of_targets if self.traits[name].values.dtype is torch.bool]
+        yes_or_no_traits = [name for name in self.target_trait_names if self.traits[name].values.dtype is torch.bool]
         numbers_by_part = [self.of_part(part.name) for part in self.parts]
-        rows += [(name, *(f"{one[name]['total']:,.0f}" for one in numbers_by_part)) for name in yes_or_no_traits]
+        rows += [
+            (name, *(f"{numbers[name]['total']:,.0f}" for numbers in numbers_by_part)) for name in yes_or_no_traits
+        ]
         if any(part.left_out for part in self.parts):
             rows.append(("left out", *(f"{len(part.left_out):,}" for part in self.parts)))
         return rows
@@ -214,14 +216,17 @@ class DataPage:
         trait_names = [
             name
             for name, trait in self.traits.items()
-            if (name in self.of_targets and (trait.kind == OF_CLASS) == of_class)
-            or (of_class is None and name not in self.of_targets)
+            if (name in self.target_trait_names and (trait.kind == OF_CLASS) == of_class)
+            or (of_class is None and name not in self.target_trait_names)
         ]
         numbers_by_part = [self.of_part(part.name) for part in self.parts]
         header = ("", *(part.name for part in self.parts))
         return [
             header,
-            *((name, *(_numbers_text(one[name], of_class is True) for one in numbers_by_part)) for name in trait_names),
+            *(
+                (name, *(_numbers_text(numbers[name], of_class is True) for numbers in numbers_by_part))
+                for name in trait_names
+            ),
         ]
 
     def _figures(self) -> Iterator[FigurePart]:
@@ -236,9 +241,9 @@ class DataPage:
 
     def lists(self) -> list[tuple[str, list[str]]]:
         """Return what was left out of each part, and the copies: a title with the number, and a line for each."""
-        found = [(f"Left out of {part.name}: {len(part.left_out):,}", [*part.left_out]) for part in self.parts]
-        found.append((f"Copies of training images: {len(self.copies):,}", [*map(str, self.copies)]))
-        return [(title, lines) for title, lines in found if lines]
+        lists_by_title = [(f"Left out of {part.name}: {len(part.left_out):,}", [*part.left_out]) for part in self.parts]
+        lists_by_title.append((f"Copies of training images: {len(self.copies):,}", [*map(str, self.copies)]))
+        return [(title, lines) for title, lines in lists_by_title if lines]
 
 
 NO_FAULTS = "The parts differ by no more than chance, and share no images among those compared."
@@ -253,15 +258,19 @@ TARGETS, INPUTS = f"Targets: {NUMBERS}", f"Inputs: {NUMBERS}"
 
 def trait_numbers(trait: DataTrait, values: Tensor) -> Numbers:
     """Return count, total, mean, low, high and the number of examples above 0 of values (n,), without NaN."""
-    known = values[~values.isnan()].double() if values.is_floating_point() else values.double()
-    if not len(known):
+    valid_values = values[~values.isnan()].double() if values.is_floating_point() else values.double()
+    if not len(valid_values):
         return {"count": 0.0, "total": 0.0, "with": 0.0}
-    ends = {"mean": float(known.mean()), "low": float(known.min()), "high": float(known.max())}
+    mean_and_range = {
+        "mean": float(valid_values.mean()),
+        "low": float(valid_values.min()),
+        "high": float(valid_values.max()),
+    }
     return {
-        "count": float(len(known)),
-        "total": float(known.sum()),
-        "with": float((known > 0).sum()),
-        **ends,
+        "count": float(len(valid_values)),
+        "total": float(valid_values.sum()),
+        "with": float((valid_values > 0).sum()),
+        **mean_and_range,
     }
 
 
@@ -272,8 +281,8 @@ def _numbers_text(numbers: Numbers, of_class: bool) -> str:
         return f"{numbers['mean']:.3g} ({numbers['low']:.3g} to {numbers['high']:.3g})"
     total = numbers["total"]
     is_count = total == round(total)
-    amount = f"{total:,.0f}" if is_count else f"{100 * numbers['mean']:.1f} %"
-    return amount if is_count and total == numbers["with"] else f"{amount} ({numbers['with']:,.0f})"
+    number_text = f"{total:,.0f}" if is_count else f"{100 * numbers['mean']:.1f} %"
+    return number_text if is_count and total == numbers["with"] else f"{number_text} ({numbers['with']:,.0f})"
 
 
 def _most_common_shape(shapes: Any) -> str:
@@ -287,7 +296,7 @@ def _size_range(sizes: Sequence[tuple[int, int]]) -> str:
 
 
 def _histogram(samples: dict[str, Tensor], label: str) -> Any:
-    ranges = [(float(one.min()), float(one.max())) for one in samples.values()]
+    ranges = [(float(values.min()), float(values.max())) for values in samples.values()]
     low, high = min(low for low, _ in ranges), max(high for _, high in ranges)
     are_equal = math.isclose(low, high, rel_tol=ROUNDING)
     return None if are_equal else densities(samples, label, (low, high))

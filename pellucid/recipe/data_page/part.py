@@ -61,7 +61,7 @@ class DataPart:
     def values(self) -> InputValues:
         """The values of all inputs that are read."""
         low, high, means, deviations = torch.tensor(self.inputs, dtype=torch.float64).T
-        weights = torch.tensor([one.images.numel() for one in self.examples], dtype=torch.float64)
+        weights = torch.tensor([example.images.numel() for example in self.examples], dtype=torch.float64)
         weights /= weights.sum()
         mean = (weights * means).sum()
         mean_square = (weights * (deviations.square() + means.square())).sum()
@@ -71,15 +71,15 @@ class DataPart:
     @property
     def shapes(self) -> Counter[str]:
         """The numbers of inputs of each shape."""
-        return Counter("x".join(map(str, one.images.shape[1:])) for one in self.examples)
+        return Counter("x".join(map(str, example.images.shape[1:])) for example in self.examples)
 
     @property
     def object_sizes(self) -> Tensor:
         """The square roots of the areas of all boxes, in pixels."""
-        targets = [one.targets[0] for one in self.examples]
-        boxes = [one.boxes for one in targets if isinstance(one, Objects)]
-        sides = [one[:, 2:] - one[:, :2] for one in boxes]
-        return torch.cat([torch.zeros(0), *(one.prod(1).sqrt() for one in sides)])
+        targets = [example.targets[0] for example in self.examples]
+        boxes = [target.boxes for target in targets if isinstance(target, Objects)]
+        sides = [image_boxes[:, 2:] - image_boxes[:, :2] for image_boxes in boxes]
+        return torch.cat([torch.zeros(0), *(image_sides.prod(1).sqrt() for image_sides in sides)])
 
 
 def read_part(
@@ -103,7 +103,8 @@ def read_part(
         total = None if source.steps is None and len(examples) >= limit else max(len(source), len(examples))
         first_examples = examples[:n_shown]
         shown = Batch(
-            torch.cat([one.images for one in first_examples]), _join_targets([one.targets for one in first_examples])
+            torch.cat([example.images for example in first_examples]),
+            _join_targets([example.targets for example in first_examples]),
         )
     else:
         indices, examples, errors = _read_examples(source, drawn_indices(len(source), limit, seed).tolist(), seed)
@@ -115,8 +116,10 @@ def read_part(
         Batch(scaled(shown.images, None), shown.targets), augment, transform=None, rng=generator(seed)
     )
     shown = shown._replace(images=scaled(shown.images, stats))
-    value_step = max(1, sum(one.images.numel() for one in examples) // MAX_VALUES)
-    inputs, samples = zip(*(_received_values(one.images[0], stats, value_step) for one in examples), strict=True)
+    value_step = max(1, sum(example.images.numel() for example in examples) // MAX_VALUES)
+    inputs, samples = zip(
+        *(_received_values(example.images[0], stats, value_step) for example in examples), strict=True
+    )
     return DataPart(
         name, total, indices, examples, inputs, torch.cat(samples),
         shown, [*errors, *_left_out(source)], _file_sizes(source, indices),
@@ -144,8 +147,8 @@ def _received_values(x: Tensor, stats: FeatureStats | None, value_step: int) -> 
 def _bytes_of_first_example(source: Source) -> int:
     """Return the number of bytes of the first example."""
     images, targets = first_batch(source)
-    first = targets[0]
-    target = first.masks if isinstance(first, Objects) else first
+    first_target = targets[0]
+    target = first_target.masks if isinstance(first_target, Objects) else first_target
     return images.nbytes + (target.nbytes if isinstance(target, Tensor) else 0) + 1
 
 
@@ -171,8 +174,8 @@ def _read_stream(source: Stream, limit: int) -> tuple[list[int], list[Batch]]:
     examples: list[Batch] = []
     with torch.random.fork_rng(devices=[]):
         for batch in source.epoch(0):
-            rows = range(min(len(batch.images), limit - len(examples)))
-            examples += (Batch(batch.images[k : k + 1], batch.targets[k : k + 1]) for k in rows)
+            indices_in_batch = range(min(len(batch.images), limit - len(examples)))
+            examples += (Batch(batch.images[k : k + 1], batch.targets[k : k + 1]) for k in indices_in_batch)
             if len(examples) >= limit:
                 break
     return [*range(len(examples))], examples
@@ -180,9 +183,9 @@ def _read_stream(source: Stream, limit: int) -> tuple[list[int], list[Batch]]:
 
 def _join_targets(targets: Sequence[Any]) -> Any:
     """Return the targets of batches of one example as those of one batch."""
-    if all(isinstance(one, Tensor) for one in targets) and len({one.shape for one in targets}) == 1:
+    if all(isinstance(target, Tensor) for target in targets) and len({target.shape for target in targets}) == 1:
         return torch.cat([*targets])
-    return [one[0] for one in targets]
+    return [target[0] for target in targets]
 
 
 def file_of(source: Any, index: int) -> str:

@@ -66,9 +66,9 @@ def common_confusions(confusion: NDArray[np.int64], classes: Sequence[str], max_
     order = np.argsort(-errors, axis=None, kind="stable")[:max_pairs]
     errors_by_frequency = [(divmod(index, len(classes)), int(errors.flat[index])) for index in order.tolist()]
     return [
-        f"{classes[true]} → {classes[predicted]} ({'once' if n == 1 else f'{n:,} times'})"
-        for (true, predicted), n in errors_by_frequency
-        if n
+        f"{classes[true]} → {classes[predicted]} ({'once' if count == 1 else f'{count:,} times'})"
+        for (true, predicted), count in errors_by_frequency
+        if count
     ]
 
 

@@ -131,7 +131,9 @@ def _preview_sections(folder: RunFolder) -> list[Section]:
     images = {
         epoch: embedded(load_image(read_preview(file), str(file)), PREVIEW_WIDTH) for epoch, file in shown_files.items()
     }
-    row = ImageRow("Predictions for the same held-out images", [(f"epoch {n}", image) for n, image in images.items()])
+    row = ImageRow(
+        "Predictions for the same held-out images", [(f"epoch {epoch}", image) for epoch, image in images.items()]
+    )
     return [Section("previews", "While it learned", [row], wide=True)]
 
 

@@ -37,10 +37,10 @@ class Asked(NamedTuple):
     are_logits: bool = True
 
 
-def ask_scores(model: Any, x: "Tensor", of: str | None) -> Asked | None:
+def ask_scores(model: Any, x: "Tensor", choice: str | None) -> Asked | None:
     """Return one score of a model for an image; None unless the model has one network with outputs (N, K).
 
-    of: a class, by default the one with the largest score, or a unit such as "features.conv2[3]".
+    choice: a class, by default the one with the largest score, or a unit such as "features.conv2[3]".
     """
     from pellucid.layers.base import Mode
 
@@ -55,8 +55,8 @@ def ask_scores(model: Any, x: "Tensor", of: str | None) -> Asked | None:
     if len(choices) != n_scores:  # a single score may separate two classes
         choices = choices[1:] if n_scores == 1 and len(choices) == 2 else tuple(map(str, range(n_scores)))
     read = getattr(getattr(model.objective, "loss", None), "predict", None)
-    chosen = int(y[0].argmax()) if of is None else None if "[" in of else index_of(of, choices)
-    label, target = (of, of) if chosen is None else (choices[chosen], chosen)
+    chosen = int(y[0].argmax()) if choice is None else None if "[" in choice else index_of(choice, choices)
+    label, target = (choice, choice) if chosen is None else (choices[chosen], chosen)
     return Asked(
         label=str(label),
         net=net,

@@ -208,15 +208,15 @@ class Task(ABC):
         """
         return resized_to(model.input_shape[1:], image)
 
-    def score_to_explain(self, model: Any, x: "Tensor", of: str | None = None, area: Area | None = None) -> Asked:
+    def score_to_explain(self, model: Any, x: "Tensor", choice: str | None = None, area: Area | None = None) -> Asked:
         """Return the score of an image x that a user asks about; see `Asked`.
 
-        x: as `resize_to_input` returns it. of: one of the `choices` of the result, or a unit such as
+        x: as `resize_to_input` returns it. choice: one of the `choices` of the result, or a unit such as
         "features.conv2[3]"; by default the largest score. area: where the user pointed. The default implementation is
         for one network with scores (N, K), which have no area. Raises PellucidError for other models and names, and for
         an area without a score.
         """
-        if (score := ask_scores(model, x, of)) is None:
+        if (score := ask_scores(model, x, choice)) is None:
             raise self.refusal(model)
         return score
 

@@ -222,10 +222,10 @@ class Look:
         """
         raise PellucidError(f"labels are not compared here for a {self.task.model}; use `pellucid evaluate`")
 
-    def ask(self, values: Mapping[str, float], of: str | None, area: Area | None) -> Asked:
+    def ask(self, values: Mapping[str, float], choice: str | None, area: Area | None) -> Asked:
         """Return the score that is explained; area: in pixels of `picture`. See `Task.score_to_explain`."""
         x = self.input
-        return self.task.score_to_explain(self.model, x, of, None if area is None else self.area_in(x, area))
+        return self.task.score_to_explain(self.model, x, choice, None if area is None else self.area_in(x, area))
 
     def area_in(self, x: "Tensor", area: Area) -> Area:
         """Return an area of the picture in pixels of the network's input, at least one pixel."""

@@ -196,38 +196,40 @@ def _unseen(model: Model, images: TableImages, indices: Sequence[int]) -> list[i
     own_path = Path(data_name(model)).resolve()
     folder = own_path.parent if own_path.suffix.lower() in TABLE_SUFFIXES else own_path
     trained_on = {os.path.realpath(folder / name) for name in trained_names}
-    unseen = [k for k in indices if os.path.realpath(path / images.names[k]) not in trained_on]
-    if not unseen:
+    unseen_indices = [k for k in indices if os.path.realpath(path / images.names[k]) not in trained_on]
+    if not unseen_indices:
         raise PellucidError(f"{path}: the model was trained on all {len(indices):,} pictures; give others")
-    if len(unseen) < len(indices):
-        note(f"{path}: {plural(len(indices) - len(unseen), 'picture')} of the model's training left out")
-    n_same_name = len({*trained_names} & {images.names[k] for k in unseen})
+    if len(unseen_indices) < len(indices):
+        note(f"{path}: {plural(len(indices) - len(unseen_indices), 'picture')} of the model's training left out")
+    n_same_name = len({*trained_names} & {images.names[k] for k in unseen_indices})
     if n_same_name:
         note(f"{path}: {plural(n_same_name, 'picture')} named as in the model's training, which may be copies")
-    return unseen
+    return unseen_indices
 
 
 def _format_for(model: Model, name: str) -> TableFormat:
     """Return how a table is read for a model: with the columns of its training that the table has."""
     table_settings, columns = about_table(model), table_columns(name)
     kind: TargetKind = table_settings.get("kind", "class")
-    requested = tuple(table_settings.get("columns", ()))
-    if not {*requested} <= {*columns}:
+    columns_in_training = tuple(table_settings.get("columns", ()))
+    if not {*columns_in_training} <= {*columns}:
         if kind == "numbers":
-            missing = ", ".join(repr(column) for column in requested if column not in columns)
+            missing_text = ", ".join(repr(column) for column in columns_in_training if column not in columns)
             raise PellucidError(
-                f"{name} has no column {missing:.200}, which the model predicts; give data with this column"
+                f"{name} has no column {missing_text:.200}, which the model predicts; give data with this column"
             )
-        requested = ()
-    files, split = (text if (text := table_settings.get(key, "")) in columns else "" for key in ("files", "split"))
+        columns_in_training = ()
+    file_column, split_column = (
+        text if (text := table_settings.get(key, "")) in columns else "" for key in ("files", "split")
+    )
     names = tuple(table_settings.get("names", model.classes or ()))
     units = tuple(table_settings.get("units", ()))
     return TableFormat(
         kind=kind,
-        files=files,
-        columns=requested,
-        split=split,
-        separator=table_settings.get("separator", "") if requested else "",
+        files=file_column,
+        columns=columns_in_training,
+        split=split_column,
+        separator=table_settings.get("separator", "") if columns_in_training else "",
         units=units,
         names=names,
     )

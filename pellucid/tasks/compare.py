@@ -45,7 +45,7 @@ class ClassifierCandidate(NamedTuple):
     title: in tables. build: returns an estimator with scikit-learn's interface; its arguments are a seed and one of
     `choices` as keyword arguments. choices: candidate hyperparameters, of which those with the highest validation
     accuracy are used. limit: the maximum number of training images. validation: the maximum number of validation
-    images. images: whether the estimator receives images (N, C, H, W) or rows of pixels (N, C * H * W).
+    images. takes_images: whether the estimator receives images (N, C, H, W) or rows of pixels (N, C * H * W).
     """
 
     title: str
@@ -53,7 +53,7 @@ class ClassifierCandidate(NamedTuple):
     choices: Sequence[Mapping[str, Any]]
     limit: int | None = None
     validation: int | None = None
-    images: bool = False
+    takes_images: bool = False
 
 
 def _build_softmax(seed: int, lr: float) -> NetworkClassifier:
@@ -127,7 +127,7 @@ CANDIDATES = {
         limit=MAX_TRAIN,
     ),
     "mlp": ClassifierCandidate("MLP", _build_mlp, ({"units": 100}, {"units": 300})),
-    "conv": ClassifierCandidate("conv net", _build_conv, ({"filters": 16},), images=True),
+    "conv": ClassifierCandidate("conv net", _build_conv, ({"filters": 16},), takes_images=True),
 }
 
 
@@ -135,7 +135,7 @@ COLUMNS = (
     ComparedColumn("accuracy", "accuracy", percent, ranking="Accuracy, higher is better", is_fraction=True),
     ComparedColumn("f1", "macro F1", percent, "the mean over the classes"),
     ComparedColumn(
-        "chosen", "chosen", lambda chosen: ", ".join(f"{key} {value}" for key, value in chosen.items()) or "-"
+        "chosen", "chosen", lambda choice: ", ".join(f"{key} {value}" for key, value in choice.items()) or "-"
     ),
     ComparedColumn("trained_on", "images", "{:,}".format, "the training images"),
     ComparedColumn("fit_seconds", "fit", "{:.1f} s".format, ranking="Time to fit, in seconds"),
@@ -217,7 +217,7 @@ def _measurer(train: Dataset, test: Dataset, seed: int) -> Callable[[str, Classi
 
     def measure(name: str, candidate: ClassifierCandidate) -> Iterator[ComparedRow]:
         def as_inputs(images: Array) -> Array:
-            return images if candidate.images else images.reshape(len(images), -1)
+            return images if candidate.takes_images else images.reshape(len(images), -1)
 
         def fit(choice: Mapping[str, Any], indices: Array) -> Any:
             return candidate.build(seed, **choice).fit(as_inputs(x[indices]), y[indices])

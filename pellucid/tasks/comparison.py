@@ -144,8 +144,8 @@ class Comparison:
         if len(figures) < len(self.rows):
             return {}
         values = resampled(lambda weights: [figure(weights) for figure in figures], self.examples)
-        best = values[:, [self.rows.index(self.best)]]  # (resamples, 1)
-        pairs = zip(percentile_intervals(values), percentile_intervals(values - best), strict=True)
+        best_values = values[:, [self.rows.index(self.best)]]  # (resamples, 1)
+        pairs = zip(percentile_intervals(values), percentile_intervals(values - best_values), strict=True)
         return {
             row.name: dict(zip(INTERVAL_COLUMNS, pair, strict=True)) for row, pair in zip(self.rows, pairs, strict=True)
         }

@@ -32,11 +32,11 @@ def check_outputs(
     source_paths, claimed_paths = {file.resolve() for file in sources}, set[Path]()
     for files in outputs:
         existing_files = [file for file in files if file.exists()]
-        conflict = next((file for file in existing_files if file.resolve() in source_paths), None)
-        if conflict is None and existing_files and not is_ours(existing_files):
-            conflict = existing_files[0]
-        if conflict is not None:
-            raise PellucidError(f"{conflict} would be overwritten; give another output folder")
+        conflicting_file = next((file for file in existing_files if file.resolve() in source_paths), None)
+        if conflicting_file is None and existing_files and not is_ours(existing_files):
+            conflicting_file = existing_files[0]
+        if conflicting_file is not None:
+            raise PellucidError(f"{conflicting_file} would be overwritten; give another output folder")
         duplicate = next((file for file in files if file in claimed_paths), None)
         if duplicate is not None:
             raise PellucidError(f"two pictures would both be written to {duplicate}; rename one of them")

@@ -149,8 +149,8 @@ def held_out(model: Model, data: str | None) -> Dataset:
     training_data = data_name(model)
     from pellucid.tasks.annotated import class_dataset
 
-    if (training_data or data) and (labelled := class_dataset(model, data)) is not None:
-        return labelled
+    if (training_data or data) and (table_images := class_dataset(model, data)) is not None:
+        return table_images
     if data is None and not training_data:
         raise PellucidError("the model does not name its training data; name a data set with --data")
     if data is None or is_data_root(training_data, data):
@@ -222,12 +222,12 @@ def _missing_class_error(
 
     missing_classes: the classes of all such images. classes: of the model.
     """
-    other_classes = [repr(other) for other in dict.fromkeys(missing_classes) if other != missing_class]
-    remark = f" (it also lacks {', '.join(other_classes):.80})" if other_classes else ""
+    other_classes = [repr(name) for name in dict.fromkeys(missing_classes) if name != missing_class]
+    others_text = f" (it also lacks {', '.join(other_classes):.80})" if other_classes else ""
     hint = nearest(missing_class, classes) or f"; it has {', '.join(classes):.80}"
     return PellucidError(
-        f"{location} is of class {missing_class!r}, which the model lacks{remark}{hint}; rename the folders, or train "
-        "a model on them"
+        f"{location} is of class {missing_class!r}, which the model lacks{others_text}{hint}; rename the folders, or "
+        "train a model on them"
     )
 
 
@@ -239,17 +239,17 @@ def _listed_files(model: Model, tree: Tree, files: list[str]) -> list[str]:
             f"the model does not list which files of {tree.path} it held out (its {HELD_OUT_KEY} is {digests!s:.40}); "
             "give other pictures with --data"
         )
-    expected = {*digests}
-    present_files = {file: digest for file in files if (digest := _digest(tree, file)) in expected}
+    digest_set = {*digests}
+    present_files = {file: digest for file in files if (digest := _digest(tree, file)) in digest_set}
     if not present_files:
         raise PellucidError(
-            f"{tree.path} contains none of the {len(expected):,} pictures that training held out; give pictures that "
-            "the model was not trained on with --data"
+            f"{tree.path} contains none of the {len(digest_set):,} pictures that training held out; give pictures "
+            "that the model was not trained on with --data"
         )
-    if n_missing := len(expected) - len({*present_files.values()}):
+    if n_missing := len(digest_set) - len({*present_files.values()}):
         note(
-            f"{n_missing:,} of the {len(expected):,} pictures that training held out are missing from {tree.path}, or "
-            "changed; the others are measured"
+            f"{n_missing:,} of the {len(digest_set):,} pictures that training held out are missing from {tree.path}, "
+            "or changed; the others are measured"
         )
     return [*present_files]
 

@@ -126,7 +126,7 @@ def test_cross_validation_fits_on_each_half_and_evaluates_on_the_other():
             n_right + int((is_answered & (predicted == targets[~in_fitted_half])).sum()),
         )
     assert result is not None
-    assert (result.n, result.n_answered) == (200, n_answered)
+    assert (result.n_pictures, result.n_answered) == (200, n_answered)
     assert result.answered_accuracy == pytest.approx(n_right / n_answered)
     assert result.accuracy == pytest.approx(float((probabilities.argmax(1) == targets).double().mean()))
 

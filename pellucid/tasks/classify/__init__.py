@@ -79,8 +79,8 @@ class Classification(Task):
         from pellucid.recipe.labelled import is_table, table_beside_pictures
         from pellucid.tasks.classify.own import recipe_for, table_recipe
 
-        names_columns = not settings.keys().isdisjoint(("data.files", "data.columns"))
-        if is_table(data, over_class_folders=names_columns):
+        has_column_settings = not settings.keys().isdisjoint(("data.files", "data.columns"))
+        if is_table(data, over_class_folders=has_column_settings):
             return table_recipe(data, settings)
         try:
             return recipe_for(data, root, settings)
@@ -100,13 +100,13 @@ class Classification(Task):
         n_classes = model.output_shape[0] if len(model.output_shape) == 1 else None
         if not isinstance(n_classes, int) or n_classes < 2 or targets.dim() != 1 or targets.is_floating_point():
             return None
-        linear = linear_baseline(train, lambda targets: one_hot(targets.long(), n_classes), max_features)
+        linear_model = linear_baseline(train, lambda targets: one_hot(targets.long(), n_classes), max_features)
 
         def probabilities(images: "Tensor") -> "Tensor":
-            scores = linear.predict(images).clamp_min(0)
+            scores = linear_model.predict(images).clamp_min(0)
             return scores / scores.sum(1, keepdim=True)  # the scores sum to 1, like their targets, before the clamp
 
-        return linear._replace(predict=probabilities)
+        return linear_model._replace(predict=probabilities)
 
     def finish(self, model: "Model", train: Any, validation: Any, test: Any) -> bool:
         """Fit the familiarity of the model, see `pellucid.calibration`, and for checked data its confidence."""
@@ -128,17 +128,17 @@ class Classification(Task):
 
     def class_names(self, model: "Model") -> tuple[str, ...]:
         """Return the class names, or the indices as text; raises PellucidError if the outputs are not classes."""
-        outputs = model.output_shape
-        if outputs and isinstance(outputs[0], tuple):
-            outputs = model.loss.main_output(outputs)  # the other outputs are for training only
-        if len(outputs) != 1 or not isinstance(outputs[0], int):
+        output_shape = model.output_shape
+        if output_shape and isinstance(output_shape[0], tuple):
+            output_shape = model.loss.main_output(output_shape)  # the other outputs are for training only
+        if len(output_shape) != 1 or not isinstance(output_shape[0], int):
             raise self.refusal(model)
-        n_classes = max(2, outputs[0])  # one output separates two classes
+        n_classes = max(2, output_shape[0])  # one output separates two classes
         classes = tuple(model.classes or map(str, range(n_classes)))
         if len(classes) != n_classes:
             raise PellucidError(
-                f"the model outputs {outputs[0]} values, but names {len(classes)} classes ({', '.join(classes):.80}); "
-                "train it again with one output for each class"
+                f"the model outputs {output_shape[0]} values, but names {len(classes)} classes "
+                f"({', '.join(classes):.80}); train it again with one output for each class"
             )
         return classes
 

@@ -27,13 +27,13 @@ ROUNDING = 1e-9  # tolerance for rounding errors of MAX_ERROR times a count
 
 @dataclass(frozen=True)
 class SelectiveResult:
-    """Selective classification of `n` pictures with known classes.
+    """Selective classification of `n_pictures` pictures with known classes.
 
     n_answered: the number of pictures that are not "unsure". accuracy: on all pictures. answered_accuracy: on the
     answered pictures, None if there are none.
     """
 
-    n: int
+    n_pictures: int
     n_answered: int
     accuracy: float
     answered_accuracy: float | None
@@ -41,7 +41,7 @@ class SelectiveResult:
     @property
     def coverage(self) -> float:
         """The fraction of the pictures that are answered."""
-        return self.n_answered / self.n
+        return self.n_answered / self.n_pictures
 
 
 def fit_confidence(probabilities: Tensor, targets: Tensor) -> Confidence:
@@ -68,18 +68,21 @@ def fit_confidence(probabilities: Tensor, targets: Tensor) -> Confidence:
     and class indices.
     """
     temperature = fit_temperature(probabilities, targets, other_probability=1 / (len(probabilities) + 2))
-    highest, predicted = Confidence(temperature, 0.0).calibrate(probabilities).double().max(1)  # (N,)
-    order = highest.argsort(descending=True)
-    highest, n_wrong = highest[order], (predicted != targets.to(predicted.device))[order].long().cumsum(0)
+    confidences, predicted = Confidence(temperature, 0.0).calibrate(probabilities).double().max(1)  # (N,)
+    order = confidences.argsort(descending=True)
+    confidences, n_wrong = confidences[order], (predicted != targets.to(predicted.device))[order].long().cumsum(0)
     # Answers with equal probabilities are on the same side of a threshold, so a cut is possible after the last of them.
-    cut_indices = torch.cat([highest[1:] < highest[:-1], highest.new_ones(1, dtype=torch.bool)]).nonzero().flatten()
-    rank = max(1, math.floor(MAX_REFUSED * (len(highest) + 1)))  # of the quantile, counted from the lowest probability
+    cut_indices = (
+        torch.cat([confidences[1:] < confidences[:-1], confidences.new_ones(1, dtype=torch.bool)]).nonzero().flatten()
+    )
+    # of the quantile, counted from the lowest probability
+    rank = max(1, math.floor(MAX_REFUSED * (len(confidences) + 1)))
     is_accurate = n_wrong[cut_indices] <= MAX_ERROR * (cut_indices + 1) + ROUNDING
-    valid_cuts = cut_indices[is_accurate & (highest[cut_indices] >= highest[-rank])]
+    valid_cuts = cut_indices[is_accurate & (confidences[cut_indices] >= confidences[-rank])]
     if not len(valid_cuts):
         return Confidence(temperature, 1.0)
-    lowest_accepted = float(highest[valid_cuts[-1]])
-    lower_probabilities = highest[highest < lowest_accepted]
+    lowest_accepted = float(confidences[valid_cuts[-1]])
+    lower_probabilities = confidences[confidences < lowest_accepted]
     # Halfway to the next lower probability, so that rounding moves no held-out picture across the threshold. The
     # largest of C probabilities is at least 1 / C.
     next_lower = float(lower_probabilities[0]) if len(lower_probabilities) else 1 / probabilities.shape[1]
@@ -92,8 +95,8 @@ def measure_selective(probabilities: Tensor, targets: Tensor, confidence: Confid
     probabilities: (N, C), the outputs of the network, not calibrated; targets: (N,), class indices.
     """
     check_targets(targets, len(probabilities), probabilities.shape[1])
-    highest, predicted = confidence.calibrate(probabilities).double().max(1)
-    is_answered, target = highest >= confidence.threshold, targets.to(predicted.device)
+    confidences, predicted = confidence.calibrate(probabilities).double().max(1)
+    is_answered, target = confidences >= confidence.threshold, targets.to(predicted.device)
     n_answered = int(is_answered.sum())
     answered_accuracy = accuracy(target[is_answered], predicted[is_answered]) if n_answered else None
     return SelectiveResult(len(target), n_answered, accuracy(target, predicted), answered_accuracy)
@@ -109,9 +112,9 @@ def cross_validate(
     has fewer than MIN_HALF_SIZE pictures.
     """
     check_targets(targets, len(probabilities), probabilities.shape[1])
-    n = len(targets)
-    first_half = hold_out(targets.tolist(), groups, range(n), 0.5, seed)
-    second_half = sorted({*range(n)} - {*first_half})
+    n_pictures = len(targets)
+    first_half = hold_out(targets.tolist(), groups, range(n_pictures), 0.5, seed)
+    second_half = sorted({*range(n_pictures)} - {*first_half})
     if min(len(first_half), len(second_half)) < MIN_HALF_SIZE:
         return None
     halves = [
@@ -124,8 +127,8 @@ def cross_validate(
     ]
     n_answered = sum(half.n_answered for half in halves)
     n_right = sum(half.n_answered * (half.answered_accuracy or 0.0) for half in halves)
-    mean_accuracy = sum(half.n * half.accuracy for half in halves) / n
-    return SelectiveResult(n, n_answered, mean_accuracy, n_right / n_answered if n_answered else None)
+    mean_accuracy = sum(half.n_pictures * half.accuracy for half in halves) / n_pictures
+    return SelectiveResult(n_pictures, n_answered, mean_accuracy, n_right / n_answered if n_answered else None)
 
 
 def measure_confidence(model: "Model", collection: "Collection") -> tuple[SelectiveResult | None, str]:

@@ -21,14 +21,14 @@ def scores(outputs: Sequence[Tensor], targets: Sequence[Tensor]) -> HeldOutScore
     1 - squared error / variance of the targets, at least 0; the mean over the columns that vary, or for images the
     closeness with the mean variance of all pixels.
     """
-    if not _stackable(outputs) or not _stackable(targets):
+    if not _have_one_shape(outputs) or not _have_one_shape(targets):
         return None
     y, predicted = torch.stack([*targets]), torch.stack([*outputs])
     if not y.is_floating_point() and y.dim() == 1 and predicted.dim() == 2:
-        correct = torch.where(y < 0, torch.nan, (classes_of(predicted) == y).double())
+        correctness = torch.where(y < 0, torch.nan, (classes_of(predicted) == y).double())
         labels, index, counts = y.unique(return_inverse=True, return_counts=True)
         n_classes = max(int((labels >= 0).sum()), 1)
-        return HeldOutScores("mean recall", correct, len(y) / (n_classes * counts[index].double()))
+        return HeldOutScores("mean recall", correctness, len(y) / (n_classes * counts[index].double()))
     if predicted.numel() != y.numel() or not y.is_floating_point():
         return None
     is_image, y, predicted = y.dim() > 2, y.reshape(len(y), -1).double(), predicted.reshape(len(y), -1).double()
@@ -39,7 +39,7 @@ def scores(outputs: Sequence[Tensor], targets: Sequence[Tensor]) -> HeldOutScore
     return HeldOutScores("closeness", 1 - errors.clamp_max(1).mean(1))
 
 
-def _stackable(values: Sequence[object]) -> bool:
+def _have_one_shape(values: Sequence[object]) -> bool:
     """Return whether all values are tensors of one shape."""
     shapes = {value.shape for value in values if isinstance(value, Tensor)}
     return len(shapes) == 1 and all(isinstance(value, Tensor) for value in values)
@@ -47,52 +47,58 @@ def _stackable(values: Sequence[object]) -> bool:
 
 def suggest_changes(outputs: Sequence[Tensor], targets: Sequence[Tensor]) -> list[TargetChange]:
     """Return the changes of classes or values after which the targets may agree with the predictions."""
-    if not _stackable(outputs) or not _stackable(targets):
+    if not _have_one_shape(outputs) or not _have_one_shape(targets):
         return []
     y, predicted = torch.stack([*targets]), torch.stack([*outputs])
     if not y.is_floating_point() and y.dim() == 1 and predicted.dim() == 2 and int(y.min()) >= 0:
-        count = max(int(y.max()) + 1, predicted.shape[1], 2)
-        matrix = torch.zeros(count, count).index_put_((y, classes_of(predicted)), torch.ones(len(y)), accumulate=True)
-        return class_changes(matrix, "shifted-labels")
+        n_classes = max(int(y.max()) + 1, predicted.shape[1], 2)
+        confusion = torch.zeros(n_classes, n_classes).index_put_(
+            (y, classes_of(predicted)), torch.ones(len(y)), accumulate=True
+        )
+        return class_changes(confusion, "shifted-labels")
     if y.is_floating_point() and predicted.numel() == y.numel():
         return _suggest_value_changes(predicted.reshape(y.shape).double(), y.double())
     return []
 
 
-def class_changes(matrix: Tensor, name: str) -> list[TargetChange]:
+def class_changes(confusion: Tensor, change_name: str) -> list[TargetChange]:
     """Return the exchange of classes that a confusion matrix (true, predicted) suggests; [] if it suggests none."""
-    labels = [label for label, total in enumerate(matrix.sum(1).tolist()) if total > 0]
-    shares = matrix / matrix.sum(1, keepdim=True).clamp_min(1e-12)
-    new_classes = {label: int(shares[label].argmax()) for label in labels if shares[label].max() > MIN_AGREEMENT}
+    labels = [label for label, total in enumerate(confusion.sum(1).tolist()) if total > 0]
+    confusion_shares = confusion / confusion.sum(1, keepdim=True).clamp_min(1e-12)
+    new_classes = {
+        label: int(confusion_shares[label].argmax())
+        for label in labels
+        if confusion_shares[label].max() > MIN_AGREEMENT
+    }
     for label in labels:
-        free = [other for other in labels if other not in new_classes.values()]
-        if label not in new_classes and free:  # badly predicted: itself, unless another class has its number
-            new_classes[label] = label if label in free else free[0]
-    changed_classes = {label: other for label, other in new_classes.items() if label != other}
+        free_labels = [new_label for new_label in labels if new_label not in new_classes.values()]
+        if label not in new_classes and free_labels:  # badly predicted: itself, unless another class has its number
+            new_classes[label] = label if label in free_labels else free_labels[0]
+    changed_classes = {label: new_label for label, new_label in new_classes.items() if label != new_label}
     if not changed_classes or len(set(new_classes.values())) < len(new_classes):
         return []
-    offsets = {other - label for label, other in changed_classes.items()}
-    description = ", ".join(f"class {label} as {other}" for label, other in list(changed_classes.items())[:4])
-    key = ",".join(f"{label}-{other}" for label, other in changed_classes.items())
+    offsets = {new_label - label for label, new_label in changed_classes.items()}
+    description = ", ".join(f"class {label} as {new_label}" for label, new_label in list(changed_classes.items())[:4])
+    key = ",".join(f"{label}-{new_label}" for label, new_label in changed_classes.items())
     if len(offsets) == 1:
         key = f"plus-{min(offsets)}"
         description = f"class numbers {'raised' if min(offsets) > 0 else 'lowered'} by {abs(min(offsets))}"
     return [
         TargetChange(
-            name, description, "count or order their classes in another way than the other",
+            change_name, description, "count or order their classes in another way than the other",
             "list the classes once, in the same order, for training and validation", class_replacer(new_classes),
             key=key,
         )
     ]  # fmt: skip
 
 
-def class_replacer(classes: Mapping[int, int]) -> Callable[[Tensor, tuple[int, ...]], Tensor]:
-    """Return a function of a target and a size that replaces the classes of the target; classes: new by old class."""
+def class_replacer(new_classes: Mapping[int, int]) -> Callable[[Tensor, tuple[int, ...]], Tensor]:
+    """Return a function of a target and a size that replaces the classes of the target; new_classes: by old class."""
 
     def apply(target: Tensor, size: tuple[int, ...]) -> Tensor:
         result = target.clone()
-        for label, other in classes.items():
-            result[target == label] = other
+        for label, new_label in new_classes.items():
+            result[target == label] = new_label
         return result
 
     return apply

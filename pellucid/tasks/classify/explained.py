@@ -39,18 +39,18 @@ def class_index(target: str, classes: Sequence[str], extra_hint: str = "") -> in
     return index_of_name(target, classes, ("class", "classes"), extra_hint)
 
 
-def index_of_name(target: str, names: Sequence[str], kinds: tuple[str, str], extra_hint: str = "") -> int:
+def index_of_name(target: str, names: Sequence[str], nouns: tuple[str, str], extra_hint: str = "") -> int:
     """Return the index of a name, or of a number among them; raises PellucidError if there is none.
 
-    kinds: what has these names, in singular and plural. extra_hint: text appended to the error message.
+    nouns: what has these names, in singular and plural. extra_hint: text appended to the error message.
     """
     if target in names:
         return names.index(target)
     if target.isdecimal() and int(target) < len(names):
         return int(target)
-    kind, kinds_text = kinds
-    hint = ("" if target.isdecimal() else nearest(target, names)) or f"; its {kinds_text} are {', '.join(names):.80}"
-    raise PellucidError(f"--target: the model has no {kind} {target!r}{hint}{extra_hint}")
+    noun, plural_noun = nouns
+    hint = ("" if target.isdecimal() else nearest(target, names)) or f"; its {plural_noun} are {', '.join(names):.80}"
+    raise PellucidError(f"--target: the model has no {noun} {target!r}{hint}{extra_hint}")
 
 
 def default_class(model: Model, x: Tensor, image: str, classes: Sequence[str]) -> tuple[int, str]:
@@ -128,14 +128,14 @@ def _result_lines(examination: Examination) -> list[str]:
         for result in examination.results
         for test, verdict in result.verdicts.items()
     ]
-    absorbed = [
+    absorbed_lines = [
         f"{result.method}: of its score, {absorbed_text(result.absorbed)} did not reach the input"
         for result in examination.results
         if result.absorbed
     ]
     result_table = table([header, *rows, random_row], right=range(1, 8))
     verdicts = table([("method", "test", "verdict"), *verdict_rows])
-    return [*result_table, *absorbed, *notes, "", *verdicts, "", trusted_text(examination)]
+    return [*result_table, *absorbed_lines, *notes, "", *verdicts, "", trusted_text(examination)]
 
 
 def _to_json(label: str, examination: Examination) -> dict[str, Any]:

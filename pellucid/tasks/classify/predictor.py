@@ -124,11 +124,11 @@ def evaluate(model: Model, data: str | None = None, processes: Processes = ALONE
     """
     class_names(model)
     images = held_out(model, data)
-    pairs = model.fitting(examples(images), images.name)
+    test_examples = model.fitting(examples(images), images.name)
     with torch.inference_mode():
-        loss, scores = loss_and_predictions(model, pairs, processes)
-    valid = model.loss.valid_mask(images.y)
-    y = images.y if valid is None else images.y[valid]
+        loss, scores = loss_and_predictions(model, test_examples, processes)
+    valid_mask = model.loss.valid_mask(images.y)
+    y = images.y if valid_mask is None else images.y[valid_mask]
     if not len(y):
         raise PellucidError(f"the model's loss ignores all {len(images):,} images of {images.name}; give others")
     confusion = confusion_matrix(y, classes_of(scores, boundary(model.net, model.loss)), len(images.classes))
@@ -177,11 +177,16 @@ def _confidence_results(model: Model, target: Tensor, scores: Tensor) -> dict[st
     """Return the fitted confidence and its results on these images; see `evaluate`."""
     if model.confidence is None:
         return None
-    scores, fitted = class_scores(scores), model.confidence.to_json()
-    selective, refitted = measure_selective(scores, target, model.confidence), fit_confidence(scores, target).to_json()
-    is_fitted_here = all(math.isclose(fitted[name], refitted[name], rel_tol=REFIT_TOLERANCE) for name in fitted)
+    scores, fitted_values = class_scores(scores), model.confidence.to_json()
+    selective, refitted_values = (
+        measure_selective(scores, target, model.confidence),
+        fit_confidence(scores, target).to_json(),
+    )
+    is_fitted_here = all(
+        math.isclose(fitted_values[name], refitted_values[name], rel_tol=REFIT_TOLERANCE) for name in fitted_values
+    )
     return {
-        **fitted,
+        **fitted_values,
         "coverage": selective.coverage,
         "accuracy": selective.answered_accuracy,
         "fitted_here": is_fitted_here,
@@ -229,12 +234,12 @@ class ClassPredictor(Predictor):
             "probabilities" if has_probabilities else "scores": prediction.outputs,
             **score_to_json(prediction.familiarity),
         }
-        answer = prediction.label
+        answer_text = prediction.label
         if self.says_unsure:
             row["answer"] = prediction.answer
-            answer = UNSURE if prediction.answer is None else prediction.answer
+            answer_text = UNSURE if prediction.answer is None else prediction.answer
         prefix = "" if has_probabilities else "scores: "
-        line = f"{prediction.name}: {answer}  ({prefix}{top_text}){score_suffix(prediction.familiarity)}"
+        line = f"{prediction.name}: {answer_text}  ({prefix}{top_text}){score_suffix(prediction.familiarity)}"
         table_row = self._table_row(prediction)
         return Predicted(row, line, [table_row], label=prediction.label, confidence=prediction.output)
 

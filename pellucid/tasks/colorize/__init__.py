@@ -99,11 +99,13 @@ class Colorization(Task):
 
         return area_of_pixel(model, image, options["pixel"]) if "pixel" in options else None
 
-    def score_to_explain(self, model: "Model", x: "Tensor", of: str | None = None, area: Area | None = None) -> Asked:
+    def score_to_explain(
+        self, model: "Model", x: "Tensor", choice: str | None = None, area: Area | None = None
+    ) -> Asked:
         """Return the score "a" or "b" (a colour channel) of the pixel at the centre of an area, or of the picture."""
         from pellucid.tasks.colorize.why import ask_pixel
 
-        return ask_pixel(model, x, of, area)
+        return ask_pixel(model, x, choice, area)
 
     def look(self, model: "Model") -> "ColorizerLook":
         """Return the colorized picture, with the strength as a control, and hints if the model takes them."""

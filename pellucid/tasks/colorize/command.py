@@ -135,11 +135,16 @@ def compare(args: argparse.Namespace) -> int:
     write_atomically(
         path, comparison_page(measurements, models, f"Colours on {measurements.data}", command).html().encode()
     )
-    about = {"n": measurements.n, "n_judged": measurements.judged_images, "data": measurements.data, "skipped": {}}
+    about = {
+        "n": measurements.n_images,
+        "n_judged": measurements.judged_images,
+        "data": measurements.data,
+        "skipped": {},
+    }
     print_result(
         args,
         {"page": args.out, "rows": measurements.rows, "true": measurements.true, **about},
-        f"{measurements.n:,} images of {measurements.data}; answers and frechet are over "
+        f"{measurements.n_images:,} images of {measurements.data}; answers and frechet are over "
         f"{measurements.judged_images:,} of them",
         *str(table(measurements)).split("\n"),
         "",

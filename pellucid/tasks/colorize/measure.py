@@ -106,13 +106,13 @@ class ColourMetrics:
 class MeasuredColorizers:
     """The metrics of several models.
 
-    rows: the metrics by name, for each model and "grey". true: the metrics of the true colours. n: the number of
+    rows: the metrics by name, for each model and "grey". true: the metrics of the true colours. n_images: the number of
     images. judged_images: the number of images that the backbone received. data: the folder or zip.
     """
 
     rows: dict[str, dict[str, float | None]]
     true: dict[str, float | None]
-    n: int
+    n_images: int
     judged_images: int
     data: str
 
@@ -128,7 +128,7 @@ def evaluate(model: Model, data: str | None = None, processes: Processes = ALONE
     grey = {f"{name}_grey": value for name, value in measurements.rows[GREY].items()}
     true = {f"{name}_true": measurements.true[name] for name in ("colourfulness", "colourfulness_lab")}
     about = {
-        "n": measurements.n,
+        "n": measurements.n_images,
         "n_judged": measurements.judged_images,
         "backbone": BACKBONE,
         "data": measurements.data,
@@ -176,12 +176,12 @@ def measure(models: Mapping[str, Model], data: str | None, processes: Processes 
     if not files:
         raise PellucidError(f"{path} contains no images; give a folder of colour images")
     rows = {name: metrics.compute(true, len(files)) for name, metrics in metrics_by_name.items()}
-    judged_images = sum(len(outputs.classes) for outputs in true.backbone_outputs)
+    n_judged_images = sum(len(outputs.classes) for outputs in true.backbone_outputs)
     return MeasuredColorizers(
         rows=rows,
         true=true.compute(true, len(files)),
-        n=len(files),
-        judged_images=judged_images,
+        n_images=len(files),
+        judged_images=n_judged_images,
         data=str(path),
     )
 

@@ -78,14 +78,14 @@ def explain_pixel(
     return PixelColour(row=row, column=column, a=a, b=b, target=target, of=of, map=attributions[0].cpu())
 
 
-def ask_pixel(model: Model, x: Tensor, of: str | None, area: Area | None) -> Asked:
+def ask_pixel(model: Model, x: Tensor, choice: str | None, area: Area | None) -> Asked:
     """Return the output that `explain_pixel` explains, for the pixel at the centre of an area.
 
     See `Task.score_to_explain`.
     """
     top, left, bottom, right = area or (0, 0, *x.shape[1:])
     row, column, channels = (top + bottom) // 2, (left + right) // 2, get_args(Channel)
-    axis = 0 if of is None else index_of(of, channels)
+    axis = 0 if choice is None else index_of(choice, channels)
     ab, target, description = _pixel_target(model, x, row, column, channels[axis])
     objective = _translator(model)
     return Asked(
@@ -191,15 +191,15 @@ def explain_file(model: Model, request: Request, pixel: str) -> Explained:
     with torch.inference_mode():
         ab = model.objective.predict(model.params, model.scaled(resized[None]))[0].float().cpu()
     colours = recolour(rgb_to_lab(resized)[:1], ab)
-    mark = torch.zeros(size, dtype=torch.bool)
-    mark[row, column] = True
+    outline_mask = torch.zeros(size, dtype=torch.bool)
+    outline_mask[row, column] = True
     make_folder(out)
     files: list[Path] = []
     explanations = {(channel, method): explain_pixel(model, resized, row, column, channel, method)
              for channel in ("a", "b") for method in methods}  # fmt: skip
     for (channel, method), explanation in explanations.items():
         title = f"{method} of {channel} = {getattr(explanation, channel):.1f} ({explanation.of})"
-        figure = heat(colours, explanation.map, title, signed=method not in MAGNITUDES, outline=mark)
+        figure = heat(colours, explanation.map, title, signed=method not in MAGNITUDES, outline=outline_mask)
         files += write_picture(out, f"{channel}-{method}", figure, {"map": explanation.map, "image": colours})
     first_explanation = next(iter(explanations.values()))
     results = {"row": row, "column": column, "size": [*size], "a": first_explanation.a, "b": first_explanation.b}
@@ -209,12 +209,12 @@ def explain_file(model: Model, request: Request, pixel: str) -> Explained:
     if isinstance(model.objective, Pix2Pix):
         patches = judge_patches(model, resized)
         top, left, bottom, right = patches.patch
-        mark[:] = False
-        mark[top:bottom, left:right] = True
+        outline_mask[:] = False
+        outline_mask[top:bottom, left:right] = True
         score = float(patches.scores[patches.lowest])
         lines.append(f"the discriminator's lowest score is {score:.2f}, of rows {top} to {bottom - 1} and columns "
                      f"{left} to {right - 1}; the mean is {float(patches.scores.mean()):.2f}")  # fmt: skip
-        figure = heat(colours, patches.map, f"gradient of the lowest score, {score:.2f}", outline=mark)
+        figure = heat(colours, patches.map, f"gradient of the lowest score, {score:.2f}", outline=outline_mask)
         files += write_picture(out, "patch", figure, {"map": patches.map, "scores": patches.scores, "image": colours})
         results |= {"patch": [*patches.patch], "score": score, "mean_score": float(patches.scores.mean())}
     return Explained(results, lines, out, files)

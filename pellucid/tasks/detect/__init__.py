@@ -126,11 +126,13 @@ class Detection(Task):
 
         return area_of_box(model, image, options["box"], score_of(model)) if "box" in options else None
 
-    def score_to_explain(self, model: "Model", x: "Tensor", of: str | None = None, area: Area | None = None) -> Asked:
+    def score_to_explain(
+        self, model: "Model", x: "Tensor", choice: str | None = None, area: Area | None = None
+    ) -> Asked:
         """Return the logit of a class, or a coordinate, of the box in an area, by default of the highest score."""
         from pellucid.tasks.detect.explained import ask_box
 
-        return ask_box(model, x, of, area, score_of(model))
+        return ask_box(model, x, choice, area, score_of(model))
 
     def look(self, model: "Model") -> "DetectorLook":
         """Return the way from a picture to boxes, with the thresholds of score and IoU as controls."""

@@ -139,7 +139,7 @@ def compare_detectors(
     overrides: Mapping[str, Any] | None = None,
     runs: str | os.PathLike[str] = "runs",
     proposals: dict[str, Tensor] | Search = "selective_search",
-    progress: ComparisonProgress = lambda title, done, total: None,
+    progress: ComparisonProgress = lambda title, number, total: None,
     verbose: bool = False,
 ) -> Comparison:
     """Train the detectors of CANDIDATES on annotated images, or of MASK_CANDIDATES for masks, and measure each.
@@ -178,8 +178,8 @@ def _train_and_measure(
     key: str, title: str, recipe: Recipe, root: str | os.PathLike[str] | None, runs: Path, verbose: bool
 ) -> ComparedRow:
     material = load_data(recipe, root)
-    trained = train_or_resume(recipe, material, runs, root, verbose)
-    model = trained.model
+    run_result = train_or_resume(recipe, material, runs, root, verbose)
+    model = run_result.model
     held_out = material.validation or material.test
     assert isinstance(held_out, DetectionFolder)
     assert isinstance(model.objective, Detector)
@@ -192,7 +192,7 @@ def _train_and_measure(
             stages.append(image_times)
     n_parameters = parameter_counts(model.objective.nets, model.params).parameters
     return _compared_detector(
-        key, title, held_out, detections, stages, n_parameters=n_parameters, run=str(trained.path)
+        key, title, held_out, detections, stages, n_parameters=n_parameters, run=str(run_result.path)
     )
 
 

@@ -60,9 +60,9 @@ def area_of_box(model: Model, image: Tensor, box: int, score: float) -> Area:
         raise PellucidError(f"box {box} has a score below {score:g}; explain it without --html")
     x0, y0, x1, y1 = boxes[index].round().long().tolist()
     area = y0, x0, max(y1, y0 + 1), max(x1, x0 + 1)
-    nearest = int(_overlaps(area, boxes[scores >= score]).argmax())
-    if nearest != index:
-        raise PellucidError(f"box {box} lies where box {nearest + 1} is; explain it without --html")
+    nearest_index = int(_overlaps(area, boxes[scores >= score]).argmax())
+    if nearest_index != index:
+        raise PellucidError(f"box {box} lies where box {nearest_index + 1} is; explain it without --html")
     return area
 
 
@@ -72,7 +72,7 @@ def _overlaps(area: Area, boxes: Tensor) -> Tensor:
     return box_iou(torch.tensor([[left, top, right, bottom]], dtype=boxes.dtype), boxes)[0]
 
 
-def ask_box(model: Model, x: Tensor, of: str | None, area: Area | None, score: float) -> Asked:
+def ask_box(model: Model, x: Tensor, choice: str | None, area: Area | None, score: float) -> Asked:
     """Return the logit of a class for one box, by default of its own class, or a coordinate of it.
 
     See `Task.score_to_explain`. x: the resized picture (C, h, w), 0 to 1. area: selects the box with the highest IoU
@@ -91,7 +91,7 @@ def ask_box(model: Model, x: Tensor, of: str | None, area: Area | None, score: f
         index = int(overlaps.argmax())  # if several boxes contain a click, the smallest
         if not overlaps[index]:
             raise PellucidError("there is no box at that place; point at one of the boxes")
-    scorer, (label, side) = box_pipeline.scorer(index + 1, of), box_pipeline.class_and_side(index + 1, of)
+    scorer, (label, side) = box_pipeline.scorer(index + 1, choice), box_pipeline.class_and_side(index + 1, choice)
     x0, y0, x1, y1 = boxes[index].round().long().tolist()
     name = box_pipeline.classes[label] if side is None else f"{SIDES[side]} of {box_pipeline.classes[label]}"
     scores = box_pipeline.walk.candidates.scores[box_pipeline.decision.selected_indices[index]]

@@ -171,5 +171,5 @@ class _Sentences:
 
 def format_below(value: float, limit: float) -> str:
     """Return a value with two decimal places, or with more if the rounded value would not be below the limit."""
-    digits = next((n for n in range(2, 7) if float(f"{value:.{n}f}") < limit), 7)
+    digits = next((n_digits for n_digits in range(2, 7) if float(f"{value:.{n_digits}f}") < limit), 7)
     return f"{value:.{digits}f}"

@@ -41,19 +41,19 @@ class LabelledObjects(LabelledPictures):
     def judge(self, index: int, values: Mapping[str, float]) -> Judged:
         """Return the numbers of hits, of other detections, and of objects without a hit, at an IoU of 0.5."""
         detections, objects = self._detections_and_objects(index, values)
-        matched = classify_detections(detections, objects)
-        n_right = sum(verdict.kind == HIT for verdict in matched.verdicts)
-        n_false = len(_false_indices(matched))
+        matching = classify_detections(detections, objects)
+        n_right = sum(verdict.kind == HIT for verdict in matching.verdicts)
+        n_false = len(_false_indices(matching))
         return Judged(n_right, n_false, int((~crowd_mask(objects)).sum()) - n_right)
 
     def mistakes(self, index: int, values: Mapping[str, float]) -> Sequence[PictureLayer]:
         """Return the false detections and the missed objects."""
         detections, objects = self._detections_and_objects(index, values)
-        matched = classify_detections(detections, objects)
-        false = detections.take(torch.tensor(_false_indices(matched), dtype=torch.int64))
-        is_missed = (torch.tensor(matched.object_matches, dtype=torch.int64) < 0) & ~crowd_mask(objects)
+        matching = classify_detections(detections, objects)
+        false_detections = detections.take(torch.tensor(_false_indices(matching), dtype=torch.int64))
+        is_missed = (torch.tensor(matching.object_matches, dtype=torch.int64) < 0) & ~crowd_mask(objects)
         return (
-            BoxLayer("false", True, false.boxes, false.scores, false.labels),
+            BoxLayer("false", True, false_detections.boxes, false_detections.scores, false_detections.labels),
             BoxLayer("missed", True, objects.boxes[is_missed], None, objects.labels[is_missed]),
         )
 
@@ -88,6 +88,6 @@ class LabelledObjects(LabelledPictures):
         return scale_objects(detections, candidates.size, self._sizes[index]), objects
 
 
-def _false_indices(matched: MatchedImage) -> list[int]:
+def _false_indices(matching: MatchedImage) -> list[int]:
     """Return the indices of the detections that are neither hits nor ignored."""
-    return [k for k, verdict in enumerate(matched.verdicts) if verdict.kind not in (HIT, IGNORED)]
+    return [k for k, verdict in enumerate(matching.verdicts) if verdict.kind not in (HIT, IGNORED)]

@@ -44,16 +44,16 @@ NO_OBJECT = 255  # in the layer of outlines, which is left out for more classes
 
 
 @dataclass(frozen=True, eq=False)
-class _KeptNetwork(InferenceNetwork):
-    """A network in its inference form, which keeps its latest output in `kept` under its name."""
+class _RecordingNetwork(InferenceNetwork):
+    """A network in its inference form, which keeps its latest output in `outputs_by_net` under its name."""
 
     name: str
-    kept: dict[str, Any]
+    outputs_by_net: dict[str, Any]
 
     def forward(self, params: Params, x: Any, mode: Mode) -> tuple[Any, Cache]:
         """Run the network."""
-        self.kept[self.name] = super().forward(params, x, mode)[0]
-        return self.kept[self.name], None
+        self.outputs_by_net[self.name] = super().forward(params, x, mode)[0]
+        return self.outputs_by_net[self.name], None
 
 
 class DetectorLook(Look):
@@ -65,7 +65,7 @@ class DetectorLook(Look):
         return ObjectFinder(self.model)
 
     @cached_property
-    def _kept(self) -> dict[str, Any]:
+    def _outputs_by_net(self) -> dict[str, Any]:
         return {}
 
     @cached_property
@@ -73,7 +73,7 @@ class DetectorLook(Look):
         detector = cast(Detector, self.model.objective)
         params = self.model.params
         nets = {
-            name: _KeptNetwork(net, inference(net, params[name]), name, self._kept)
+            name: _RecordingNetwork(net, inference(net, params[name]), name, self._outputs_by_net)
             for name, net in detector.nets.items()
         }
         return detector.with_nets(nets)
@@ -90,7 +90,7 @@ class DetectorLook(Look):
         """Compute the candidates."""
         self.read(picture)
         self.walk = self._walked(self.image)
-        features = next(self._kept[name] for name in reversed(FEATURE_NETS) if name in self._kept)
+        features = next(self._outputs_by_net[name] for name in reversed(FEATURE_NETS) if name in self._outputs_by_net)
         self.features: tuple[Tensor, ...] = features if isinstance(features, tuple) else (features,)
 
     def candidates(self, image: Tensor) -> Candidates:
@@ -102,11 +102,11 @@ class DetectorLook(Look):
         return LabelledObjects(self, data)
 
     def _walked(self, image: Tensor) -> Walk:
-        """Return the intermediate results for a picture; the outputs of the networks are in `_kept`."""
-        small = resized(image, self.finder.input_size(image))
-        self.model.outputs_for_picture((self.model.nominal_shape[0], *small.shape[1:]))
+        """Return the intermediate results for a picture; the outputs of the networks are in `_outputs_by_net`."""
+        input_image = resized(image, self.finder.input_size(image))
+        self.model.outputs_for_picture((self.model.nominal_shape[0], *input_image.shape[1:]))
         with torch.inference_mode():
-            return on_device(walk(self._detector, self.model.params, self.model.scaled(small[None])), CPU)
+            return on_device(walk(self._detector, self.model.params, self.model.scaled(input_image[None])), CPU)
 
     def decide(self, candidates: Candidates, values: Mapping[str, float]) -> Decision:
         """Return the detections among candidates, at the thresholds of the controls."""
@@ -119,17 +119,17 @@ class DetectorLook(Look):
         """Return the layers from feature maps to boxes."""
         with torch.inference_mode():
             decision = self.decide(self.walk.candidates, values)
-            found = self._in_picture(self._completed(decision.detections))
+            detections = self._in_picture(self._completed(decision.detections))
         layers = [*self._maps(), *self._boxes_before(decision)]
         classes = tuple(self.finder.classes)
-        if found.masks is not None and len(classes) <= NO_OBJECT:
-            layers.append(ClassLayer("outlines", True, self._outlines(found), NO_OBJECT))
-        layers.append(BoxLayer("boxes", True, found.boxes, found.scores, found.labels))
-        if found.keypoints is not None:
-            layers.append(PointLayer("points", True, found.keypoints.reshape(-1, 3)))
-        line = class_counts(found, classes)
+        if detections.masks is not None and len(classes) <= NO_OBJECT:
+            layers.append(ClassLayer("outlines", True, self._outlines(detections), NO_OBJECT))
+        layers.append(BoxLayer("boxes", True, detections.boxes, detections.scores, detections.labels))
+        if detections.keypoints is not None:
+            layers.append(PointLayer("points", True, detections.keypoints.reshape(-1, 3)))
+        line = class_counts(detections, classes)
         scores = self.walk.candidates.scores
-        if not len(found) and scores.numel():
+        if not len(detections) and scores.numel():
             line += f" (the best scores {math.floor(100 * float(scores.max())) / 100:.2f})"  # never up to the threshold
         return Shown(line, layers, classes=classes)
 
@@ -150,25 +150,25 @@ class DetectorLook(Look):
 
     def _boxes_before(self, decision: Decision) -> list[PictureLayer]:
         """Return the layers of boxes before the detections."""
-        walked = self.walk
-        selected = decision.selected_indices
+        walk = self.walk
+        selected_indices = decision.selected_indices
         labels = decision.detections.labels
         scores = decision.detections.scores
         layers: list[PictureLayer] = []
-        if walked.proposals is not None:
-            layers.append(self._box_layer("proposals", walked.proposals))
-            layers.append(self._box_layer("proposals of the boxes", walked.proposals[selected], scores, labels))
-        elif walked.anchors is not None:
-            anchors = walked.anchors.boxes[walked.candidates.anchors[selected]]
+        if walk.proposals is not None:
+            layers.append(self._box_layer("proposals", walk.proposals))
+            layers.append(self._box_layer("proposals of the boxes", walk.proposals[selected_indices], scores, labels))
+        elif walk.anchors is not None:
+            anchors = walk.anchors.boxes[walk.candidates.anchors[selected_indices]]
             layers.append(self._box_layer("anchors of the boxes", anchors, scores, labels))
         is_suppressed = decision.fates == Fate.SUPPRESSED
         is_counted = is_suppressed | (decision.fates == Fate.DETECTED) | (decision.fates == Fate.OVER_LIMIT)
-        for name, is_in in (("before suppression", is_counted), ("removed by suppression", is_suppressed)):
-            pairs = is_in.nonzero()
-            pair_scores = walked.candidates.scores[pairs[:, 0], pairs[:, 1]]
-            best = pair_scores.argsort(descending=True, stable=True)
-            boxes = walked.candidates.boxes[pairs[best, 0]]
-            layers.append(self._box_layer(name, boxes, pair_scores[best], pairs[best, 1]))
+        for name, is_listed in (("before suppression", is_counted), ("removed by suppression", is_suppressed)):
+            pairs = is_listed.nonzero()
+            pair_scores = walk.candidates.scores[pairs[:, 0], pairs[:, 1]]
+            order = pair_scores.argsort(descending=True, stable=True)
+            boxes = walk.candidates.boxes[pairs[order, 0]]
+            layers.append(self._box_layer(name, boxes, pair_scores[order], pairs[order, 1]))
         return layers
 
     def _box_layer(
@@ -188,24 +188,24 @@ class DetectorLook(Look):
         )
         return completed.to("cpu")
 
-    def _in_picture(self, found: Detections) -> Detections:
+    def _in_picture(self, detections: Detections) -> Detections:
         """Return detections in pixels of the network's input in pixels of the picture."""
         assert self.picture is not None
-        return scale_objects(found, self.walk.candidates.size, (self.picture.shape[1], self.picture.shape[2]))
+        return scale_objects(detections, self.walk.candidates.size, (self.picture.shape[1], self.picture.shape[2]))
 
-    def _outlines(self, found: Detections) -> Tensor:
+    def _outlines(self, detections: Detections) -> Tensor:
         """Return the class of each pixel that belongs to a detection, and NO_OBJECT elsewhere."""
-        assert found.masks is not None
-        mask = torch.full(found.masks.shape[1:], NO_OBJECT, dtype=torch.uint8)
-        for one, label in zip(found.masks, found.labels.tolist(), strict=True):
-            mask[one] = label
+        assert detections.masks is not None
+        mask = torch.full(detections.masks.shape[1:], NO_OBJECT, dtype=torch.uint8)
+        for object_mask, label in zip(detections.masks, detections.labels.tolist(), strict=True):
+            mask[object_mask] = label
         return mask
 
-    def ask(self, values: Mapping[str, float], of: str | None, area: Area | None) -> Asked:
+    def ask(self, values: Mapping[str, float], choice: str | None, area: Area | None) -> Asked:
         """Return the logit of a class of the box at an area, among the boxes at the thresholds of the controls."""
         model = copy(self.model)
         detector = cast(Detector, model.objective)
         model.objective = replace(detector, nms_threshold=self.value(values, "iou"), score_threshold=0.0)
         model.preprocess = {**model.preprocess, "thresholds": [self.value(values, "score")]}
         x = self.input
-        return self.task.score_to_explain(model, x, of, None if area is None else self.area_in(x, area))
+        return self.task.score_to_explain(model, x, choice, None if area is None else self.area_in(x, area))

@@ -83,8 +83,8 @@ def evaluate(model: Model, data: str | None = None, processes: Processes = ALONE
         )
 
     for chunk in processes.shared(range(0, len(source), CHUNK_SIZE), detect_chunk):
-        for collected, chunk_values in zip((detections, objects, areas), chunk, strict=True):
-            cast(list[Any], collected).extend(chunk_values)
+        for all_values, chunk_values in zip((detections, objects, areas), chunk, strict=True):
+            cast(list[Any], all_values).extend(chunk_values)
     results = measure(detections, objects, finder.classes, areas, score_of(model))
     return DetectionEvaluation(
         model=model,
@@ -99,7 +99,8 @@ def evaluate(model: Model, data: str | None = None, processes: Processes = ALONE
 
 def _object_areas(annotated_areas: Sequence[float | None], objects: Objects) -> Tensor:
     """Return the areas of objects (n,), in pixels: as annotated, otherwise of their masks or boxes."""
-    computed = truth_areas(objects)
+    computed_areas = truth_areas(objects)
     return torch.tensor(
-        [float(computed[k]) if area is None else area for k, area in enumerate(annotated_areas)], dtype=torch.float64
+        [float(computed_areas[k]) if area is None else area for k, area in enumerate(annotated_areas)],
+        dtype=torch.float64,
     )

@@ -74,105 +74,124 @@ def detector_bytes(model: Model, size: tuple[int, int] | None, metadata: Mapping
 
     candidate_outputs: OutputShapes = tuple((name, "FLOAT", (BATCH_AXIS, "candidates", None)) for name in candidates)
     (x,) = batch(graph)
-    boxes, scores, *selected = run_file(file_bytes((*candidate_outputs, *OUTPUTS)), {"input": x})
+    boxes, scores, *file_outputs = run_file(file_bytes((*candidate_outputs, *OUTPUTS)), {"input": x})
     with torch.inference_mode():
-        expected = detector.candidates(params, x if model.stats is None else model.stats.apply(x))
+        expected_candidates = detector.candidates(params, x if model.stats is None else model.stats.apply(x))
     parity = compare(
-        [torch.stack([image.boxes for image in expected]), torch.stack([image.scores for image in expected])],
+        [
+            torch.stack([image.boxes for image in expected_candidates]),
+            torch.stack([image.scores for image in expected_candidates]),
+        ],
         [boxes, scores],
     )
     parity.require("the ONNX file")
-    _check_decision(detector, boxes, scores, selected, (height, width))
+    _check_decision(detector, boxes, scores, file_outputs, (height, width))
     return file_bytes(OUTPUTS), parity
 
 
-def _write_clipped_candidates(n: Nodes, graph: GraphTrace, detector: OneStage, anchors: Anchors) -> tuple[str, str]:
+def _write_clipped_candidates(nodes: Nodes, graph: GraphTrace, detector: OneStage, anchors: Anchors) -> tuple[str, str]:
     """Write the boxes (N, A, 4), clipped to the image, and the scores (N, A, C); return their names."""
     map_rows: list[str] = []
-    row_shape = n.integers("joined", 0, -1, detector.outputs_per_anchor)
+    row_shape = nodes.integers("joined", 0, -1, detector.outputs_per_anchor)
     for value in graph.outputs:
-        channels_last = n.inner("Transpose", value.name, perm=[0, 2, 3, 1])  # (N, H', W', K D)
-        map_rows.append(n.inner("Reshape", channels_last, row_shape))
-    y = n.inner("Concat", *map_rows, axis=1)
-    boxes, scores = write_candidates(detector, n, y, anchors)
+        channels_last = nodes.inner("Transpose", value.name, perm=[0, 2, 3, 1])  # (N, H', W', K D)
+        map_rows.append(nodes.inner("Reshape", channels_last, row_shape))
+    y = nodes.inner("Concat", *map_rows, axis=1)
+    boxes, scores = write_candidates(detector, nodes, y, anchors)
     height, width = anchors.image
-    image_corner = n.constant("image", torch.tensor([width, height, width, height]).float())
-    return n.inner("Min", n.inner("Max", boxes, n.number("border", 0.0)), image_corner), scores
+    image_corner = nodes.constant("image", torch.tensor([width, height, width, height]).float())
+    return nodes.inner("Min", nodes.inner("Max", boxes, nodes.number("border", 0.0)), image_corner), scores
 
 
-def _write_decision(n: Nodes, candidates: tuple[str, str], detector: OneStage) -> None:
+def _write_decision(nodes: Nodes, candidates: tuple[str, str], detector: OneStage) -> None:
     """Write `Detector.decide` for each image of a batch; boxes that are not selected or have no area get score -1."""
     boxes, scores = candidates
-    classes = n.integers("classes", detector.classes)
+    classes = nodes.integers("classes", detector.classes)
     # (N, A, 2) each
-    max_corners = n.inner("Slice", boxes, n.integers("from2", 2), n.integers("to4", 4), n.integers("last", 2))
-    min_corners = n.inner("Slice", boxes, n.integers("first", 0), n.integers("to2", 2), n.integers("last", 2))
-    shorter_sides = n.inner("ReduceMin", n.inner("Sub", max_corners, min_corners), n.integers("last", 2), keepdims=1)
-    scores = n.inner(
-        "Where", n.inner("Greater", shorter_sides, n.number("zero", 0.0)), scores, n.number("nothing", -1.0)
+    max_corners = nodes.inner(
+        "Slice", boxes, nodes.integers("from2", 2), nodes.integers("to4", 4), nodes.integers("last", 2)
     )
-    flat_scores = n.inner("Reshape", scores, n.integers("pairs", 0, -1))  # (N, A C), pairs of candidate and class
-    no_scores = n.inner("Expand", n.number("nothing", -1.0), n.inner("Shape", flat_scores))
-    by_class_shape = n.integers("by_class", 0, -1, detector.classes)
+    min_corners = nodes.inner(
+        "Slice", boxes, nodes.integers("first", 0), nodes.integers("to2", 2), nodes.integers("last", 2)
+    )
+    shorter_sides = nodes.inner(
+        "ReduceMin", nodes.inner("Sub", max_corners, min_corners), nodes.integers("last", 2), keepdims=1
+    )
+    scores = nodes.inner(
+        "Where", nodes.inner("Greater", shorter_sides, nodes.number("zero", 0.0)), scores, nodes.number("nothing", -1.0)
+    )
+    # (N, A C), pairs of candidate and class
+    flat_scores = nodes.inner("Reshape", scores, nodes.integers("pairs", 0, -1))
+    no_scores = nodes.inner("Expand", nodes.number("nothing", -1.0), nodes.inner("Shape", flat_scores))
+    by_class_shape = nodes.integers("by_class", 0, -1, detector.classes)
 
-    values, indices = _write_top_k(n, flat_scores, MAX_CANDIDATES)
-    top_scores = n.inner("Reshape", n.inner("ScatterElements", no_scores, indices, values, axis=1), by_class_shape)
-    transposed = n.inner("Transpose", top_scores, perm=[0, 2, 1])  # (N, C, A)
+    values, indices = _write_top_k(nodes, flat_scores, MAX_CANDIDATES)
+    top_scores = nodes.inner(
+        "Reshape", nodes.inner("ScatterElements", no_scores, indices, values, axis=1), by_class_shape
+    )
+    class_scores = nodes.inner("Transpose", top_scores, perm=[0, 2, 1])  # (N, C, A)
     # ONNX selects scores above its threshold; `decide` also selects scores equal to it.
     score_limit = float(np.nextafter(np.float32(detector.score_threshold), np.float32(-1)))
-    limit, iou = n.integers("most", MAX_CANDIDATES), n.number("iou", detector.nms_threshold)
+    limit, iou = nodes.integers("most", MAX_CANDIDATES), nodes.number("iou", detector.nms_threshold)
     # (M, 3)
-    selected_indices = n.inner("NonMaxSuppression", boxes, transposed, limit, iou, n.number("score", score_limit))
+    selected_indices = nodes.inner(
+        "NonMaxSuppression", boxes, class_scores, limit, iou, nodes.number("score", score_limit)
+    )
 
-    no_selected_scores = n.inner("Expand", n.number("empty", -1.0), n.inner("Shape", transposed))
-    selected_scores = n.inner(
-        "ScatterND", no_selected_scores, selected_indices, n.inner("GatherND", transposed, selected_indices)
+    no_selected_scores = nodes.inner("Expand", nodes.number("empty", -1.0), nodes.inner("Shape", class_scores))
+    selected_scores = nodes.inner(
+        "ScatterND", no_selected_scores, selected_indices, nodes.inner("GatherND", class_scores, selected_indices)
     )
-    selected_scores = n.inner(
-        "Reshape", n.inner("Transpose", selected_scores, perm=[0, 2, 1]), n.integers("pairs", 0, -1)
+    selected_scores = nodes.inner(
+        "Reshape", nodes.inner("Transpose", selected_scores, perm=[0, 2, 1]), nodes.integers("pairs", 0, -1)
     )
-    values, indices = _write_top_k(n, selected_scores, MAX_DETECTIONS)  # (N, k)
-    is_detection = n.inner("GreaterOrEqual", values, n.number("zero", 0.0))
-    counts = n.inner("ReduceSum", n.inner("Cast", is_detection, to=7), n.integers("row", 1), keepdims=0)  # 7: INT64
-    max_count = n.inner("Reshape", n.inner("ReduceMax", counts, keepdims=0), n.integers("one", 1))
-    bounds = n.integers("first", 0), max_count, n.integers("axis", 1)
+    values, indices = _write_top_k(nodes, selected_scores, MAX_DETECTIONS)  # (N, k)
+    is_detection = nodes.inner("GreaterOrEqual", values, nodes.number("zero", 0.0))
+    # 7: INT64
+    counts = nodes.inner("ReduceSum", nodes.inner("Cast", is_detection, to=7), nodes.integers("row", 1), keepdims=0)
+    max_count = nodes.inner("Reshape", nodes.inner("ReduceMax", counts, keepdims=0), nodes.integers("one", 1))
+    bounds = nodes.integers("first", 0), max_count, nodes.integers("axis", 1)
     # (N, d) each
-    values, indices, is_detection = (n.inner("Slice", name, *bounds) for name in (values, indices, is_detection))
+    values, indices, is_detection = (nodes.inner("Slice", name, *bounds) for name in (values, indices, is_detection))
 
-    anchor = n.inner("Unsqueeze", n.inner("Div", indices, classes), n.integers("last", 2))  # (N, d, 1)
-    selected = n.inner("GatherND", boxes, anchor, batch_dims=1)
-    box_mask = n.inner("Unsqueeze", is_detection, n.integers("last", 2))
+    # (N, d, 1)
+    anchor_indices = nodes.inner("Unsqueeze", nodes.inner("Div", indices, classes), nodes.integers("last", 2))
+    selected_boxes = nodes.inner("GatherND", boxes, anchor_indices, batch_dims=1)
+    box_mask = nodes.inner("Unsqueeze", is_detection, nodes.integers("last", 2))
     for name, (condition, value, padding) in {
-        "boxes": (box_mask, selected, n.number("zero", 0.0)),
-        "scores": (is_detection, values, n.number("zero", 0.0)),
-        "labels": (is_detection, n.inner("Mod", indices, classes), n.integers("none", -1)),
+        "boxes": (box_mask, selected_boxes, nodes.number("zero", 0.0)),
+        "scores": (is_detection, values, nodes.number("zero", 0.0)),
+        "labels": (is_detection, nodes.inner("Mod", indices, classes), nodes.integers("none", -1)),
     }.items():
-        n.output("Where", name, condition, value, padding)
-    n.output("Identity", "count", counts)
+        nodes.output("Where", name, condition, value, padding)
+    nodes.output("Identity", "count", counts)
 
 
-def _write_top_k(n: Nodes, values: str, k: int) -> tuple[str, str]:
+def _write_top_k(nodes: Nodes, values: str, k: int) -> tuple[str, str]:
     """Write TopK: the largest values of each row, at most `k`, in descending order; return values and indices."""
-    length = n.inner("Shape", values, start=1, end=2)
-    values, indices = n.inners("TopK", 2, values, n.inner("Min", length, n.integers(f"most{k}", k)), axis=1)
+    length = nodes.inner("Shape", values, start=1, end=2)
+    values, indices = nodes.inners("TopK", 2, values, nodes.inner("Min", length, nodes.integers(f"most{k}", k)), axis=1)
     return values, indices
 
 
 def _check_decision(
-    detector: OneStage, boxes: Tensor, scores: Tensor, selected: list[Tensor], size: tuple[int, int]
+    detector: OneStage, boxes: Tensor, scores: Tensor, file_outputs: list[Tensor], size: tuple[int, int]
 ) -> None:
     """Raise ParityError unless the file selects the same detections as `decide` does from the file's candidates.
 
-    selected: the outputs of the file, named by OUTPUTS.
+    file_outputs: the outputs of the file, named by OUTPUTS.
     """
-    for k, (box, score) in enumerate(zip(boxes, scores, strict=True)):
-        expected = detector.decide(Candidates(box, score, torch.arange(len(box)), size)).detections
-        n_selected = int(selected[3][k])
-        actual = Detections(*(output[k, :n_selected] for output in selected[:3]))
-        if len(expected) != n_selected or not all(
-            torch.equal(getattr(expected, name), getattr(actual, name)) for name in ("boxes", "scores", "labels")
+    for k, (image_boxes, image_scores) in enumerate(zip(boxes, scores, strict=True)):
+        expected_detections = detector.decide(
+            Candidates(image_boxes, image_scores, torch.arange(len(image_boxes)), size)
+        ).detections
+        n_selected = int(file_outputs[3][k])
+        actual_detections = Detections(*(file_output[k, :n_selected] for file_output in file_outputs[:3]))
+        if len(expected_detections) != n_selected or not all(
+            torch.equal(getattr(expected_detections, name), getattr(actual_detections, name))
+            for name in ("boxes", "scores", "labels")
         ):
             raise ParityError(
                 f"the ONNX file would select other detections than the model for a random image ({n_selected}, the "
-                f"model {len(expected)}), so it is not written; this is a fault in pellucid"
+                f"model {len(expected_detections)}), so it is not written; this is a fault in pellucid"
             )

@@ -134,7 +134,9 @@ def _costliest_error(results: Results) -> list[SectionPart]:
 
 
 def _metric_parts(results: Results) -> list[SectionPart]:
-    by_class = [(name, f"{n:,}", percent_cell(ap), percent_cell(ap50)) for name, n, ap, ap50 in results.by_class]
+    by_class = [
+        (name, f"{count:,}", percent_cell(ap), percent_cell(ap50)) for name, count, ap, ap50 in results.by_class
+    ]
     columns = ["", "boxes", "interval", *(f"{kind}s" for kind in results.other_metrics)]
     return [
         TablePart(METRICS_CAPTION, columns, _metric_rows(results)),
@@ -152,9 +154,9 @@ def _error_parts(results: Results) -> list[SectionPart]:
     errors = bar_panels(gains, ("number", "gain in AP50 if repaired (points)"), (0, 1))
     confusion = confusion_matrix(results.confusion, [*results.classes, "background"])
     group_rows = [
-        (name, f"{share.objects:,}", f"{100 * share.found / share.objects:.1f} %" if share.objects else "-")
+        (name, f"{counts.objects:,}", f"{100 * counts.found / counts.objects:.1f} %" if counts.objects else "-")
         for shares in results.recall_groups.values()
-        for name, share in shares.items()
+        for name, counts in shares.items()
     ]
     return [
         f"AP50 is {100 * results.base_ap50:.1f} %. Each kind of error is repaired alone; the gains do not add up "

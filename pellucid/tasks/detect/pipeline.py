@@ -98,13 +98,15 @@ class Pipeline:
 
     def _suppressed_of_class(self, label: int) -> list[SuppressedCandidate]:
         candidates, detections = self.walk.candidates, self.decision.detections
-        suppressed = (self.decision.fates[:, label] == Fate.SUPPRESSED).nonzero()[:, 0]
-        suppressed = suppressed[candidates.scores[suppressed, label].argsort(descending=True, stable=True)]
+        suppressed_indices = (self.decision.fates[:, label] == Fate.SUPPRESSED).nonzero()[:, 0]
+        suppressed_indices = suppressed_indices[
+            candidates.scores[suppressed_indices, label].argsort(descending=True, stable=True)
+        ]
         detection_indices = (detections.labels == label).nonzero()[:, 0]
-        boxes = torch.cat([detections.boxes[detection_indices], candidates.boxes[suppressed]])
+        boxes = torch.cat([detections.boxes[detection_indices], candidates.boxes[suppressed_indices]])
         n_detections = len(detection_indices)
         suppressor_indices = suppressors(boxes, torch.arange(n_detections), self.detector.nms_threshold)[n_detections:]
-        overlap = box_iou(candidates.boxes[suppressed], detections.boxes[detection_indices])
+        overlap = box_iou(candidates.boxes[suppressed_indices], detections.boxes[detection_indices])
         return [
             SuppressedCandidate(
                 candidate=candidate,
@@ -114,52 +116,54 @@ class Pipeline:
             )
             for k, (candidate, score, index) in enumerate(
                 zip(
-                    suppressed.tolist(),
-                    candidates.scores[suppressed, label].tolist(),
+                    suppressed_indices.tolist(),
+                    candidates.scores[suppressed_indices, label].tolist(),
                     suppressor_indices.tolist(),
                     strict=True,
                 )
             )
         ]
 
-    def scorer(self, box: int, of: str | None = None) -> Scorer:
+    def scorer(self, box: int, explained_output: str | None = None) -> Scorer:
         """Return the network that computes one output of detection `box`: the logit of a class, or a coordinate.
 
-        of: see `class_and_side`.
+        explained_output: see `class_and_side`.
         """
-        label, side = self.class_and_side(box, of)
+        label, side = self.class_and_side(box, explained_output)
         candidate = int(self.decision.selected_indices[self.index_of(box)])
         box_scorer = scorer(self.detector, self.model.params, self.walk, candidate, label, side)
         return box_scorer._replace(params=on_device(box_scorer.params, self.model.device))
 
-    def class_and_side(self, box: int, of: str | None = None) -> tuple[int, int | None]:
+    def class_and_side(self, box: int, explained_output: str | None = None) -> tuple[int, int | None]:
         """Return the index of the class, and the index of the side of the box or None for the logit of the class.
 
-        of: the name of a class; or the name of a side in SIDES, for which the class of the box is returned; None for
-        the class of the box. Raises PellucidError for any other name.
+        explained_output: the name of a class; or the name of a side in SIDES, for which the class of the box is
+        returned; None for the class of the box. Raises PellucidError for any other name.
         """
         own_class = int(self.decision.detections.labels[self.index_of(box)])
-        if of is None:
+        if explained_output is None:
             return own_class, None
-        if of in self.classes:
-            return self.classes.index(of), None
-        if of in SIDES:
-            return own_class, SIDES.index(of)
-        hint = nearest(of, [*self.classes, *SIDES]) or f"; it has {', '.join(self.classes):.80}"
-        raise PellucidError(f"the model has no class {of!r}{hint} (the sides of a box are {', '.join(SIDES)})")
+        if explained_output in self.classes:
+            return self.classes.index(explained_output), None
+        if explained_output in SIDES:
+            return own_class, SIDES.index(explained_output)
+        hint = nearest(explained_output, [*self.classes, *SIDES]) or f"; it has {', '.join(self.classes):.80}"
+        raise PellucidError(
+            f"the model has no class {explained_output!r}{hint} (the sides of a box are {', '.join(SIDES)})"
+        )
 
-    def explain(self, box: int, of: str | None = None, method: str = "lrp", **options: Any) -> Tensor:
+    def explain(self, box: int, explained_output: str | None = None, method: str = "lrp", **options: Any) -> Tensor:
         """Return an attribution map (h, w) for one output of detection `box`.
 
-        of: a class, whose logit is explained, by default the box's own class; or a side of the box, which is explained
-        to first order. method, options: see pellucid.explain.explain. Grad-CAM uses the map of the neck from which the
-        box is computed. Each position is weighted by its own gradient, since the gradients around one position cancel
-        in the mean over the map. Relevance ("lrp") starts from the score, or for a side from the output. By default,
-        biases receive relevance only where no input contributes; otherwise the biases of a backbone with folded
-        normalization would receive nearly all of it. The attributions of the channels are summed; for saliency, the
-        maximum over the channels is returned. Proposals are treated as constants.
+        explained_output: a class, whose logit is explained, by default the box's own class; or a side of the box, which
+        is explained to first order. method, options: see pellucid.explain.explain. Grad-CAM uses the map of the neck
+        from which the box is computed. Each position is weighted by its own gradient, since the gradients around one
+        position cancel in the mean over the map. Relevance ("lrp") starts from the score, or for a side from the
+        output. By default, biases receive relevance only where no input contributes; otherwise the biases of a
+        backbone with folded normalization would receive nearly all of it. The attributions of the channels are summed;
+        for saliency, the maximum over the channels is returned. Proposals are treated as constants.
         """
-        box_scorer, (label, side) = self.scorer(box, of), self.class_and_side(box, of)
+        box_scorer, (label, side) = self.scorer(box, explained_output), self.class_and_side(box, explained_output)
         if method in LAYER_METHODS:
             options = {"layer": box_scorer.path, **({"local": True} if method == "gradcam" else {}), **options}
         if method == "lrp":
@@ -167,12 +171,12 @@ class Pipeline:
         attributions = explain(box_scorer.net, box_scorer.params, self.x, method, 0, **options)[0]  # (C, h, w)
         if method == "lrp" and side is None:  # a logit may be negative, or 0 for a score of 1/2
             score = self.walk.candidates.scores[self.decision.selected_indices[self.index_of(box)], label]
-            attributions = attributions * (float(score) / self.output(box, of))
+            attributions = attributions * (float(score) / self.output(box, explained_output))
         return (attributions.amax(0) if method == "saliency" else attributions.sum(0)).cpu()
 
-    def output(self, box: int, of: str | None = None) -> float:
+    def output(self, box: int, explained_output: str | None = None) -> float:
         """Return the output that `explain` explains: a logit, or the part of a side that depends on the offsets."""
-        box_scorer = self.scorer(box, of)
+        box_scorer = self.scorer(box, explained_output)
         with torch.no_grad():
             return float(box_scorer.net.forward(box_scorer.params, self.x, Mode(keep=False))[0])
 

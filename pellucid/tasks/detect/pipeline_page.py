@@ -293,15 +293,19 @@ class BoxPage:
         """
         if mark == ZERO:
             return f"{method}: {zero_verdict().text}."
-        inside, area = _fraction_inside(map_, self.boxes[self.detection_index])
-        place = f"{inside:.0%} of the map's magnitude lies in the box, which covers {area:.0%} of the input"
+        fraction_inside, area = _fraction_inside(map_, self.boxes[self.detection_index])
+        location_text = (
+            f"{fraction_inside:.0%} of the map's magnitude lies in the box, which covers {area:.0%} of the input"
+        )
         if expected_sum is None:
-            return f"{method}: {place}."
+            return f"{method}: {location_text}."
         name = "" if self.side is not None else "the score "
-        total = f"adds up to {float(map_.sum()):.3f} of {name}{expected_sum:.3f}; the rest is due to biases"
+        sum_text = f"adds up to {float(map_.sum()):.3f} of {name}{expected_sum:.3f}; the rest is due to biases"
         if mark == SUM_LOST:
-            return f"{method}: {mark}: the map {total}, so where it lies is no evidence for where the score comes from."
-        return f"{method}: {place}; it {total}."
+            return (
+                f"{method}: {mark}: the map {sum_text}, so where it lies is no evidence for where the score comes from."
+            )
+        return f"{method}: {location_text}; it {sum_text}."
 
     def _class_name(self, label: int) -> str:
         return self.pipeline.classes[label]
@@ -373,7 +377,9 @@ def _offset_sentence(source: Tensor, target: Tensor, name: str) -> str:
 def _fraction_inside(map_: Tensor, box: Tensor) -> tuple[float, float]:
     """Return the fraction of a map's magnitude inside a box, and the fraction of the map's pixels inside it."""
     x0, y0, x1, y1 = box.tolist()
-    inside = torch.zeros_like(map_, dtype=torch.bool)
-    inside[max(int(y0), 0) : int(-(-y1 // 1)), max(int(x0), 0) : int(-(-x1 // 1))] = True
-    total = float(map_.abs().sum())
-    return (float(map_[inside].abs().sum()) / total if total else 0.0), float(inside.float().mean())
+    is_inside = torch.zeros_like(map_, dtype=torch.bool)
+    is_inside[max(int(y0), 0) : int(-(-y1 // 1)), max(int(x0), 0) : int(-(-x1 // 1))] = True
+    total_relevance = float(map_.abs().sum())
+    return (float(map_[is_inside].abs().sum()) / total_relevance if total_relevance else 0.0), float(
+        is_inside.float().mean()
+    )

@@ -61,15 +61,15 @@ def report(model: Model, test: Source) -> Reported:
 
 def _score_section(model: Model, test: Source) -> Section:
     """Return the section with F1, precision and recall on the test images by the minimum score."""
-    curve, chosen = score_curve_on(model, every_second(test, 1)), score_of(model)
+    curve, min_score = score_curve_on(model, every_second(test, 1)), score_of(model)
     caption = (
         "Precision, recall and their harmonic mean, F1, at an IoU of 0.5, of the detections with at least this score "
         "on every second test image; none of these chose the score. Commands show detections from "
-        f"{chosen:.2f} on (dotted); --score changes that."
+        f"{min_score:.2f} on (dotted); --score changes that."
     )
     plot = score_curves(curve.scores.tolist(), {
         "precision": curve.precision.tolist(), "recall": curve.recall.tolist(), "F1": curve.f1.tolist(),
-    }, chosen)  # fmt: skip
+    }, min_score)  # fmt: skip
     return Section("score", "From which score on", [
         FigurePart("score", plot, "F1, precision and recall by the minimum score", caption, "Nothing was detected.")
     ])  # fmt: skip
@@ -89,21 +89,21 @@ def find_worst_images(model: Model, test: Source, max_images: int = MAX_IMAGES) 
             metric = AveragePrecision()
             metric.update([detections], [objects])
             rated_images.append((metric.compute()["ap50"], k, detections, objects))
-    worst = sorted(rated_images, key=lambda rated: rated[:2])[:max_images]  # by average precision, then by index
+    worst_images = sorted(rated_images, key=lambda rated: rated[:2])[:max_images]  # by average precision, then by index
     return WorstObjects(
-        [float_images(test.batch([k], generator(0)).images)[0].numpy() for _, k, _, _ in worst],
-        [_marks(detections, objects, score_of(model)) for _, _, detections, objects in worst],
-        [ap for ap, _, _, _ in worst],
-        [file_names[k] if file_names else f"image {k}" for _, k, _, _ in worst],
+        [float_images(test.batch([k], generator(0)).images)[0].numpy() for _, k, _, _ in worst_images],
+        [_marks(detections, objects, score_of(model)) for _, _, detections, objects in worst_images],
+        [ap for ap, _, _, _ in worst_images],
+        [file_names[k] if file_names else f"image {k}" for _, k, _, _ in worst_images],
     )
 
 
 def _marks(detections: Detections, objects: Objects, score: float) -> Marks:
-    confident = detections.take(detections.scores >= score)
-    dashed = torch.arange(len(objects) + len(confident)) < len(objects)
+    confident_detections = detections.take(detections.scores >= score)
+    is_dashed = torch.arange(len(objects) + len(confident_detections)) < len(objects)
     return Marks(
-        torch.cat([objects.boxes, confident.boxes]).numpy(),
-        torch.cat([objects.labels, confident.labels]).numpy(),
-        dashed=dashed.numpy(),
-        texts=[*[""] * len(objects), *(f"{score:.2f}" for score in confident.scores.tolist())],
+        torch.cat([objects.boxes, confident_detections.boxes]).numpy(),
+        torch.cat([objects.labels, confident_detections.labels]).numpy(),
+        dashed=is_dashed.numpy(),
+        texts=[*[""] * len(objects), *(f"{score:.2f}" for score in confident_detections.scores.tolist())],
     )

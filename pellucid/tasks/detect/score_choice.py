@@ -56,8 +56,10 @@ def score_curve(detections: Sequence[Detections], objects: Sequence[Objects]) ->
     last_of_equals = torch.ones(len(score_tensor), dtype=torch.bool)
     last_of_equals[:-1] = score_tensor[1:] < score_tensor[:-1]
     n_detections = torch.arange(1, len(score_tensor) + 1, dtype=torch.float64)
-    cuts = last_of_equals.nonzero()[:, 0]
-    return ScoreCurve(score_tensor[cuts], (n_right / n_detections)[cuts], n_right[cuts] / max(n_objects, 1))
+    cut_indices = last_of_equals.nonzero()[:, 0]
+    return ScoreCurve(
+        score_tensor[cut_indices], (n_right / n_detections)[cut_indices], n_right[cut_indices] / max(n_objects, 1)
+    )
 
 
 def every_second(images: Source, first: int) -> Source:

@@ -179,9 +179,9 @@ def _(detector: OneStage, params: Params, walk: Walk, candidate: int, label: int
         flattened = ("all",)
     nodes["sum"] = (Dense(1, bias=False), *flattened)
     net = Sequential(**detector.nets, read=Graph(nodes, ("sum",), map_names))
-    read: Params = {name: {} for name in nodes} | {"sum": {"weight": weights[None]}}
+    graph_params: Params = {name: {} for name in nodes} | {"sum": {"weight": weights[None]}}
     level, _, _ = walk.cell(int(walk.candidates.anchors[candidate]))
-    return Scorer(net, {**params, "read": read}, map_path(detector.nets, level))
+    return Scorer(net, {**params, "read": graph_params}, map_path(detector.nets, level))
 
 
 @scorer.register
@@ -205,15 +205,17 @@ def _(detector: TwoStage, params: Params, walk: Walk, candidate: int, label: int
     }
     box_params: Params = {"region": {}, "align": {}, "head": params["head"], "sum": {"weight": dy[None]}}
     net = Sequential(**nets, box=Graph(nodes, ("sum",), map_names))
-    return Scorer(net, {**{name: params[name] for name in nets}, "box": box_params}, map_path(nets, 0, last=True))
+    return Scorer(
+        net, {**{name: params[name] for name in nets}, "box": box_params}, map_path(nets, 0, is_neck_last=True)
+    )
 
 
-def map_path(nets: Mapping[str, Layer], level: int, last: bool = False) -> str:
+def map_path(nets: Mapping[str, Layer], level: int, is_neck_last: bool = False) -> str:
     """Return the path of map `level` of the neck.
 
-    last: whether the neck is the last of the networks; otherwise it is the last but one.
+    is_neck_last: whether the neck is the last of the networks; otherwise it is the last but one.
     """
-    name = [*nets][-1 if last or len(nets) == 1 else -2]
+    name = [*nets][-1 if is_neck_last or len(nets) == 1 else -2]
     net = nets[name]
     return f"{name}.{net.outputs[level if level < len(net.outputs) else 0]}" if isinstance(net, Graph) else name
 

@@ -129,8 +129,13 @@ def evaluate_generator(
     if classifier:
         network = Model.load(shipped_files.pretrained_file(classifier))
         class_variety = variety(torch.cat([*processes.shared(samples.split(BATCH_SIZE), network.predict)]))
-        generated, real = (features_of(network, images, processes) for images in (samples, images_of(train, count)))
-        distance, kid = frechet_distance(generated, real), kernel_distance(generated, real)
+        generated_features, real_features = (
+            features_of(network, images, processes) for images in (samples, images_of(train, count))
+        )
+        distance, kid = (
+            frechet_distance(generated_features, real_features),
+            kernel_distance(generated_features, real_features),
+        )
     nearest, nearest_test = (
         float(nearest_images(images[:MAX_NEAREST], train, processes)[1].mean()) for images in (samples, held_out)
     )
@@ -248,13 +253,15 @@ def latent_walk(model: Model, seed: int = LATENT_SEED, steps: int = WALK_STEPS) 
     with torch.inference_mode():
         weight = next(iter(model.weights.values()))
         start_latent, end_latent = objective.latents(2, seeded(model.device, seed + 1), weight)
-        t = torch.linspace(0, 1, steps, dtype=weight.dtype, device=weight.device)[:, None]
+        fractions = torch.linspace(0, 1, steps, dtype=weight.dtype, device=weight.device)[:, None]
         if objective.prior == "uniform":
-            z = (1 - t) * start_latent + t * end_latent
+            latents = (1 - fractions) * start_latent + fractions * end_latent
         else:
             angle = torch.acos(torch.cosine_similarity(start_latent, end_latent, 0).clamp(-0.9999, 0.9999))
-            z = (((1 - t) * angle).sin() * start_latent + (t * angle).sin() * end_latent) / angle.sin()
-        return objective.generate(model.params, z).float().cpu()
+            latents = (
+                ((1 - fractions) * angle).sin() * start_latent + (fractions * angle).sin() * end_latent
+            ) / angle.sin()
+        return objective.generate(model.params, latents).float().cpu()
 
 
 def nearest_images(samples: Tensor, train: Source, processes: Processes = ALONE) -> tuple[Tensor, Tensor]:

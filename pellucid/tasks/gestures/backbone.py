@@ -39,10 +39,10 @@ def backbone_settings(name: str, root: str | os.PathLike[str] | None = None) -> 
     settings: dict[str, Any] = {"start.weights": str(path) if name in CATALOGUE else name}
     if is_pellucid_file(path):
         return {**settings, **_zoo_network(Model.load(path).net)}
-    network = _published_network(open_weights(path))
-    if network is None:
+    model_and_options = _published_network(open_weights(path))
+    if model_and_options is None:
         raise PellucidError(f"{path} has weights of an unknown network; `pellucid weights list` shows the known ones")
-    model, options = network
+    model, options = model_and_options
     return {
         **settings,
         "network.model": model,
@@ -53,15 +53,15 @@ def backbone_settings(name: str, root: str | os.PathLike[str] | None = None) -> 
 
 def _zoo_network(net: Layer) -> dict[str, Any]:
     """Return the settings for the network of the zoo that has the same features as `net`, {} if there is none."""
-    expected = features(net)
+    expected_features = features(net)
     zoo = (name for name in MODELS if name not in NOT_BACKBONES)
-    return next(({"network.model": name} for name in zoo if features(MODELS[name]()) == expected), {})
+    return next(({"network.model": name} for name in zoo if features(MODELS[name]()) == expected_features), {})
 
 
 def _published_network(tensor_names: Iterable[str]) -> tuple[str, Mapping[str, Any]] | None:
     """Return the largest network whose feature tensors are all in `tensor_names`, and its options; None without one."""
     tensors = dict.fromkeys(tensor_names, torch.empty(0))  # only the names matter
-    largest: tuple[int, str, Mapping[str, Any]] | None = None
+    largest_network: tuple[int, str, Mapping[str, Any]] | None = None
     for naming in NAMINGS:
         for model in naming.models:
             translated, unmatched = translate(naming, model, tensors)
@@ -69,11 +69,13 @@ def _published_network(tensor_names: Iterable[str]) -> tuple[str, Mapping[str, A
                 continue
             with torch.device("meta"):  # shapes only
                 params, _ = features(MODELS[model](**naming.options)).init((3, 224, 224), torch.Generator())
-            expected = {f"features.{path}" for path in flatten(params)}
-            settled_names = fit_architecture(naming, expected, translated)
-            if expected <= set(settled_names) and (largest is None or len(expected) > largest[0]):
-                largest = (len(expected), model, naming.options)
-    return None if largest is None else largest[1:]
+            expected_names = {f"features.{path}" for path in flatten(params)}
+            settled_names = fit_architecture(naming, expected_names, translated)
+            if expected_names <= set(settled_names) and (
+                largest_network is None or len(expected_names) > largest_network[0]
+            ):
+                largest_network = (len(expected_names), model, naming.options)
+    return None if largest_network is None else largest_network[1:]
 
 
 MIN_STEPS = 300  # of a training; small collections are therefore trained for more epochs

@@ -142,17 +142,17 @@ def _recipes(
     backbone_overrides: for the variants that start from a backbone; for the others, only the settings of the network
     are used. material: the pictures, on which some settings depend; None if they are not loaded yet.
     """
-    network = {key: value for key, value in backbone_overrides.items() if not key.startswith("start.")}
+    network_overrides = {key: value for key, value in backbone_overrides.items() if not key.startswith("start.")}
     recipes: list[Recipe] = []
     for variant in variants:
-        overrides = {**(backbone_overrides if variant.transfers else network), **settings}
+        overrides = {**(backbone_overrides if variant.transfers else network_overrides), **settings}
         recipe = load_recipe(variant.recipe, overrides)
-        derived: dict[str, Any] = {}
-        if network:
-            derived |= adapted_settings(recipe)
+        derived_overrides: dict[str, Any] = {}
+        if network_overrides:
+            derived_overrides |= adapted_settings(recipe)
         if material is not None:
-            derived |= derived_settings(recipe, material)
-        recipes.append(load_recipe(variant.recipe, {**derived, **overrides}))
+            derived_overrides |= derived_settings(recipe, material)
+        recipes.append(load_recipe(variant.recipe, {**derived_overrides, **overrides}))
     return recipes
 
 
@@ -166,8 +166,8 @@ def derived_settings(recipe: Recipe, material: Material[Any]) -> dict[str, Any]:
     if isinstance(material, Collection):
         settings = class_settings(material.train.counts())
     tables = recipe.tables()
-    known = {key: value for key, value in settings.items() if key.split(".")[1] in tables[key.split(".")[0]]}
-    return {**known, "train.epochs": enough_epochs(recipe, len(material.train))}
+    known_settings = {key: value for key, value in settings.items() if key.split(".")[1] in tables[key.split(".")[0]]}
+    return {**known_settings, "train.epochs": enough_epochs(recipe, len(material.train))}
 
 
 def _trial_line(name: str, trial: Trial) -> str:

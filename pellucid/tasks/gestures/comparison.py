@@ -127,7 +127,7 @@ CALIBRATION_CAPTION = (
 
 def row_of(variant: TrainingVariant, trials: Sequence[Trial]) -> ComparedRow:
     """Return the means over the trainings of a variant; its run is the one with the first seed."""
-    first = trials[0].values
+    first_values = trials[0].values
     means: dict[str, float] = {}
     ranges: dict[str, tuple[float, float]] = {}
     for metric in METRICS:
@@ -136,14 +136,14 @@ def row_of(variant: TrainingVariant, trials: Sequence[Trial]) -> ComparedRow:
         ranges[metric] = min(values), max(values)
     all_values = {
         "variant": variant.name,
-        "learned": first["learned"],
-        "parameters": first["parameters"],
+        "learned": first_values["learned"],
+        "parameters": first_values["parameters"],
         **means,
         "trials": [trial.values for trial in trials],
     }
     right_fractions = torch.stack([trial.is_right.double() for trial in trials]).mean(0)
     figure = weighted_mean(right_fractions)
-    return ComparedRow(variant.name, variant.title, all_values, ranges, figure, variant.about, first["run"])
+    return ComparedRow(variant.name, variant.title, all_values, ranges, figure, variant.about, first_values["run"])
 
 
 def comparison_of(

@@ -62,12 +62,12 @@ class AnswerSmoothing:
 
     def step(self, previous: SmoothingState | None, probabilities: Tensor) -> SmoothingState:
         """Return the state after one more frame with probabilities (C,); `previous` is None at the start."""
-        row = probabilities.double()
+        frame_probabilities = probabilities.double()
         if previous is None:
-            total, weight, current_class = row, 1.0, None
+            total, weight, current_class = frame_probabilities, 1.0, None
         else:
             total, weight, current_class = (
-                self.memory * previous.total + row,
+                self.memory * previous.total + frame_probabilities,
                 self.memory * previous.weight + 1,
                 previous.current_class,
             )

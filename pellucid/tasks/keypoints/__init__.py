@@ -116,11 +116,13 @@ class Keypoints(Task):
 
         return explain_heat_map(model, request)
 
-    def score_to_explain(self, model: "Model", x: "Tensor", of: str | None = None, area: Area | None = None) -> Asked:
+    def score_to_explain(
+        self, model: "Model", x: "Tensor", choice: str | None = None, area: Area | None = None
+    ) -> Asked:
         """Return the x or the y coordinate of the key-point nearest to an area, by default of the first key-point."""
         from pellucid.tasks.keypoints.finder import ask_point
 
-        return ask_point(model, x, of, area)
+        return ask_point(model, x, choice, area)
 
     def look(self, model: "Model") -> "KeypointLook":
         """Return the key-points, with the heat map of each if the network outputs heat maps."""

@@ -38,23 +38,26 @@ def target_changes(
 ) -> list[TargetChange]:
     """Return the changes of key-points to try for these outputs; without outputs, those that the targets suggest."""
     points, sizes = torch.stack([*targets]), torch.tensor([[image.shape[2], image.shape[1]] for image in images])
-    labelled = points[..., 2] > 0
-    if not bool(labelled.any()):
+    is_labelled = points[..., 2] > 0
+    if not bool(is_labelled.any()):
         return []
     if outputs is None:
-        return _without_unseen_points(points, labelled) + _scales_inside_images(points[..., :2], sizes, labelled)
+        return _without_unseen_points(points, is_labelled) + _scales_inside_images(points[..., :2], sizes, is_labelled)
     predicted, true = torch.stack([*outputs])[..., :2], points[..., :2]
-    factor = float((predicted * true)[labelled].sum() / true.square()[labelled].sum().clamp_min(1e-12))
+    factor = float((predicted * true)[is_labelled].sum() / true.square()[is_labelled].sum().clamp_min(1e-12))
     changes = [] if 1 / MIN_FACTOR < factor < MIN_FACTOR or factor <= 0 else [_scale_change(factor)]
     changes.append(_axes_change("exchanged", "x and y exchanged", lambda xy, size: xy.flip(1)))
     mirrored = _axes_change("mirrored", "mirrored", lambda xy, size: torch.stack([size[1] - xy[:, 0], xy[:, 1]], 1))
     changes.append(mirrored._replace(cause="are mirrored relative to their images, or have left and right exchanged"))
     distances = (predicted[:, None] - true[:, :, None]).norm(dim=3)  # (N, true, predicted point)
-    order = torch.where(labelled[:, :, None], distances, torch.nan).nanmedian(0).values.nan_to_num(torch.inf).argmin(1)
-    same = torch.arange(len(order))
+    order = (
+        torch.where(is_labelled[:, :, None], distances, torch.nan).nanmedian(0).values.nan_to_num(torch.inf).argmin(1)
+    )
+    unchanged_order = torch.arange(len(order))
     if len(order.unique()) < len(order):  # other points are predicted too badly to tell
-        order = torch.where(order[order] == same, order, same)  # only those of which each is taken for the other
-    if not torch.equal(order, same):
+        # only those of which each is taken for the other
+        order = torch.where(order[order] == unchanged_order, order, unchanged_order)
+    if not torch.equal(order, unchanged_order):
         exchanged_text = ", ".join(f"{k} as {int(j)}" for k, j in enumerate(order) if k != int(j))
         changes.append(TargetChange(
             "key-point-order", f"key-points exchanged ({exchanged_text})",
@@ -65,10 +68,10 @@ def target_changes(
     return changes
 
 
-def _without_unseen_points(points: Tensor, labelled: Tensor) -> list[TargetChange]:
+def _without_unseen_points(points: Tensor, is_labelled: Tensor) -> list[TargetChange]:
     """Return the change that leaves out key-points at one position, if many have it; they may be unseen points."""
-    positions, counts = points[labelled][:, :2].unique(dim=0, return_counts=True)
-    if int(counts.max()) <= MAX_SHARED * int(labelled.sum()):
+    positions, counts = points[is_labelled][:, :2].unique(dim=0, return_counts=True)
+    if int(counts.max()) <= MAX_SHARED * int(is_labelled.sum()):
         return []
     position = positions[counts.argmax()]
 
@@ -77,15 +80,15 @@ def _without_unseen_points(points: Tensor, labelled: Tensor) -> list[TargetChang
 
     return [TargetChange(
         "unseen-points", f"key-points at {position[0]:g}, {position[1]:g} left out",
-        f"hold {counts.max() / labelled.sum():.0%} of the key-points at {position[0]:g}, {position[1]:g}, where they "
-        "were written without having been seen", "mark key-points that nobody has seen by a visibility of 0",
+        f"hold {counts.max() / is_labelled.sum():.0%} of the key-points at {position[0]:g}, {position[1]:g}, where "
+        "they were written without having been seen", "mark key-points that nobody has seen by a visibility of 0",
         mark_unseen, key=f"{position[0]:g},{position[1]:g}",
     )]  # fmt: skip
 
 
-def _scales_inside_images(points: Tensor, sizes: Tensor, labelled: Tensor) -> list[TargetChange]:
+def _scales_inside_images(points: Tensor, sizes: Tensor, is_labelled: Tensor) -> list[TargetChange]:
     """Return the changes of scale after which points that are outside their images are inside."""
-    outside_fraction = ((points > sizes[:, None]).any(2) & labelled).sum() / labelled.sum()
+    outside_fraction = ((points > sizes[:, None]).any(2) & is_labelled).sum() / is_labelled.sum()
     if float(points.amax()) <= 1 < int(sizes.min()):
         change = _axes_change(
             "image-size", "multiplied by the image's size", lambda xy, size: xy * torch.tensor([size[1], size[0]])
@@ -95,7 +98,7 @@ def _scales_inside_images(points: Tensor, sizes: Tensor, labelled: Tensor) -> li
         return []
     fitting_factors = [
         factor for factor in DIVISORS
-        if ((points / factor > sizes[:, None]).any(2) & labelled).sum() <= MAX_OUTSIDE * labelled.sum()
+        if ((points / factor > sizes[:, None]).any(2) & is_labelled).sum() <= MAX_OUTSIDE * is_labelled.sum()
     ]  # fmt: skip
     return [_scale_change(1 / factor) for factor in fitting_factors[:2]]
 

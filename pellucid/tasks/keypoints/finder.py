@@ -121,7 +121,7 @@ def explain_point(
     return (maps.amax(0) if method == "saliency" else maps.sum(0)).cpu()
 
 
-def ask_point(model: Model, x: Tensor, of: str | None, area: Area | None) -> Asked:
+def ask_point(model: Model, x: Tensor, choice: str | None, area: Area | None) -> Asked:
     """Return a coordinate of the key-point nearest to the centre of an area, by default the first.
 
     See `Task.score_to_explain`.
@@ -134,7 +134,7 @@ def ask_point(model: Model, x: Tensor, of: str | None, area: Area | None) -> Ask
     if area is not None:
         area_centre = torch.tensor([area[1] + area[3], area[0] + area[2]]) / 2
         point = int((points - area_centre).norm(dim=1).argmin())
-    axis = 0 if of is None else index_of(of, axes)
+    axis = 0 if choice is None else index_of(choice, axes)
     left, top = (int(value) for value in points[point])
     label = f"{axes[axis]} of {KeypointFinder(model).point_names[point]}"
     scores = y[2 * point : 2 * point + 2]

@@ -71,16 +71,16 @@ def average_precision(source: KeypointSource, points: Tensor) -> dict[str, float
         indices_by_image.setdefault(image, []).append(k)
     for image, indices in indices_by_image.items():
         record = source.source.records[image]
-        truth = record.objects(len(source.names))
+        image_objects = record.objects(len(source.names))
         predicted_points = torch.stack([source.frame(k).to_picture(points[k]) for k in indices])
-        objects = truth.take(torch.tensor([source.objects[k][1] for k in indices]))
+        objects = image_objects.take(torch.tensor([source.objects[k][1] for k in indices]))
         detections = Detections(
             objects.boxes, predicted_points[:, :, 2].mean(1), objects.labels, keypoints=predicted_points
         )
-        areas = truth_areas(truth)
+        areas = truth_areas(image_objects)
         for j, instance in enumerate(record.instances):
             areas[j] = areas[j] if instance.area is None else instance.area
-        coco.add(detections, truth, areas)
+        coco.add(detections, image_objects, areas)
     return {f"keypoint_{name}": value for name, value in coco.figures(names=("ap", "ap50")).items()}
 
 

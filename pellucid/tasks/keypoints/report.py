@@ -65,12 +65,12 @@ def find_worst_images(model: Model, test: KeypointSource, max_images: int = MAX_
     check_points(predicted, true, unit)
     indices = measurable(true, unit).nonzero()[:, 0]
     errors = normalised_errors(predicted[indices], true[indices], unit)
-    worst = errors.argsort(descending=True)[:max_images]
-    order = indices[worst]
+    worst_errors = errors.argsort(descending=True)[:max_images]
+    order = indices[worst_errors]
     images = (float_images(test.batch(order.tolist(), generator(0)).images) * 255).round().to(torch.uint8)
     return WorstKeypoints(
         images.permute(0, 2, 3, 1).expand(-1, -1, -1, 3).numpy(),
         true[order].numpy(),
         predicted[order].numpy(),
-        errors[worst].tolist(),
+        errors[worst_errors].tolist(),
     )

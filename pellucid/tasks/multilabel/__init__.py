@@ -45,8 +45,8 @@ class MultiLabelClassification(Classification):
         """Return a linear model of the labels."""
         from pellucid.tasks.linear_model import linear_baseline
 
-        linear = linear_baseline(train, lambda targets: targets, max_features)
-        return linear._replace(predict=lambda images: linear.predict(images).clamp(0, 1))
+        linear_model = linear_baseline(train, lambda targets: targets, max_features)
+        return linear_model._replace(predict=lambda images: linear_model.predict(images).clamp(0, 1))
 
     def finish(self, model: "Model", train: Any, validation: Any, test: Any) -> bool:
         """Choose the threshold of each class on the validation images."""

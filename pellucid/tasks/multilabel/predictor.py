@@ -28,12 +28,12 @@ class LabelPredictor(ClassPredictor):
         probabilities = self.model.predict(image[:1])[0].tolist()
         probabilities_by_class = dict(zip(self.thresholds, probabilities, strict=True))
         labels = [name for name, threshold in self.thresholds.items() if probabilities_by_class[name] >= threshold]
-        others = sorted({*probabilities_by_class} - {*labels}, key=lambda name: -probabilities_by_class[name])[
+        other_names = sorted({*probabilities_by_class} - {*labels}, key=lambda name: -probabilities_by_class[name])[
             :MAX_SHOWN
         ]
         labels_text = ", ".join(f"{name} {percent(probabilities_by_class[name])}" for name in labels) or "no label"
-        others_text = ", ".join(f"{name} {percent(probabilities_by_class[name])}" for name in others)
-        line = f"{picture.file}: {labels_text}" + (f"  (not {others_text})" if others_text else "")
+        other_names_text = ", ".join(f"{name} {percent(probabilities_by_class[name])}" for name in other_names)
+        line = f"{picture.file}: {labels_text}" + (f"  (not {other_names_text})" if other_names_text else "")
         values = {"image": picture.file, "labels": labels, "probabilities": probabilities_by_class}
         row: dict[str, Any] = {"image": picture.file, "labels": "|".join(labels), **probabilities_by_class}
         confidence = max((probabilities_by_class[name] for name in labels), default=max(probabilities))

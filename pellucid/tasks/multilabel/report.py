@@ -65,13 +65,14 @@ def best_threshold(scores: Tensor, true: Tensor) -> float:
     if n_true in (0, len(true)):
         return DEFAULT_THRESHOLD
     order = scores.argsort(descending=True, stable=True)
-    ranked, hits = scores[order].double(), true[order].cumsum(0).double()
-    f1 = 2 * hits / (torch.arange(1, len(ranked) + 1) + n_true)
-    next_scores = torch.cat([ranked[1:], -ranked[-1:] - 1])  # below the lowest score, all images have the label
-    is_cut = next_scores < ranked  # images with equal scores are on one side of a threshold
-    middles = ((ranked + next_scores) / 2).clamp_min(0)
-    best = f1[is_cut] >= f1[is_cut].max() - 1e-12
-    candidates = middles[is_cut][best]
+    sorted_scores, n_hits = scores[order].double(), true[order].cumsum(0).double()
+    f1 = 2 * n_hits / (torch.arange(1, len(sorted_scores) + 1) + n_true)
+    # below the lowest score, all images have the label
+    next_scores = torch.cat([sorted_scores[1:], -sorted_scores[-1:] - 1])
+    is_cut = next_scores < sorted_scores  # images with equal scores are on one side of a threshold
+    middles = ((sorted_scores + next_scores) / 2).clamp_min(0)
+    is_best = f1[is_cut] >= f1[is_cut].max() - 1e-12
+    candidates = middles[is_cut][is_best]
     return round(float(candidates[(candidates - DEFAULT_THRESHOLD).abs().argmin()]), 6)
 
 
@@ -86,7 +87,7 @@ def report(model: Model, test: Source) -> Reported:
     """Return the sections about the classes and the images with the most wrong labels."""
     classes, thresholds = tuple(test.classes or ()), thresholds_of(model)
     outputs, targets = predict_source(model, test)
-    true, predicted = targets > 0.5, outputs >= thresholds
+    is_true, is_predicted = targets > 0.5, outputs >= thresholds
     rows = [
         (
             row["class"],
@@ -94,17 +95,17 @@ def report(model: Model, test: Source) -> Reported:
             f"{row['threshold']:.2f}",
             f"{row['n']:,}",
         )
-        for row in class_rows(outputs, true, thresholds, classes)
+        for row in class_rows(outputs, is_true, thresholds, classes)
     ]
     head = ("class", "AP", "F1", "precision", "recall", "threshold", "n")
     labels_text = (
-        f"An image has {float(true.sum(1).double().mean()):.2f} labels on average; "
-        f"{float(predicted.sum(1).double().mean()):.2f} are predicted."
+        f"An image has {float(is_true.sum(1).double().mean()):.2f} labels on average; "
+        f"{float(is_predicted.sum(1).double().mean()):.2f} are predicted."
     )
     table = TablePart("Test images by class", head, rows)
     return Reported([
         Section("classes", "Class by class", [EXPLANATION, labels_text, table]),
-        Section("mistakes", "Worst mistakes", [_mistakes(outputs, true, predicted, test, classes)]),
+        Section("mistakes", "Worst mistakes", [_mistakes(outputs, is_true, is_predicted, test, classes)]),
     ])  # fmt: skip
 
 
@@ -112,21 +113,24 @@ def _mistakes(
     outputs: Tensor, true: Tensor, predicted: Tensor, test: Source, classes: Sequence[str]
 ) -> FigurePart | Missing:
     """Return the figure of the images with the most wrong labels, those with the most confident ones first."""
-    wrong = true != predicted  # (N, K)
-    confidence = torch.where(predicted, outputs, 1 - outputs).masked_fill(~wrong, 0).amax(1)
-    order = (wrong.sum(1) + confidence / 2).argsort(descending=True, stable=True)
-    worst = order[wrong[order].any(1)][:MAX_IMAGES]
-    if not len(worst):
+    is_wrong = true != predicted  # (N, K)
+    confidence = torch.where(predicted, outputs, 1 - outputs).masked_fill(~is_wrong, 0).amax(1)
+    order = (is_wrong.sum(1) + confidence / 2).argsort(descending=True, stable=True)
+    worst_indices = order[is_wrong[order].any(1)][:MAX_IMAGES]
+    if not len(worst_indices):
         return Missing("The labels of all test images are right.")
-    images = float_images(test.batch(worst.tolist(), generator(0)).images).numpy()
-    true_names = [_names(true[k], classes) for k in worst.tolist()]
-    predicted_names = [_names(predicted[k], classes) for k in worst.tolist()]
-    figure = worst_mistakes(images, true_names, predicted_names, confidence[worst].tolist())
+    images = float_images(test.batch(worst_indices.tolist(), generator(0)).images).numpy()
+    true_names = [_names(true[k], classes) for k in worst_indices.tolist()]
+    predicted_names = [_names(predicted[k], classes) for k in worst_indices.tolist()]
+    figure = worst_mistakes(images, true_names, predicted_names, confidence[worst_indices].tolist())
     caption = (
-        f"{len(worst)} of {int(wrong.any(1).sum()):,} test images with a wrong label, those with the most first: true "
-        "→ predicted labels, and the probability of the most confident wrong decision."
+        f"{len(worst_indices)} of {int(is_wrong.any(1).sum()):,} test images with a wrong label, those with the most "
+        "first: true → predicted labels, and the probability of the most confident wrong decision."
     )
-    pairs = "; ".join(f"{a} predicted as {b}" for a, b in zip(true_names, predicted_names, strict=True))
+    pairs = "; ".join(
+        f"{true_text} predicted as {predicted_text}"
+        for true_text, predicted_text in zip(true_names, predicted_names, strict=True)
+    )
     return FigurePart("mistakes", figure, f"Images with wrong labels: {pairs}", caption)
 
 

@@ -80,13 +80,17 @@ class NumberRegression(Classification):
         first_name = self.class_names(model)[0]
         return super().explain(model, request if request.target else request._replace(target=first_name), **options)
 
-    def score_to_explain(self, model: "Model", x: "Tensor", of: str | None = None, area: Area | None = None) -> Asked:
+    def score_to_explain(
+        self, model: "Model", x: "Tensor", choice: str | None = None, area: Area | None = None
+    ) -> Asked:
         """Return a number, by default the first, or a unit."""
         from pellucid.task.asked import index_of
 
         names = self.class_names(model)
-        choice = of if of is not None and "[" in of else str(0 if of is None else index_of(of, names))
-        asked = ask_scores(model, x, choice)
+        explained = (
+            choice if choice is not None and "[" in choice else str(0 if choice is None else index_of(choice, names))
+        )
+        asked = ask_scores(model, x, explained)
         if asked is None:
             raise self.refusal(model)
         label = asked.label if asked.chosen is None else names[asked.chosen]

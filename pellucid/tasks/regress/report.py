@@ -30,12 +30,12 @@ def report(model: Model, test: Source) -> Reported:
     caption = "Each point is a test image; on the dashed lines, predictions are exact."
     deviations = targets.double().std(0, correction=0).clamp_min(torch.finfo(torch.float32).tiny)
     distances = ((outputs - targets).abs().double() / deviations).amax(1)
-    worst = distances.argsort(descending=True)[:MAX_IMAGES].tolist()
-    images = (float_images(test.batch(worst, generator(0)).images) * 255).round().to(torch.uint8)
+    worst_indices = distances.argsort(descending=True)[:MAX_IMAGES].tolist()
+    images = (float_images(test.batch(worst_indices, generator(0)).images) * 255).round().to(torch.uint8)
     pictures = [*images.permute(0, 2, 3, 1).expand(-1, -1, -1, 3).numpy()]
-    titles = [f"{_numbers(targets[k])} → {_numbers(outputs[k])}" for k in worst]
+    titles = [f"{_numbers(targets[k])} → {_numbers(outputs[k])}" for k in worst_indices]
     worst_caption = (
-        f"The {len(worst)} test images with the largest errors: true → predicted {', '.join(numbers.labels)}."
+        f"The {len(worst_indices)} test images with the largest errors: true → predicted {', '.join(numbers.labels)}."
     )
     table = TablePart("Errors on the test images", head, rows, (2, 3, 4, 5))
     alt = f"Predicted against true {', '.join(numbers.labels)}, and residuals"

@@ -92,11 +92,13 @@ class Segmentation(Task):
         size = Segmenter(model).input_size((image.shape[1], image.shape[2])) if is_size_free else model.input_shape[1:]
         return resized_to(size, image)
 
-    def score_to_explain(self, model: "Model", x: "Tensor", of: str | None = None, area: Area | None = None) -> Asked:
+    def score_to_explain(
+        self, model: "Model", x: "Tensor", choice: str | None = None, area: Area | None = None
+    ) -> Asked:
         """Return the mean score of a class over pixels, by default of the most frequent class where it is predicted."""
         from pellucid.tasks.segment.explained import ask_pixels
 
-        return ask_pixels(model, x, of, area)
+        return ask_pixels(model, x, choice, area)
 
     def look(self, model: "Model") -> "SegmenterLook":
         """Return the classes of the pixels and their probabilities, with the CRF as a control."""

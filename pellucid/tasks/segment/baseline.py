@@ -40,12 +40,15 @@ def _levels(images: Tensor) -> Tensor:
 
 def _best_threshold(counts: Tensor) -> Tensor:
     """Return the class, 0 or 1, of each level for the threshold with the highest mean IoU; counts: (LEVELS, 2)."""
-    below = torch.cat([counts.new_zeros(1, 2), counts.cumsum(0)])  # (LEVELS + 1, 2): pixels below each threshold
-    above = counts.sum(0) - below
+    counts_below = torch.cat([counts.new_zeros(1, 2), counts.cumsum(0)])  # (LEVELS + 1, 2): pixels below each threshold
+    counts_above = counts.sum(0) - counts_below
     mean_ious = []
-    for low, high in ((below, above), (above, below)):  # `low` is predicted as class 0, `high` as class 1
-        wrong = low[:, 1] + high[:, 0]
-        mean_ious.append((low[:, 0] / (low[:, 0] + wrong) + high[:, 1] / (high[:, 1] + wrong)) / 2)
-    best = int(torch.stack(mean_ious).nan_to_num().argmax())
-    above_class, threshold = 1 - best // (LEVELS + 1), best % (LEVELS + 1)
+    for low, high in (
+        (counts_below, counts_above),
+        (counts_above, counts_below),
+    ):  # `low` is predicted as class 0, `high` as class 1
+        n_wrong = low[:, 1] + high[:, 0]
+        mean_ious.append((low[:, 0] / (low[:, 0] + n_wrong) + high[:, 1] / (high[:, 1] + n_wrong)) / 2)
+    best_index = int(torch.stack(mean_ious).nan_to_num().argmax())
+    above_class, threshold = 1 - best_index // (LEVELS + 1), best_index % (LEVELS + 1)
     return torch.where(torch.arange(LEVELS) >= threshold, above_class, 1 - above_class)

@@ -121,17 +121,17 @@ class Grid(NamedTuple):
 
 def bilateral_filter(x: Tensor, grid: Grid) -> Tensor:
     """Return x (C, H, W) filtered by an approximation of the bilateral kernel for which `grid` was made."""
-    channels, flat = len(x), x.flatten(1)  # (C, H W)
+    n_channels, flat = len(x), x.flatten(1)  # (C, H W)
     chunks = [slice(start, start + CHUNK_SIZE) for start in range(0, flat.shape[1], CHUNK_SIZE)]
-    cells = x.new_zeros(math.prod(grid.shape), channels)
+    cells = x.new_zeros(math.prod(grid.shape), n_channels)
     for pixels in chunks:
         rows = flat[:, pixels].T
         for cell, weight in grid.corners(pixels):
             cells.index_add_(0, cell, rows * weight[:, None].to(x.dtype))
-    cells = cells.view(*grid.shape, channels)
+    cells = cells.view(*grid.shape, n_channels)
     for axis in N_BLURS * tuple(range(len(grid.shape))):
         cells = _blur(cells, axis)
-    cells = cells.reshape(-1, channels)
+    cells = cells.reshape(-1, n_channels)
     filtered = torch.zeros_like(flat)
     for pixels in chunks:
         for cell, weight in grid.corners(pixels):
@@ -160,7 +160,7 @@ def _bilateral_grid(image: Tensor, kernels: CrfKernels) -> Grid:
     positions += 1 - positions.min(1, keepdim=True).values
     cells = positions.floor()
     shape = tuple((cells.max(1).values.long() + 3).tolist())
-    lowest = torch.zeros(height * width, dtype=torch.int64, device=image.device)
+    lowest_cell = torch.zeros(height * width, dtype=torch.int64, device=image.device)
     for axis, size in zip(cells, shape, strict=True):
-        lowest = lowest * size + axis.long()
-    return Grid(shape, lowest, positions - cells)
+        lowest_cell = lowest_cell * size + axis.long()
+    return Grid(shape, lowest_cell, positions - cells)

@@ -35,9 +35,12 @@ def scores(outputs: Sequence[Tensor], masks: Sequence[Tensor], ignore: int | Non
     """
     values: list[float] = []
     for output, mask in zip(outputs, masks, strict=True):
-        labelled = torch.ones_like(mask, dtype=torch.bool) if ignore is None else mask != ignore
-        predicted, true = output.argmax(0)[labelled], mask[labelled]
-        ious = [((predicted == c) & (true == c)).sum() / ((predicted == c) | (true == c)).sum() for c in true.unique()]
+        is_labelled = torch.ones_like(mask, dtype=torch.bool) if ignore is None else mask != ignore
+        predicted, true = output.argmax(0)[is_labelled], mask[is_labelled]
+        ious = [
+            ((predicted == label) & (true == label)).sum() / ((predicted == label) | (true == label)).sum()
+            for label in true.unique()
+        ]
         values.append(float(torch.stack(ious).mean()) if ious else nan)
     return HeldOutScores("mean IoU of an image", torch.tensor(values))
 
@@ -60,7 +63,9 @@ def target_changes(
             for output, mask in zip(outputs, masks, strict=True) for label in mask.unique() if label != ignore
         ]  # fmt: skip
         min_ratio = 1.0
-    strength = torch.stack([shifted_strength(a, b, max_shift) for a, b in pairs]).mean(0)
+    strength = torch.stack(
+        [shifted_strength(reference_map, mask_map, max_shift) for reference_map, mask_map in pairs]
+    ).mean(0)
     unshifted_strength = float(strength[max_shift, max_shift])
     down, right, ratio = best_shift(strength)
     if max(abs(down), abs(right)) >= MIN_SHIFT and ratio > min_ratio:
@@ -72,7 +77,11 @@ def target_changes(
     is_square = masks[0].shape[0] == masks[0].shape[1]
     for name, turn in (FLIPS | SQUARE_TURNS if is_square else FLIPS).items():
         if (
-            sum(float((a * turn(b)).sum() / b.sum().clamp_min(1)) for a, b in pairs) / len(pairs)
+            sum(
+                float((reference_map * turn(mask_map)).sum() / mask_map.sum().clamp_min(1))
+                for reference_map, mask_map in pairs
+            )
+            / len(pairs)
             > min_ratio * unshifted_strength
         ):
             changes.append(TargetChange(
@@ -92,14 +101,14 @@ def _without_mixed_class(confusion: Tensor, ignore: int) -> list[TargetChange]:
 
     confusion: the numbers of pixels by true and predicted class.
     """
-    correct, labelled = confusion.diagonal(), confusion.sum(1)
-    mislabelled = labelled - correct
-    label = int(mislabelled.argmax())
-    predicted_otherwise = confusion.sum() - confusion[:, label].sum()
-    other_labels = [k for k in range(len(correct)) if k != label]
+    n_correct, n_labelled = confusion.diagonal(), confusion.sum(1)
+    n_mislabelled = n_labelled - n_correct
+    label = int(n_mislabelled.argmax())
+    n_predicted_otherwise = confusion.sum() - confusion[:, label].sum()
+    other_labels = [k for k in range(len(n_correct)) if k != label]
     if (
-        mislabelled[label] < MIN_MIXED * predicted_otherwise
-        or correct[other_labels].sum() < MIN_CORRECT * labelled[other_labels].sum()
+        n_mislabelled[label] < MIN_MIXED * n_predicted_otherwise
+        or n_correct[other_labels].sum() < MIN_CORRECT * n_labelled[other_labels].sum()
     ):
         return []
     return [TargetChange(
@@ -122,7 +131,7 @@ def _confusion_matrix(outputs: Sequence[Tensor], masks: Sequence[Tensor], ignore
     """Return the numbers of pixels by true and predicted class."""
     true = torch.cat([mask.flatten() for mask in masks]).long()
     predicted = torch.cat([output.argmax(0).flatten() for output in outputs])
-    labelled = true >= 0 if ignore is None else true != ignore
-    count = max(len(outputs[0]), int(true[labelled].max()) + 1)
-    matrix = (true[labelled] * count + predicted[labelled]).bincount(minlength=count**2)
+    is_labelled = true >= 0 if ignore is None else true != ignore
+    count = max(len(outputs[0]), int(true[is_labelled].max()) + 1)
+    matrix = (true[is_labelled] * count + predicted[is_labelled]).bincount(minlength=count**2)
     return matrix.view(count, count).double()

@@ -33,17 +33,17 @@ def region_of_class(model: Model, x: Tensor, label: int | None = None, window: s
     predicted = model.predict(x[None])[0].argmax(0)  # (H, W)
     label = int(predicted.flatten().bincount().argmax()) if label is None else label
     if window:
-        pixels = torch.zeros_like(predicted, dtype=torch.bool)
-        pixels[_parse_window(window, (predicted.shape[0], predicted.shape[1]))] = True
+        is_in_region = torch.zeros_like(predicted, dtype=torch.bool)
+        is_in_region[_parse_window(window, (predicted.shape[0], predicted.shape[1]))] = True
         description = f"[{window.strip()}]"
     else:
-        pixels = predicted == label
-        description = f"where it is predicted, {plural(int(pixels.sum()), 'pixel')}"
-        if not bool(pixels.any()):
+        is_in_region = predicted == label
+        description = f"where it is predicted, {plural(int(is_in_region.sum()), 'pixel')}"
+        if not bool(is_in_region.any()):
             raise PellucidError(
                 f"no pixel is predicted as class {label}; give a pixel or a region, as in '{label}[120, 200]'"
             )
-    return Region(torch.tensor([label]), pixels[None] / pixels.sum(), description)
+    return Region(torch.tensor([label]), is_in_region[None] / is_in_region.sum(), description)
 
 
 def named_region(model: Model, x: Tensor, target: str | None) -> Region | None:
@@ -90,16 +90,16 @@ def restrict_loss(model: Model, x: Tensor, target: Region | None) -> tuple[Model
     return new_model, torch.where(target.weights > 0, target.classes[:, None, None], ignored)
 
 
-def ask_pixels(model: Model, x: Tensor, of: str | None, area: Area | None) -> Asked:
+def ask_pixels(model: Model, x: Tensor, choice: str | None, area: Area | None) -> Asked:
     """Return the mean score of a class over the pixels of an area; see `Task.score_to_explain`.
 
-    of: the name of the class, by default the class that is predicted at the most of these pixels. Without an area, the
-    pixels are those where the class is predicted.
+    choice: the name of the class, by default the class that is predicted at the most of these pixels. Without an area,
+    the pixels are those where the class is predicted.
     """
     classes, inputs = classes_of(model), model.scaled(x[None])
     with torch.no_grad():
         y = model.net.forward(model.params, inputs, Mode(keep=False))[0][0].cpu()  # (C, H, W)
-    label, window = None if of is None else index_of(of, classes), ""
+    label, window = None if choice is None else index_of(choice, classes), ""
     if area is not None:
         top, left, bottom, right = area
         window = f"{top}:{bottom}, {left}:{right}"

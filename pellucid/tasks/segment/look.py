@@ -32,12 +32,12 @@ class SegmenterLook(Look):
         has_crf = self.value(values, "crf") >= 0.5
         if has_crf not in self._found:
             self._found[True] = self.segmenter.refined(self.image, self._found[False].probabilities)
-        found = self._found[has_crf]
+        pixel_classes = self._found[has_crf]
         maps = [
             MapLayer(name, values=probability, group="Probability")
-            for name, probability in zip(found.classes, found.probabilities, strict=True)
+            for name, probability in zip(pixel_classes.classes, pixel_classes.probabilities, strict=True)
         ]
-        bars = [NumberBar(name, area) for name, area in found.areas().items()]
-        largest = max(bars, key=lambda bar: bar.value)
-        line = f"most of the picture is {largest.name}"
-        return Shown(line, [*maps, ClassLayer("classes", True, found.mask)], bars, found.classes)
+        bars = [NumberBar(name, area) for name, area in pixel_classes.areas().items()]
+        largest_bar = max(bars, key=lambda bar: bar.value)
+        line = f"most of the picture is {largest_bar.name}"
+        return Shown(line, [*maps, ClassLayer("classes", True, pixel_classes.mask)], bars, pixel_classes.classes)

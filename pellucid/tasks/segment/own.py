@@ -185,7 +185,7 @@ def frequency_weights(counts: list[int]) -> list[float]:
 
     counts: the number of pixels of each class; a class without pixels gets the weight 1.
     """
-    total = sum(counts)
-    roots = [(total / count) ** 0.5 if count else 1.0 for count in counts]
-    mean = sum(root * count for root, count in zip(roots, counts, strict=True)) / total
+    n_total = sum(counts)
+    roots = [(n_total / count) ** 0.5 if count else 1.0 for count in counts]
+    mean = sum(root * count for root, count in zip(roots, counts, strict=True)) / n_total
     return [round(root / mean, 2) if count else 1.0 for root, count in zip(roots, counts, strict=True)]

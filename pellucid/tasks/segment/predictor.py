@@ -32,8 +32,8 @@ class SegmentationPredictor(Predictor):
         pixel_classes = self.segmenter(image)
         files = {} if self.out is None else write_segmentation(self.out, picture.name, image, pixel_classes)
         areas = pixel_classes.areas()
-        largest = sorted(areas.items(), key=lambda pair: -pair[1])[:MAX_CLASSES]
-        areas_text = ", ".join(f"{name} {percent(area)}" for name, area in largest if area)
+        largest_areas = sorted(areas.items(), key=lambda pair: -pair[1])[:MAX_CLASSES]
+        areas_text = ", ".join(f"{name} {percent(area)}" for name, area in largest_areas if area)
         return Predicted(
             {"image": picture.file, "files": files, "areas": areas},
             f"{files.get('overlay', picture.file)}: {areas_text}",

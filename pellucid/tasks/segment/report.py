@@ -70,7 +70,7 @@ def confusion_and_worst_images(
     images = (float_images(inputs) * 255).round().to(torch.uint8).permute(0, 2, 3, 1)
     # The file names of masks in memory are `files`, those of streamed masks `names`.
     file_names = getattr(test, "files", None) or getattr(test, "names", ())
-    worst = WorstMasks(
+    worst_images = WorstMasks(
         images.expand(-1, -1, -1, 3).numpy(),
         targets.numpy(),
         pad_and_stack([masks[k] for k in order], 0 if ignored is None else ignored).numpy(),
@@ -78,4 +78,4 @@ def confusion_and_worst_images(
         [file_names[k] for k in order] if file_names else (),
     )
     assert overall_iou.matrix is not None
-    return overall_iou.matrix.numpy(), worst
+    return overall_iou.matrix.numpy(), worst_images

@@ -118,8 +118,8 @@ class Segmenter:
         return self._classified(dense_crf(probabilities, image.expand(3, -1, -1), kernels_for(image)))
 
     def _classified(self, probabilities: Tensor) -> PixelClasses:
-        largest = probabilities.max(0).indices  # as argmax, which takes 4 times as long over the first axis
-        return PixelClasses(largest.to(torch.uint8), probabilities, self.classes)
+        most_likely = probabilities.max(0).indices  # as argmax, which takes 4 times as long over the first axis
+        return PixelClasses(most_likely.to(torch.uint8), probabilities, self.classes)
 
     def input_size(self, size: tuple[int, int]) -> tuple[int, int]:
         """Return the size (H, W) of the network's input for a picture: resized as in training, otherwise unchanged."""
@@ -139,7 +139,7 @@ def check_files(folder: Path, stems: Sequence[str], sources: Sequence[Path] = ()
     Also raises PellucidError if two pictures have output files of the same name.
     """
     outputs = [[folder / name for name in file_names(stem).values()] for stem in stems]
-    check_outputs(outputs, sources, lambda existing: len(existing) == len(file_names("")))
+    check_outputs(outputs, sources, lambda existing_files: len(existing_files) == len(file_names("")))
 
 
 def write_segmentation(folder: Path, stem: str, image: Tensor, pixel_classes: PixelClasses) -> dict[str, str]:
@@ -151,15 +151,15 @@ def write_segmentation(folder: Path, stem: str, image: Tensor, pixel_classes: Pi
     from pellucid.report.figures.pictures import mask_overlay, palette
 
     check_files(folder, [stem])
-    indexed = Image.fromarray(pixel_classes.mask.numpy())
-    indexed.putpalette(palette(len(pixel_classes.classes)).flatten().tolist())
+    indexed_image = Image.fromarray(pixel_classes.mask.numpy())
+    indexed_image.putpalette(palette(len(pixel_classes.classes)).flatten().tolist())
     overlay = mask_overlay(
         image.expand(3, -1, -1).permute(1, 2, 0).numpy(), pixel_classes.mask, len(pixel_classes.classes)
     )
     height, width = pixel_classes.mask.shape
     summary = {"height": height, "width": width, "areas": pixel_classes.areas(), "classes": list(pixel_classes.classes)}
     files = file_names(stem)
-    contents = (png(Image.fromarray(overlay)), png(indexed), json.dumps(summary, indent=2).encode())
+    contents = (png(Image.fromarray(overlay)), png(indexed_image), json.dumps(summary, indent=2).encode())
     folder.mkdir(parents=True, exist_ok=True)
     for name, data in zip(files.values(), contents, strict=True):
         write_atomically(folder / name, data)

@@ -16,15 +16,22 @@ def target_changes(targets: Sequence[Tensor], outputs: Sequence[Tensor] | None) 
     if outputs is None or len({image.shape[1:] for image in (*targets, *outputs)}) > 1:
         return []
     max_shift = min(MAX_SHIFT, min(targets[0].shape[1:]) // 4)
-    pairs = [(edges(a), edges(b)) for a, b in zip(outputs, targets, strict=True)]
-    strength = torch.stack([shifted_strength(a, b, max_shift) for a, b in pairs]).mean(0)
-    unshifted, (down, right, ratio) = sum(float((a * b).sum()) for a, b in pairs), best_shift(strength)
+    pairs = [(edges(output), edges(target)) for output, target in zip(outputs, targets, strict=True)]
+    strength = torch.stack(
+        [shifted_strength(output_edges, target_edges, max_shift) for output_edges, target_edges in pairs]
+    ).mean(0)
+    unshifted_strength, (down, right, ratio) = (
+        sum(float((output_edges * target_edges).sum()) for output_edges, target_edges in pairs),
+        best_shift(strength),
+    )
     changes = [
         TargetChange(
             "mirrored-targets", f"target images {name}", "are mirrored or turned relative to their inputs",
             "mirror and turn inputs and targets together", lambda target, size, turn=turn: turn(target), key=name,
         )
-        for name, turn in FLIPS.items() if sum(float((a * turn(b)).sum()) for a, b in pairs) > MIN_RATIO * unshifted
+        for name, turn in FLIPS.items()
+        if sum(float((output_edges * turn(target_edges)).sum()) for output_edges, target_edges in pairs)
+        > MIN_RATIO * unshifted_strength
     ]  # fmt: skip
     if ratio < MIN_RATIO:
         return changes

@@ -39,16 +39,18 @@ def evaluate(model: Model, data: str | None = None, processes: Processes = ALONE
     metrics_by_kind = {kind: (PSNR(), SSIM()) for kind in ("", FLAT)}
     features: dict[str, list[Tensor]] = {"": [], FLAT: [], "true": []}
     with strict_warnings(), torch.inference_mode():
-        means = _mean_colours(source, n_labels)
+        mean_colours = _mean_colours(source, n_labels)
 
         def measure_photo(k: int) -> tuple[list[Metric], dict[str, Tensor]]:
             photo, maps = _example(source, k, n_labels)
-            generated = objective.predict(model.params, model.scaled(maps)).float().cpu().clamp(0, 1)
-            flat = torch.einsum("nkhw,kc->nchw", maps.float() / 255, means)
+            generated_images = objective.predict(model.params, model.scaled(maps)).float().cpu().clamp(0, 1)
+            flat_photo = torch.einsum("nkhw,kc->nchw", maps.float() / 255, mean_colours)
             metrics: list[Metric] = [PSNR(), SSIM(), PSNR(), SSIM()]
-            for metric, images in zip(metrics, (generated, generated, flat, flat), strict=True):
+            for metric, images in zip(
+                metrics, (generated_images, generated_images, flat_photo, flat_photo), strict=True
+            ):
                 metric.update(images, photo)
-            images_by_kind = {"": generated, FLAT: flat, "true": photo}
+            images_by_kind = {"": generated_images, FLAT: flat_photo, "true": photo}
             return metrics, {kind: backbone(tiles(images)).features for kind, images in images_by_kind.items()}
 
         for photo_metrics, photo_features in processes.shared(range(len(source)), measure_photo):
@@ -57,13 +59,13 @@ def evaluate(model: Model, data: str | None = None, processes: Processes = ALONE
             for kind, kind_features in photo_features.items():
                 features[kind].append(kind_features)
     results: dict[str, Any] = {}
-    true = torch.cat(features["true"])
+    true_features = torch.cat(features["true"])
     for kind, metrics in metrics_by_kind.items():
         for metric in metrics:
             results |= {_metric_key(name, kind): value for name, value in metric.compute().items()}
-        results[_metric_key("frechet", kind)] = frechet_distance(torch.cat(features[kind]), true)
+        results[_metric_key("frechet", kind)] = frechet_distance(torch.cat(features[kind]), true_features)
     path = source.tree.where("").rstrip("/:")
-    return {**results, "n": len(source), "n_tiles": len(true), "backbone": BACKBONE, "data": path}
+    return {**results, "n": len(source), "n_tiles": len(true_features), "backbone": BACKBONE, "data": path}
 
 
 def _metric_key(name: str, kind: str) -> str:
@@ -83,16 +85,16 @@ def _example(source: MaskFolder, k: int, n_labels: int) -> tuple[Tensor, Tensor]
 
 def _mean_colours(source: MaskFolder, n_labels: int) -> Tensor:
     """Return the mean colour of the pixels of each label, (n_labels + 1, 3)."""
-    sums, pixel_counts = (
+    colour_sums, pixel_counts = (
         torch.zeros(n_labels + 1, 3, dtype=torch.float64),
         torch.zeros(n_labels + 1, dtype=torch.float64),
     )
     for k in range(len(source)):
         photo, maps = _example(source, k, n_labels)
         label_masks = maps[0].double().flatten(1) / 255  # (n_labels + 1, H W)
-        sums += label_masks @ photo[0].double().flatten(1).T
+        colour_sums += label_masks @ photo[0].double().flatten(1).T
         pixel_counts += label_masks.sum(1)
-    return (sums / pixel_counts.clamp_min(1)[:, None]).float()
+    return (colour_sums / pixel_counts.clamp_min(1)[:, None]).float()
 
 
 def tiles(photos: Tensor) -> Tensor:

@@ -228,6 +228,6 @@ def test_the_confidence_is_never_measured_on_pictures_it_was_fitted_on(tree, n_p
         assert "too few" in description
     else:
         assert result is not None
-        assert (result.n, result.answered_accuracy) == (40, 1.0)
+        assert (result.n_pictures, result.answered_accuracy) == (40, 1.0)
         assert result.n_answered > int((confidences >= 0.9).sum()), "by what each half says of the other"
         assert "each half" in description

@@ -28,19 +28,25 @@ MIN_SHIFT = 2.0  # pixels
 SHIFT_CELL = 4.0  # pixels, the size of a bin of shifts
 POINTS_PER_SIDE = 16  # points on each side of a box at which edges are measured
 FORMAT_CONVERSIONS: dict[str, BoxConversion] = {
-    "read as x, y, width, height": lambda b, size: torch.cat([b[:, :2], b[:, :2] + b[:, 2:]], 1),
-    "read as centre, width, height": lambda b, size: torch.cat(
-        [b[:, :2] - b[:, 2:] / 2, b[:, :2] + b[:, 2:] / 2], 1
+    "read as x, y, width, height": lambda boxes, size: torch.cat([boxes[:, :2], boxes[:, :2] + boxes[:, 2:]], 1),
+    "read as centre, width, height": lambda boxes, size: torch.cat(
+        [boxes[:, :2] - boxes[:, 2:] / 2, boxes[:, :2] + boxes[:, 2:] / 2], 1
     ),
-    "converted back from x, y, width, height": lambda b, size: torch.cat([b[:, :2], b[:, 2:] - b[:, :2]], 1),
-    "moved by half their size": lambda b, size: b + (b[:, 2:] - b[:, :2]).repeat(1, 2) / 2,
-    "moved back by half their size": lambda b, size: b - (b[:, 2:] - b[:, :2]).repeat(1, 2) / 2,
-    "with x and y exchanged": lambda b, size: b[:, [1, 0, 3, 2]],
+    "converted back from x, y, width, height": lambda boxes, size: torch.cat(
+        [boxes[:, :2], boxes[:, 2:] - boxes[:, :2]], 1
+    ),
+    "moved by half their size": lambda boxes, size: boxes + (boxes[:, 2:] - boxes[:, :2]).repeat(1, 2) / 2,
+    "moved back by half their size": lambda boxes, size: boxes - (boxes[:, 2:] - boxes[:, :2]).repeat(1, 2) / 2,
+    "with x and y exchanged": lambda boxes, size: boxes[:, [1, 0, 3, 2]],
 }  # fmt: skip
 FLIPS: dict[str, BoxConversion] = {
-    "mirrored": lambda b, size: torch.stack([size[1] - b[:, 2], b[:, 1], size[1] - b[:, 0], b[:, 3]], 1),
-    "upside down": lambda b, size: torch.stack([b[:, 0], size[0] - b[:, 3], b[:, 2], size[0] - b[:, 1]], 1),
-    "turned by 180 degrees": lambda b, size: torch.tensor([size[1], size[0]] * 2) - b[:, [2, 3, 0, 1]],
+    "mirrored": lambda boxes, size: torch.stack(
+        [size[1] - boxes[:, 2], boxes[:, 1], size[1] - boxes[:, 0], boxes[:, 3]], 1
+    ),
+    "upside down": lambda boxes, size: torch.stack(
+        [boxes[:, 0], size[0] - boxes[:, 3], boxes[:, 2], size[0] - boxes[:, 1]], 1
+    ),
+    "turned by 180 degrees": lambda boxes, size: torch.tensor([size[1], size[0]] * 2) - boxes[:, [2, 3, 0, 1]],
 }
 RELATIVE_NAME = "multiplied by the image's width and height"
 SCALE_FACTORS = [2 ** (k / 8) for k in range(-16, 17) if k]  # 1/4 to 4
@@ -48,18 +54,18 @@ SCALE_FACTORS = [2 ** (k / 8) for k in range(-16, 17) if k]  # 1/4 to 4
 
 def scale_by(factor: float) -> BoxConversion:
     """Return the conversion that multiplies the coordinates of boxes by a factor."""
-    return lambda b, size: b * factor
+    return lambda boxes, size: boxes * factor
 
 
 def shift_by(right: float, down: float) -> BoxConversion:
     """Return the conversion that shifts boxes by these numbers of pixels."""
-    return lambda b, size: b + torch.tensor([right, down, right, down])
+    return lambda boxes, size: boxes + torch.tensor([right, down, right, down])
 
 
 def named_conversions() -> dict[str, tuple[str, BoxConversion]]:
     """Return for each name of a conversion the name of the fault that it undoes, and the conversion."""
     scales = {f"multiplied by {factor:.3g}": scale_by(factor) for factor in SCALE_FACTORS}
-    scales[RELATIVE_NAME] = lambda b, size: b * torch.tensor([size[1], size[0], size[1], size[0]])
+    scales[RELATIVE_NAME] = lambda boxes, size: boxes * torch.tensor([size[1], size[0], size[1], size[0]])
     conversions_by_fault = ("box-scale", scales), ("box-format", FORMAT_CONVERSIONS), ("mirrored-boxes", FLIPS)
     return {
         name: (fault, convert) for fault, conversions in conversions_by_fault for name, convert in conversions.items()
@@ -83,8 +89,8 @@ def scores(outputs: Sequence[Detections], targets: Sequence[Objects]) -> HeldOut
     for detections, objects in zip(outputs, targets, strict=True):
         true_objects = objects if objects.crowd is None else objects.take(~objects.crowd)
         iou, labels = _match_objects(detections, true_objects)
-        found = float((iou * (labels == true_objects.labels)).mean()) if len(iou) else 0.0
-        values.append(found if len(true_objects) else nan)
+        mean_iou = float((iou * (labels == true_objects.labels)).mean()) if len(iou) else 0.0
+        values.append(mean_iou if len(true_objects) else nan)
     return HeldOutScores("mean IoU of objects", torch.tensor(values))
 
 
@@ -151,16 +157,16 @@ def _overlooked_objects(outputs: Sequence[Detections], targets: Sequence[Objects
     object_scores, background_scores, n_found = list[Tensor](), list[Tensor](), 0
     for detections, objects in zip(outputs, targets, strict=True):
         overlap = box_iou(detections.boxes, objects.boxes)
-        nearest = overlap.amax(1) if len(objects) else torch.zeros(len(detections))
-        object_scores.append(detections.scores[nearest >= MIN_IOU])
-        background_scores.append(detections.scores[nearest < MAX_BACKGROUND_IOU])
+        highest_ious = overlap.amax(1) if len(objects) else torch.zeros(len(detections))
+        object_scores.append(detections.scores[highest_ious >= MIN_IOU])
+        background_scores.append(detections.scores[highest_ious < MAX_BACKGROUND_IOU])
         n_found += int((overlap >= MIN_IOU).any(0).sum())
     all_object_scores, all_background_scores = torch.cat(object_scores), torch.cat(background_scores)
     count = sum(map(len, targets))
     if n_found < MIN_FOUND * count:
         return []
-    overlooked = int((all_background_scores >= all_object_scores.median()).sum())
-    if overlooked < MIN_OVERLOOKED * count:
+    n_overlooked = int((all_background_scores >= all_object_scores.median()).sum())
+    if n_overlooked < MIN_OVERLOOKED * count:
         return []
     return [TargetChange(
         "overlooked-objects", "boxes around overlooked objects", "lack the boxes of many objects",
@@ -178,8 +184,8 @@ def _common_shift(targets: Sequence[Objects], outputs: Sequence[Detections]) -> 
     for objects, detections in zip(targets, outputs, strict=True):
         candidates = detections.take(torch.arange(min(len(detections), DETECTIONS_PER_OBJECT * len(objects))))
         centres, detected_centres = ((boxes[:, :2] + boxes[:, 2:]) / 2 for boxes in (objects.boxes, candidates.boxes))
-        same_class = objects.labels[:, None] == candidates.labels
-        shifts.append((detected_centres[None] - centres[:, None])[same_class])
+        is_same_class = objects.labels[:, None] == candidates.labels
+        shifts.append((detected_centres[None] - centres[:, None])[is_same_class])
     all_shifts = torch.cat(shifts)
     if not len(all_shifts):
         return {}
@@ -226,7 +232,7 @@ def _best_edge_conversion(
 
     conversions = named_conversions()
     strengths = {name: strength(convert) for name, (_, convert) in conversions.items()}
-    best_name, current_strength = max(strengths, key=lambda name: strengths[name]), strength(lambda b, size: b)
+    best_name, current_strength = max(strengths, key=lambda name: strengths[name]), strength(lambda boxes, size: boxes)
     return (
         [_box_change(best_name, *conversions[best_name])] if strengths[best_name] > MIN_RATIO * current_strength else []
     )
@@ -235,14 +241,14 @@ def _best_edge_conversion(
 def _edge_strength(maps: Sequence[Tensor], boxes: Sequence[Tensor], sizes: Sequence[tuple[int, ...]]) -> float:
     """Return the mean strength of the edges at the outlines of boxes; points outside the image count as 0."""
     fractions = (torch.arange(POINTS_PER_SIDE) + 0.5) / POINTS_PER_SIDE
-    total, count = 0.0, 0
+    sum_inside, count = 0.0, 0
     for edge_map, corners, (height, width) in zip(maps, boxes, sizes, strict=True):
         x0, y0, x1, y1 = corners.T[:, :, None]  # (n, 1) each
         x, y = x0 + fractions * (x1 - x0), y0 + fractions * (y1 - y0)
         xs = torch.cat([x, x, x0.expand_as(y), x1.expand_as(y)], 1)
         ys = torch.cat([y0.expand_as(x), y1.expand_as(x), y, y], 1)
-        inside = (xs >= 0) & (xs <= width) & (ys >= 0) & (ys <= height)
+        is_inside = (xs >= 0) & (xs <= width) & (ys >= 0) & (ys <= height)
         values = edge_map[ys.long().clamp(0, height - 1), xs.long().clamp(0, width - 1)]
-        total += float((values * inside).sum())
+        sum_inside += float((values * is_inside).sum())
         count += values.numel()
-    return total / max(count, 1)
+    return sum_inside / max(count, 1)

@@ -36,15 +36,15 @@ def find(case: DetectionCase) -> list[Finding]:
         torch.cat(object_sides),
         torch.cat(anchor_sides),
     )
-    unfit = all_best_ious < MIN_IOU
-    unfit_fraction = float(unfit.float().mean())
+    is_unfit = all_best_ious < MIN_IOU
+    unfit_fraction = float(is_unfit.float().mean())
     if unfit_fraction <= MAX_UNFIT:
         return []
     evidence: Evidence = {
         "objects": len(all_best_ious),
-        "fit_by_no_anchor": int(unfit.sum()),
+        "fit_by_no_anchor": int(is_unfit.sum()),
         "median_iou_with_the_best_anchor": float(all_best_ious.median()),
-        "median_side_of_these_objects": float(all_object_sides[unfit].median()),
+        "median_side_of_these_objects": float(all_object_sides[is_unfit].median()),
         "smallest_anchor": float(all_anchor_sides.min()),
         "largest_anchor": float(all_anchor_sides.max()),
     }
@@ -68,12 +68,12 @@ def _anchor_field(detector: Detector) -> str:
 
 def _with_anchors(case: DetectionCase, factor: float) -> DetectionCase:
     """Return the case with anchors of `factor` times their size, and an untrained model."""
-    name = _anchor_field(case.detector)
+    field_name = _anchor_field(case.detector)
 
     def scaled(value: Any) -> Any:
         return tuple(map(scaled, value)) if isinstance(value, tuple) else value * factor
 
-    return rebuilt(case, objective=replace(case.detector, **{name: scaled(getattr(case.detector, name))}))
+    return rebuilt(case, objective=replace(case.detector, **{field_name: scaled(getattr(case.detector, field_name))}))
 
 
 NAME = "unfitting-anchors"

@@ -88,10 +88,10 @@ def _answer_line(prediction: SmoothedPrediction) -> str:
     if prediction.seconds is not None:
         minutes, seconds = divmod(round(prediction.seconds, 1), 60)
         time = f"{int(minutes)}:{seconds:04.1f}"
-    answer, reason = prediction.answer, percent(prediction.probability)
-    if answer is None:
-        answer, reason = UNSURE, f"{prediction.label} {reason}"
-    return f"{time}  {answer}  ({reason}){score_suffix(prediction.familiarity)}"
+    answer_text, reason_text = prediction.answer, percent(prediction.probability)
+    if answer_text is None:
+        answer_text, reason_text = UNSURE, f"{prediction.label} {reason_text}"
+    return f"{time}  {answer_text}  ({reason_text}){score_suffix(prediction.familiarity)}"
 
 
 @contextmanager

@@ -100,22 +100,22 @@ def _settings(args: argparse.Namespace) -> dict[str, Any]:
     from pellucid.tasks.gestures.backbone import backbone_settings
 
     options = {"train.epochs": args.epochs, "data.size": args.size, "recipe.seed": args.seed}
-    stated = {key: value for key, value in options.items() if value is not None}
+    option_settings = {key: value for key, value in options.items() if value is not None}
     if args.resume is not None:
-        if args.folder is not None or args.settings or args.backbone or stated:
+        if args.folder is not None or args.settings or args.backbone or option_settings:
             raise PellucidError("--resume uses the run's recipe; leave out all other arguments but --json")
         return {}
     if args.folder is None:
         raise PellucidError("pellucid gestures train needs a FOLDER with one folder of images for each class")
     settings = parse_overrides(args.settings)
-    for key in stated:
+    for key in option_settings:
         if key in settings:
             raise PellucidError(f"{key} is set twice, by --{key.split('.')[1]} and by {key}=; give it once")
     if "data.name" in settings:
         raise PellucidError(f"the folder comes first: pellucid gestures train {settings['data.name']}")
     # A small network trains in a minute or two, which the plan of `train classify` for photos does not.
     backbone = backbone_settings(args.backbone) if args.backbone else {"start.weights": DEFAULT_BACKBONE}
-    return {"recipe.name": RECIPE_NAME, **backbone, **stated, **settings, "data.check": True}
+    return {"recipe.name": RECIPE_NAME, **backbone, **option_settings, **settings, "data.check": True}
 
 
 def _print_results(run: "Run", collection: "Collection", as_json: bool) -> None:
@@ -131,7 +131,7 @@ def _print_results(run: "Run", collection: "Collection", as_json: bool) -> None:
     selective, measured_text = measure_confidence(run.model, collection)
     if as_json:
         confidence = run.model.confidence
-        fitted = {"temperature": None, "threshold": None} if confidence is None else confidence.to_json()
+        confidence_values = {"temperature": None, "threshold": None} if confidence is None else confidence.to_json()
         selective_json = {
             "coverage": None if selective is None else selective.coverage,
             "accuracy": None if selective is None else selective.answered_accuracy,
@@ -140,7 +140,7 @@ def _print_results(run: "Run", collection: "Collection", as_json: bool) -> None:
         print_json(
             {
                 **run_values(run),
-                "confidence": {**fitted, **selective_json},
+                "confidence": {**confidence_values, **selective_json},
                 "collection": findings_to_json(collection),
             }
         )

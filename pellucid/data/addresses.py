@@ -154,11 +154,11 @@ def read_ahead(read: Callable[[int], T], indices: Sequence[int], stop: Event) ->
     pool = ThreadPoolExecutor(READER_THREADS)
     futures: deque[Future[T]] = deque()
     try:
-        remaining = iter(indices)
-        futures.extend(pool.submit(read, index) for index in islice(remaining, MAX_READ_AHEAD))
+        remaining_indices = iter(indices)
+        futures.extend(pool.submit(read, index) for index in islice(remaining_indices, MAX_READ_AHEAD))
         while futures:
             yield futures.popleft().result
-            futures.extend(pool.submit(read, index) for index in islice(remaining, 1))
+            futures.extend(pool.submit(read, index) for index in islice(remaining_indices, 1))
     finally:
         if futures:
             stop.set()

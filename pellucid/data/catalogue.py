@@ -32,9 +32,9 @@ def data_root(explicit: str | os.PathLike[str] | None = None) -> Path:
         return Path(explicit).expanduser()
     if from_environment := os.environ.get("PELLUCID_DATA"):
         return Path(from_environment).expanduser()
-    shared = Path(__file__).resolve().parents[3] / "shared" / "data"
-    if shared.is_dir():
-        return shared
+    shared_folder = Path(__file__).resolve().parents[3] / "shared" / "data"
+    if shared_folder.is_dir():
+        return shared_folder
     cache = os.environ.get("XDG_CACHE_HOME")
     return (Path(cache) if cache else Path.home() / ".cache") / "pellucid" / "data"
 

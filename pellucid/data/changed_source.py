@@ -44,17 +44,17 @@ class ChangedSource:
         """Return a batch of the source with transformed targets or images."""
         images, targets = batch_of(self.source, indices, rng)
         if self.targets is not None:
-            new = [self.targets[index] for index in indices]
-            targets = torch.stack(new) if isinstance(targets, Tensor) else new
+            replaced_targets = [self.targets[index] for index in indices]
+            targets = torch.stack(replaced_targets) if isinstance(targets, Tensor) else replaced_targets
         if self.apply_to_images is not None:
             images = self.apply_to_images(float_images(images))
         if self.apply is None:
             return Batch(images, targets)
-        new_targets = [
+        changed_targets = [
             self.apply(target, tuple(image.shape[1:])) if self.indices is None or index in self.indices else target
             for index, image, target in zip(indices, images, targets, strict=True)
         ]
-        return Batch(images, torch.stack(new_targets) if isinstance(targets, Tensor) else new_targets)
+        return Batch(images, torch.stack(changed_targets) if isinstance(targets, Tensor) else changed_targets)
 
 
 def with_targets(source: Any, apply: Change, indices: frozenset[int] | None = None) -> Any:
@@ -65,8 +65,10 @@ def with_targets(source: Any, apply: Change, indices: frozenset[int] | None = No
     if not isinstance(source, Arrays):
         return source and ChangedSource(source, apply, indices=indices)
     size = tuple(source.x.shape[2:])
-    changed = (apply(target, size) if indices is None or k in indices else target for k, target in enumerate(source.y))
-    return replace(source, y=torch.stack([*changed]))
+    changed_targets = (
+        apply(target, size) if indices is None or k in indices else target for k, target in enumerate(source.y)
+    )
+    return replace(source, y=torch.stack([*changed_targets]))
 
 
 def with_new_targets(source: Any, targets: Sequence[Any]) -> Any:

@@ -82,11 +82,11 @@ def note_class_folders(tree: Tree, root: str, part_use: PartUse) -> None:
     in_classes = [name for name in tree.names if name.removeprefix(root).count("/") >= depth]
     other_files = [name for name in in_classes if not is_picture(name)]
     suffixes = sorted({PurePosixPath(name).suffix.lower() or "no suffix" for name in other_files})
-    outside = [name for name in tree.names if name.removeprefix(root).count("/") < depth and is_picture(name)]
-    outside = [name for name in outside if class_of(name, root) not in part_use.unused]
+    images_outside = [name for name in tree.names if name.removeprefix(root).count("/") < depth and is_picture(name)]
+    images_outside = [name for name in images_outside if class_of(name, root) not in part_use.unused]
     counts = {
         f"in class folders without the suffix of an image ({', '.join(suffixes):.60})": ("file", len(other_files)),
-        "outside class folders": ("image", len(outside)),
+        "outside class folders": ("image", len(images_outside)),
         "with a hidden name": ("image", len(tree.hidden_pictures)),
         "to a folder": ("link", len(tree.links)),
     }

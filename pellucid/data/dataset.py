@@ -116,10 +116,10 @@ class Dataset(Arrays):
         parts keep the original order.
         """
         if self.y.dim() == 1:
-            train, test = split_by_class(self.y, fraction, seed, self.name)
+            train_indices, test_indices = split_by_class(self.y, fraction, seed, self.name)
         else:
-            train, test = split_images(len(self), fraction, seed, self.name)
-        return Splits(train=self.subset(train), test=self.subset(test))
+            train_indices, test_indices = split_images(len(self), fraction, seed, self.name)
+        return Splits(train=self.subset(train_indices), test=self.subset(test_indices))
 
 
 S_co = TypeVar("S_co", bound=Source, covariant=True)
@@ -142,16 +142,16 @@ def split_by_class(labels: Tensor, fraction: float, seed: int, name: str) -> tup
     """
     if not 0 < fraction < 1:
         raise PellucidError(f"split of {name}: fraction is {fraction}; give a number between 0 and 1")
-    test: list[int] = []
+    test_indices: list[int] = []
     for label in range(int(labels.max()) + 1):
         class_indices: list[int] = torch.nonzero(labels == label).flatten().tolist()
         class_indices.sort(key=lambda i: mix(seed, i))
         n_test = int(len(class_indices) * fraction + 0.5)
-        test += class_indices[: min(max(n_test, 1), len(class_indices) - 1)] if len(class_indices) > 1 else []
-    if not test:
+        test_indices += class_indices[: min(max(n_test, 1), len(class_indices) - 1)] if len(class_indices) > 1 else []
+    if not test_indices:
         raise PellucidError(f"{name} cannot be split: no class has two examples; add examples")
     is_test = torch.zeros(len(labels), dtype=torch.bool)
-    is_test[test] = True
+    is_test[test_indices] = True
     return torch.nonzero(~is_test).flatten(), torch.nonzero(is_test).flatten()
 
 
@@ -217,12 +217,12 @@ def named_labels(
             "give integers from 0, or the names to the model: Model(net, classes=[...])"
         )
     names = tuple(sorted(set(values))) if classes is None else tuple(classes)
-    index = {name: k for k, name in enumerate(names)}
-    unknown = next((value for value in values if value not in index), None)
+    index_by_name = {name: k for k, name in enumerate(names)}
+    unknown = next((value for value in values if value not in index_by_name), None)
     if unknown is not None:
         hint = nearest(unknown, names) or f"; known: {', '.join(names[:MAX_LISTED_CLASSES])}"
         raise PellucidError(f"{array_name} contains the unknown class {unknown!r:.60}{hint:.400}")
-    return torch.tensor([index[value] for value in values]), names
+    return torch.tensor([index_by_name[value] for value in values]), names
 
 
 def check_channels_first(shape: Sequence[int], array_name: str, is_uint8: bool = False) -> None:
@@ -236,10 +236,10 @@ def check_channels_first(shape: Sequence[int], array_name: str, is_uint8: bool =
     """
     if len(shape) != 3 or shape[2] not in (1, 3, 4):
         return
-    short, long = sorted(shape[:2])
-    is_large = short >= MIN_IMAGE_SIDE and long <= (1 if shape[2] == 1 else 4) * short
-    is_square = (short == long and shape[2] != 1) or (is_uint8 and 4 * long <= 5 * short)
-    if is_large or (short >= MIN_SQUARE_SIDE and is_square):
+    shorter_side, longer_side = sorted(shape[:2])
+    is_large = shorter_side >= MIN_IMAGE_SIDE and longer_side <= (1 if shape[2] == 1 else 4) * shorter_side
+    is_square = (shorter_side == longer_side and shape[2] != 1) or (is_uint8 and 4 * longer_side <= 5 * shorter_side)
+    if is_large or (shorter_side >= MIN_SQUARE_SIDE and is_square):
         raise PellucidError(
             f"{array_name}: {tuple(shape)} is channels last (H, W, C); give channels first (C, H, W): "
             "x.transpose(0, 3, 1, 2) of an array, x.permute(0, 3, 1, 2) of a tensor"

@@ -147,16 +147,16 @@ class DetectionFolder(ImageFiles):
     def with_classes(self, classes: Sequence[str]) -> "DetectionFolder":
         """Return the same images with labels that are indices into `classes`, which contain all of their classes."""
         new_labels = [classes.index(name) for name in self.classes or ()]
-        renamed = self.subset(range(len(self)))
-        renamed.classes = tuple(classes)
-        renamed.records = tuple(
+        copied_source = self.subset(range(len(self)))
+        copied_source.classes = tuple(classes)
+        copied_source.records = tuple(
             replace(
                 record,
                 instances=tuple(replace(instance, label=new_labels[instance.label]) for instance in record.instances),
             )
             for record in self.records
         )
-        return renamed
+        return copied_source
 
     def with_keypoints(self, names: Sequence[str]) -> "DetectionFolder":
         """Return the same images with key-points in the order of `names`, which contain all of their names."""
@@ -166,9 +166,9 @@ class DetectionFolder(ImageFiles):
                 f"part {join_names(names)}; give both the same"
             )
         new_indices = [names.index(name) for name in self.keypoints]
-        reordered = self.subset(range(len(self)))
-        reordered.keypoints = tuple(names)
-        reordered.records = tuple(
+        copied_source = self.subset(range(len(self)))
+        copied_source.keypoints = tuple(names)
+        copied_source.records = tuple(
             replace(
                 record,
                 instances=tuple(
@@ -177,7 +177,7 @@ class DetectionFolder(ImageFiles):
             )
             for record in self.records
         )
-        return reordered
+        return copied_source
 
     def size_of(self, k: int) -> tuple[int, int]:
         """Return the size (H, W) of image k after resizing, as `example` returns it."""
@@ -206,8 +206,8 @@ def load_objects(
     """
     with open_tree(path) as tree:
         format_name, files = find_format(tree)
-        for other, unused in other_formats(tree, format_name).items():
-            note_once(f"{tree.where(unused[0])} {unused_annotations(format_name, other, unused)}")
+        for other_format, unused_files in other_formats(tree, format_name).items():
+            note_once(f"{tree.where(unused_files[0])} {unused_annotations(format_name, other_format, unused_files)}")
     parts, part_use = parts_in_order(files), parts_among(files)
     if part_use.train is None and len(files) > 1:
         raise PellucidError(f"{path} has the parts {', '.join(files):.100}, but none to train on; name it {TRAIN}")
@@ -262,7 +262,7 @@ def scale_objects(objects: ObjectsType, size: tuple[int, int], new_size: tuple[i
     masks, keypoints = objects.masks, objects.keypoints
     if masks is not None:
         rows, columns = (
-            torch.from_numpy(nearest_pixels(before, after)) for before, after in zip(size, new_size, strict=True)
+            torch.from_numpy(nearest_pixels(side, new_side)) for side, new_side in zip(size, new_size, strict=True)
         )
         masks = masks[:, rows][:, :, columns]
     if keypoints is not None:

@@ -73,19 +73,20 @@ def fetch(
             cause = error.reason if isinstance(error, urllib.error.URLError) else error
             reason = " ".join(str(cause).split()) or type(error).__name__
             raise PellucidError(f"{url} cannot be downloaded ({reason}); {advice}") from error
-    algorithm, _, expected = checksum.partition(":")
+    algorithm, _, expected_digest = checksum.partition(":")
     try:
         with part_path.open("rb") as file:
             digest = hashlib.file_digest(file, algorithm).hexdigest()
         etag_path.unlink(missing_ok=True)
-        if digest == expected:
+        if digest == expected_digest:
             os.replace(part_path, path)
             return
         part_path.unlink()
     except OSError as error:
         raise PellucidError(f"{path} cannot be written ({error.strerror}); {advice}") from error
     raise PellucidError(
-        f"{url} has the wrong checksum ({algorithm} {digest}, not {expected}); the download was deleted; {advice}"
+        f"{url} has the wrong checksum ({algorithm} {digest}, not {expected_digest}); the download was deleted; "
+        f"{advice}"
     )
 
 
@@ -93,10 +94,10 @@ def _download_missing_bytes(
     url: str, part_path: Path, etag_path: Path, limit: int, progress: ByteProgress | None, timeout: float
 ) -> None:
     """Append to the file `part_path` until it has the length of the file at `url`."""
-    received = part_path.stat().st_size if part_path.exists() else 0
+    n_received = part_path.stat().st_size if part_path.exists() else 0
     request = urllib.request.Request(url, headers={"User-Agent": "pellucid", "Accept-Encoding": "identity"})
-    if received:
-        request.add_header("Range", f"bytes={received}-")
+    if n_received:
+        request.add_header("Range", f"bytes={n_received}-")
         if saved_etag := _read_etag(etag_path):
             request.add_header("If-Range", saved_etag)
     try:
@@ -106,40 +107,40 @@ def _download_missing_bytes(
         if error.code != http.client.REQUESTED_RANGE_NOT_SATISFIABLE:
             raise
         error.close()
-        if error.headers.get("Content-Range", "") == f"bytes */{received}":
+        if error.headers.get("Content-Range", "") == f"bytes */{n_received}":
             return
         part_path.unlink()
         raise _ConnectionCutError("the partial download belongs to another version of the file") from error
     with response:
-        if not (response.status == http.client.PARTIAL_CONTENT and _range_start(response.headers) == received):
-            received = 0
+        if not (response.status == http.client.PARTIAL_CONTENT and _range_start(response.headers) == n_received):
+            n_received = 0
         _save_etag(etag_path, response.headers.get("ETag", ""))
         length = response.headers.get("Content-Length")
-        total = received + int(length) if length else None
+        total = n_received + int(length) if length else None
         if (total or 0) > limit:
             raise PellucidError(f"{url} has {total} bytes, more than the {limit} expected; nothing was downloaded")
-        with part_path.open("ab" if received else "wb") as file:
-            for data in _chunks(response, received):
-                received += len(data)
-                if received > limit:
+        with part_path.open("ab" if n_received else "wb") as file:
+            for chunk in _chunks(response, n_received):
+                n_received += len(chunk)
+                if n_received > limit:
                     part_path.unlink()
                     raise PellucidError(
                         f"{url} sends more than the {limit} bytes expected; the partial file was deleted"
                     )
-                file.write(data)
+                file.write(chunk)
                 if progress is not None:
-                    progress(received, total)
-        if total is not None and received < total:
-            raise _ConnectionCutError(f"the connection was cut at {received} of {total} bytes")
+                    progress(n_received, total)
+        if total is not None and n_received < total:
+            raise _ConnectionCutError(f"the connection was cut at {n_received} of {total} bytes")
 
 
-def _chunks(response: http.client.HTTPResponse, received: int) -> Iterator[bytes]:
+def _chunks(response: http.client.HTTPResponse, n_received: int) -> Iterator[bytes]:
     try:
         while data := response.read1(_CHUNK_BYTES):
             yield data
     except (OSError, http.client.HTTPException) as error:
         reason = str(error) if isinstance(error, _SlowError) else f"the connection was cut ({type(error).__name__})"
-        raise _ConnectionCutError(f"{reason} after byte {received}") from error
+        raise _ConnectionCutError(f"{reason} after byte {n_received}") from error
 
 
 class _SlowError(OSError):

@@ -198,13 +198,15 @@ def refuse_unreadable(errors: Mapping[str, PellucidError]) -> None:
     The message is the first error, with the number of the other files and the names of two of them.
     """
     if errors:
-        (_, first), *others = errors.items()
-        names = ", ".join([PurePosixPath(file).name for file, _ in others[:2]] + ["..."] * (len(others) > 2))
-        remark = f" (and {len(others):,} more: {names})" if others else ""
+        (_, first_error), *other_errors = errors.items()
+        names = ", ".join(
+            [PurePosixPath(file).name for file, _ in other_errors[:2]] + ["..."] * (len(other_errors) > 2)
+        )
+        others_text = f" (and {len(other_errors):,} more: {names})" if other_errors else ""
         advice = "`pellucid data lint` lists the faults of the files"
-        if not isinstance(first, MaskFormatError):  # usually all masks have the same format
+        if not isinstance(first_error, MaskFormatError):  # usually all masks have the same format
             advice += f", and {ADVICE}"
-        raise PellucidError(f"{first}{remark}; {advice}") from first
+        raise PellucidError(f"{first_error}{others_text}; {advice}") from first_error
 
 
 def check_images(tree: Tree, names: Sequence[str]) -> None:
@@ -235,15 +237,15 @@ def check_bits(tree: Tree, names: Sequence[str]) -> None:
     N_SAMPLED_IMAGES, evenly spaced, show whether there are 16-bit images; then all are read up to the first with larger
     values. Unreadable images are left out.
     """
-    sampled = (
+    sampled_names = (
         [names[k * len(names) // N_SAMPLED_IMAGES] for k in range(N_SAMPLED_IMAGES)]
         if len(names) > N_SAMPLED_IMAGES
         else names
     )
     dark_maximums: dict[str, int] = {}
-    others = [name for name in tree.names if is_picture(name)]  # such as those of another part
-    for candidates in (sampled, names, others):
-        with attempt_all(lambda name: deep_maximum(tree.read(name), tree.where(name)), candidates) as results:
+    all_names = [name for name in tree.names if is_picture(name)]  # such as those of another part
+    for candidate_names in (sampled_names, names, all_names):
+        with attempt_all(lambda name: deep_maximum(tree.read(name), tree.where(name)), candidate_names) as results:
             for name, maximum in results:
                 if isinstance(maximum, int) and maximum > MAX_DARK_VALUE:
                     return

@@ -104,8 +104,8 @@ class MaskDataset(Dataset):
     def subset(self, indices: Sequence[int] | Tensor) -> Self:
         """Return the examples at `indices`, in that order; raises PellucidError for an index out of range."""
         subset = super().subset(indices)
-        selected = as_indices(indices, len(self), f"subset of {self.name}").tolist()
-        return replace(subset, files=tuple(self.files[k] for k in selected))
+        selected_indices = as_indices(indices, len(self), f"subset of {self.name}").tolist()
+        return replace(subset, files=tuple(self.files[k] for k in selected_indices))
 
 
 @checked
@@ -144,8 +144,8 @@ def load_masks(
     check_bits(source.tree, source.names)
     x, y = torch.stack(images), torch.stack(masks)
     if classes is None:
-        labelled = y if ignored is None else y[y != ignored]
-        classes = [str(k) for k in range(int(labelled.max()) + 1)] if labelled.numel() else []
+        labels = y if ignored is None else y[y != ignored]
+        classes = [str(k) for k in range(int(labels.max()) + 1)] if labels.numel() else []
     return MaskDataset(
         x,
         y,

@@ -52,7 +52,7 @@ def _read(stream: io.BufferedIOBase, path: Path, max_size: int, sha256: str) -> 
     if magic[:2] != b"\0\0" or magic[2] not in _DTYPES or not 1 <= magic[3] <= MAX_IDX_AXES:
         raise PellucidError(f"{path} is not an idx file: its magic number is {magic.hex()}")
     header = _read_exactly(stream, 4 * magic[3], path)
-    shape = [int(n) for n in np.frombuffer(header, ">u4")]
+    shape = [int(side) for side in np.frombuffer(header, ">u4")]
     dtype = np.dtype(_DTYPES[magic[2]])
     size = math.prod(shape) * dtype.itemsize
     if size > min(MAX_IDX_BYTES, max_size):
@@ -73,12 +73,12 @@ def _read(stream: io.BufferedIOBase, path: Path, max_size: int, sha256: str) -> 
 def _read_exactly(stream: io.BufferedIOBase, size: int, path: Path) -> bytearray:
     """Return the next `size` bytes; raise PellucidError if the file ends earlier."""
     buffer = bytearray(size)
-    view, received = memoryview(buffer), 0
-    while received < size:
-        n = stream.readinto(view[received : received + _CHUNK_BYTES])
-        if not n:
-            raise PellucidError(f"{path} is truncated: {size - received} bytes are missing; download it again")
-        received += n
+    view, n_received = memoryview(buffer), 0
+    while n_received < size:
+        n_read = stream.readinto(view[n_received : n_received + _CHUNK_BYTES])
+        if not n_read:
+            raise PellucidError(f"{path} is truncated: {size - n_received} bytes are missing; download it again")
+        n_received += n_read
     return buffer
 
 

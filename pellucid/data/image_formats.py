@@ -197,8 +197,8 @@ def decode_array(
 def _check_compression(image: Any, name: str) -> None:
     """Raise PellucidError for a TIFF with another compression than those of _TIFF_COMPRESSIONS."""
     if image.tag_v2.get(_COMPRESSION_TAG) not in _TIFF_COMPRESSIONS:
-        known = ", ".join(dict.fromkeys(_TIFF_COMPRESSIONS.values()))
-        raise PellucidError(f"{name} is a TIFF with another compression than {known}; save it as PNG")
+        known_compressions = ", ".join(dict.fromkeys(_TIFF_COMPRESSIONS.values()))
+        raise PellucidError(f"{name} is a TIFF with another compression than {known_compressions}; save it as PNG")
 
 
 def _pixel_array(image: Image.Image) -> Any:
@@ -207,10 +207,10 @@ def _pixel_array(image: Image.Image) -> Any:
         (0, first_row, image.width, min(first_row + ROWS_PER_STRIP, image.height))
         for first_row in range(0, image.height, ROWS_PER_STRIP)
     ]
-    first = np.array(image.crop(strips[0]))
+    first_strip = np.array(image.crop(strips[0]))
     if len(strips) == 1:
-        return first
-    array = np.empty((image.height, *first.shape[1:]), first.dtype)
+        return first_strip
+    array = np.empty((image.height, *first_strip.shape[1:]), first_strip.dtype)
     for left, top, right, bottom in strips:
         array[top:bottom] = np.asarray(image.crop((left, top, right, bottom)))
     return array

@@ -266,8 +266,8 @@ def _mask_fault(image: Image.Image, depth: SampleDepth) -> str:
         return f"of 16 bits in several channels (mode {mode})"
     if mode != "RGB" and image.getchannel("A").getextrema() != (255, 255):
         return f"with transparent pixels (mode {mode})"
-    first, *others = (image.getchannel(band).tobytes() for band in image.getbands() if band != "A")
-    return "" if all(other == first for other in others) else f"in colours (mode {mode})"
+    first_channel, *other_channels = (image.getchannel(band).tobytes() for band in image.getbands() if band != "A")
+    return "" if all(channel == first_channel for channel in other_channels) else f"in colours (mode {mode})"
 
 
 def deep_maximum(data: bytes, name: str) -> int | None:

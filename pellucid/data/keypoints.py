@@ -38,8 +38,8 @@ class InputFrame:
     def to_input(self, points: Tensor) -> Tensor:
         """Convert key-points (K, 3) from pixels of the picture to pixels of the input; 0 for unlabelled ones."""
         x, y, visibility = points.unbind(-1)
-        moved = torch.stack(((x + self.left) * self.scale[0], (y + self.top) * self.scale[1], visibility), -1)
-        return torch.where(points[..., 2:] > 0, moved, 0.0)
+        input_points = torch.stack(((x + self.left) * self.scale[0], (y + self.top) * self.scale[1], visibility), -1)
+        return torch.where(points[..., 2:] > 0, input_points, 0.0)
 
     def to_picture(self, points: Tensor) -> Tensor:
         """Convert key-points (K, 3) from pixels of the input to pixels of the picture."""

@@ -151,20 +151,20 @@ def load_table(
     tables = [read_table_file(pictures, file) for file in files]
     for table in tables[1:]:
         if {*table.columns} != {*tables[0].columns}:
-            different = sorted({*table.columns} ^ {*tables[0].columns})
+            different_names = sorted({*table.columns} ^ {*tables[0].columns})
             raise PellucidError(
-                f"{table.name} has other columns than {tables[0].name}: {', '.join(map(repr, different)):.200}; give "
-                "all parts the same columns"
+                f"{table.name} has other columns than {tables[0].name}: {', '.join(map(repr, different_names)):.200}; "
+                "give all parts the same columns"
             )
     columns = tables[0].columns
     cells = [[row[table.columns.index(name)] for name in columns] for table in tables for row in table.cells]
-    places = [place for table in tables for place in table.places]
+    row_names = [row_name for table in tables for row_name in table.row_names]
     name = tables[0].name if len(tables) == 1 else str(path)
     delimiters = {table.delimiter for table in tables}
-    merged = LabelTable(name, columns, cells, places, delimiters.pop() if len(delimiters) == 1 else "")
+    joined_table = LabelTable(name, columns, cells, row_names, delimiters.pop() if len(delimiters) == 1 else "")
     folders = [file.folder for file, table in zip(files, tables, strict=True) for _ in table.cells]
     parts = [file.part for file, table in zip(files, tables, strict=True) for _ in table.cells]
-    return _images_of_rows(pictures, merged, folders, parts, requested, size, mode, stream)
+    return _images_of_rows(pictures, joined_table, folders, parts, requested, size, mode, stream)
 
 
 def _images_of_rows(
@@ -178,28 +178,29 @@ def _images_of_rows(
         parts = [part_of_cell(cell, format_found.split) for cell in table.column(format_found.split)]
     texts = table.column(format_found.files)
     names = [pictures.find(str(cell or ""), folder) for cell, folder in zip(texts, folders, strict=True)]
-    missing = [k for k, name in enumerate(names) if name is None]
-    if missing and not skips():
-        examples = ", ".join(repr(texts[k])[:80] for k in missing[:MAX_LISTED_NAMES])
+    missing_rows = [k for k, name in enumerate(names) if name is None]
+    if missing_rows and not skips():
+        examples = ", ".join(repr(texts[k])[:80] for k in missing_rows[:MAX_LISTED_NAMES])
         raise PellucidError(
-            f"{table.places[missing[0]]}: {len(missing):,} of {plural(len(names), 'picture')} are missing, such as "
-            f"{examples}; put them beside the table or into images/, or correct {format_found.files!r:.40}"
+            f"{table.row_names[missing_rows[0]]}: {len(missing_rows):,} of {plural(len(names), 'picture')} are "
+            f"missing, such as {examples}; put them beside the table or into images/, or correct "
+            f"{format_found.files!r:.40}"
         )
     present_rows = [k for k, name in enumerate(names) if name is not None]
     if not present_rows:
         raise PellucidError(f"{table.name}: none of its {plural(len(names), 'picture')} exists; check the file names")
     present_table = replace(
-        table, cells=[table.cells[k] for k in present_rows], places=[table.places[k] for k in present_rows]
+        table, cells=[table.cells[k] for k in present_rows], row_names=[table.row_names[k] for k in present_rows]
     )
     y, format_found = targets_of(present_table, format_found)
     present_names = [str(names[k]) for k in present_rows]
-    unique_rows = _unique_rows(present_names, y, present_table.places)
+    unique_rows = _unique_rows(present_names, y, present_table.row_names)
     tree = pictures.tree(present_names)
     images = TableImages(
         tree, [present_names[k] for k in unique_rows], y[unique_rows], format_found,
         [parts[present_rows[k]] for k in unique_rows], size=size, mode=mode, stream=stream,
     )  # fmt: skip
-    skipped = [str(texts[k]) for k in missing]
+    skipped = [str(texts[k]) for k in missing_rows]
     if skips():
         readable, unreadable = split_by_readability(tree, images.names, images.image)
         skipped += unreadable
@@ -231,15 +232,15 @@ def _statistics(y: Tensor, format_found: TableFormat) -> str:
     return ""
 
 
-def _unique_rows(names: Sequence[str], y: Tensor, places: Sequence[str]) -> list[int]:
+def _unique_rows(names: Sequence[str], y: Tensor, row_names: Sequence[str]) -> list[int]:
     """Return the indices of the first row of each file; raises PellucidError for a file with different targets."""
     first_row_by_name: dict[str, int] = {}
     for k, name in enumerate(names):
-        other = first_row_by_name.setdefault(name, k)
-        if not torch.equal(y[k], y[other]):
+        first_row = first_row_by_name.setdefault(name, k)
+        if not torch.equal(y[k], y[first_row]):
             raise PellucidError(
-                f"{places[k]}: {name!r:.80} has other labels than in {places[other]}; keep one of the rows, or write "
-                "all labels of a picture into one row"
+                f"{row_names[k]}: {name!r:.80} has other labels than in {row_names[first_row]}; keep one of the rows, "
+                "or write all labels of a picture into one row"
             )
     return [*first_row_by_name.values()]
 
@@ -264,14 +265,14 @@ def parts_of(images: TableImages, seed: int = 0) -> TableParts:
             f"{images.tree.path}: the parts {', '.join(sorted({*images.parts})):.100} have none to train on; call "
             "one train"
         )
-    unused = tuple(part for part in part_use.unused if not part_named(part).startswith("val"))
-    part_use._replace(unused=unused).note_use(images.tree.path)
+    unused_parts = tuple(part for part in part_use.unused if not part_named(part).startswith("val"))
+    part_use._replace(unused=unused_parts).note_use(images.tree.path)
     indices = {part: _indices_of_part(images, part) for part in {*images.parts}}
     validation = next((part for part in part_use.unused if part_named(part).startswith("val")), None)
     train = indices[part_use.train]
     if part_use.held_out is None:
-        remaining, drawn = images.draw(train, TEST_FRACTION, seed)
-        train, test = train[remaining], train[drawn]
+        remaining_positions, drawn_positions = images.draw(train, TEST_FRACTION, seed)
+        train, test = train[remaining_positions], train[drawn_positions]
     else:
         test = indices[part_use.held_out]
     check_occurrence(str(images.tree.path), images.format_found, images.y[train], "training")

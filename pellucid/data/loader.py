@@ -112,8 +112,12 @@ class Loader:
 
     def _order(self, epoch: int) -> Tensor:
         """Return the indices of this rank's examples in an epoch, in the order of the batches."""
-        n = len(self.source)
-        order = torch.randperm(n, generator=generator(self.seed, epoch)) if self.shuffle else torch.arange(n)
+        n_examples = len(self.source)
+        order = (
+            torch.randperm(n_examples, generator=generator(self.seed, epoch))
+            if self.shuffle
+            else torch.arange(n_examples)
+        )
         last_start = (len(self) - 1) * self.batch_size
         if not self._merges_last:
             order = order[: last_start + self.batch_size]

@@ -57,7 +57,7 @@ def check_values(
     advice = f"state the value of each class in {CLASSES_FILE}, in lines such as `{present_values[-1]}: NAME`"
     if len(unnamed_values) > max(len(values), MAX_UNNAMED_VALUES):
         advice = LOSSY_ADVICE
-    rare = [value for value in present_values if counts[value] < RARE_SHARE * counts.sum()]
+    rare_values = [value for value in present_values if counts[value] < RARE_SHARE * counts.sum()]
     is_counted_from_0 = [*values] == [*range(len(values))]
     reason = ""
     if len(unnamed_values) > 1:
@@ -68,8 +68,8 @@ def check_values(
         reason = "the masks have one class only, and a training needs two, such as background and object"
     elif is_counted_from_0 and missing_values[:1] == [0] and unnamed_values == [len(values)]:
         reason = "the values of classes are counted from 0"
-    elif classes is None and len(rare) > max(len(present_values) / 2, MAX_UNNAMED_VALUES):
-        reason = f"{len(rare)} of the values are on few pixels"
+    elif classes is None and len(rare_values) > max(len(present_values) / 2, MAX_UNNAMED_VALUES):
+        reason = f"{len(rare_values)} of the values are on few pixels"
         advice = LOSSY_ADVICE
     elif classes is None and len(missing_values) > n_found:
         reason = f"most of the {len(values)} classes, counted from 0, do not occur"
@@ -102,21 +102,21 @@ def class_shares(
     name, and the value or colour as text, of each. void: the value of pixels without a class, None if there are none.
     ignored: the values or colours of these pixels in the files, by default void.
     """
-    total = max(int(counts.sum()), 1)
+    n_pixels = max(int(counts.sum()), 1)
     rows = [*zip(values, names, codes, strict=True)]
     if len(rows) > MAX_LISTED_CLASSES:
         rows.sort(key=lambda row: -int(counts[row[0]]))
-    shares: list[str] = []
+    share_texts: list[str] = []
     for value, name, code in rows[:MAX_LISTED_CLASSES]:
         label = name if name == code else f"{name} ({code})"
-        shares.append(f"{label} {100 * int(counts[value]) / total:.1f} %")
-    if len(rows) > len(shares):
-        shares.append(f"and {len(rows) - len(shares)} more classes")
+        share_texts.append(f"{label} {100 * int(counts[value]) / n_pixels:.1f} %")
+    if len(rows) > len(share_texts):
+        share_texts.append(f"and {len(rows) - len(share_texts)} more classes")
     n_void = 0 if void is None else int(counts[void])
-    unclassed = "no pixel is ignored"
+    void_text = "no pixel is ignored"
     if n_void:
-        unclassed = f"{ignored or void}, {100 * n_void / total:.1f} % of the pixels, has no class"
-    return f"{', '.join(shares)}; {unclassed}"
+        void_text = f"{ignored or void}, {100 * n_void / n_pixels:.1f} % of the pixels, has no class"
+    return f"{', '.join(share_texts)}; {void_text}"
 
 
 def described_values(values: Mapping[int, int]) -> str:

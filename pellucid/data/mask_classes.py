@@ -61,26 +61,31 @@ def read_class_list(tree: Tree, top: str, masks: Sequence[str] = ()) -> ClassLis
     settings = mask_settings()
     if settings.mask_classes:
         return _with_ignored(read_lines(settings.mask_classes, "data.mask_classes"))
-    chosen: ClassList | None = None
-    for file_name, read in _READERS.items():
+    chosen_list: ClassList | None = None
+    for file_name, read_list in _READERS.items():
         names = [name for name in tree.names if PurePosixPath(name).name.lower() == file_name]
         if file_name == CLASSES_FILE:
             names = [name for name in names if name == f"{top}{CLASSES_FILE}"]
         list_by_file = {
-            name: class_list for name in names if (class_list := read(_text(tree, name), tree.where(name))) is not None
+            name: class_list
+            for name in names
+            if (class_list := read_list(_text(tree, name), tree.where(name))) is not None
         }
         for name, class_list in list_by_file.items():
-            first = next(iter(list_by_file.values()))
-            if (class_list.values, class_list.colours) != (first.values, first.colours):
-                raise PellucidError(f"{tree.where(name)} and {first.where} name different classes; make them the same")
+            first_list = next(iter(list_by_file.values()))
+            if (class_list.values, class_list.colours) != (first_list.values, first_list.colours):
+                raise PellucidError(
+                    f"{tree.where(name)} and {first_list.where} name different classes; make them the same"
+                )
         class_list = next(iter(list_by_file.values()), None)
-        if chosen is None or (class_list is not None and class_list.colours and not chosen.colours):
-            chosen = class_list or chosen  # the colours of labelmap.txt say more than the names of classes.txt
-    if chosen is None and masks and all(PurePosixPath(name).stem.endswith("_labelIds") for name in masks):
-        chosen = ClassList("Cityscapes", CITYSCAPES, {}, frozenset(range(N_VALUES)) - CITYSCAPES.keys())
-    if chosen is None and masks and all(PurePosixPath(name).stem.endswith("_labelTrainIds") for name in masks):
-        chosen = ClassList("Cityscapes", dict(enumerate(CITYSCAPES.values())), {}, frozenset((255,)))
-    return _with_ignored(chosen or ClassList())
+        if chosen_list is None or (class_list is not None and class_list.colours and not chosen_list.colours):
+            # the colours of labelmap.txt say more than the names of classes.txt
+            chosen_list = class_list or chosen_list
+    if chosen_list is None and masks and all(PurePosixPath(name).stem.endswith("_labelIds") for name in masks):
+        chosen_list = ClassList("Cityscapes", CITYSCAPES, {}, frozenset(range(N_VALUES)) - CITYSCAPES.keys())
+    if chosen_list is None and masks and all(PurePosixPath(name).stem.endswith("_labelTrainIds") for name in masks):
+        chosen_list = ClassList("Cityscapes", dict(enumerate(CITYSCAPES.values())), {}, frozenset((255,)))
+    return _with_ignored(chosen_list or ClassList())
 
 
 def _text(tree: Tree, name: str) -> str:
@@ -96,7 +101,10 @@ def _with_ignored(classes: ClassList) -> ClassList:
     """Return classes with the ignored values and colours of the settings."""
     values, colours = set(classes.ignored_values), set(classes.ignored_colours)
     for text in map(str, mask_settings().mask_ignored):
-        numbers = [int(word) if word.isdecimal() and len(word) < 4 else N_VALUES for word in re.split(r"\s*,\s*", text)]
+        numbers = [
+            int(number_text) if number_text.isdecimal() and len(number_text) < 4 else N_VALUES
+            for number_text in re.split(r"\s*,\s*", text)
+        ]
         if len(numbers) not in (1, 3) or max(numbers) >= N_VALUES:
             raise PellucidError(f"data.mask_ignored: {text!r:.60} is no value and no colour; give 255 or '0,0,0'")
         if len(numbers) == 1:
@@ -115,11 +123,11 @@ def read_lines(text_lines: Iterable[str], where: str) -> ClassList:
     with #, are not read. A list of labelme begins with IGNORE, its name for pixels without a class, which is not
     counted.
     """
-    stripped = {number: line.strip() for number, line in enumerate(text_lines, start=1)}
-    lines = {number: line for number, line in stripped.items() if line and not line.startswith(_COMMENT)}
-    first = next(iter(lines), None)
-    if first is not None and lines[first] == IGNORE:
-        del lines[first]
+    line_by_number = {number: line.strip() for number, line in enumerate(text_lines, start=1)}
+    lines = {number: line for number, line in line_by_number.items() if line and not line.startswith(_COMMENT)}
+    first_number = next(iter(lines), None)
+    if first_number is not None and lines[first_number] == IGNORE:
+        del lines[first_number]
     if not lines:
         raise PellucidError(f"{where} must have one class name per line, each once; add them, or remove the file")
     if all(_COLOUR_LINE.fullmatch(line) for line in lines.values()):

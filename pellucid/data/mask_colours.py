@@ -111,8 +111,8 @@ class MaskReader:
     def __post_init__(self) -> None:
         """Sort the colours, to find those of pixels by bisection."""
         codes = self.codes or {}
-        ordered = sorted(codes)
-        table = np.array(ordered, np.int32), np.array([codes[code] for code in ordered], np.uint8)
+        sorted_codes = sorted(codes)
+        table = np.array(sorted_codes, np.int32), np.array([codes[code] for code in sorted_codes], np.uint8)
         object.__setattr__(self, "_sorted", table)
 
     def read(self, data: bytes, name: str) -> Tensor:
@@ -133,8 +133,8 @@ class MaskReader:
         if n_others and not self.is_nearest:
             raise MaskFormatError(f"{name} {_unknown_colours_fault(colours[is_other], self.codes)}")
         if n_others:
-            others, inverse = np.unique(colours[is_other], return_inverse=True)
-            indices[is_other] = _nearest_indices(others, codes)[inverse]
+            other_colours, inverse = np.unique(colours[is_other], return_inverse=True)
+            indices[is_other] = _nearest_indices(other_colours, codes)[inverse]
         return torch.from_numpy(values[indices]), n_others
 
     def ignored_text(self) -> str:
@@ -189,12 +189,12 @@ def _check_transparency(image: Image.Image, name: str, clear_is_black: bool) -> 
         )
 
 
-def _nearest_indices(others: np.ndarray, codes: np.ndarray) -> np.ndarray:
-    """Return the index in `codes` of the colour that is nearest to each of `others`."""
-    indices = np.empty(len(others), np.int64)
+def _nearest_indices(other_colours: np.ndarray, codes: np.ndarray) -> np.ndarray:
+    """Return the index in `codes` of the colour that is nearest to each of `other_colours`."""
+    indices = np.empty(len(other_colours), np.int64)
     chunk_size = max(1, COMPARISONS_PER_CHUNK // len(codes))
-    for start in range(0, len(others), chunk_size):
-        distances = _channels(others[start : start + chunk_size])[:, None] - _channels(codes)
+    for start in range(0, len(other_colours), chunk_size):
+        distances = _channels(other_colours[start : start + chunk_size])[:, None] - _channels(codes)
         indices[start : start + chunk_size] = (distances**2).sum(2).argmin(1)
     return indices
 
@@ -203,14 +203,14 @@ def _channels(codes: np.ndarray) -> np.ndarray:
     return np.stack((codes >> 16, codes >> 8 & 255, codes & 255), axis=-1).astype(np.int64)
 
 
-def _unknown_colours_fault(others: np.ndarray, codes: Mapping[int, int]) -> str:
+def _unknown_colours_fault(other_colours: np.ndarray, codes: Mapping[int, int]) -> str:
     """Return what is wrong with a mask with some other colours than those of the classes."""
-    different_codes, counts = np.unique(others, return_counts=True)
-    first = colour_name(int(different_codes[counts.argmax()]))
+    different_codes, counts = np.unique(other_colours, return_counts=True)
+    colour_text = colour_name(int(different_codes[counts.argmax()]))
     return (
-        f"has {plural(len(others), 'pixel')} of {plural(len(different_codes), 'colour')} that none of the "
-        f"{len(set(codes.values()))} classes has, such as {first}; {_CLASSES_ADVICE.format(first)}, name it "
-        "in data.mask_ignored, or set data.mask_nearest=true to read each pixel as the nearest class"
+        f"has {plural(len(other_colours), 'pixel')} of {plural(len(different_codes), 'colour')} that none of the "
+        f"{len(set(codes.values()))} classes has, such as {colour_text}; {_CLASSES_ADVICE.format(colour_text)}, name "
+        "it in data.mask_ignored, or set data.mask_nearest=true to read each pixel as the nearest class"
     )
 
 
@@ -233,11 +233,11 @@ def choose_reader(tree: Tree, masks: Sequence[str], classes: ClassList) -> tuple
     """
     mask_kind, is_nearest = mask_settings().mask_kind, mask_settings().mask_nearest
     if mask_kind != "values" and classes.colours and (mask_kind == "colours" or _has_colours_of(tree, masks, classes)):
-        codes = {colour_code(colour): k for k, colour in enumerate(classes.colours)}
-        codes |= dict.fromkeys(map(colour_code, classes.ignored_colours), VOID)
+        value_by_code = {colour_code(colour): k for k, colour in enumerate(classes.colours)}
+        value_by_code |= dict.fromkeys(map(colour_code, classes.ignored_colours), VOID)
         black_class = classes.colours.get((0, 0, 0), BACKGROUND_NAMES[0])
         clear_is_black = black_class.lower() in BACKGROUND_NAMES
-        reader = MaskReader(codes, is_nearest=is_nearest, clear_is_black=clear_is_black)
+        reader = MaskReader(value_by_code, is_nearest=is_nearest, clear_is_black=clear_is_black)
         return reader, dict(enumerate(classes.colours.values()))
     is_unnamed = not classes.values and not is_nearest and mask_kind != "values"
     if is_unnamed and (mask_kind == "colours" or _are_coloured(tree, masks)):
@@ -245,10 +245,10 @@ def choose_reader(tree: Tree, masks: Sequence[str], classes: ClassList) -> tuple
     names_by_value = dict(classes.values)
     if is_nearest:
         names_by_value = names_by_value or _two_values(tree, masks)
-        codes = {value * _GREY: value for value in names_by_value} | {
+        value_by_code = {value * _GREY: value for value in names_by_value} | {
             value * _GREY: VOID for value in classes.ignored_values
         }
-        return MaskReader(codes, is_nearest=True, by_palette=False), names_by_value
+        return MaskReader(value_by_code, is_nearest=True, by_palette=False), names_by_value
     if mask_kind == "auto" and not names_by_value:
         check_agreement(tree, masks)
     void = VOID
@@ -280,20 +280,20 @@ def _are_coloured(tree: Tree, masks: Sequence[str]) -> bool:
 
 def _found_colours(tree: Tree, masks: Sequence[str], classes: ClassList) -> tuple[MaskReader, dict[int, str]]:
     """Return the reader of masks whose classes are their colours, in the order of their numbers."""
-    totals: dict[int, int] = {}
+    pixel_counts: dict[int, int] = {}
     for counts in _colour_counts(tree, masks):
         for code, count in counts.items():
-            totals[code] = totals.get(code, 0) + count
+            pixel_counts[code] = pixel_counts.get(code, 0) + count
     ignored = {colour_code(colour) for colour in classes.ignored_colours}
-    codes = sorted(totals.keys() - ignored)
-    rare = [code for code in codes if totals[code] < RARE_SHARE * sum(totals.values())]
-    if len(codes) >= N_VALUES or len(rare) > len(codes) / 2:
-        frequent = sorted(totals, key=lambda code: -totals[code])[:MAX_LISTED_VALUES]
+    codes = sorted(pixel_counts.keys() - ignored)
+    rare_codes = [code for code in codes if pixel_counts[code] < RARE_SHARE * sum(pixel_counts.values())]
+    if len(codes) >= N_VALUES or len(rare_codes) > len(codes) / 2:
+        frequent_codes = sorted(pixel_counts, key=lambda code: -pixel_counts[code])[:MAX_LISTED_VALUES]
         raise PellucidError(
-            f"{tree.path}: the masks have {len(codes):,} colours, {len(rare):,} of them on few pixels, as smoothing "
-            f"and compression make; the most frequent are {' '.join(map(colour_name, frequent))}; "
-            f"{_CLASSES_ADVICE.format(colour_name(frequent[0]))}, and set data.mask_nearest=true to read each pixel as "
-            "the nearest class"
+            f"{tree.path}: the masks have {len(codes):,} colours, {len(rare_codes):,} of them on few pixels, as "
+            f"smoothing and compression make; the most frequent are {' '.join(map(colour_name, frequent_codes))}; "
+            f"{_CLASSES_ADVICE.format(colour_name(frequent_codes[0]))}, and set data.mask_nearest=true to read each "
+            "pixel as the nearest class"
         )
     values = {code: k for k, code in enumerate(codes)} | dict.fromkeys(ignored, VOID)
     return MaskReader(values), {k: colour_name(code) for k, code in enumerate(codes)}
@@ -301,14 +301,14 @@ def _found_colours(tree: Tree, masks: Sequence[str], classes: ClassList) -> tupl
 
 def _two_values(tree: Tree, masks: Sequence[str]) -> dict[int, str]:
     """Return the values 0 and 255 as classes; raise PellucidError unless nearly all pixels are near to one of them."""
-    n_near, total = 0, 0
+    n_near, n_pixels = 0, 0
     for counts in _colour_counts(tree, masks, by_palette=False):
         for code, count in counts.items():
             channels = _channels(np.array(code)).tolist()
             is_near = max(channels) <= MAX_END_DISTANCE or min(channels) >= FOREGROUND - MAX_END_DISTANCE
             n_near += count if is_near else 0
-            total += count
-    if n_near < MIN_NEAR_SHARE * total:
+            n_pixels += count
+    if n_near < MIN_NEAR_SHARE * n_pixels:
         raise PellucidError(
             f"{tree.path}: data.mask_nearest needs the values or colours of the classes, since the masks are not "
             "nearly 0 and 255; state them in classes.txt, in lines such as `255: NAME` or `128,0,0: NAME`"

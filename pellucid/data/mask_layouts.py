@@ -77,8 +77,8 @@ class _Picture:
         """Return the key without an ending of the name, "" if the name has another one."""
         if isinstance(ending, str):
             return self.key.removesuffix(ending) if ending and self.stem.endswith(ending) else ""
-        shortened = ending.sub("", self.stem)
-        return "" if shortened == self.stem else "/".join((*self.folders, shortened))
+        short_stem = ending.sub("", self.stem)
+        return "" if short_stem == self.stem else "/".join((*self.folders, short_stem))
 
 
 def mask_layout(tree: Tree, top: str = "") -> dict[str, MaskPairs]:
@@ -104,8 +104,8 @@ def mask_layout(tree: Tree, top: str = "") -> dict[str, MaskPairs]:
         unpaired = [
             image for image in images if image.path not in paired_paths and any(_shortened_keys(image, settings))
         ]
-        left_out = {image.path for image in unpaired}
-        images = [image for image in images if image.path not in left_out]
+        unpaired_paths = {image.path for image in unpaired}
+        images = [image for image in images if image.path not in unpaired_paths]
     if not mask_by_image:
         return {}
     _check_suffixes(tree, images, mask_by_image)
@@ -188,8 +188,8 @@ def _folder_role(folder: str, siblings: set[str], settings: MaskSettings) -> tup
     letters = _LETTERS.sub("", folder.lower())
     if letters in (*MASK_FOLDERS, *IMAGE_FOLDERS):
         return "mask" if letters in MASK_FOLDERS else "image", ""
-    rest = next(filter(None, (_beside_masks(folder, word, siblings) for word in MASK_FOLDERS)), "")
-    return ("mask", rest) if rest else ("", folder)
+    part_or_image_folder = next(filter(None, (_beside_masks(folder, word, siblings) for word in MASK_FOLDERS)), "")
+    return ("mask", part_or_image_folder) if part_or_image_folder else ("", folder)
 
 
 def _beside_masks(folder: str, word: str, siblings: set[str]) -> str:
@@ -199,10 +199,13 @@ def _beside_masks(folder: str, word: str, siblings: set[str]) -> str:
         return spelled(letters.removesuffix(word), siblings)
     if letters.startswith(word) and part_named(letters.removeprefix(word)):
         return letters.removeprefix(word)
-    rest = folder[: -len(word)] if folder.lower().endswith(word) else ""
-    base = rest.rstrip("_- ")
-    is_separate = base != rest or word == MASK_SUFFIX
-    return next((other for other in siblings if base and is_separate and other.lower() == base.lower()), "")
+    name_before_word = folder[: -len(word)] if folder.lower().endswith(word) else ""
+    image_folder = name_before_word.rstrip("_- ")
+    is_separate = image_folder != name_before_word or word == MASK_SUFFIX
+    return next(
+        (sibling for sibling in siblings if image_folder and is_separate and sibling.lower() == image_folder.lower()),
+        "",
+    )
 
 
 def _named_masks(masks: Sequence[_Picture]) -> list[_Picture]:
@@ -210,8 +213,8 @@ def _named_masks(masks: Sequence[_Picture]) -> list[_Picture]:
     endings = [ending for ending in CITYSCAPES_ENDINGS if any(mask.stem.endswith(ending) for mask in masks)]
     if not endings:
         return [*masks]
-    left_out = (*_UNUSED_CITYSCAPES_ENDINGS, *endings[1:])
-    return [mask for mask in masks if not mask.stem.endswith(left_out)]
+    unused_endings = (*_UNUSED_CITYSCAPES_ENDINGS, *endings[1:])
+    return [mask for mask in masks if not mask.stem.endswith(unused_endings)]
 
 
 def _mask_keys(mask: _Picture, settings: MaskSettings) -> Iterator[str]:
@@ -228,8 +231,8 @@ def _mask_keys(mask: _Picture, settings: MaskSettings) -> Iterator[str]:
 
 def _shortened_keys(mask: _Picture, settings: MaskSettings) -> Iterator[str]:
     """Yield the keys of a file without the end, or the beginning, of the name of a mask; "" if it has none."""
-    for end in [settings.mask_ending] if settings.mask_ending else _MASK_AFFIXES:
-        yield mask.shortened(end)
+    for ending in [settings.mask_ending] if settings.mask_ending else _MASK_AFFIXES:
+        yield mask.shortened(ending)
 
 
 def _images_by_key(images: Sequence[_Picture]) -> dict[str, _Picture]:
@@ -238,8 +241,8 @@ def _images_by_key(images: Sequence[_Picture]) -> dict[str, _Picture]:
     for image in images:
         if image.key not in image_by_key or image.role:
             image_by_key[image.key] = image
-    shortened = {image.shortened(end): image for end in reversed(_IMAGE_AFFIXES) for image in images}
-    return {key: image for key, image in shortened.items() if key} | image_by_key
+    image_by_short_key = {image.shortened(ending): image for ending in reversed(_IMAGE_AFFIXES) for image in images}
+    return {key: image for key, image in image_by_short_key.items() if key} | image_by_key
 
 
 def _check_suffixes(tree: Tree, images: Sequence[_Picture], mask_by_image: Mapping[str, _Picture]) -> None:
@@ -268,13 +271,13 @@ def _masks_beside(
 
 
 def _add_pair(tree: Tree, mask_by_image: dict[str, _Picture], image: _Picture, mask: _Picture) -> None:
-    other = mask_by_image.setdefault(image.path, mask)
-    if other is not mask:
-        has_same_stem = PurePosixPath(other.path).with_suffix("") == PurePosixPath(mask.path).with_suffix("")
+    first_mask = mask_by_image.setdefault(image.path, mask)
+    if first_mask is not mask:
+        has_same_stem = PurePosixPath(first_mask.path).with_suffix("") == PurePosixPath(mask.path).with_suffix("")
         advice = "differ only in their suffix; remove one"
         if not has_same_stem:
             advice = f"may both be the mask of {image.path}; remove one, or state data.mask_folders and mask_ending"
-        raise PellucidError(f"{tree.where(mask.path)} and {tree.where(other.path)} {advice}")
+        raise PellucidError(f"{tree.where(mask.path)} and {tree.where(first_mask.path)} {advice}")
 
 
 def _by_part(

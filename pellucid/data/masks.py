@@ -98,8 +98,8 @@ class MaskFolder(ImageFiles):
     def subset(self, indices: Sequence[int] | Tensor) -> "MaskFolder":
         """Return a source of the images at `indices`, in that order."""
         subset = copy(self)
-        selected = as_indices(indices, len(self), f"subset of {self.tree.path}").tolist()
-        subset.names, subset.others = (tuple(files[k] for k in selected) for files in (self.names, self.others))
+        selected_indices = as_indices(indices, len(self), f"subset of {self.tree.path}").tolist()
+        subset.names, subset.others = (tuple(files[k] for k in selected_indices) for files in (self.names, self.others))
         subset._checksum = ""
         return subset
 
@@ -180,11 +180,12 @@ class MaskFolder(ImageFiles):
                 else:
                     counts += result
         refuse_unreadable(errors)
-        n_nearest, total = int(counts[N_VALUES]), int(counts[:N_VALUES].sum())
+        n_nearest, n_pixels = int(counts[N_VALUES]), int(counts[:N_VALUES].sum())
         if n_nearest:
             note_once(
-                f"{self.tree.path}: {n_nearest:,} of {total:,} pixels of the masks ({percent(n_nearest / total)}) have "
-                "none of the values and colours of the classes, and are read as the nearest"
+                f"{self.tree.path}: {n_nearest:,} of {n_pixels:,} pixels of the masks "
+                f"({percent(n_nearest / n_pixels)}) have none of the values and colours of the classes, "
+                "and are read as the nearest"
             )
         return counts[:N_VALUES]
 
@@ -208,10 +209,10 @@ class MaskFolder(ImageFiles):
             colours = {value: colour_name(code) for code, value in (self.reader.codes or {}).items()}
             codes = [colours[value] for value in values]
         shares = class_shares(counts, values, names, codes, void, self.reader.ignored_text())
-        where = "beside their images"
+        place_text = "beside their images"
         if self.mask_folder != self.image_folder:
-            where = f"in {self.mask_folder} for {self.image_folder or 'images'}"
-        return f"{self.tree.path}: {plural(n_masks, 'mask')} {where}, read by {kind}: {shares}"
+            place_text = f"in {self.mask_folder} for {self.image_folder or 'images'}"
+        return f"{self.tree.path}: {plural(n_masks, 'mask')} {place_text}, read by {kind}: {shares}"
 
     def refuse_unreadable(self, indices: Sequence[int] | None = None) -> None:
         """Decode the images at `indices`, by default all, and their masks; raise PellucidError if any is unreadable."""
@@ -260,30 +261,30 @@ def has_masks(path: str | os.PathLike[str]) -> bool:
     return bool(mask_parts(path))
 
 
-def _is_scaled(mask: tuple[int, int], image: tuple[int, int]) -> bool:
+def _is_scaled(mask_size: tuple[int, int], image_size: tuple[int, int]) -> bool:
     """Return whether a mask (H, W) has the proportions of its image, up to one pixel, and not those of a crop of it.
 
     Of a square, a smaller copy and the middle have the same proportions, so neither is accepted.
     """
-    proportional_height = image[0] * mask[1] / image[1]
-    margins = [abs(whole - part) for whole, part in zip(image, mask, strict=True)]
-    return abs(mask[0] - proportional_height) <= 1 and abs(margins[0] - margins[1]) > MAX_MARGIN_DIFFERENCE
+    proportional_height = image_size[0] * mask_size[1] / image_size[1]
+    margins = [abs(image_side - mask_side) for image_side, mask_side in zip(image_size, mask_size, strict=True)]
+    return abs(mask_size[0] - proportional_height) <= 1 and abs(margins[0] - margins[1]) > MAX_MARGIN_DIFFERENCE
 
 
 def _unpaired(tree: Tree, pairs: MaskPairs) -> dict[str, str]:
     """Return the images without a mask, and the masks without an image, with the errors that say so."""
     errors: dict[str, str] = {}
-    partners = (
+    files_and_partners = (
         (pairs.images, pairs.masks, "mask", pairs.mask_folder),
         (pairs.masks, pairs.images, "image", pairs.image_folder),
     )
-    for files, others, partner, folder in partners:
+    for files, partner_files, partner_noun, folder in files_and_partners:
         for stem, name in files.items():
-            if stem not in others:
-                where = f" in {folder}" if folder else ""
+            if stem not in partner_files:
+                folder_text = f" in {folder}" if folder else ""
                 errors[name] = (
-                    f"{tree.where(name)} has no {partner}{where}; add one with the same name, or remove the file "
-                    f"({ADVICE})"
+                    f"{tree.where(name)} has no {partner_noun}{folder_text}; add one with the same name, or remove the "
+                    f"file ({ADVICE})"
                 )
     return errors
 
@@ -319,7 +320,7 @@ def _are_binary(tree: Tree, names: Sequence[str], reader: MaskReader) -> bool:
 
     Masks are read up to the first one with another value.
     """
-    total = torch.zeros(N_VALUES, dtype=torch.int64)
+    total_counts = torch.zeros(N_VALUES, dtype=torch.int64)
 
     def count(name: str) -> Tensor:
         return torch.bincount(reader.read(tree.read(name), name).flatten().long(), minlength=N_VALUES)
@@ -328,7 +329,7 @@ def _are_binary(tree: Tree, names: Sequence[str], reader: MaskReader) -> bool:
         for _, counts in results:
             if isinstance(counts, PellucidError):
                 continue
-            total += counts
+            total_counts += counts
             if bool(counts[1:FOREGROUND].any()):
                 return False
-    return bool(total[0]) and bool(total[FOREGROUND])
+    return bool(total_counts[0]) and bool(total_counts[FOREGROUND])

@@ -26,9 +26,9 @@ def part_named(folder: str) -> str:
     Case, digits and the words of _OTHER_WORDS do not matter. A name with any other word, such as "test tube", may be
     the name of a class.
     """
-    text = "".join(word for word in _WORD.findall(folder.lower()) if word not in _OTHER_WORDS)
-    suffix = next((word for word in _OTHER_WORDS if text.endswith(word)), "")  # of "trainset"
-    return PART_OF_WORD.get(text, "") or PART_OF_WORD.get(text.removesuffix(suffix), "")
+    name_letters = "".join(word for word in _WORD.findall(folder.lower()) if word not in _OTHER_WORDS)
+    suffix = next((word for word in _OTHER_WORDS if name_letters.endswith(word)), "")  # of "trainset"
+    return PART_OF_WORD.get(name_letters, "") or PART_OF_WORD.get(name_letters.removesuffix(suffix), "")
 
 
 def part_words(name: str) -> list[str]:
@@ -39,8 +39,12 @@ def part_words(name: str) -> list[str]:
 def spelled(part: str, names: Iterable[str]) -> str:
     """Return `part` if it is one of `names`, otherwise the first of them that means the same part, if there is one."""
     names = sorted(names)
-    meant = part_named(part)
-    return part if part in names or not meant else next((name for name in names if part_named(name) == meant), part)
+    meant_part = part_named(part)
+    return (
+        part
+        if part in names or not meant_part
+        else next((name for name in names if part_named(name) == meant_part), part)
+    )
 
 
 class PartUse(NamedTuple):

@@ -152,9 +152,9 @@ class TarPictures(PictureList):
         )  # a million members need 80 MB, with their names
         index_by_label: dict[str, int] = {}
         for k, label in enumerate(self.labels):
-            if (first := index_by_label.setdefault(label, k)) != k:
+            if (first_index := index_by_label.setdefault(label, k)) != k:
                 raise PellucidError(
-                    f"{files[first]} and {files[k]} have the same name, so do their rows; rename one of them"
+                    f"{files[first_index]} and {files[k]} have the same name, so do their rows; rename one of them"
                 )
         file_indices = range(len(files))
         member_lists = (

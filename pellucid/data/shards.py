@@ -81,8 +81,8 @@ def _parse_members(file: BinaryIO, end: int) -> Iterator[TarMember]:
             path = attributes.get(b"path", name).decode("utf-8", "surrogateescape")
             if kind not in (*FILE_TYPES, FOLDER_TYPE) or any(key.startswith(b"GNU.sparse") for key in attributes):
                 raise ValueError(f"{path!a:.200} is a link, a device or a sparse file")
-            parts = path.removeprefix("./").removesuffix("/").split("/")
-            if "\\" in path or not (_INVALID_PARTS.isdisjoint(parts) or path in (".", "./")):
+            path_parts = path.removeprefix("./").removesuffix("/").split("/")
+            if "\\" in path or not (_INVALID_PARTS.isdisjoint(path_parts) or path in (".", "./")):
                 raise ValueError(f"{path!a:.200} is not a path inside it")
             if position + BLOCK + size > end:
                 raise ValueError("it ends before its last file does")

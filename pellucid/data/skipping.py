@@ -36,9 +36,9 @@ def note_skipped(path: object, *parts: Any) -> None:
 
     parts: sources with `skipped`, or None. Raises PellucidError if these are more than MAX_SKIPPED of all images.
     """
-    existing = [part for part in parts if part is not None]
-    names = [name for part in existing for name in part.skipped]
-    check_skipped(path, names, len(names) + sum(map(len, existing)))
+    existing_parts = [part for part in parts if part is not None]
+    names = [name for part in existing_parts for name in part.skipped]
+    check_skipped(path, names, len(names) + sum(map(len, existing_parts)))
 
 
 def check_skipped(path: object, names: Sequence[str], total: int) -> None:

@@ -23,7 +23,9 @@ def hold_out(
         indices_by_group.setdefault(group, []).append(i)
     class_counts = {group: Counter(labels[i] for i in indices) for group, indices in indices_by_group.items()}
     class_totals = Counter(labels)
-    limits = {label: min(max(int(n * fraction + 0.5), 1), n - 1) for label, n in class_totals.items()}
+    limit_by_label = {
+        label: min(max(int(count * fraction + 0.5), 1), count - 1) for label, count in class_totals.items()
+    }
     n_held_out: Counter[int] = Counter()
     held_out_groups: set[int] = set()
 
@@ -34,14 +36,17 @@ def hold_out(
     smallest_key = {group: min(keys[i] for i in indices) for group, indices in indices_by_group.items()}
     group_order = sorted(indices_by_group, key=lambda group: mix(seed, smallest_key[group]))
     for group in group_order:
-        if all(n_held_out[label] + n <= limits[label] for label, n in class_counts[group].items()):
+        if all(n_held_out[label] + count <= limit_by_label[label] for label, count in class_counts[group].items()):
             hold_out_group(group)
     for label in sorted(class_totals):
         candidates = [
             group
             for group in group_order
             if label in class_counts[group]
-            and all(n_held_out[other] + n < class_totals[other] for other, n in class_counts[group].items())
+            and all(
+                n_held_out[label_of_group] + count < class_totals[label_of_group]
+                for label_of_group, count in class_counts[group].items()
+            )
         ]
         if not n_held_out[label] and candidates:
             hold_out_group(min(candidates, key=lambda group: len(indices_by_group[group])))

@@ -46,7 +46,7 @@ class Stream:
         self._iterable, self._name, self._images_alone, self._dtype = source, name, images_alone, dtype
         self.check: Callable[[Batch], None] = lambda batch: None  # called with every batch
         self.n_examples = 0  # examples yielded in the last epoch that was read
-        self._total_read = 0  # batches of a generator that have been read
+        self._n_batches_read = 0  # batches of a generator that have been read
         first_item = next(self._iterator(0), None)
         if first_item is None:
             raise PellucidError(f"{name} yields no batch; give at least one")
@@ -88,18 +88,18 @@ class Stream:
     def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
         """Yield the batches of an epoch, from batch `start`; raise PellucidError for fewer than `steps` batches."""
         self.n_examples = 0
-        n_skipped = start + (epoch * (self.steps or 0) - self._total_read if self.is_single_pass else 0)
+        n_skipped = start + (epoch * (self.steps or 0) - self._n_batches_read if self.is_single_pass else 0)
         if n_skipped < start:
             raise PellucidError(f"{self._name} is a generator, which can be read only once; give a function")
-        n_end, n_read = None if self.steps is None else n_skipped + self.steps - start, 0
-        for item in islice(self._iterator(epoch), n_end):
+        n_required, n_read = None if self.steps is None else n_skipped + self.steps - start, 0
+        for item in islice(self._iterator(epoch), n_required):
             n_read += 1
-            self._total_read += self.is_single_pass
+            self._n_batches_read += self.is_single_pass
             if n_read > n_skipped:
                 batch = self._batch(item)
                 self.n_examples += len(batch.images)
                 yield batch
-        if n_end is not None and n_read < n_end:
+        if n_required is not None and n_read < n_required:
             raise PellucidError(
                 f"{self._name} ended in epoch {epoch + 1} after {max(0, n_read - n_skipped + start)} of "
                 f"{self.steps} batches; "

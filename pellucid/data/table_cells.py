@@ -24,10 +24,10 @@ def is_gap(cell: Any) -> bool:
     return cell is None or (isinstance(cell, str) and (cell in GAPS or cell.lower() == "nan"))
 
 
-def empty_error(place: str, column: str, cell: Any, cure: str) -> PellucidError:
-    """Return the error for a gap. cure: what to write instead."""
+def empty_error(where: str, column: str, cell: Any, advice: str) -> PellucidError:
+    """Return the error for a gap. advice: what to write instead."""
     text = f" ({cell})" if cell else ""
-    return PellucidError(f"{place}: {column!r:.40} is empty{text}; {cure}, or remove the row")
+    return PellucidError(f"{where}: {column!r:.40} is empty{text}; {advice}, or remove the row")
 
 
 def number_of(cell: Any) -> float | None:
@@ -46,14 +46,14 @@ def check_groups(table: LabelTable, column: str) -> None:
     In a file with ";" between its cells, commas are decimal, and points may group thousands; in others, commas may. A
     number such as 0,5 or 0,125 has no groups, so that its mark is decimal in the whole column.
     """
-    cells, name, pattern = table.column(column), "comma", _DECIMAL_COMMA
+    cells, mark_name, mark_pattern = table.column(column), "comma", _DECIMAL_COMMA
     if table.delimiter == ";":
-        name, pattern = "point", _DECIMAL_POINT
-    rows = [k for k, cell in enumerate(cells) if isinstance(cell, str) and pattern.fullmatch(cell)]
+        mark_name, mark_pattern = "point", _DECIMAL_POINT
+    rows = [k for k, cell in enumerate(cells) if isinstance(cell, str) and mark_pattern.fullmatch(cell)]
     if rows and all(_IN_THOUSANDS.fullmatch(cells[k]) for k in rows):
         raise PellucidError(
-            f"{table.places[rows[0]]}: {column!r:.40} is {shown(cells[rows[0]])}, whose {name} may be decimal or group "
-            "thousands; write the numbers of the column without groups, such as 1000 or 1000.5"
+            f"{table.row_names[rows[0]]}: {column!r:.40} is {shown(cells[rows[0]])}, whose {mark_name} may be decimal "
+            "or group thousands; write the numbers of the column without groups, such as 1000 or 1000.5"
         )
 
 

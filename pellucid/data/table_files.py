@@ -50,7 +50,9 @@ class Pictures:
         suffixes = [""]
         if PurePosixPath(text).suffix.lower() not in STILL_SUFFIXES:
             suffixes = [spelling for suffix in STILL_SUFFIXES for spelling in (suffix, suffix.upper())]
-        for prefix in dict.fromkeys(f"{base}{inner}" for base in (folder, "") for inner in IMAGE_FOLDERS):
+        for prefix in dict.fromkeys(
+            f"{table_folder}{image_folder}" for table_folder in (folder, "") for image_folder in IMAGE_FOLDERS
+        ):
             for suffix in suffixes:
                 name = os.path.normpath(os.path.join(prefix, text + suffix))
                 if self._is_file(name):
@@ -85,7 +87,8 @@ def table_files(path: Path) -> tuple[Path, list[TableFile]]:
         names = ZipTree(path).names if path.suffix.lower() == ".zip" else ()
         top_folders = {name.split("/")[0] for name in names if name.count("/") >= 1}
         names_by_folder = {
-            folder: [n for n in names if n.startswith(f"{folder}/") and n.count("/") == 1] for folder in top_folders
+            folder: [name for name in names if name.startswith(f"{folder}/") and name.count("/") == 1]
+            for folder in top_folders
         }
         names_by_folder[""] = [name for name in names if "/" not in name]
     elif path.is_dir():

@@ -61,19 +61,19 @@ class TableFormat:
 
     def __str__(self) -> str:
         """Return the columns and their meaning in a few words."""
-        split = f", parts in {self.split!r:.40}" if self.split else ""
-        columns = ", ".join(map(repr, self.columns[:MAX_LISTED_NAMES])) + (
+        split_text = f", parts in {self.split!r:.40}" if self.split else ""
+        columns_text = ", ".join(map(repr, self.columns[:MAX_LISTED_NAMES])) + (
             ", ..." if len(self.columns) > MAX_LISTED_NAMES else ""
         )
         if self.kind == "numbers":
-            units = [f"{name} in {unit}" if unit else name for name, unit in zip(self.names, self.units, strict=True)]
-            described = f"numbers: {', '.join(units):.200}"
+            texts = [f"{name} in {unit}" if unit else name for name, unit in zip(self.names, self.units, strict=True)]
+            targets_text = f"numbers: {', '.join(texts):.200}"
         elif self.kind == "labels":
             notation = f"a list separated by {self.separator!r}" if self.separator else "columns of 0 and 1"
-            described = f"several of {plural(len(self.names), 'class', 'classes')} a picture ({notation})"
+            targets_text = f"several of {plural(len(self.names), 'class', 'classes')} a picture ({notation})"
         else:
-            described = f"one of {plural(len(self.names), 'class', 'classes')} a picture"
-        return f"files in {self.files!r:.40}, {described} in {columns}{split}"
+            targets_text = f"one of {plural(len(self.names), 'class', 'classes')} a picture"
+        return f"files in {self.files!r:.40}, {targets_text} in {columns_text}{split_text}"
 
 
 def recognize(table: LabelTable, is_picture: Callable[[str], bool], requested: TableFormat) -> TableFormat:
@@ -133,12 +133,12 @@ def _split_column(table: LabelTable, files: str) -> str:
             return name
         if name != files and _plain_name(name) in SPLIT_NAMES:
             cells = [str(cell or "") for cell in table.column(name)]
-            unknown = next((k for k, cell in enumerate(cells) if not part_named(cell)), None)
-            if unknown is None:
+            unknown_row = next((k for k, cell in enumerate(cells) if not part_named(cell)), None)
+            if unknown_row is None:
                 return name
             if _plain_name(name) == SPLIT_NAMES[0]:
                 raise PellucidError(
-                    f"{table.places[unknown]}: {name} is {shown(cells[unknown])}; give train, val or test"
+                    f"{table.row_names[unknown_row]}: {name} is {shown(cells[unknown_row])}; give train, val or test"
                 )
     return ""
 
@@ -175,14 +175,14 @@ def _recognize_numbers(table: LabelTable, candidates: Sequence[str], table_forma
             f"{table.name}: no column has numbers ({', '.join(examples)}); write numbers without their units, name a "
             "column with data.columns, or train a classifier: `pellucid train classify`"
         )
-    pairs = [name_and_unit(name) for name in columns]
+    names_and_units = [name_and_unit(name) for name in columns]
     if table_format.units and len(table_format.units) != len(columns):
         raise PellucidError(
             f"data.units has {plural(len(table_format.units), 'unit')} for {plural(len(columns), 'column')} "
             f"({', '.join(columns):.100}); give one for each, '' for none"
         )
-    names = table_format.names or tuple(name for name, _ in pairs)
-    units = table_format.units or tuple(unit for _, unit in pairs)
+    names = table_format.names or tuple(name for name, _ in names_and_units)
+    units = table_format.units or tuple(unit for _, unit in names_and_units)
     return replace(table_format, columns=tuple(columns), names=names, units=units)
 
 
@@ -239,15 +239,15 @@ def _separator_of(table: LabelTable, column: str, are_lists: bool) -> str:
     are_lists = are_lists or _plain_name(column) in LIST_NAMES
     counts = {separator: sum(separator in text for text in texts) for separator in (*SEPARATORS, " ")}
     present_separators = sorted(filter(counts.get, SEPARATORS), key=lambda separator: -counts[separator])
-    blank = [" "] if counts[" "] else []
-    for separator in present_separators or blank:
+    space_separators = [" "] if counts[" "] else []
+    for separator in present_separators or space_separators:
         if are_lists or not unseparated_labels(texts, separator):
             return separator
     if not present_separators:
         return ""
     row = next(k for k, text in enumerate(texts) if present_separators[0] in text)
     raise PellucidError(
-        f"{table.places[row]}: {column!r:.40} is {shown(texts[row])}, which may be one label or several; set "
+        f"{table.row_names[row]}: {column!r:.40} is {shown(texts[row])}, which may be one label or several; set "
         f"data.labels=one, or data.labels=several data.separator='{present_separators[0]}'"
     )
 
@@ -267,7 +267,9 @@ def targets_of(table: LabelTable, table_format: TableFormat) -> tuple[Tensor, Ta
     column, *further_columns = table_format.columns
     if further_columns:
         return _class_of_flags(table, table_format)
-    labels = [_text_label(cell, place, column) for cell, place in zip(table.column(column), table.places, strict=True)]
+    labels = [
+        _text_label(cell, where, column) for cell, where in zip(table.column(column), table.row_names, strict=True)
+    ]
     names = _class_names(table, [[label] for label in labels], table_format)
     if len(names) == len(labels) > 2:
         raise PellucidError(
@@ -278,25 +280,25 @@ def targets_of(table: LabelTable, table_format: TableFormat) -> tuple[Tensor, Ta
     return torch.tensor([index_by_name[label] for label in labels]), replace(table_format, names=names)
 
 
-def _text_label(cell: Any, place: str, column: str) -> str:
+def _text_label(cell: Any, where: str, column: str) -> str:
     if is_gap(cell):
-        raise empty_error(place, column, cell, "write the label")
+        raise empty_error(where, column, cell, "write the label")
     if isinstance(cell, list):
-        raise PellucidError(f"{place}: {column!r:.40} is a list; set data.labels=several for several labels a picture")
+        raise PellucidError(f"{where}: {column!r:.40} is a list; set data.labels=several for several labels a picture")
     return str(int(cell)) if isinstance(cell, float) and cell.is_integer() else str(cell)
 
 
 def _class_names(table: LabelTable, labels: Sequence[Sequence[str]], table_format: TableFormat) -> tuple[str, ...]:
     """Return the sorted classes, or those of the model; raises PellucidError for others, too many, or a single one."""
-    first_places: dict[str, str] = {}
-    for row, place in zip(labels, table.places, strict=True):
-        for label in row:
-            first_places.setdefault(label, place)
-    unknown = next((label for label in first_places if table_format.names and label not in table_format.names), None)
+    first_row_names: dict[str, str] = {}
+    for row_labels, where in zip(labels, table.row_names, strict=True):
+        for label in row_labels:
+            first_row_names.setdefault(label, where)
+    unknown = next((label for label in first_row_names if table_format.names and label not in table_format.names), None)
     if unknown is not None:
         known = ", ".join(table_format.names)
-        raise PellucidError(f"{first_places[unknown]}: the model has no class {unknown!r:.60}; it has {known:.80}")
-    names = table_format.names or tuple(sorted(first_places, key=_natural_order))
+        raise PellucidError(f"{first_row_names[unknown]}: the model has no class {unknown!r:.60}; it has {known:.80}")
+    names = table_format.names or tuple(sorted(first_row_names, key=_natural_order))
     if len(names) < 2:
         raise PellucidError(f"{table.name}: all rows have the label {''.join(names)!r:.60}; give at least two classes")
     if len(names) > MAX_CLASSES or (len(names) * len(labels) > MAX_TABLE_CELLS and table_format.kind == "labels"):
@@ -312,9 +314,9 @@ def _natural_order(name: str) -> tuple[float, str]:
 
 def _list_targets(table: LabelTable, table_format: TableFormat) -> tuple[Tensor, TableFormat]:
     column, labels = table_format.columns[0], list[list[str]]()
-    for cell, place in zip(table.column(column), table.places, strict=True):
+    for cell, where in zip(table.column(column), table.row_names, strict=True):
         if is_gap(cell):
-            raise empty_error(place, column, cell, "write [] for a picture without labels")
+            raise empty_error(where, column, cell, "write [] for a picture without labels")
         labels.append(labels_in(cell, table_format.separator))
     names = _class_names(table, labels, table_format)
     index_by_name = {name: k for k, name in enumerate(names)}
@@ -345,8 +347,8 @@ def _class_of_flags(table: LabelTable, table_format: TableFormat) -> tuple[Tenso
     wrong_rows = (counts != 1).nonzero()[:, 0].tolist()
     if wrong_rows:
         raise PellucidError(
-            f"{table.places[wrong_rows[0]]}: {int(counts[wrong_rows[0]])} of the classes have a 1, but data.labels=one "
-            "needs exactly one; correct the row, or leave out data.labels"
+            f"{table.row_names[wrong_rows[0]]}: {int(counts[wrong_rows[0]])} of the classes have a 1, but "
+            "data.labels=one needs exactly one; correct the row, or leave out data.labels"
         )
     return flag_targets.argmax(1), table_format
 
@@ -369,10 +371,10 @@ def _column_values(
     values = torch.zeros(len(table.cells))
     for i, cell in enumerate(table.column(name)):
         if is_gap(cell):
-            raise empty_error(table.places[i], name, cell, gap_advice)
+            raise empty_error(table.row_names[i], name, cell, gap_advice)
         value = value_of(cell)
         if value is None:
-            raise PellucidError(f"{table.places[i]}: {name!r:.40} is {shown(cell)}{fault}")
+            raise PellucidError(f"{table.row_names[i]}: {name!r:.40} is {shown(cell)}{fault}")
         values[i] = value
     return values
 

@@ -25,14 +25,14 @@ class LabelTable:
     """The rows of a table.
 
     cells: of each row, one for each column: a text without spaces around it, a number, a bool, a list, or None where
-    the table has none. places: where each row stands, for messages, such as "labels.csv, line 3". delimiter: between
+    the table has none. row_names: where each row stands, for messages, such as "labels.csv, line 3". delimiter: between
     the cells of a CSV file, "" for other tables.
     """
 
     name: str
     columns: tuple[str, ...]
     cells: list[list[Any]]
-    places: list[str]
+    row_names: list[str]
     delimiter: str = ""
 
     def column(self, name: str) -> list[Any]:
@@ -76,23 +76,23 @@ def _from_columns(name: str, names: Sequence[str], columns: Sequence[Sequence[An
     counts = {len(column) for column in columns}
     if len(counts) > 1:
         raise PellucidError(f"{name}: its columns have different lengths ({sorted(counts)}); give one value a row")
-    places = [f"{name}, {row_noun} {k}" for k in range(max(counts, default=0))]
-    rows = zip(places, zip(*columns, strict=True), strict=True)
-    cells = [[_checked_cell(value, place) for value in row] for place, row in rows]
-    return _checked_table(name, names, cells, places)
+    row_names = [f"{name}, {row_noun} {k}" for k in range(max(counts, default=0))]
+    rows = zip(row_names, zip(*columns, strict=True), strict=True)
+    cells = [[_checked_cell(value, where) for value in row] for where, row in rows]
+    return _checked_table(name, names, cells, row_names)
 
 
-def _checked_cell(value: Any, place: str) -> Any:
+def _checked_cell(value: Any, where: str) -> Any:
     if isinstance(value, str):
         return value.strip()
     if value is None or isinstance(value, bool | int | float):
         return value
     if isinstance(value, list | tuple) and all(isinstance(item, str | int) for item in value):
         return [str(item).strip() for item in value]
-    raise PellucidError(f"{place}: {shown(value)} is no text, number or list of labels; change the cell")
+    raise PellucidError(f"{where}: {shown(value)} is no text, number or list of labels; change the cell")
 
 
-def _checked_table(name: str, columns: Sequence[str], cells: list[list[Any]], places: list[str]) -> LabelTable:
+def _checked_table(name: str, columns: Sequence[str], cells: list[list[Any]], row_names: list[str]) -> LabelTable:
     """Return a table without columns that have neither a name nor a cell; raises PellucidError for other faults."""
     used_columns = [k for k, column in enumerate(columns) if column or any(row[k] not in ("", None) for row in cells)]
     names = tuple(columns[k] for k in used_columns)
@@ -109,7 +109,7 @@ def _checked_table(name: str, columns: Sequence[str], cells: list[list[Any]], pl
             f"{name} has {len(cells):,} rows and {len(names):,} columns, above the limits of {MAX_TABLE_ROWS:,} and "
             f"{MAX_TABLE_COLUMNS:,}, and of {MAX_TABLE_CELLS:,} cells; divide the table"
         )
-    return LabelTable(name, names, [[row[k] for k in used_columns] for row in cells], places)
+    return LabelTable(name, names, [[row[k] for k in used_columns] for row in cells], row_names)
 
 
 def _read_csv(text: str, name: str) -> LabelTable:
@@ -122,11 +122,11 @@ def _read_csv(text: str, name: str) -> LabelTable:
         delimiter = "\t" if name.lower().endswith(".tsv") else _delimiter_of(text)
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, skipinitialspace=True, strict=True)
     rows: list[list[Any]] = []
-    places: list[str] = []
+    row_names: list[str] = []
     header: list[str] = []
     try:
         for line in reader:
-            place = f"{name}, line {reader.line_num + n_skipped_lines}"
+            where = f"{name}, line {reader.line_num + n_skipped_lines}"
             cells = [cell.strip() for cell in line]
             if not any(cells):
                 continue
@@ -138,16 +138,16 @@ def _read_csv(text: str, name: str) -> LabelTable:
                 cells.pop()  # a delimiter at the end of a line
             if len(cells) != len(header):
                 raise PellucidError(
-                    f"{place} has {len(cells)} cells, but the header has {len(header)}; quote a cell that contains "
+                    f"{where} has {len(cells)} cells, but the header has {len(header)}; quote a cell that contains "
                     f"{delimiter!r}, or complete the row"
                 )
             rows.append(cells)
-            places.append(place)
+            row_names.append(where)
             _check_row_count(len(rows), name)
     except csv.Error as error:
-        place = f"{name}, line {reader.line_num + n_skipped_lines}"
-        raise PellucidError(f"{place} cannot be read ({error}); check its quotes") from error
-    return replace(_checked_table(name, header, rows, places), delimiter=delimiter)
+        where = f"{name}, line {reader.line_num + n_skipped_lines}"
+        raise PellucidError(f"{where} cannot be read ({error}); check its quotes") from error
+    return replace(_checked_table(name, header, rows, row_names), delimiter=delimiter)
 
 
 def _check_column_count(count: int, name: str) -> None:
@@ -164,7 +164,7 @@ def _delimiter_of(text: str) -> str:
     """Return the delimiter with which the first rows have equally many cells, and as many as possible."""
     lines = [*islice(io.StringIO(text, newline=""), N_SAMPLED_LINES)]
 
-    def consistency(delimiter: str) -> tuple[bool, int]:
+    def consistency_and_width(delimiter: str) -> tuple[bool, int]:
         try:
             rows = [row for row in csv.reader(lines, delimiter=delimiter, skipinitialspace=True) if any(row)]
         except csv.Error:
@@ -172,33 +172,35 @@ def _delimiter_of(text: str) -> str:
         widths = [len(row) for row in rows]
         return len({*widths}) == 1, widths[0] if widths else 0
 
-    scores = {delimiter: consistency(delimiter) for delimiter in DELIMITERS}
-    consistent = {delimiter: width for delimiter, (equal, width) in scores.items() if equal and width > 1}
-    return max(consistent or scores, key=lambda delimiter: scores[delimiter][1])
+    scores = {delimiter: consistency_and_width(delimiter) for delimiter in DELIMITERS}
+    width_by_delimiter = {
+        delimiter: width for delimiter, (are_equal, width) in scores.items() if are_equal and width > 1
+    }
+    return max(width_by_delimiter or scores, key=lambda delimiter: scores[delimiter][1])
 
 
 def _read_json_lines(text: str, name: str) -> LabelTable:
     objects: list[Mapping[str, Any]] = []
-    places: list[str] = []
+    row_names: list[str] = []
     columns: dict[str, None] = {}
     for number, line in enumerate(text.splitlines(), 1):
         if not line.strip():
             continue
-        place = f"{name}, line {number}"
+        where = f"{name}, line {number}"
         try:
             value = json.loads(line, parse_constant=_refuse_constant)
         except (ValueError, RecursionError) as error:
-            raise PellucidError(f"{place} is no JSON object ({error!s:.80}); write one in each line") from error
+            raise PellucidError(f"{where} is no JSON object ({error!s:.80}); write one in each line") from error
         if not isinstance(value, dict):
-            raise PellucidError(f"{place} is no JSON object; write one in each line")
-        objects.append({str(key): _checked_cell(cell, place) for key, cell in value.items()})
-        places.append(place)
+            raise PellucidError(f"{where} is no JSON object; write one in each line")
+        objects.append({str(key): _checked_cell(cell, where) for key, cell in value.items()})
+        row_names.append(where)
         columns |= dict.fromkeys(value)
         _check_column_count(len(columns), name)
         _check_row_count(len(objects), name)
     if len(columns) * len(objects) > MAX_TABLE_CELLS:
         raise PellucidError(f"{name} has more than {MAX_TABLE_CELLS:,} cells; divide the table")
-    return _checked_table(name, [*columns], [[row.get(column) for column in columns] for row in objects], places)
+    return _checked_table(name, [*columns], [[row.get(column) for column in columns] for row in objects], row_names)
 
 
 def _refuse_constant(text: str) -> float:

@@ -119,8 +119,8 @@ def data_folder(path: str | os.PathLike[str]) -> Path:
     if path.suffix.lower() not in YAML_SUFFIXES or not path.is_file() or zipfile.is_zipfile(path):
         return path
     text = read_file(path, MAX_YAML_BYTES, "a file of settings").decode("utf-8", errors="replace")
-    stated = _PATH_KEY.search(text)
-    folder = path.parent / stated[1].strip("'\"") if stated else path.parent
+    path_match = _PATH_KEY.search(text)
+    folder = path.parent / path_match[1].strip("'\"") if path_match else path.parent
     return folder if folder.is_dir() else path.parent
 
 

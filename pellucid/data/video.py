@@ -85,16 +85,16 @@ def _folder_frames(path: Path, every: int) -> Frames:
         names = sorted((name for name in tree.names if "/" not in name), key=_numeric_key)
         if not names:
             raise PellucidError(f"{path} has no frames; give a folder with picture files in it")
-        dropped, is_yielded, fault = 0, False, None
+        n_dropped, is_yielded, fault = 0, False, None
         for number in range(0, len(names), every):
             try:
                 name = tree.where(names[number])
                 picture = load_image(read_full_size(tree.read(names[number]), name), name)
             except PellucidError as error:
-                dropped, fault = dropped + 1, error
+                n_dropped, fault = n_dropped + 1, error
                 continue
-            yield VideoFrame(number, None, picture, dropped)
-            dropped, is_yielded = 0, True
+            yield VideoFrame(number, None, picture, n_dropped)
+            n_dropped, is_yielded = 0, True
         if fault is not None and not is_yielded:
             raise fault
 

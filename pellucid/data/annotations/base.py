@@ -197,13 +197,14 @@ def size_fault(record: ImageRecord, size: tuple[int, int]) -> str:
 
 def check_faults(faults: Iterable[AnnotationFault], advice: str = "correct the file") -> None:
     """Raise PellucidError if a fault has the effect "refused"; the message has the first and the number of others."""
-    refused = [fault for fault in faults if fault.effect == "refused"]
-    if refused:
-        n_others = fault_count(refused) - 1
+    refused_faults = [fault for fault in faults if fault.effect == "refused"]
+    if refused_faults:
+        n_others = fault_count(refused_faults) - 1
         count_remark = f" (and {n_others:,} more)" if n_others else ""
-        skip_advice = f", and {ADVICE}" if refused[0].is_image else ""
+        skip_advice = f", and {ADVICE}" if refused_faults[0].is_image else ""
         raise PellucidError(
-            f"{refused[0]}{count_remark}; {advice}; `pellucid data lint` lists the faults of the files{skip_advice}"
+            f"{refused_faults[0]}{count_remark}; {advice}; `pellucid data lint` lists the faults of the "
+            f"files{skip_advice}"
         )
 
 
@@ -253,10 +254,10 @@ class Faults:
     def entries(self) -> tuple[AnnotationFault, ...]:
         """The listed faults, then one fault for all unlisted faults of each effect."""
         counted_faults: list[AnnotationFault] = []
-        for effect, first in self._first_counted.items():
+        for effect, first_fault in self._first_counted.items():
             n_unlisted = self._counts[effect] - MAX_FAULTS
             reason = f"the first of {n_unlisted:,} more faults that are not listed"
-            counted_faults.append(AnnotationFault(first.file, first.line, reason, effect, count=n_unlisted))
+            counted_faults.append(AnnotationFault(first_fault.file, first_fault.line, reason, effect, count=n_unlisted))
         return (*self._listed, *counted_faults)
 
     def add(
@@ -306,7 +307,7 @@ class Faults:
         elif clipped[2] <= clipped[0] or clipped[3] <= clipped[1]:
             self.add(file, line, f"{text} is outside the image of {width}x{height}", "dropped", box, size)
         else:
-            if any(abs(a - b) > BOX_TOLERANCE for a, b in zip(box, clipped, strict=True)):
+            if any(abs(value - limit) > BOX_TOLERANCE for value, limit in zip(box, clipped, strict=True)):
                 self.add(file, line, f"{text} extends beyond the image of {width}x{height}", "changed", box, size)
             return clipped
         return None

@@ -44,8 +44,8 @@ def _exported_file(tree: Tree, files: tuple[str, ...]) -> tuple[str, ...]:
     exported = tuple(file for file in files if PurePosixPath(file).name == ROBOFLOW_FILE)
     if len(exported) != 1 or len(files) == 1:
         return files
-    others = [file for file in files if file not in exported]
-    note_once(f"{tree.path}: {exported[0]} is read, and not {join_names(others)} of the same part")
+    other_files = [file for file in files if file not in exported]
+    note_once(f"{tree.path}: {exported[0]} is read, and not {join_names(other_files)} of the same part")
     return exported
 
 
@@ -102,7 +102,7 @@ def document(annotations: Annotations) -> dict[str, Any]:
     ]
     return {
         "images": images,
-        "annotations": [{"id": k, **item} for k, item in enumerate(entries, 1)],
+        "annotations": [{"id": k, **entry} for k, entry in enumerate(entries, 1)],
         "categories": categories,
     }
 
@@ -138,7 +138,7 @@ class _CocoReader:
         for key in _LIST_KEYS:
             if not isinstance(content, dict) or not isinstance(content.get(key), list):
                 raise PellucidError(f"{self.where} has no list {key!r}; give a file of COCO's annotations")
-        self.images, self.items, self.categories = (_with_whole_ids(content[key]) for key in _LIST_KEYS)
+        self.images, self.annotation_entries, self.categories = (_with_whole_ids(content[key]) for key in _LIST_KEYS)
         self.expected_classes = classes
         self.category_names: dict[int, str] = {}  # names of categories by id
         self.keypoint_names: tuple[str, ...] = ()
@@ -155,21 +155,21 @@ class _CocoReader:
         images = self._read_images()
         instances_by_image: dict[int, list[Instance]] = {image_id: [] for image_id in images}
         seen_ids: set[int] = set()
-        for item in self._valid_dicts(self.items, "annotation"):
-            annotation_id, image_id = item.get("id"), item.get("image_id")
+        for entry in self._valid_dicts(self.annotation_entries, "annotation"):
+            annotation_id, image_id = entry.get("id"), entry.get("image_id")
             if type(image_id) is int and image_id in self.refused_images:
                 continue
             try:
                 if type(annotation_id) is int and annotation_id in seen_ids:
                     raise PellucidError("has the same id as another annotation")
-                instance = self._instance(item, images)
+                instance = self._instance(entry, images)
             except PellucidError as error:
-                self._refuse("annotation", item, str(error))
+                self._refuse("annotation", entry, str(error))
                 continue
-            if instance is not None and len(instances_by_image[item["image_id"]]) == MAX_OBJECTS:
-                self._refuse("image", {"id": item["image_id"]}, f"has more than {MAX_OBJECTS} objects")
+            if instance is not None and len(instances_by_image[entry["image_id"]]) == MAX_OBJECTS:
+                self._refuse("image", {"id": entry["image_id"]}, f"has more than {MAX_OBJECTS} objects")
             elif instance is not None:
-                instances_by_image[item["image_id"]].append(instance)
+                instances_by_image[entry["image_id"]].append(instance)
             if type(annotation_id) is int:
                 seen_ids.add(annotation_id)
         if reason := self.readings.fault():
@@ -179,8 +179,9 @@ class _CocoReader:
             for image_id, (image, size) in images.items()
         )
         category_id_by_name = {name: category_id for category_id, name in self.category_names.items()}
-        unlisted = (name for name in classes if name not in category_id_by_name)  # classes that the file does not list
-        for new_id, name in enumerate(unlisted, max(category_id_by_name.values(), default=0) + 1):
+        # classes that the file does not list
+        unlisted_names = (name for name in classes if name not in category_id_by_name)
+        for new_id, name in enumerate(unlisted_names, max(category_id_by_name.values(), default=0) + 1):
             category_id_by_name[name] = new_id
         category_ids = tuple(category_id_by_name[name] for name in classes)
         return Annotations(classes, records, self.faults.entries, self.keypoint_names, category_ids)
@@ -210,7 +211,9 @@ class _CocoReader:
             self.category_names[category_id] = name
             seen_names.add(name)
             if keypoint_names:
-                if not isinstance(keypoint_names, list) or not all(isinstance(p, str) for p in keypoint_names):
+                if not isinstance(keypoint_names, list) or not all(
+                    isinstance(point_name, str) for point_name in keypoint_names
+                ):
                     self._refuse("category", category, "has keypoints that are not a list of names")
                 elif self.keypoint_names and tuple(keypoint_names) != self.keypoint_names:
                     self._refuse("category", category, "has different keypoints from another category; split the file")
@@ -223,7 +226,7 @@ class _CocoReader:
 
         They are no classes, unless they are expected.
         """
-        used_ids = [item.get("category_id") for item in self.items if isinstance(item, dict)]
+        used_ids = [entry.get("category_id") for entry in self.annotation_entries if isinstance(entry, dict)]
         used_ids = {category_id for category_id in used_ids if type(category_id) is int}
         parents = {
             category["supercategory"]
@@ -232,12 +235,12 @@ class _CocoReader:
         }
         parents -= {*(self.expected_classes or ())}
         names_and_ids = [(category.get("name"), category.get("id")) for category in categories]
-        unused = [
+        unused_names = [
             name
             for name, category_id in names_and_ids
             if type(category_id) is int and category_id not in used_ids and isinstance(name, str)
         ]
-        return [name for name in unused if name in parents]
+        return [name for name in unused_names if name in parents]
 
     def _read_images(self) -> dict[int, tuple[str, tuple[int, int]]]:
         """Return the path in the tree and the size (H, W) of each image by id."""
@@ -255,40 +258,40 @@ class _CocoReader:
                 self.refused_images.add(image_id)
         return images
 
-    def _instance(self, item: dict[str, Any], images: dict[int, tuple[str, tuple[int, int]]]) -> Instance | None:
+    def _instance(self, entry: dict[str, Any], images: dict[int, tuple[str, tuple[int, int]]]) -> Instance | None:
         """Return one object, None if its box is empty or outside the image; raise PellucidError for invalid values."""
-        image_id, category_id, crowd = item.get("image_id"), item.get("category_id"), item.get("iscrowd", 0)
+        image_id, category_id, crowd = entry.get("image_id"), entry.get("category_id"), entry.get("iscrowd", 0)
         if type(image_id) is not int or image_id not in images:
             raise PellucidError(f"has image_id {image_id!r:.40}, which no image has")
         if type(category_id) is not int or category_id not in self.labels:
             raise PellucidError(f"has category_id {category_id!r:.40}, which no category has")
-        sides, size = parse_numbers(item.get("bbox"), 4), images[image_id][1]
-        if sides is None:
-            raise PellucidError(f"has bbox {item.get('bbox')!r:.60}; give x, y, width, height")
+        position_and_size, size = parse_numbers(entry.get("bbox"), 4), images[image_id][1]
+        if position_and_size is None:
+            raise PellucidError(f"has bbox {entry.get('bbox')!r:.60}; give x, y, width, height")
         if crowd not in (0, 1):
             raise PellucidError(f"has iscrowd {crowd!r:.40}; give 0 or 1")
-        area = (None,) if item.get("area") is None else parse_numbers([item["area"]])
+        area = (None,) if entry.get("area") is None else parse_numbers([entry["area"]])
         if area is None or (area[0] or 0) < 0:
-            raise PellucidError(f"has area {item['area']!r:.40}; give square pixels, or leave it out")
-        points = self._points(item)
-        outline = parse_outline(item["segmentation"], size) if item.get("segmentation") else None
-        x, y, width, height = sides
+            raise PellucidError(f"has area {entry['area']!r:.40}; give square pixels, or leave it out")
+        points = self._points(entry)
+        outline = parse_outline(entry["segmentation"], size) if entry.get("segmentation") else None
+        x, y, width, height = position_and_size
         self.readings.add((x, y, width, height), size)
-        where = f"{self.where}, {_entry_name('annotation', item)}"
+        where = f"{self.where}, {_entry_name('annotation', entry)}"
         box = self.faults.clip_box((x, y, x + width, y + height), size, where, None)
         if box is None:
             return None
         return Instance(box, self.labels[category_id], outline, points, bool(crowd), area=area[0])
 
-    def _points(self, item: dict[str, Any]) -> tuple[float, ...]:
+    def _points(self, entry: dict[str, Any]) -> tuple[float, ...]:
         """Return the key-points of an annotation, () if it has none; raise PellucidError for invalid values."""
-        if not item.get("keypoints"):
+        if not entry.get("keypoints"):
             return ()
-        if pairs := parse_numbers(item["keypoints"], 2 * len(self.keypoint_names)):
+        if pairs := parse_numbers(entry["keypoints"], 2 * len(self.keypoint_names)):
             note_once(f"{self.where}: the key-points have no visibility; all but those at 0, 0 are read as visible")
             positions = zip(pairs[::2], pairs[1::2], strict=True)
             return tuple(value for x, y in positions for value in (x, y, 2.0 if (x, y) != (0, 0) else 0.0))
-        points = parse_numbers(item["keypoints"], 3 * len(self.keypoint_names))
+        points = parse_numbers(entry["keypoints"], 3 * len(self.keypoint_names))
         if points is None or not set(points[2::3]) <= {0, 1, 2}:
             raise PellucidError(
                 f"keypoints are not x, y and visibility (0, 1 or 2) of the {len(self.keypoint_names)} points of its "
@@ -302,12 +305,12 @@ class _CocoReader:
                 self.faults.add(f"{self.where}, {kind} {k}", None, f"is {entry!r:.40}, not a JSON object", "refused")
         return [entry for entry in entries if isinstance(entry, dict)]
 
-    def _refuse(self, kind: str, item: dict[str, Any], reason: str) -> None:
-        self.faults.add(f"{self.where}, {_entry_name(kind, item)}", None, reason, "refused")
+    def _refuse(self, kind: str, entry: dict[str, Any], reason: str) -> None:
+        self.faults.add(f"{self.where}, {_entry_name(kind, entry)}", None, reason, "refused")
 
 
-def _entry_name(kind: str, item: dict[str, Any]) -> str:
-    return f"{kind} {item.get('id')!r:.40}"
+def _entry_name(kind: str, entry: dict[str, Any]) -> str:
+    return f"{kind} {entry.get('id')!r:.40}"
 
 
 def has_keys(data: bytes, *keys: str) -> bool:

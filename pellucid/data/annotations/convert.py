@@ -109,8 +109,10 @@ def _read_parts(tree: Tree, background: str | None) -> tuple[str, dict[str, Anno
     source_format, parts = find_format(tree)
     annotations_by_part: dict[str, Annotations] = {}
     for part in training_part_first(parts) if source_format else ():
-        first = next(iter(annotations_by_part.values()), None)
-        annotations_by_part[part] = read_annotations(tree, part, None if first is None else first.classes)
+        first_annotations = next(iter(annotations_by_part.values()), None)
+        annotations_by_part[part] = read_annotations(
+            tree, part, None if first_annotations is None else first_annotations.classes
+        )
         check_faults(annotations_by_part[part].faults)
         if not annotations_by_part[part].records:
             raise PellucidError(f"{tree.path}: part {part!r} has no images; add some, or remove its annotations")
@@ -193,16 +195,16 @@ def _check_mask_sides(
     parts = [
         annotations for annotations in annotations_by_part.values() if "masks" in target_format.written(annotations)
     ]
-    total, n_images = 0, sum(len(annotations.records) for annotations in parts)
+    n_sides, n_images = 0, sum(len(annotations.records) for annotations in parts)
     limit = MAX_SIDES + MAX_SIDES_PER_IMAGE * n_images + MAX_SIDES_PER_BYTE * tree.document_bytes
     for record in (record for annotations in parts for record in annotations.records):
         for instance in record.instances:
             if isinstance(instance.outline, str):
                 spans, height = record.spans(instance), record.size[0]
                 x0, _, x1, _ = span_box(spans, height)
-                sides = span_outline(spans, height)
-                total += sides + height * (x1 - x0) // PIXELS_PER_SIDE
-                if sides > MAX_MASK_SIDES or total > limit:
+                n_mask_sides = span_outline(spans, height)
+                n_sides += n_mask_sides + height * (x1 - x0) // PIXELS_PER_SIDE
+                if n_mask_sides > MAX_MASK_SIDES or n_sides > limit:
                     raise PellucidError(
                         f"{record.file}: the outlines of masks up to {record.image} are too long for "
                         f"{target_format.name}, above {MAX_MASK_SIDES} sides of pixels in one mask or {limit} in "
@@ -219,10 +221,15 @@ def _count_replaced_boxes(parts: Mapping[str, Annotations], target_format: Annot
         for record in annotations.records:
             for instance in record.instances:
                 box = _outline_box(record, instance)
-                if any(abs(a - b) > BOX_TOLERANCE for a, b in zip(box, instance.box, strict=True)):
+                if any(
+                    abs(value - stated_value) > BOX_TOLERANCE
+                    for value, stated_value in zip(box, instance.box, strict=True)
+                ):
                     n_replaced += 1
-                    before, after = (", ".join(f"{value:g}" for value in sides) for sides in (instance.box, box))
-                    reason = f"box ({before}) becomes that of its polygon, ({after})"
+                    stated_text, new_text = (
+                        ", ".join(f"{value:g}" for value in sides) for sides in (instance.box, box)
+                    )
+                    reason = f"box ({stated_text}) becomes that of its polygon, ({new_text})"
                     faults.add(record.file, instance.line, reason, "listed")
     return n_replaced
 
@@ -269,8 +276,10 @@ def _count_lost(parts: Mapping[str, Annotations], target_format: AnnotationForma
             if record.void and "void" not in written_kinds:
                 lost["void"] += 1
             for instance in record.instances:
-                is_present = {
+                presence_by_kind = {
                     "masks": instance.outline is not None, "keypoints": bool(instance.points), "crowd": instance.crowd
                 }  # fmt: skip
-                lost.update(name for name, present in is_present.items() if present and name not in written_kinds)
+                lost.update(
+                    name for name, is_present in presence_by_kind.items() if is_present and name not in written_kinds
+                )
     return dict(lost)

@@ -80,7 +80,7 @@ def read(tree: Tree, files: Sequence[str], classes: Sequence[str] | None = None)
             roots.pop(name, None)
             faults.refuse(where, None, error)
     class_order = tuple(classes or _class_names([*roots.values()]))
-    labels = {label: k for k, label in enumerate(class_order)}
+    label_by_name = {label: k for k, label in enumerate(class_order)}
     records: list[ImageRecord] = []
     for name, root in roots.items():
         where = tree.where(name)
@@ -94,29 +94,31 @@ def read(tree: Tree, files: Sequence[str], classes: Sequence[str] | None = None)
             except PellucidError as error:
                 faults.refuse(where, element.line, error)
                 continue
-            instances = _instances(element, size, labels, where, faults)
+            instances = _instances(element, size, label_by_name, where, faults)
             records.append(ImageRecord(image, size, instances, where, image_id=len(records) + 1))
     return Annotations(class_order, tuple(records), faults.entries, category_ids=tuple(range(1, len(class_order) + 1)))
 
 
 def _class_names(roots: Sequence[Element]) -> list[str]:
     """Return the labels that tasks define, in their order, or without them the sorted labels of all shapes."""
-    found: dict[str, None] = {}
+    defined_labels: dict[str, None] = {}
     elements = list(roots)
     while elements:
         element = elements.pop()
         if element.tag == "labels":
-            found.update(dict.fromkeys(label.text_at("name") for label in element.children if label.text_at("name")))
+            defined_labels.update(
+                dict.fromkeys(label.text_at("name") for label in element.children if label.text_at("name"))
+            )
         elif element.tag in (ROOT, "meta", "task", "project", "job"):
             elements += reversed(element.children)
-    if found:
-        return [*found]
+    if defined_labels:
+        return [*defined_labels]
     shapes = [shape for root in roots for image in root.children for shape in image.children if shape.tag in _SHAPES]
     return sorted({shape.attributes.get("label", "") for shape in shapes} - {""})
 
 
 def _instances(
-    image: Element, size: tuple[int, int], labels: dict[str, int], where: str, faults: Faults
+    image: Element, size: tuple[int, int], label_by_name: dict[str, int], where: str, faults: Faults
 ) -> tuple[Instance, ...]:
     """Return the objects of an image, those of a higher z_order later, and add invalid ones to `faults`."""
     order_and_instance: list[tuple[int, Instance]] = []
@@ -127,15 +129,15 @@ def _instances(
             continue
         try:
             label = shape.attributes.get("label", "")
-            if label not in labels:
-                raise DamageError(f"label {label!r:.60} is not among {join_names(labels)}")
+            if label not in label_by_name:
+                raise DamageError(f"label {label!r:.60} is not among {join_names(label_by_name)}")
             if len(order_and_instance) == MAX_OBJECTS:
                 raise DamageError(f"image has more than {MAX_OBJECTS} objects")
             corners, outline = _outline(shape, size)
             box = faults.clip_box(corners, size, where, shape.line)
             if box is not None:
                 order_and_instance.append(
-                    (_integer(shape, "z_order"), Instance(box, labels[label], outline, line=shape.line))
+                    (_integer(shape, "z_order"), Instance(box, label_by_name[label], outline, line=shape.line))
                 )
         except PellucidError as error:
             faults.add(where, shape.line, str(error), "refused")
@@ -149,8 +151,8 @@ def _outline(shape: Element, size: tuple[int, int]) -> tuple[BoxCorners, Polygon
         x0, y0, x1, y1 = span_box(run_spans(decompress(rle), size), size[0])
         return (x0, y0, x1, y1), rle
     if shape.tag == "polygon":
-        words = [word for pair in shape.attributes.get("points", "").split(";") for word in pair.split(",")]
-        points = [_parse(word, shape) for word in words]
+        coordinate_texts = [text for pair in shape.attributes.get("points", "").split(";") for text in pair.split(",")]
+        points = [_parse(text, shape) for text in coordinate_texts]
     elif shape.tag == "ellipse":
         points = _ellipse(shape)
     else:
@@ -171,12 +173,15 @@ def _ellipse(shape: Element) -> list[float]:
 
 def _rotated(points: list[float], degrees: float) -> list[float]:
     """Return points turned clockwise around the middle of their bounding box, as CVAT's rotation turns shapes."""
-    x, y = (min(points[::2]) + max(points[::2])) / 2, (min(points[1::2]) + max(points[1::2])) / 2
+    centre_x, centre_y = (min(points[::2]) + max(points[::2])) / 2, (min(points[1::2]) + max(points[1::2])) / 2
     cos, sin = math.cos(math.radians(degrees)), math.sin(math.radians(degrees))
-    turned: list[float] = []
-    for px, py in zip(points[::2], points[1::2], strict=True):
-        turned += [x + (px - x) * cos - (py - y) * sin, y + (px - x) * sin + (py - y) * cos]
-    return turned
+    rotated_points: list[float] = []
+    for x, y in zip(points[::2], points[1::2], strict=True):
+        rotated_points += [
+            centre_x + (x - centre_x) * cos - (y - centre_y) * sin,
+            centre_y + (x - centre_x) * sin + (y - centre_y) * cos,
+        ]
+    return rotated_points
 
 
 def _mask(shape: Element, size: tuple[int, int]) -> str:
@@ -184,9 +189,9 @@ def _mask(shape: Element, size: tuple[int, int]) -> str:
     left, top, width, height = (_integer(shape, name) for name in ("left", "top", "width", "height"))
     if not (left >= 0 and 0 < width <= size[1] - left and top >= 0 and 0 < height <= size[0] - top):
         raise DamageError(f"mask of {width}x{height} at {left}, {top} is not inside the image of {size[1]}x{size[0]}")
-    words = shape.attributes.get("rle", "").split(",")
+    run_texts = shape.attributes.get("rle", "").split(",")
     # A number of 12 digits or more is no run length.
-    runs = [int(word) if word.strip().isdecimal() and len(word) < 12 else -1 for word in words]
+    runs = [int(text) if text.strip().isdecimal() and len(text) < 12 else -1 for text in run_texts]
     if min(runs) < 0 or sum(runs) != width * height or width * height > MAX_IMAGE_PIXELS:
         raise DamageError(f"mask of {width}x{height} has an rle of another length; export the task again")
     pixels = np.repeat(np.arange(len(runs)) % 2 == 1, runs).reshape(height, width)

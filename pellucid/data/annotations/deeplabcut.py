@@ -124,8 +124,8 @@ class _DeepLabCutReader:
     def _check_one_project(self, tables: Sequence[FrameTable]) -> None:
         """Raise PellucidError for two tables without a common body part, which are of different projects."""
         parts_by_table = [{column.part for column in table.columns} for table in tables]
-        for table, others in zip(tables[1:], parts_by_table[1:], strict=True):
-            if parts_by_table[0].isdisjoint(others):
+        for table, other_parts in zip(tables[1:], parts_by_table[1:], strict=True):
+            if parts_by_table[0].isdisjoint(other_parts):
                 raise PellucidError(
                     f"{self.tree.where(tables[0].name)} and {self.tree.where(table.name)} have no body part in common; "
                     "give the folder of one project"
@@ -139,8 +139,8 @@ class _DeepLabCutReader:
         except PellucidError as error:
             self.faults.refuse(where, None, error)
             return None
-        if unique := [column.part for column in table.columns if column.individual == UNIQUE_PARTS]:
-            reason = f"{UNIQUE_PARTS!r} is no animal, so its points are left out: {join_names(unique)}"
+        if unique_parts := [column.part for column in table.columns if column.individual == UNIQUE_PARTS]:
+            reason = f"{UNIQUE_PARTS!r} is no animal, so its points are left out: {join_names(unique_parts)}"
             self.faults.add(where, None, reason, "dropped")
         for column in table.columns:
             if column.individual != UNIQUE_PARTS:
@@ -169,10 +169,10 @@ class _DeepLabCutReader:
         try:
             return self.images.find_by_name(path, table)
         except MissingImageError:
-            beside = str(PurePosixPath(table).parent / PurePosixPath(path.replace("\\", "/")).name)
-            if beside not in self.image_names:
+            path_beside = str(PurePosixPath(table).parent / PurePosixPath(path.replace("\\", "/")).name)
+            if path_beside not in self.image_names:
                 raise
-            return beside
+            return path_beside
 
     def _instance(self, points: dict[str, Point], size: tuple[int, int], line: int) -> Instance:
         """Return an animal with its labelled points by body part."""
@@ -193,10 +193,10 @@ def parse_table(name: str, text: str) -> FrameTable:
         raise DamageError(f"table cannot be read ({error})", reader.line_num) from error
     n_header_rows = 4 if [row[0] for _, row in lines[:2]] == [*SEVERAL_ANIMALS[:2]] else 3
     header = [row for _, row in lines[:n_header_rows]]
-    names = tuple(row[0] for row in header)
-    if names not in (SINGLE_ANIMAL, SEVERAL_ANIMALS):
+    row_names = tuple(row[0] for row in header)
+    if row_names not in (SINGLE_ANIMAL, SEVERAL_ANIMALS):
         raise DamageError(
-            f"header has the rows {join_names(map(repr, names))}; give {', '.join(SINGLE_ANIMAL)}, or for several "
+            f"header has the rows {join_names(map(repr, row_names))}; give {', '.join(SINGLE_ANIMAL)}, or for several "
             f"animals {', '.join(SEVERAL_ANIMALS)}"
         )
     for line, row in lines:

@@ -34,13 +34,13 @@ def mask_annotations(path: str | os.PathLike[str], background: str | None = None
             source.refuse_unreadable()
         if not sources:
             return {}
-        first = next(iter(sources.values()))
+        first_source = next(iter(sources.values()))
         counts = torch.zeros(N_VALUES, dtype=torch.int64)
         for source in sources.values():
             counts += source.count_values(source.others)
-        values = first.values or plain_values(counts, None)
-        void = check_values(counts, values, first.classes, str(path), training=False)
-        names = first.classes or tuple(map(str, range(len(values))))
+        values = first_source.values or plain_values(counts, None)
+        void = check_values(counts, values, first_source.classes, str(path), training=False)
+        names = first_source.classes or tuple(map(str, range(len(values))))
         if background is not None and background not in names:
             raise PellucidError(f"{path} has no class {background!r:.60}; its classes are {', '.join(names):.200}")
         background_names = (background,) if background is not None else BACKGROUNDS
@@ -78,14 +78,14 @@ def _instance(spans: np.ndarray, label: int, size: tuple[int, int]) -> Instance:
     borders = np.stack((columns * size[0] + starts, columns * size[0] + ends), axis=1).flatten()
     runs = np.diff(borders, prepend=0, append=size[0] * size[1]).tolist()
     # A region that continues at the top of the next column has runs of no pixels outside, which are joined.
-    joined = [runs[0]]
-    for outside, inside in zip([0, *runs[2:-1:2]], runs[1:-1:2], strict=True):
-        if len(joined) > 1 and outside == 0:
-            joined[-1] += inside
+    run_lengths = [runs[0]]
+    for outside_length, inside_length in zip([0, *runs[2:-1:2]], runs[1:-1:2], strict=True):
+        if len(run_lengths) > 1 and outside_length == 0:
+            run_lengths[-1] += inside_length
         else:
-            joined += [inside] if len(joined) == 1 else [outside, inside]
-    joined += [runs[-1]] if runs[-1] else []
-    return Instance(box, label, compress(joined), area=float((ends - starts).sum()))
+            run_lengths += [inside_length] if len(run_lengths) == 1 else [outside_length, inside_length]
+    run_lengths += [runs[-1]] if runs[-1] else []
+    return Instance(box, label, compress(run_lengths), area=float((ends - starts).sum()))
 
 
 def regions(mask: Tensor) -> Iterator[np.ndarray]:
@@ -107,15 +107,17 @@ def regions(mask: Tensor) -> Iterator[np.ndarray]:
             run = parents[run]
         return run
 
-    previous = 0  # the first run of the row above that may touch the current one
+    first_candidate = 0  # the first run of the row above that may touch the current one
     for run, (row, start, end) in enumerate(zip(rows, starts, ends, strict=True)):
-        while previous < run and (rows[previous] < row - 1 or (rows[previous] == row - 1 and ends[previous] < start)):
-            previous += 1
-        other = previous
-        while other < run and rows[other] == row - 1 and starts[other] <= end:
-            first, second = sorted((root(other), root(run)))
-            parents[second] = first
-            other += 1
+        while first_candidate < run and (
+            rows[first_candidate] < row - 1 or (rows[first_candidate] == row - 1 and ends[first_candidate] < start)
+        ):
+            first_candidate += 1
+        candidate = first_candidate
+        while candidate < run and rows[candidate] == row - 1 and starts[candidate] <= end:
+            lower_root, higher_root = sorted((root(candidate), root(run)))
+            parents[higher_root] = lower_root
+            candidate += 1
     runs_by_root: dict[int, list[int]] = {}
     for run in range(len(rows)):
         runs_by_root.setdefault(root(run), []).append(run)

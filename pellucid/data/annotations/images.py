@@ -65,9 +65,9 @@ class ImageIndex:
         """
         candidates = self._by_stem.get(stem, [])
         folder = PurePosixPath(annotations).parent
-        beside = [candidate for candidate in candidates if PurePosixPath(candidate).parent == folder]
-        standard = [candidate for candidate in candidates if _VOC_FOLDER in PurePosixPath(candidate).parts]
-        return self._closest(standard or beside or candidates, f"image of {stem!r:.200}", annotations)
+        in_same_folder = [candidate for candidate in candidates if PurePosixPath(candidate).parent == folder]
+        in_voc_folder = [candidate for candidate in candidates if _VOC_FOLDER in PurePosixPath(candidate).parts]
+        return self._closest(in_voc_folder or in_same_folder or candidates, f"image of {stem!r:.200}", annotations)
 
     def size(self, name: str) -> tuple[int, int]:
         """Return the size (H, W) of an image, read from its header; raise MissingImageError if it is unreadable."""
@@ -87,12 +87,18 @@ class ImageIndex:
             for candidate in candidates
         }
         max_shared = max(shared_folders.values(), default=0)
-        closest = [candidate for candidate in candidates if shared_folders[candidate] == max_shared]
-        if len(closest) > 1:
-            beside = [name for name in closest if PurePosixPath(name).parent == PurePosixPath(annotations).parent]
-            in_image_folder = [name for name in closest if {*name.lower().split("/")[:-1]} & {*IMAGE_FOLDERS}]
-            closest = beside or in_image_folder or closest
-        if len(closest) != 1:
-            problem = f"is found as {closest[0]} and {closest[1]}" if closest else f"is not below {self.tree.path}"
-            raise (PellucidError if closest else MissingImageError)(f"{description} {problem}")
-        return closest[0]
+        closest_images = [candidate for candidate in candidates if shared_folders[candidate] == max_shared]
+        if len(closest_images) > 1:
+            in_same_folder = [
+                name for name in closest_images if PurePosixPath(name).parent == PurePosixPath(annotations).parent
+            ]
+            in_image_folder = [name for name in closest_images if {*name.lower().split("/")[:-1]} & {*IMAGE_FOLDERS}]
+            closest_images = in_same_folder or in_image_folder or closest_images
+        if len(closest_images) != 1:
+            problem = (
+                f"is found as {closest_images[0]} and {closest_images[1]}"
+                if closest_images
+                else f"is not below {self.tree.path}"
+            )
+            raise (PellucidError if closest_images else MissingImageError)(f"{description} {problem}")
+        return closest_images[0]

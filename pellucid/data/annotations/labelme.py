@@ -78,7 +78,7 @@ def read(tree: Tree, files: Sequence[str], classes: Sequence[str] | None = None)
             f"{tree.path} names {len(keypoint_names)} key-points, above the limit of {MAX_KEYPOINTS}; split it"
         )
     class_order = tuple(classes or sorted(class_names))
-    labels = {name: k for k, name in enumerate(class_order)}
+    label_by_name = {name: k for k, name in enumerate(class_order)}
     keypoint_indices = {name: k for k, name in enumerate(keypoint_names)}
     records: list[ImageRecord] = []
     readings = BoxReadings(CORNERS)
@@ -87,7 +87,7 @@ def read(tree: Tree, files: Sequence[str], classes: Sequence[str] | None = None)
         for group in groups:
             where = f"{tree.where(name)}, shape {group[0][0]}"
             try:
-                instance = _instance(group, size, labels, keypoint_indices)
+                instance = _instance(group, size, label_by_name, keypoint_indices)
             except PellucidError as error:
                 faults.add(where, None, str(error), "refused")
                 continue
@@ -120,8 +120,8 @@ def write(parts: Mapping[str, Annotations], out: Path) -> None:
             ]
             n_groups = len(record.instances)
             shapes += [
-                _shape(IGNORE, "polygon", [*zip(p[::2], p[1::2], strict=True)], n_groups + k, {})
-                for k, p in enumerate(record.void)
+                _shape(IGNORE, "polygon", [*zip(polygon[::2], polygon[1::2], strict=True)], n_groups + k, {})
+                for k, polygon in enumerate(record.void)
             ]
             content = {
                 "version": _VERSION,
@@ -144,7 +144,10 @@ def _instance_shapes(
     shapes = [_shape(label, "rectangle", [(x0, y0), (x1, y1)], group, flags)]
     if instance.outline is not None:
         polygons = record.polygons(instance)
-        shapes += [_shape(label, "polygon", [*zip(p[::2], p[1::2], strict=True)], group, flags) for p in polygons]
+        shapes += [
+            _shape(label, "polygon", [*zip(polygon[::2], polygon[1::2], strict=True)], group, flags)
+            for polygon in polygons
+        ]
     # An object without labelled key-points has no points.
     for name, x, y, visibility in zip(
         annotations.keypoints, instance.points[::3], instance.points[1::3], instance.points[2::3], strict=False
@@ -218,21 +221,21 @@ def _group_shapes(shapes: _Shapes, where: str, faults: Faults) -> list[_Shapes]:
             points.setdefault(key, []).append((k, shape))
         else:
             objects.setdefault((key, shape["label"]), []).append((k, shape))
-    labels: dict[Any, list[str]] = {}
+    labels_by_group: dict[Any, list[str]] = {}
     for key, label in objects:
-        labels.setdefault(key, []).append(label)
-    for key, group_labels in labels.items():
+        labels_by_group.setdefault(key, []).append(label)
+    for key, group_labels in labels_by_group.items():
         if len(group_labels) > 1:
             names = join_names(map(repr, group_labels))
             text = f"group {key} has the labels {names}, so it is {len(group_labels)} objects"
             advice = "; give each object with key-points a group_id of its own" if key in points else ""
             faults.add(where, None, text + advice, "refused" if key in points else "listed")
     for key, group_points in points.items():
-        if key not in labels and not has_only_points:
+        if key not in labels_by_group and not has_only_points:
             reason = "point belongs to no rectangle or polygon; give both the same group_id"
             faults.add(f"{where}, shape {group_points[0][0]}", None, reason, "refused")
             continue
-        label = labels.get(key, [POINTS_CLASS])[0]
+        label = labels_by_group.get(key, [POINTS_CLASS])[0]
         objects.setdefault((key, label), []).extend(group_points)
     return list(objects.values())
 
@@ -258,35 +261,39 @@ def _void_polygons(void_shapes: _Shapes, size: tuple[int, int], where: str, faul
 def _instance(
     group: _Shapes,
     size: tuple[int, int],
-    labels: dict[str, int],
+    label_by_name: dict[str, int],
     keypoint_indices: dict[str, int],
 ) -> Instance:
-    """Return the object that a group of shapes describes. labels, keypoint_indices: by name."""
+    """Return the object that a group of shapes describes. keypoint_indices: by name."""
     regions = [shape for _, shape in group if shape["shape_type"] != "point"]
     point_shapes = [shape for _, shape in group if shape["shape_type"] == "point"]
     label = regions[0]["label"] if regions else POINTS_CLASS
-    if label not in labels:
-        raise DamageError(f"label {label!r:.60} is not among {join_names(labels)}")
+    if label not in label_by_name:
+        raise DamageError(f"label {label!r:.60} is not among {join_names(label_by_name)}")
     polygons = [tuple(chain.from_iterable(shape["points"])) for shape in regions if shape["shape_type"] == "polygon"]
     outline: Polygons | None = parse_polygons(polygons, size) if polygons else None
     rectangle = next((shape["points"] for shape in regions if shape["shape_type"] == "rectangle"), None)
     corners = rectangle or [point for shape in regions for point in shape["points"]]
     x, y = [corner[0] for corner in corners], [corner[1] for corner in corners]
-    box = (min(x), min(y), max(x), max(y)) if regions else box_around([p["points"][0] for p in point_shapes], size)
+    box = (
+        (min(x), min(y), max(x), max(y))
+        if regions
+        else box_around([shape["points"][0] for shape in point_shapes], size)
+    )
     points = [0.0] * (3 * len(keypoint_indices) if point_shapes else 0)
     for shape in point_shapes:
         offset = 3 * keypoint_indices[shape["label"]]
         if points[offset + 2]:
             raise DamageError(f"two points are named {shape['label']!r:.60}; give each object its own group_id")
         points[offset : offset + 3] = [*shape["points"][0], 1.0 if _has_flag(shape, "hidden") else 2.0]
-    crowd = any(_has_flag(shape, "crowd") for shape in regions)
-    return Instance(box, labels[label], outline, tuple(points), crowd)
+    is_crowd = any(_has_flag(shape, "crowd") for shape in regions)
+    return Instance(box, label_by_name[label], outline, tuple(points), is_crowd)
 
 
 def _number_order(name: str) -> list[tuple[int, str]]:
     """Return a key that sorts names by their numbers: p2 before p10."""
-    words = re.split("([0-9]+)", name)  # alternately text and digits
-    return [(len(word) if k % 2 else 0, word) for k, word in enumerate(words)]
+    pieces = re.split("([0-9]+)", name)  # alternately text and digits
+    return [(len(piece) if k % 2 else 0, piece) for k, piece in enumerate(pieces)]
 
 
 def _has_flag(shape: dict[str, Any], name: str) -> bool:

@@ -69,8 +69,8 @@ def parts_in_order(parts: Mapping[str, Sequence[str]]) -> list[str]:
 
 def training_part_first(parts: Mapping[str, Sequence[str]]) -> list[str]:
     """Return all parts, sorted, except that the training part, which defines the classes, is the first."""
-    first = parts_in_order(parts)[:1]
-    return [*first, *(part for part in sorted(parts) if part not in first)] or [""]
+    training_part = parts_in_order(parts)[:1]
+    return [*training_part, *(part for part in sorted(parts) if part not in training_part)] or [""]
 
 
 def read_annotations(tree: Tree, part: str = "", classes: Sequence[str] | None = None) -> Annotations:
@@ -92,15 +92,15 @@ def read_annotations(tree: Tree, part: str = "", classes: Sequence[str] | None =
         part = next(iter(parts))
     part = spelled(part, parts)
     if part not in parts:
-        available = ", ".join(map(repr, parts))
-        raise PellucidError(f"{tree.path} has no part {part!r}{nearest(part, parts)}; it has {available:.200}")
-    read = FORMATS[format_name].read
+        available_text = ", ".join(map(repr, parts))
+        raise PellucidError(f"{tree.path} has no part {part!r}{nearest(part, parts)}; it has {available_text:.200}")
+    read_files = FORMATS[format_name].read
     training_part = parts_among(filter(None, parts)).train
     if classes is None and training_part not in (None, part):
-        classes = read(tree, parts[training_part], None).classes
+        classes = read_files(tree, parts[training_part], None).classes
     if not parts[part]:
         raise PellucidError(f"{tree.path} has no images in part {part!r}; name some in its list, or remove the list")
-    annotations = read(tree, parts[part], classes)
+    annotations = read_files(tree, parts[part], classes)
     if len(annotations.classes) > MAX_CLASSES:
         raise PellucidError(f"{tree.path} has {len(annotations.classes)} classes, above the limit of {MAX_CLASSES}")
     _check_polygon_lengths(tree, parts[part], annotations)
@@ -115,11 +115,11 @@ def remarks(annotations: Annotations, is_training: bool) -> list[str]:
     instances = [instance for record in annotations.records for instance in record.instances]
     texts: list[str] = []
     labels = {instance.label for instance in instances}
-    absent = [name for label, name in enumerate(annotations.classes) if label not in labels]
+    absent_classes = [name for label, name in enumerate(annotations.classes) if label not in labels]
     if not instances:
         texts.append(f"no image has objects ({plural(len(annotations.records), 'image')})")
-    elif absent and is_training:
-        texts.append(f"no object is of the class {join_names(map(repr, absent))}")
+    elif absent_classes and is_training:
+        texts.append(f"no object is of the class {join_names(map(repr, absent_classes))}")
     variants = case_variants(annotations.classes)
     if variants and is_training:
         texts.append(variants)

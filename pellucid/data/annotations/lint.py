@@ -180,7 +180,7 @@ def _lint_masks(
                 open_trees.enter_context(closing(sources[part].tree))
             except PellucidError as error:
                 faults.add(str(path), None, f"part {part!r}: {error}", "refused")
-        done, total = 0, sum(map(len, sources.values()))
+        n_done, n_total = 0, sum(map(len, sources.values()))
         for part, source in sources.items():
             readable: list[int] = []
             with attempt_all(source.read_pair, range(len(source))) as results:
@@ -190,9 +190,9 @@ def _lint_masks(
                         faults.add(where, None, str(result), "refused")
                     else:
                         readable.append(k)
-                    done += 1
+                    n_done += 1
                     if progress is not None:
-                        progress(done, total)
+                        progress(n_done, n_total)
             if readable:
                 try:
                     recognized.append(source.check_values(readable, part == part_use.train))
@@ -214,12 +214,12 @@ def _lint_images(tree: Tree, faults: Faults, progress: Callable[[int, int], None
         decode(tree.read(name), tree.where(name), None, "RGB")
 
     with attempt_all(check, image_names) as results:
-        for done, (name, error) in enumerate(results, start=1):
+        for n_done, (name, error) in enumerate(results, start=1):
             if error is not None:
                 where = tree.where(name)
                 faults.add(where, None, str(error), "refused")
             if progress is not None:
-                progress(done, len(image_names))
+                progress(n_done, len(image_names))
     _add_error_of(faults, tree, lambda: check_bits(tree, image_names))
     if any("/" in name for name in image_names):
         _add_error_of(faults, tree, lambda: _check_class_folders(tree), "listed")
@@ -317,12 +317,12 @@ def _where(record: ImageRecord) -> str:
 
 def _duplicates(instances: Sequence[Instance]) -> Iterator[tuple[Instance, Instance, str]]:
     """Yield (instance, first earlier instance of its class with an (almost) equal box, their relation in words)."""
-    distinct: dict[tuple[BoxCorners, int], Instance] = {}
+    instance_by_box: dict[tuple[BoxCorners, int], Instance] = {}
     for instance in instances:
-        first = distinct.setdefault((instance.box, instance.label), instance)
-        if first is not instance:
-            yield instance, first, "equal"
-    distinct_instances = [*distinct.values()]
+        first_instance = instance_by_box.setdefault((instance.box, instance.label), instance)
+        if first_instance is not instance:
+            yield instance, first_instance, "equal"
+    distinct_instances = [*instance_by_box.values()]
     boxes = torch.tensor([instance.box for instance in distinct_instances])
     labels = torch.tensor([instance.label for instance in distinct_instances])
     for start in range(0, len(distinct_instances), BOXES_PER_CHUNK):
@@ -331,11 +331,11 @@ def _duplicates(instances: Sequence[Instance]) -> Iterator[tuple[Instance, Insta
         is_same = (iou >= MIN_DUPLICATE_IOU).tril(start - 1)  # compare with earlier boxes only
         first_index = is_same.to(torch.uint8).argmax(1)
         for row in is_same.any(1).nonzero().flatten().tolist():
-            earlier = int(first_index[row])
+            earlier_index = int(first_index[row])
             yield (
                 distinct_instances[start + row],
-                distinct_instances[earlier],
-                f"almost equal (IoU {float(iou[row, earlier]):.2f})",
+                distinct_instances[earlier_index],
+                f"almost equal (IoU {float(iou[row, earlier_index]):.2f})",
             )
 
 
@@ -373,18 +373,23 @@ def _image_faults(
     for image in surveyed.files:
         if reason := size_fault(records[image], index.size(image)):
             yield AnnotationFault(tree.where(image), None, reason, "refused")
-    exact = exact_duplicates(surveyed.digests)
-    pairs = {(pair.first, pair.second) for pair in exact}
-    similar = [pair for pair in near_duplicates(surveyed.thumbnails) if (pair.first, pair.second) not in pairs]
-    for pair in [*exact, *similar]:
-        first, second = surveyed.files[pair.first], surveyed.files[pair.second]
-        across_parts, is_same = part_of[first] != part_of[second], (pair.first, pair.second) in pairs
-        if is_same or across_parts:
+    exact_pairs = exact_duplicates(surveyed.digests)
+    exact_indices = {(pair.first, pair.second) for pair in exact_pairs}
+    similar_pairs = [
+        pair for pair in near_duplicates(surveyed.thumbnails) if (pair.first, pair.second) not in exact_indices
+    ]
+    for pair in [*exact_pairs, *similar_pairs]:
+        first_file, second_file = surveyed.files[pair.first], surveyed.files[pair.second]
+        is_across_parts, is_same = (
+            part_of[first_file] != part_of[second_file],
+            (pair.first, pair.second) in exact_indices,
+        )
+        if is_same or is_across_parts:
             relation = (
                 "the same file as" if is_same else f"almost the same image as (correlation {pair.similarity:.2f})"
             )
-            parts = f", in {part_of[second]} and {part_of[first]}" if across_parts else ""
-            yield AnnotationFault(tree.where(second), None, f"is {relation} {first}{parts}", "listed")
+            parts_text = f", in {part_of[second_file]} and {part_of[first_file]}" if is_across_parts else ""
+            yield AnnotationFault(tree.where(second_file), None, f"is {relation} {first_file}{parts_text}", "listed")
 
 
 def _box_text(instance: Instance) -> str:

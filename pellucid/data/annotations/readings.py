@@ -20,10 +20,10 @@ CENTRE_AND_SIZE = "centre and size"
 CORNER_AND_SIZE = "upper left corner and size"
 CORNERS = "corners"
 READINGS: Mapping[str, Callable[[float, float, float, float], BoxCorners]] = {
-    CORNERS: lambda a, b, c, d: (a, b, c, d),
-    CORNER_AND_SIZE: lambda a, b, c, d: (a, b, a + c, b + d),
-    CENTRE_AND_SIZE: lambda a, b, c, d: (a - c / 2, b - d / 2, a + c / 2, b + d / 2),
-    "corners, y before x": lambda a, b, c, d: (b, a, d, c),
+    CORNERS: lambda x0, y0, x1, y1: (x0, y0, x1, y1),
+    CORNER_AND_SIZE: lambda x, y, w, h: (x, y, x + w, y + h),
+    CENTRE_AND_SIZE: lambda x, y, w, h: (x - w / 2, y - h / 2, x + w / 2, y + h / 2),
+    "corners, y before x": lambda y0, x0, y1, x1: (x0, y0, x1, y1),
 }
 
 
@@ -57,22 +57,22 @@ class BoxReadings:
         """Return a message if many boxes leave their image as declared, or are fractions of it; "" otherwise."""
         if reason := self.fraction_fault():
             return reason
-        leaving = self._n_boxes - self._n_fitting[self.declared]
-        if leaving <= MAX_LEAVING * self._n_boxes:
+        n_leaving = self._n_boxes - self._n_fitting[self.declared]
+        if n_leaving <= MAX_LEAVING * self._n_boxes:
             return ""
         other_readings = (name for name in READINGS if self._n_fitting[name] >= MIN_FITTING * self._n_boxes)
         other_reading = next(other_readings, "")
         is_other = bool(other_reading) and self._n_unordered >= MIN_UNORDERED
-        if leaving < MIN_LEAVING and not is_other:
+        if n_leaving < MIN_LEAVING and not is_other:
             return ""
-        if not other_reading and leaving <= MAX_LEAVING_ALONE * self._n_boxes:
+        if not other_reading and n_leaving <= MAX_LEAVING_ALONE * self._n_boxes:
             return ""
         question = (
             f"; all fit as {other_reading}: {other_reading} in place of {self.declared}?"
             if other_reading
             else "; in another unit or order?"
         )
-        return f"{leaving:,} of {self._n_boxes:,} boxes leave their image, read as {self.declared}{question}"
+        return f"{n_leaving:,} of {self._n_boxes:,} boxes leave their image, read as {self.declared}{question}"
 
     def fraction_fault(self) -> str:
         """Return a message if (nearly) all numbers, read as pixels, are from 0 to 1; "" otherwise."""
@@ -80,8 +80,8 @@ class BoxReadings:
         is_in_pixels = self.declared != CENTRE_AND_SIZE  # YOLO's boxes are fractions, which its reader multiplies
         if not is_in_pixels or n_fractions < MIN_LEAVING or n_fractions < MIN_FITTING * self._n_boxes:
             return ""
-        first = ", ".join(f"{value:g}" for value in self._fraction_boxes[0])
+        example_text = ", ".join(f"{value:g}" for value in self._fraction_boxes[0])
         return (
-            f"{n_fractions:,} of {self._n_boxes:,} boxes have only numbers from 0 to 1, such as ({first}), read as "
-            "pixels: fractions of the image in place of pixels? Multiply them by its width and height"
+            f"{n_fractions:,} of {self._n_boxes:,} boxes have only numbers from 0 to 1, such as ({example_text}), read "
+            "as pixels: fractions of the image in place of pixels? Multiply them by its width and height"
         )

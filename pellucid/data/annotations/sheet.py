@@ -26,21 +26,21 @@ def contact_sheet(parts: Sequence[DetectionFolder]) -> tuple[Plot, list[str]]:
     """
     candidates = [(part, k) for part in parts for k in range(len(part))]
     n_images, first_part = min(MAX_IMAGES, len(candidates)), parts[0]
-    selected = [candidates[k * len(candidates) // n_images] for k in range(n_images)]
-    examples = [_example(part, part.records[k]) for part, k in selected]
-    names, classes = [part.names[k] for part, k in selected], first_part.classes or ()
+    selected_images = [candidates[k * len(candidates) // n_images] for k in range(n_images)]
+    examples = [_example(part, part.records[k]) for part, k in selected_images]
+    names, classes = [part.names[k] for part, k in selected_images], first_part.classes or ()
     marks: list[Marks] = []
     for _, objects in examples:  # with masks, colours distinguish objects, not classes: add class names
         texts = [classes[k] for k in objects.labels.tolist()] if objects.masks is not None and len(classes) > 1 else []
         marks.append(
             Marks(objects.boxes, objects.labels, objects.masks, objects.keypoints, dashed=objects.crowd, texts=texts)
         )
-    totals = [len(part.records[k].instances) for part, k in selected]
-    counts = [
-        plural(total, "object") + (f", {MAX_DRAWN_OBJECTS} drawn" if total > MAX_DRAWN_OBJECTS else "")
-        for total in totals
+    object_counts = [len(part.records[k].instances) for part, k in selected_images]
+    count_texts = [
+        plural(count, "object") + (f", {MAX_DRAWN_OBJECTS} drawn" if count > MAX_DRAWN_OBJECTS else "")
+        for count in object_counts
     ]
-    titles = [f"{PurePosixPath(name).name}: {count}" for name, count in zip(names, counts, strict=True)]
+    titles = [f"{PurePosixPath(name).name}: {count_text}" for name, count_text in zip(names, count_texts, strict=True)]
     return sheet_of_objects([image.numpy() / 255 for image, _ in examples], marks, titles, classes), names
 
 

@@ -51,12 +51,12 @@ def find_parts(tree: Tree) -> dict[str, tuple[str, ...]]:
     if not (files and any(map(part_named, lists))):
         return group_images_by_part(files)
     names_by_part: dict[str, tuple[str, ...]] = {}
-    by_stem = {PurePosixPath(name).stem: name for name in files}
+    file_by_stem = {PurePosixPath(name).stem: name for name in files}
     folder = str(PurePosixPath(files[0]).parent)
     for stem, name in lists.items():
         lines = decode_text(tree.document(name), tree.where(name)).splitlines()
-        stems = [line.strip() if line.strip() in by_stem else line.split()[0] for line in lines if line.strip()]
-        listed_files = tuple(by_stem.get(stem, f"{folder}/{stem}.xml") for stem in dict.fromkeys(stems))
+        stems = [line.strip() if line.strip() in file_by_stem else line.split()[0] for line in lines if line.strip()]
+        listed_files = tuple(file_by_stem.get(stem, f"{folder}/{stem}.xml") for stem in dict.fromkeys(stems))
         part = spelled(stem, PART_OF_WORD)
         names_by_part[part] = (*names_by_part.get(part, ()), *listed_files)
     return names_by_part
@@ -90,7 +90,7 @@ def read(tree: Tree, files: Sequence[str], classes: Sequence[str] | None = None)
         except PellucidError as error:
             faults.refuse(tree.where(name), None, error)
     class_order = tuple(classes or sorted(class_names))
-    labels = {name: k for k, name in enumerate(class_order)}
+    label_by_name = {name: k for k, name in enumerate(class_order)}
     records: list[ImageRecord] = []
     readings = BoxReadings(CORNERS)
     for k, name in enumerate(files):
@@ -102,7 +102,7 @@ def read(tree: Tree, files: Sequence[str], classes: Sequence[str] | None = None)
             except PellucidError as error:
                 faults.refuse(where, 1, error)
                 continue
-            objects = read_instances(roots[name], size, labels, where, faults, readings)
+            objects = read_instances(roots[name], size, label_by_name, where, faults, readings)
             records.append(ImageRecord(image, size, objects, where, image_id=k + 1))
     if reason := readings.fault():
         faults.add(str(tree.path), None, reason, "refused")
@@ -152,8 +152,8 @@ def write(parts: Mapping[str, Annotations], out: Path) -> None:
             write_atomically(path, _xml_document(record, annotations.classes), durable=False)
         stems = [PurePosixPath(record.image).stem for record in annotations.records]
         for list_folder in list_folders if part else ():
-            lists = make_folder(out / list_folder)
-            write_atomically(lists / f"{part}.txt", "".join(f"{stem}\n" for stem in stems).encode())
+            list_path = make_folder(out / list_folder)
+            write_atomically(list_path / f"{part}.txt", "".join(f"{stem}\n" for stem in stems).encode())
     if has_masks:
         write_class_masks(parts, out)
 
@@ -241,11 +241,11 @@ def parse_xml(data: bytes, where: str, root_tag: str = "annotation") -> Element:
         if system_id:
             raise DamageError("names an external DTD; remove the declaration", parser.CurrentLineNumber)
 
-    def text(part: str) -> None:
+    def append_text(part: str) -> None:
         stack[-1].text_parts.append(part)
 
     parser.StartElementHandler, parser.EndElementHandler = start, lambda tag: stack.pop()
-    parser.CharacterDataHandler, parser.EntityDeclHandler = text, refuse_entity
+    parser.CharacterDataHandler, parser.EntityDeclHandler = append_text, refuse_entity
     parser.StartDoctypeDeclHandler = refuse_external
     parser.buffer_text = True
     try:

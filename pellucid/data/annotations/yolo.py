@@ -48,7 +48,7 @@ def parse_point_names(settings: Mapping[str, Any], n_points: int, where: str) ->
     is_list = isinstance(names, list) and len(names) == n_points and all(isinstance(name, str) for name in names)
     if not is_list or len({*names}) < n_points:
         raise PellucidError(f"{where}: kpt_names is {value!r:.80}; give a list of {n_points} different names")
-    if any(other != names for other in lists):
+    if any(names_of_class != names for names_of_class in lists):
         raise PellucidError(f"{where}: kpt_names differs between the classes; split the data by class")
     return tuple(names)
 
@@ -215,10 +215,10 @@ def write(parts: Mapping[str, Annotations], out: Path) -> None:
 
 def class_fault(parts: Mapping[str, Annotations]) -> str:
     """Return the reason if the class names are too long for data.yaml, "" otherwise."""
-    size = len(settings_text(parts))
-    if size <= MAX_YAML_BYTES:
+    n_characters = len(settings_text(parts))
+    if n_characters <= MAX_YAML_BYTES:
         return ""
-    return f"need {size} characters in {SETTINGS_FILE}, above the limit of {MAX_YAML_BYTES}"
+    return f"need {n_characters} characters in {SETTINGS_FILE}, above the limit of {MAX_YAML_BYTES}"
 
 
 def settings_text(parts: Mapping[str, Annotations]) -> str:
@@ -235,16 +235,16 @@ def settings_text(parts: Mapping[str, Annotations]) -> str:
     return yaml.safe_dump(content, sort_keys=False)
 
 
-def _format_line(record: ImageRecord, instance: Instance, written: frozenset[str], n_keypoints: int) -> str:
-    """Return the line of an object. written: see `written_kinds`; n_keypoints: the number of its key-points."""
+def _format_line(record: ImageRecord, instance: Instance, kinds: frozenset[str], n_keypoints: int) -> str:
+    """Return the line of an object. kinds: see `written_kinds`; n_keypoints: the number of its key-points."""
     height, width = record.size
     x0, y0, x1, y1 = instance.box
     values = [(x0 + x1) / 2 / width, (y0 + y1) / 2 / height, (x1 - x0) / width, (y1 - y0) / height]
-    if "keypoints" in written:
+    if "keypoints" in kinds:
         points = instance.points or (0.0,) * (3 * n_keypoints)
         # x, y, visibility
         values += [value / (width, height, 1)[k % 3] for k, value in enumerate(points)]
-    elif "masks" in written:
+    elif "masks" in kinds:
         polygons = record.polygons(instance)
         values = [value / (width, height)[k % 2] for k, value in enumerate(_join_polygons(polygons))]
     return " ".join([str(instance.label), *(f"{value:.10g}" for value in values)])

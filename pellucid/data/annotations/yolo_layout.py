@@ -36,8 +36,8 @@ def class_file(tree: Tree) -> str | None:
         if PurePosixPath(name).name in (*CLASS_LIST_FILES, *_SETTINGS_FILES):
             return name
     candidates = [name for name in tree.names if name.endswith(YAML_SUFFIXES) and tree.size(name) <= MAX_YAML_BYTES]
-    with_names = [name for name in candidates if _NAMES_KEY.search(tree.document(name))]
-    return with_names[0] if len(with_names) == 1 else None
+    files_with_names = [name for name in candidates if _NAMES_KEY.search(tree.document(name))]
+    return files_with_names[0] if len(files_with_names) == 1 else None
 
 
 def label_file(image: str) -> str:
@@ -58,10 +58,10 @@ def find_parts(tree: Tree) -> dict[str, tuple[str, ...]]:
     if class_file(tree) is None:
         return {}
     images, paths = ImageIndex(tree).images, set(tree.names)
-    labelled = [name for name in images if label_file(name) in paths]
-    if not labelled:
+    labelled_images = [name for name in images if label_file(name) in paths]
+    if not labelled_images:
         return {}
-    folders = {_folder(name) for name in labelled}
+    folders = {_folder(name) for name in labelled_images}
     labelled_parts = {part_of(folder) for folder in folders}
     for folder in sorted({_folder(name) for name in images} - folders):
         part = part_of(folder)
@@ -74,7 +74,7 @@ def find_parts(tree: Tree) -> dict[str, tuple[str, ...]]:
                 f"{_labels_folder(folder)}"
             )
     used_images = [name for name in images if _folder(name) in folders]
-    return group_images_by_part([*used_images, *_labels_without_image(tree, images, labelled)])
+    return group_images_by_part([*used_images, *_labels_without_image(tree, images, labelled_images)])
 
 
 def missing_labels(tree: Tree, images: Sequence[str]) -> str:
@@ -110,21 +110,23 @@ def path_faults(settings: Mapping[str, Any], tree: Tree) -> Iterator[str]:
 
 def label_files(tree: Tree) -> list[str]:
     """Return the label files of a tree, also those without class names or images; [] if none has objects."""
-    of_images = {label_file(name) for name in ImageIndex(tree).images}
+    labels_of_images = {label_file(name) for name in ImageIndex(tree).images}
     candidates = [
         name
         for name in tree.names
-        if name in of_images or (name.endswith(LABEL_SUFFIX) and LABELS_FOLDER in name.split("/")[:-1])
+        if name in labels_of_images or (name.endswith(LABEL_SUFFIX) and LABELS_FOLDER in name.split("/")[:-1])
     ]
     return candidates if any(_has_objects(tree, name) for name in candidates) else []
 
 
-def _labels_without_image(tree: Tree, images: Sequence[str], labelled: Sequence[str]) -> list[str]:
+def _labels_without_image(tree: Tree, images: Sequence[str], labelled_images: Sequence[str]) -> list[str]:
     """Return the label files with objects, in folders like those of the labelled images, that no image has."""
-    of_images = {label_file(name) for name in images}
-    labelled_folders = {_folders_without_parts(label_file(name)) for name in labelled}
-    others = [name for name in tree.names if name.endswith(LABEL_SUFFIX) and name not in of_images]
-    return [name for name in others if _folders_without_parts(name) in labelled_folders and _has_objects(tree, name)]
+    labels_of_images = {label_file(name) for name in images}
+    labelled_folders = {_folders_without_parts(label_file(name)) for name in labelled_images}
+    other_labels = [name for name in tree.names if name.endswith(LABEL_SUFFIX) and name not in labels_of_images]
+    return [
+        name for name in other_labels if _folders_without_parts(name) in labelled_folders and _has_objects(tree, name)
+    ]
 
 
 def _folders_without_parts(label: str) -> tuple[str, ...]:

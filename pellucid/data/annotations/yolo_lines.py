@@ -55,9 +55,9 @@ def parse_line(words: Sequence[str], size: tuple[int, int], shape: KeypointShape
         box = (x - w / 2, y - h / 2, x + w / 2, y + h / 2)
         return Line(int(label), box, (x, y, w, h), None, _keypoints(coordinates[4:], size, shape.n_numbers))
     if len(coordinates) >= 6 and len(coordinates) % 2 == 0 and not shape.n_points:
-        outside = next((value for value in coordinates if not -MAX_EXCESS <= value <= 1 + MAX_EXCESS), None)
-        if outside is not None:
-            raise DamageError(f"polygon has the number {outside:g}, which is not from 0 to 1; {KEYPOINTS_ADVICE}")
+        outside_value = next((value for value in coordinates if not -MAX_EXCESS <= value <= 1 + MAX_EXCESS), None)
+        if outside_value is not None:
+            raise DamageError(f"polygon has the number {outside_value:g}, which is not from 0 to 1; {KEYPOINTS_ADVICE}")
         polygon = [value * (width, height)[k % 2] for k, value in enumerate(coordinates)]
         outline = parse_polygons([polygon], size)
         corners = (min(polygon[::2]), min(polygon[1::2]), max(polygon[::2]), max(polygon[1::2]))
@@ -84,8 +84,8 @@ def _keypoints(values: Sequence[float], size: tuple[int, int], numbers: int) -> 
 
 def _length_fault(n_coordinates: int, shape: KeypointShape) -> str:
     """Return why a line with `n_coordinates` numbers after the class is invalid."""
-    expected = "a box" if shape.n_points == 0 else f"a box and {shape.n_points} key-points"
-    fault = f"{n_coordinates + 1} numbers are neither a class with {expected} nor one with a polygon"
+    numbers_text = "a box" if shape.n_points == 0 else f"a box and {shape.n_points} key-points"
+    fault = f"{n_coordinates + 1} numbers are neither a class with {numbers_text} nor one with a polygon"
     if shape.n_points:
         other_shape = shape._replace(n_numbers=5 - shape.n_numbers)  # 2 in place of 3, or 3 in place of 2
         if n_coordinates == other_shape.n_coordinates:

@@ -15,8 +15,8 @@ Fill = Literal["constant", "nearest", "reflect", "wrap"]
 def check_fill(fill: str) -> None:
     """Raise PellucidError for an unknown fill mode."""
     if fill not in get_args(Fill):
-        known = ", ".join(get_args(Fill))
-        raise PellucidError(f"unknown fill {fill!r}{nearest(fill, get_args(Fill))}; known are {known}")
+        known_fills = ", ".join(get_args(Fill))
+        raise PellucidError(f"unknown fill {fill!r}{nearest(fill, get_args(Fill))}; known are {known_fills}")
 
 
 @dataclass(frozen=True, eq=False)

@@ -35,9 +35,9 @@ class FeatureStats:
         if len(shape) != 4 or math.prod(shape) == 0:
             raise PellucidError(f"cannot standardize images of shape {tuple(shape)}; give images as (N, C, H, W)")
         n_values = math.prod(shape) // shape[1]
-        mean = torch.stack([c.sum(dim=(0, 2, 3)) for c in _chunks(x)]).sum(dim=0) / n_values  # (C,)
+        mean = torch.stack([chunk.sum(dim=(0, 2, 3)) for chunk in _chunks(x)]).sum(dim=0) / n_values  # (C,)
         centre = mean[:, None, None]
-        squares = [(c - centre).square().sum(dim=(0, 2, 3)) for c in _chunks(x)]
+        squares = [(chunk - centre).square().sum(dim=(0, 2, 3)) for chunk in _chunks(x)]
         std = torch.sqrt(torch.stack(squares).sum(dim=0) / n_values)
         # A standard deviation below the rounding error of the input is noise: treat the channel as constant.
         std = torch.where(std > 1e-6 * mean.abs().clamp(min=1e-30), std, 1.0)

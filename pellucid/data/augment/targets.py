@@ -27,22 +27,22 @@ def move_objects(
     (0, 0, 0); mirroring exchanges the key-points of each pair in `swaps`. size: (H, W) of the images before `moves`.
     Raises PellucidError for masks of another size, and for swaps of key-points that do not exist.
     """
-    for n, image_objects in enumerate(objects):
+    for index, image_objects in enumerate(objects):
         if image_objects.masks is not None and image_objects.masks.shape[1:] != size:
             raise PellucidError(
-                f"augment: image {n} is {size[0]}x{size[1]}, but the masks of its objects are "
+                f"augment: image {index} is {size[0]}x{size[1]}, but the masks of its objects are "
                 f"{image_objects.masks.shape[1]}x{image_objects.masks.shape[2]}; give masks of the size of their image"
             )
         if image_objects.keypoints is not None:
-            _check_swaps(swaps, image_objects.keypoints.shape[1], f"the objects of image {n}")
+            _check_swaps(swaps, image_objects.keypoints.shape[1], f"the objects of image {index}")
     parts: list[_RemainingObjects] = [
         (image_objects, torch.ones(len(image_objects), device=image_objects.boxes.device)) for image_objects in objects
     ]
     for move in moves:
         if isinstance(move, Mosaic):
-            parts = [_mosaic_objects(parts, move, n) for n in range(len(parts))]
+            parts = [_mosaic_objects(parts, move, index) for index in range(len(parts))]
         else:
-            parts = [_transform_objects(part, move.of(n), swaps) for n, part in enumerate(parts)]
+            parts = [_transform_objects(part, move.of(index), swaps) for index, part in enumerate(parts)]
     return [
         image_objects.take((remaining > 0) & (remaining >= min_area - _ROUNDING)) for image_objects, remaining in parts
     ]
@@ -78,13 +78,17 @@ def _mirrored_order(n_keypoints: int, swaps: Pairs) -> list[int]:
     return order
 
 
-def _mosaic_objects(parts: list[_RemainingObjects], mosaic: Mosaic, n: int) -> _RemainingObjects:
+def _mosaic_objects(parts: list[_RemainingObjects], mosaic: Mosaic, index: int) -> _RemainingObjects:
     """Return the objects of mosaic n, quarter by quarter."""
-    placed: list[_RemainingObjects] = []
-    for window, source, region in zip(mosaic.windows, mosaic.sources[n].tolist(), mosaic.regions[n], strict=True):
-        objects, remaining = _transform_objects(parts[source], window.of(n), (), region)
-        placed.append((objects.take(remaining > 0), remaining[remaining > 0]))
-    return concatenate([objects for objects, _ in placed]), torch.cat([remaining for _, remaining in placed])
+    objects_of_quarters: list[_RemainingObjects] = []
+    for window, source, region in zip(
+        mosaic.windows, mosaic.sources[index].tolist(), mosaic.regions[index], strict=True
+    ):
+        objects, remaining = _transform_objects(parts[source], window.of(index), (), region)
+        objects_of_quarters.append((objects.take(remaining > 0), remaining[remaining > 0]))
+    return concatenate([objects for objects, _ in objects_of_quarters]), torch.cat(
+        [remaining for _, remaining in objects_of_quarters]
+    )
 
 
 def _transform_objects(
@@ -135,11 +139,11 @@ def _outline_points(boxes: Tensor, has_sides: bool) -> Tensor:
 
 def tight_boxes(masks: Tensor) -> Tensor:
     """Return the bounding boxes (n, 4) float32 of masks (n, H, W) bool; (0, 0, 0, 0) for a mask without pixels."""
-    columns, rows = masks.any(1), masks.any(2)  # (n, W), (n, H)
+    is_column_occupied, is_row_occupied = masks.any(1), masks.any(2)  # (n, W), (n, H)
     bounds: list[Tensor] = []
-    for is_occupied in (columns, rows):
+    for is_occupied in (is_column_occupied, is_row_occupied):
         indices = torch.arange(is_occupied.shape[1], device=masks.device)
         bounds.append(torch.where(is_occupied, indices, is_occupied.shape[1]).amin(1))
         bounds.append(torch.where(is_occupied, indices + 1, 0).amax(1))
     x0, x1, y0, y1 = bounds
-    return torch.where(rows.any(1)[:, None], torch.stack((x0, y0, x1, y1), 1), 0).float()
+    return torch.where(is_row_occupied.any(1)[:, None], torch.stack((x0, y0, x1, y1), 1), 0).float()

@@ -208,9 +208,9 @@ def random_mosaic(x: Tensor, p: float, rng: torch.Generator) -> Mosaic:
     regions: list[Tensor] = []
     for k in range(4):
         is_after = torch.tensor([k >= 2, k % 2 == 1], device=x.device)  # below, to the right
-        first, end = torch.where(is_after, corner, 0), torch.where(is_after, image_size, corner)
-        free_pixels = image_size - (end - first)
-        start = torch.minimum((u[:, 6 + 2 * k : 8 + 2 * k] * (free_pixels + 1)).long(), free_pixels)
-        windows.append(Window((h, w), start - first))
-        regions.append(torch.cat((first.flip(1), end.flip(1)), 1))
+        region_start, region_end = torch.where(is_after, corner, 0), torch.where(is_after, image_size, corner)
+        free_pixels = image_size - (region_end - region_start)
+        window_start = torch.minimum((u[:, 6 + 2 * k : 8 + 2 * k] * (free_pixels + 1)).long(), free_pixels)
+        windows.append(Window((h, w), window_start - region_start))
+        regions.append(torch.cat((region_start.flip(1), region_end.flip(1)), 1))
     return Mosaic(sources, tuple(windows), torch.stack(regions, 1))

@@ -56,8 +56,8 @@ def close_pairs(hashes: Hashes, distance: int) -> NDArray[np.int64]:
     only with the MAX_NEIGHBOURS nearest in each list, until it has MAX_MATCHES matches, so some pairs are missed.
     """
     pairs: list[NDArray[np.int64]] = [np.empty(0, np.int64)]
-    n = len(hashes)
-    match_counts = np.zeros(n, np.int64)
+    n_hashes = len(hashes)
+    match_counts = np.zeros(n_hashes, np.int64)
     for flips in range(MAX_FLIPS + 1):
         for band in range(BANDS):
             rotated = _rotate_bits(hashes, band)
@@ -69,11 +69,13 @@ def close_pairs(hashes: Hashes, distance: int) -> NDArray[np.int64]:
                 i, j = _find_matches(rotated[searched] ^ flipped_bits, sorted_hashes, order)
                 i = searched[i]
                 is_close = (i != j) & (differing_bits(hashes[i], hashes[j]) <= distance)
-                pair_keys = np.unique(np.minimum(i, j)[is_close] * n + np.maximum(i, j)[is_close])
-                match_counts += np.bincount(pair_keys // n, minlength=n) + np.bincount(pair_keys % n, minlength=n)
+                pair_keys = np.unique(np.minimum(i, j)[is_close] * n_hashes + np.maximum(i, j)[is_close])
+                match_counts += np.bincount(pair_keys // n_hashes, minlength=n_hashes) + np.bincount(
+                    pair_keys % n_hashes, minlength=n_hashes
+                )
                 pairs.append(pair_keys)
     pair_keys = np.unique(np.concatenate(pairs))
-    return np.stack([pair_keys // n, pair_keys % n], 1) if n else np.empty((0, 2), np.int64)
+    return np.stack([pair_keys // n_hashes, pair_keys % n_hashes], 1) if n_hashes else np.empty((0, 2), np.int64)
 
 
 def differing_bits(a: Hashes, b: Hashes) -> NDArray[np.int64]:
@@ -99,14 +101,14 @@ def _find_matches(
     MAX_NEIGHBOURS hashes that are nearest in the sorted order.
     """
     lowest = np.uint64((1 << (64 - BAND_BITS)) - 1)
-    first = np.searchsorted(sorted_hashes, searched & ~lowest, "left")
-    last = np.searchsorted(sorted_hashes, searched | lowest, "right")
+    range_start = np.searchsorted(sorted_hashes, searched & ~lowest, "left")
+    range_end = np.searchsorted(sorted_hashes, searched | lowest, "right")
     position = np.searchsorted(sorted_hashes, searched, "left")
-    first = np.maximum(first, np.minimum(position - MAX_NEIGHBOURS // 2, last - MAX_NEIGHBOURS))
-    length = np.minimum(last - first, MAX_NEIGHBOURS)
+    range_start = np.maximum(range_start, np.minimum(position - MAX_NEIGHBOURS // 2, range_end - MAX_NEIGHBOURS))
+    length = np.minimum(range_end - range_start, MAX_NEIGHBOURS)
     i = np.repeat(np.arange(len(searched)), length)
     index_in_range = np.arange(len(i)) - np.repeat(np.cumsum(length) - length, length)
-    return i, order[np.repeat(first, length) + index_in_range]
+    return i, order[np.repeat(range_start, length) + index_in_range]
 
 
 THUMBNAIL_SIDE = 64  # pixels; height and width of the grey thumbnails
@@ -133,8 +135,8 @@ class DisjointSets:
     Source: Tarjan, van Leeuwen 1984, "Worst-Case Analysis of Set Union Algorithms"; implemented with path halving.
     """
 
-    def __init__(self, n: int) -> None:
-        self._parent = list(range(n))
+    def __init__(self, n_items: int) -> None:
+        self._parent = list(range(n_items))
 
     def first(self, i: int) -> int:
         """Return the smallest item of the group of `i`."""
@@ -196,7 +198,7 @@ def near_duplicates(grey: Tensor, progress: Callable[[int, int], None] | None = 
     ]  # (P, 2)
     normalized = reduced.flatten(1)  # (N, 1024)
     normalized = F.normalize(normalized - normalized.mean(1, keepdim=True))
-    report_progress = progress or (lambda done, total: None)
+    report_progress = progress or (lambda n_done, total: None)
     values: list[Tensor] = []
     for chunk in pairs.split(CHUNK_SIZE):
         values.append((normalized[chunk[:, 0]] * normalized[chunk[:, 1]]).sum(1))
@@ -211,7 +213,7 @@ def near_duplicates(grey: Tensor, progress: Callable[[int, int], None] | None = 
         if groups.join(i, j)
     ]
     candidate_pairs = pairs[n_same : int((correlations >= MIN_LIKELY_CORRELATION).sum())]
-    n_alignments, done = [0] * len(grey), 0
+    n_alignments, n_done = [0] * len(grey), 0
     for chunk in candidate_pairs.split(CHUNK_SIZE):
         to_align: list[tuple[int, int]] = []
         for i, j in chunk.tolist():
@@ -223,8 +225,8 @@ def near_duplicates(grey: Tensor, progress: Callable[[int, int], None] | None = 
         for (i, j), value in zip(to_align, similarities.tolist(), strict=True):
             if value and groups.join(i, j):
                 near_pairs.append(SimilarPair(i, j, value))
-        done += len(chunk)
-        report_progress(done, len(candidate_pairs))
+        n_done += len(chunk)
+        report_progress(n_done, len(candidate_pairs))
     return sorted(near_pairs, key=lambda pair: (pair.first, pair.second))
 
 
@@ -236,19 +238,26 @@ def aligned_correlations(a: Tensor, b: Tensor, minimums: tuple[float, ...]) -> T
     Source: Lucas, Kanade 1981, "An Iterative Image Registration Technique"; Baker, Matthews 2004, section 3.1.
     """
     correlations = torch.zeros(len(a))
-    remaining = torch.arange(len(a))
+    remaining_indices = torch.arange(len(a))
     a, b = a.float()[:, None], b.float()[:, None]  # (P, 1, 64, 64)
     maps = torch.eye(2, 3).repeat(len(a), 1, 1)
     for side, minimum in zip(PYRAMID_SIDES, minimums, strict=True):
-        if not len(remaining):
+        if not len(remaining_indices):
             break
-        fixed, moving = F.adaptive_avg_pool2d(a[remaining], side), F.adaptive_avg_pool2d(b[remaining], side)
+        fixed, moving = (
+            F.adaptive_avg_pool2d(a[remaining_indices], side),
+            F.adaptive_avg_pool2d(b[remaining_indices], side),
+        )
         maps = _fit_maps(fixed, moving, maps)
         correlation = _correlation(fixed, moving, maps)
         is_accepted = correlation >= minimum
-        remaining, maps, correlation = remaining[is_accepted], maps[is_accepted], correlation[is_accepted]
+        remaining_indices, maps, correlation = (
+            remaining_indices[is_accepted],
+            maps[is_accepted],
+            correlation[is_accepted],
+        )
         if side == PYRAMID_SIDES[-1]:
-            correlations[remaining] = correlation
+            correlations[remaining_indices] = correlation
     return correlations
 
 
@@ -282,8 +291,10 @@ def _fit_maps(fixed: Tensor, moving: Tensor, maps: Tensor) -> Tensor:
 def _correlation(fixed: Tensor, moving: Tensor, maps: Tensor) -> Tensor:
     """Return the correlations (P,) of fixed and warped images; 0 for an overlap of less than MIN_OVERLAP."""
     warped, is_inside = _warp(moving, maps)
-    a, b = (_subtract_mean(values, is_inside) for values in (fixed.flatten(1), warped[:, 0]))
-    value = (a * b).sum(1) / (a.norm(dim=1) * b.norm(dim=1)).clamp_min(1e-6)  # 0 for a uniform image
+    centred_fixed, centred_warped = (_subtract_mean(values, is_inside) for values in (fixed.flatten(1), warped[:, 0]))
+    value = (centred_fixed * centred_warped).sum(1) / (
+        centred_fixed.norm(dim=1) * centred_warped.norm(dim=1)
+    ).clamp_min(1e-6)  # 0 for a uniform image
     return torch.where(is_inside.mean(1) >= MIN_OVERLAP, value, 0.0)
 
 

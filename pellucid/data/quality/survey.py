@@ -64,14 +64,14 @@ def survey(
     progress: called after every FILES_PER_CHUNK files and at the end, with the number of files read and the total.
     Raises PellucidError if the images would take more than MAX_DATA_BYTES, or if none can be read.
     """
-    n, shape = len(names), (1 if mode == "L" else 3, *size)
-    if n * shape[0] * size[0] * size[1] > MAX_DATA_BYTES:
+    n_files, shape = len(names), (1 if mode == "L" else 3, *size)
+    if n_files * shape[0] * size[0] * size[1] > MAX_DATA_BYTES:
         raise PellucidError(
-            f"{tree.path}: {n} images of {size[0]}x{size[1]} do not fit into memory; give a smaller size"
+            f"{tree.path}: {n_files} images of {size[0]}x{size[1]} do not fit into memory; give a smaller size"
         )
     x, thumbnails = (
-        torch.empty((n, *shape), dtype=torch.uint8),
-        torch.empty((n, THUMBNAIL_SIDE, THUMBNAIL_SIDE), dtype=torch.uint8),
+        torch.empty((n_files, *shape), dtype=torch.uint8),
+        torch.empty((n_files, THUMBNAIL_SIDE, THUMBNAIL_SIDE), dtype=torch.uint8),
     )
     files: list[str] = []
     sharpnesses: list[float] = []
@@ -90,15 +90,15 @@ def survey(
             if isinstance(result, PellucidError):
                 corrupt.append(UnreadableFile(name, str(result).removeprefix(f"{tree.where(name)} ")))
             else:
-                x[len(files)], thumbnails[len(files)], detail, digest = result
+                x[len(files)], thumbnails[len(files)], image_sharpness, digest = result
                 files.append(name)
-                sharpnesses.append(detail)
+                sharpnesses.append(image_sharpness)
                 digests.append(digest)
-            if progress is not None and (n_done % FILES_PER_CHUNK == 0 or n_done == n):
-                progress(n_done, n)
+            if progress is not None and (n_done % FILES_PER_CHUNK == 0 or n_done == n_files):
+                progress(n_done, n_files)
     if not files:
-        first = f"; {corrupt[0].file} {corrupt[0].reason}" if corrupt else ""
-        raise PellucidError(f"{tree.path}: none of its {n} files can be read as images{first}")
+        first_text = f"; {corrupt[0].file} {corrupt[0].reason}" if corrupt else ""
+        raise PellucidError(f"{tree.path}: none of its {n_files} files can be read as images{first_text}")
     n_read = len(files)
     return Survey(
         files=tuple(files),
@@ -117,8 +117,8 @@ def _thumbnail_and_sharpness(grey: Tensor) -> tuple[Tensor, float]:
     if scale < 1:
         height, width = max(3, round(height * scale)), max(3, round(width * scale))
         grey = resized(grey, (height, width))
-    detail = sharpness(grey[0]) if min(height, width) >= 3 else 0.0
-    return resized(grey, (THUMBNAIL_SIDE, THUMBNAIL_SIDE))[0], detail
+    image_sharpness = sharpness(grey[0]) if min(height, width) >= 3 else 0.0
+    return resized(grey, (THUMBNAIL_SIDE, THUMBNAIL_SIDE))[0], image_sharpness
 
 
 def sharpness(grey: Tensor) -> float:
@@ -132,11 +132,11 @@ def sharpness(grey: Tensor) -> float:
     if grey.dim() != 2 or min(grey.shape) < 3:
         raise PellucidError(f"sharpness: the image has shape {tuple(grey.shape)}; give (H, W) of at least 3 x 3")
     x = grey.float()
-    gradients = x.diff(dim=0).var(correction=0) + x.diff(dim=1).var(correction=0) - 4 * ROUNDING_VARIANCE
-    if gradients < MIN_GRADIENT_VARIANCE:
+    gradient_variance = x.diff(dim=0).var(correction=0) + x.diff(dim=1).var(correction=0) - 4 * ROUNDING_VARIANCE
+    if gradient_variance < MIN_GRADIENT_VARIANCE:
         return 0.0
-    laplacian = F.conv2d(x[None, None], _LAPLACIAN).var(correction=0) - 20 * ROUNDING_VARIANCE  # 20 = 4^2 + 4
-    return float(laplacian.clamp_min(0) / gradients)
+    laplacian_variance = F.conv2d(x[None, None], _LAPLACIAN).var(correction=0) - 20 * ROUNDING_VARIANCE  # 20 = 4^2 + 4
+    return float(laplacian_variance.clamp_min(0) / gradient_variance)
 
 
 def is_blurry(values: Tensor) -> Tensor:

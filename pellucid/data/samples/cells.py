@@ -44,7 +44,10 @@ def _free_position(
     """Return a centre where a cell overlaps others by at most 3 %, and add it to `occupied`; None if none is found."""
     for _ in range(200):
         x, y = (float(rng.uniform(inset, side - inset)) for side in size)
-        if all(np.hypot(x - a, y - b) > 0.97 * (radius + r) for a, b, r in occupied):
+        if all(
+            np.hypot(x - other_x, y - other_y) > 0.97 * (radius + other_radius)
+            for other_x, other_y, other_radius in occupied
+        ):
             occupied.append((x, y, radius))
             return x, y
     return None
@@ -69,8 +72,8 @@ def _paint_white_cell(canvas: Canvas, x: float, y: float, radius: float) -> None
     canvas.paint(canvas.shape(body, blur=3 * unit), (196, 176, 206), 0.95, 7)
     turns = rng.uniform(0, 6.3) + 1.35 * np.arange(4)
     lobes = [
-        canvas.ellipse(x + 36 * unit * np.cos(t), y + 36 * unit * np.sin(t), 30 * unit, 25 * unit, t, 0.12)
-        for t in turns
+        canvas.ellipse(x + 36 * unit * np.cos(turn), y + 36 * unit * np.sin(turn), 30 * unit, 25 * unit, turn, 0.12)
+        for turn in turns
     ]
     canvas.paint(canvas.shape(*lobes, blur=2 * unit), (104, 68, 172), 0.95, 10)
 

@@ -55,18 +55,18 @@ def _draw(canvas: Canvas, x: float, y: float, length: float, angle: float) -> Mo
     body = canvas.limb(spine, [0.22 * length, 0.44 * length, 0.32 * length, 0.06 * length])
     shadow = [np.asarray(outline) + 0.04 * length for outline in body]
     canvas.paint(canvas.shape(*shadow, blur=2), (60, 56, 48), 0.5)
-    shape = canvas.shape(*body, blur=0.8)
-    canvas.paint(shape, fur, grain=6)
-    canvas.shade(shape, 0.12, angle)
+    body_shape = canvas.shape(*body, blur=0.8)
+    canvas.paint(body_shape, fur, grain=6)
+    canvas.shade(body_shape, 0.12, angle)
     ears = [to_pixels(0.24, -0.15), to_pixels(0.24, 0.15)]  # left, right, seen from above
-    outlines = [canvas.ellipse(*ear, 0.1 * length, 0.1 * length) for ear in ears]
-    canvas.paint(canvas.shape(*outlines, blur=0.6), fur * 0.5 + np.array((110, 70, 70)) * 0.5)
+    ear_outlines = [canvas.ellipse(*ear, 0.1 * length, 0.1 * length) for ear in ears]
+    canvas.paint(canvas.shape(*ear_outlines, blur=0.6), fur * 0.5 + np.array((110, 70, 70)) * 0.5)
     for across in (-0.06, 0.06):
         eye = canvas.ellipse(*to_pixels(0.38, across), 0.025 * length, 0.025 * length)
         canvas.paint(canvas.shape(eye, blur=0.3), (10, 10, 10))
     nose = canvas.ellipse(*to_pixels(0.52, 0), 0.03 * length, 0.03 * length)
     canvas.paint(canvas.shape(nose, blur=0.3), (220, 150, 150))
-    covered = np.concatenate([*body, *outlines, nose])
-    low, high = covered.min(0).clip(0), covered.max(0).clip(max=(canvas.width, canvas.height))
+    covered_points = np.concatenate([*body, *ear_outlines, nose])
+    low, high = covered_points.min(0).clip(0), covered_points.max(0).clip(max=(canvas.width, canvas.height))
     points = [to_pixels(0.52, 0), *ears, to_pixels(-0.45, 0)]
     return Mouse((float(low[0]), float(low[1]), float(high[0]), float(high[1])), points)

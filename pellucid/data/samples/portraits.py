@@ -46,7 +46,7 @@ def hand(seed: int, size: int = 200) -> Image.Image:
     skin = np.array((186, 136, 104)) * rng.uniform(0.92, 1.08)
     fingers = []
     for root, tip, (w0, w1) in _FINGERS:
-        middle = tuple(a + 0.5 * (b - a) for a, b in zip(root, tip, strict=True))
+        middle = tuple(start + 0.5 * (end - start) for start, end in zip(root, tip, strict=True))
         fingers.append(
             canvas.limb(
                 [to_pixels(*root), to_pixels(*middle), to_pixels(*tip)], [unit * w0, unit * (w0 + w1) / 2.05, unit * w1]
@@ -64,8 +64,8 @@ def hand(seed: int, size: int = 200) -> Image.Image:
     canvas.paint(shadow, (110, 104, 104), 0.55)
     hand_shape = canvas.shape(*outlines, blur=0.4)
     canvas.paint(hand_shape, skin * 0.3)  # a dark edge, as round limbs have
-    inner = canvas.shape(*(_shrunk(part, 0.93) for part in outlines), blur=0.045 * unit)
-    canvas.paint(inner, skin, 0.95, 4)
+    inner_shape = canvas.shape(*(_shrunk(part, 0.93) for part in outlines), blur=0.045 * unit)
+    canvas.paint(inner_shape, skin, 0.95, 4)
     canvas.shade(hand_shape, 0.1, 0.5)
     for crease in (
         [to_pixels(-0.38, -0.1), to_pixels(-0.1, -0.18), to_pixels(0.3, -0.2)],
@@ -162,8 +162,8 @@ def face(seed: int, size: int = 224, max_variation: float = 0.0) -> tuple[Image.
     lips = np.array((176, 92, 88)) * (skin.mean() / 174)
     upper = [(-28, 171), (-10, 164.5), (0, 166.5), (10, 164.5), (28, 171), (10, 172), (-10, 172)]
     lower = [(-28, 171), (-10, 173), (10, 173), (28, 171), (14, 180), (0, 182), (-14, 180)]
-    canvas.paint(canvas.shape([to_pixels(*p) for p in upper], blur=0.8 * unit), lips * 0.86)
-    canvas.paint(canvas.shape([to_pixels(*p) for p in lower], blur=0.8 * unit), lips)
+    canvas.paint(canvas.shape([to_pixels(*point) for point in upper], blur=0.8 * unit), lips * 0.86)
+    canvas.paint(canvas.shape([to_pixels(*point) for point in lower], blur=0.8 * unit), lips)
     paint_line([(-28, 171), (-10, 172.4), (0, 171.8), (10, 172.4), (28, 171)], 1.8, lips * 0.45, 0.5, 0.9)
     paint_spot(0, 190, 20, 4, skin * 0.86, 3, 0.6)
     return canvas.image(0.9 * unit, 2.5), [to_pixels(*position) for position in _FACE_POINTS]

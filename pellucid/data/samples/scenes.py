@@ -67,10 +67,10 @@ def street(seed: int, width: int = 480, height: int = 360) -> tuple[Image.Image,
             for _ in range(9)
         ]
         paint_class("tree", (52, 74, 40), *crowns, grain=26)
-    for step in np.geomspace(0.08, 1.0, 6):  # the dashes of the middle line
-        y0, y1 = vy + (h - vy) * step * 0.72, vy + (h - vy) * step
-        half = 0.008 * w * step
-        dash = [(vx - half, y0), (vx + half, y0), (vx + 1.5 * half, y1), (vx - 1.5 * half, y1)]
+    for nearness in np.geomspace(0.08, 1.0, 6):  # the dashes of the middle line
+        y0, y1 = vy + (h - vy) * nearness * 0.72, vy + (h - vy) * nearness
+        half_width = 0.008 * w * nearness
+        dash = [(vx - half_width, y0), (vx + half_width, y0), (vx + 1.5 * half_width, y1), (vx - 1.5 * half_width, y1)]
         paint_class("road", (190, 192, 190), dash)
     for side, nearness in zip(rng.permutation([-1, 1]), (0.28, 0.46), strict=True):
         _car(canvas, paint_class, vx + side * 0.32 * w * nearness, vy + (h - vy) * nearness, 0.30 * w * nearness)
@@ -122,7 +122,9 @@ def people(
 def paint_person(canvas: Canvas, x: float, base: float, size: float, paint: Callable[..., None]) -> None:
     """Paint a walking person by calls of paint(colour, *outlines). base: y of the feet; size: the person's height."""
     rng = canvas.rng
-    skin, top, legs = (colours[rng.integers(len(colours))] for colours in (_SKIN, _CLOTHES, _CLOTHES))
+    skin_colour, top_colour, legs_colour = (
+        colours[rng.integers(len(colours))] for colours in (_SKIN, _CLOTHES, _CLOTHES)
+    )
     stride = rng.uniform(0.05, 0.12) * rng.choice((-1, 1))
 
     def to_pixels(across: float, up: float) -> tuple[float, float]:
@@ -135,23 +137,23 @@ def paint_person(canvas: Canvas, x: float, base: float, size: float, paint: Call
             to_pixels(stride * sign, 0.03),
         ]
         shade = 0.85 if sign < 0 else 1.0
-        paint(np.array(legs) * shade, *canvas.limb(points, [0.115 * size, 0.085 * size, 0.06 * size]))
+        paint(np.array(legs_colour) * shade, *canvas.limb(points, [0.115 * size, 0.085 * size, 0.06 * size]))
         foot = to_pixels(stride * sign, 0.02)
         toe = foot[0] + 0.05 * size * np.sign(stride), foot[1] + 0.008 * size
         paint((30, 26, 26), *canvas.limb([foot, toe], [0.04 * size, 0.034 * size]))
     for sign in (-1, 1):
         hand = to_pixels(0.13 * sign - 0.3 * stride * sign, 0.47)
         arm = [to_pixels(0.1 * sign, 0.79), to_pixels(0.14 * sign, 0.62), hand]
-        paint(np.array(top) * 0.9, *canvas.limb(arm, [0.07 * size, 0.06 * size, 0.045 * size]))
-        paint(skin, canvas.ellipse(*hand, 0.024 * size, 0.03 * size))
+        paint(np.array(top_colour) * 0.9, *canvas.limb(arm, [0.07 * size, 0.06 * size, 0.045 * size]))
+        paint(skin_colour, canvas.ellipse(*hand, 0.024 * size, 0.03 * size))
     paint(
-        top,
+        top_colour,
         *canvas.limb(
             [to_pixels(0, 0.76), to_pixels(0, 0.62), to_pixels(0, 0.5)], [0.2 * size, 0.18 * size, 0.165 * size]
         ),
     )
-    paint(skin, *canvas.limb([to_pixels(0, 0.82), to_pixels(0, 0.88)], [0.07 * size, 0.07 * size]))
-    paint(skin, canvas.ellipse(*to_pixels(0, 0.925), 0.056 * size, 0.072 * size))
+    paint(skin_colour, *canvas.limb([to_pixels(0, 0.82), to_pixels(0, 0.88)], [0.07 * size, 0.07 * size]))
+    paint(skin_colour, canvas.ellipse(*to_pixels(0, 0.925), 0.056 * size, 0.072 * size))
     paint((40, 30, 26), canvas.ellipse(*to_pixels(-0.1 * stride, 0.955), 0.06 * size, 0.048 * size, bumps=0.1))
 
 
@@ -183,12 +185,17 @@ def _houses(
         )
         for floor in np.arange(0.55, wall_height - 0.4, 0.62):
             for k in range(4):
-                a, b = (far_edge + (near_edge - far_edge) * (k + share) / 4 for share in (0.28, 0.72))
+                left_edge, right_edge = (far_edge + (near_edge - far_edge) * (k + share) / 4 for share in (0.28, 0.72))
                 glass = (44, 50, 60) if rng.random() < 0.8 else (120, 130, 140)
                 paint_class(
                     "building",
                     glass,
-                    [to_pixels(a, floor), to_pixels(a, floor + 0.36), to_pixels(b, floor + 0.36), to_pixels(b, floor)],
+                    [
+                        to_pixels(left_edge, floor),
+                        to_pixels(left_edge, floor + 0.36),
+                        to_pixels(right_edge, floor + 0.36),
+                        to_pixels(right_edge, floor),
+                    ],
                 )
         paint_class(
             "building",

@@ -117,9 +117,9 @@ def command_for(sample: Sample, folder: Path) -> str:
 def single_pictures() -> Iterator[tuple[str, bytes]]:
     """Yield the names and the bytes of the single pictures."""
     images, targets = _scikit_digits()
-    held_out = images[targets == 3][44]  # the recipe `digits` is not trained on it
-    large = Image.fromarray(held_out).resize((160, 160), Image.Resampling.BICUBIC)
-    yield "digit.png", _png(ImageOps.expand(large, 48))
+    held_out_digit = images[targets == 3][44]  # the recipe `digits` is not trained on it
+    enlarged_digit = Image.fromarray(held_out_digit).resize((160, 160), Image.Resampling.BICUBIC)
+    yield "digit.png", _png(ImageOps.expand(enlarged_digit, 48))
     photos = files("sklearn.datasets.images")
     for name in ("flower.jpg", "china.jpg"):
         yield name, photos.joinpath(name).read_bytes()
@@ -220,11 +220,13 @@ def _mouse_files() -> Iterator[tuple[str, bytes]]:
 
     def draw(seed: int) -> tuple[Image.Image, list[dict[str, Any]]]:
         image, drawn_mice = mice(seed, 2 + seed % 4)
-        items: list[dict[str, Any]] = []
+        annotations: list[dict[str, Any]] = []
         for mouse in drawn_mice:
             coordinates = [value for x, y in mouse.points for value in (round(x, 2), round(y, 2), 2)]
-            items.append(_annotation(0, *mouse.box) | {"keypoints": coordinates, "num_keypoints": len(mouse.points)})
-        return image, items
+            annotations.append(
+                _annotation(0, *mouse.box) | {"keypoints": coordinates, "num_keypoints": len(mouse.points)}
+            )
+        return image, annotations
 
     yield from _coco_files("mice", draw, [category])
 
@@ -234,11 +236,14 @@ def _coco_files(name: str, draw: Any, categories: Sequence[Mapping[str, Any]]) -
     for part, count in PART_SIZES.items():
         images, annotations = [], []
         for k in range(count):
-            image, items = draw(_FIRST_SEEDS[part] + k)
+            image, image_annotations = draw(_FIRST_SEEDS[part] + k)
             file = f"{k:02d}.jpg"
             yield f"{name}/{part}/{file}", _jpeg(image)
             images.append({"id": k + 1, "file_name": file, "height": image.height, "width": image.width})
-            annotations += [{"id": len(annotations) + n, "image_id": k + 1, **item} for n, item in enumerate(items, 1)]
+            annotations += [
+                {"id": len(annotations) + n, "image_id": k + 1, **annotation}
+                for n, annotation in enumerate(image_annotations, 1)
+            ]
         document = {"images": images, "annotations": annotations, "categories": categories}
         yield f"{name}/{part}.json", json.dumps(document).encode()
 

@@ -105,7 +105,12 @@ def equations(setting: Setting, first_target: float = 0.01, scale: float = 1.0) 
     numbers["largest gap to the library's backward pass"] = float(max(gaps))
     layers = [[f"a {value:.2f}" for value in x[0]]]
     for a, delta in ((a1, delta1), (a2, delta2)):
-        layers.append([f"a {float(p):.2f}\nδ {float(q):.3f}" for p, q in zip(a[0], delta[0], strict=True)])
+        layers.append(
+            [
+                f"a {float(activation):.2f}\nδ {float(error):.3f}"
+                for activation, error in zip(a[0], delta[0], strict=True)
+            ]
+        )
     weight_gradients = list(gradients_by_equation["BP4"].values())
     return Result(numbers, neurons(layers, weight_gradients, ("inputs", "hidden layer", "output layer")))
 
@@ -136,7 +141,7 @@ def three_ways(setting: Setting, first_input: float = 0.05) -> Result:
         "dense2.bias": dparams["dense2"]["bias"], "dense2.weight": dparams["dense2"]["weight"],
         "sigmoid1": dx_by_layer["dense2"],
     }  # fmt: skip
-    by_difference = {
+    differences = {
         path: central_difference(lambda shifts: outputs(params, x, shifts)[0, 0], path, slope.shape)
         for path, slope in slopes.items()
     }
@@ -144,7 +149,7 @@ def three_ways(setting: Setting, first_input: float = 0.05) -> Result:
     numbers = {
         "bias": float(bias[0]), "weights": weight[:3].tolist(), "outputs below": activation.tolist(),
         "weights / bias": (weight[:3] / bias[0]).tolist(), "outputs below / bias": (activation / bias[0]).tolist(),
-        "largest gap to differences": max(float((slopes[path] - by_difference[path]).abs().max()) for path in slopes),
+        "largest gap to differences": max(float((slopes[path] - differences[path]).abs().max()) for path in slopes),
     }  # fmt: skip
     return Result(numbers)
 
@@ -165,13 +170,13 @@ def averaged(setting: Setting) -> Result:
 
     example_gradients = torch.stack([gradient(X[k : k + 1], TARGETS[k : k + 1]) for k in range(len(X))])  # (4, 8)
     batch_gradient = gradient(X, TARGETS)  # (8,)
-    columns = [f"w{i}{j}" for i in (1, 2) for j in (1, 2, 3)] + ["b1", "b2"]
+    column_names = [f"w{i}{j}" for i in (1, 2) for j in (1, 2, 3)] + ["b1", "b2"]
     numbers = {
         "mean of the gradients": example_gradients.mean(0).tolist(), "gradient of the batch": batch_gradient.tolist(),
         "largest gap": float((example_gradients.mean(0) - batch_gradient).abs().max()),
     }  # fmt: skip
-    rows = [*(f"example {k + 1}" for k in range(len(X))), "batch"]
-    return Result(numbers, matrix(torch.cat([example_gradients, batch_gradient[None]]), rows, columns))
+    row_names = [*(f"example {k + 1}" for k in range(len(X))), "batch"]
+    return Result(numbers, matrix(torch.cat([example_gradients, batch_gradient[None]]), row_names, column_names))
 
 
 def complex_derivatives(w1: Any, b1: Any, w2: Any, b2: Any, x: Any, y: Any) -> Any:

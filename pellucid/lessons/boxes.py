@@ -23,9 +23,9 @@ from pellucid.report.figures.objects import Marks, precision_recall, sheet_of_ob
 from pellucid.report.figures.style import BLUE, GREEN, ORANGE, PALE
 
 VGG16 = ", ".join(
-    f"Conv2d(1, 3, padding=1){', MaxPool2d(2)' if last and block < 4 else ''}"
+    f"Conv2d(1, 3, padding=1){', MaxPool2d(2)' if is_last and block < 4 else ''}"
     for block, depth in enumerate((2, 2, 3, 3, 3))
-    for last in [False] * (depth - 1) + [True]
+    for is_last in [False] * (depth - 1) + [True]
 )  # its 13 convolutions, as in Faster R-CNN; one filter each is enough to compute the receptive field
 
 PAIR = ((5.0, 5.0, 25.0, 25.0), (40.0, 40.0, 65.0, 65.0))
@@ -53,24 +53,24 @@ def overlap(setting: Setting, right: int = 10, down: int = 10, yours: NumberRows
     harder to localize. GIoU also measures the distance between boxes that do not overlap: it subtracts the fraction of
     the smallest enclosing box that neither box covers.
     """
-    moved = f"moved by {right}" if right == down else f"moved by {right} and {down}"
+    moved_text = f"moved by {right}" if right == down else f"moved by {right} and {down}"
     pairs = {
-        f"40 x 40, {moved}": [[10, 10, 50, 50], [10 + right, 10 + down, 50 + right, 50 + down]],
+        f"40 x 40, {moved_text}": [[10, 10, 50, 50], [10 + right, 10 + down, 50 + right, 50 + down]],
         "20 x 20, moved by 10": [[20, 20, 40, 40], [30, 30, 50, 50]],
         "inside": [[10, 10, 60, 60], [20, 20, 50, 50]],
         "your pair": [*yours],
     }
     numbers, marks = {}, []
     for name, pair in pairs.items():
-        first, second = torch.tensor(pair, dtype=torch.float32)[:, None]  # (1, 4) each
-        common_area = intersection(first, second).item()
+        first_box, second_box = torch.tensor(pair, dtype=torch.float32)[:, None]  # (1, 4) each
+        common_area = intersection(first_box, second_box).item()
         numbers[name] = {
             "intersection": common_area,
-            "union": (area(first) + area(second)).item() - common_area,
-            "IoU": box_iou(first, second).item(),
-            "GIoU": paired_giou(first, second).item(),
+            "union": (area(first_box) + area(second_box)).item() - common_area,
+            "IoU": box_iou(first_box, second_box).item(),
+            "GIoU": paired_giou(first_box, second_box).item(),
         }
-        marks.append(box_marks(torch.cat([first, second]), [BLUE, ORANGE]))
+        marks.append(box_marks(torch.cat([first_box, second_box]), [BLUE, ORANGE]))
     titles = [f"{name}: IoU {values['IoU']:.2f}" for name, values in numbers.items()]
     return Result(numbers, sheet_of_objects([white_image(70, 70)] * 4, marks, titles, ()))
 
@@ -166,13 +166,15 @@ def suppression(setting: Setting, threshold: float = 0.5, row: NumberRows = ROW)
     """
     boxes = torch.tensor(row, dtype=torch.float32)
     scores = torch.tensor([0.9, 0.8, 0.7, 0.6, 0.5])
-    selected = nms(boxes, scores, threshold)
+    selected_indices = nms(boxes, scores, threshold)
     numbers = {
         "IoU with each other": [[round(value, 2) for value in values] for values in box_iou(boxes, boxes).tolist()],
-        "kept": (selected + 1).tolist(),
+        "kept": (selected_indices + 1).tolist(),
     }
     texts = [f"{score:.1f}" for score in scores.tolist()]
-    selected_marks = box_marks(boxes[selected], [GREEN] * len(selected), [texts[k] for k in selected.tolist()])
+    selected_marks = box_marks(
+        boxes[selected_indices], [GREEN] * len(selected_indices), [texts[k] for k in selected_indices.tolist()]
+    )
     return Result(
         numbers,
         sheet_of_objects(
@@ -329,8 +331,8 @@ GUIDE = Guide(
         "iou": FunctionExercise(
             "iou(a, b): the intersection over union of two boxes, each an array (4,) of left, top, right and bottom.",
             lambda a, b: (
-                (common := np.prod(np.clip(np.minimum(a[2:], b[2:]) - np.maximum(a[:2], b[:2]), 0, None)))
-                / (np.prod(a[2:] - a[:2]) + np.prod(b[2:] - b[:2]) - common)
+                (common_area := np.prod(np.clip(np.minimum(a[2:], b[2:]) - np.maximum(a[:2], b[:2]), 0, None)))
+                / (np.prod(a[2:] - a[:2]) + np.prod(b[2:] - b[:2]) - common_area)
             ),
             lambda random: tuple(random.uniform(1, 4, (2, 2, 2)).cumsum(1).reshape(2, 4)),
             """def iou(a, b):

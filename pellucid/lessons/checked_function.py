@@ -45,13 +45,13 @@ def check(name: str, function: Callable[..., Any]) -> CheckedFunction:
         raise PellucidError(f"check({name!r}, function): give the function itself, not {type(function).__name__}")
     for seed in range(CALLS):
         arguments = exercise.arguments(np.random.default_rng(seed))
-        expected = exercise.reference(*copy.deepcopy(arguments))
+        expected_result = exercise.reference(*copy.deepcopy(arguments))
         try:
             result = function(*copy.deepcopy(arguments))
         except Exception as error:
             difference = f"it raised {_raised(error, function)}"
         else:
-            difference = _difference(expected, result)
+            difference = _difference(expected_result, result)
         if difference:
             shown_arguments = ", ".join(_shown(argument) for argument in arguments)
             return CheckedFunction(False, f"{name} is not right yet: {difference}\ncalled with {shown_arguments}")
@@ -62,9 +62,9 @@ def _find(name: str) -> FunctionExercise:
     lesson, _, function_name = str(name).partition(".")
     functions = find_lesson(lesson).GUIDE.functions
     if function_name not in functions:
-        names = [f"{lesson}.{one}" for one in functions]
-        known = f"; there is {', '.join(names)}" if names else f"; the lesson {lesson} has none"
-        raise PellucidError(f"there is no exercise {str(name)!r}{nearest(str(name), names) or known}")
+        names = [f"{lesson}.{function_name}" for function_name in functions]
+        known_text = f"; there is {', '.join(names)}" if names else f"; the lesson {lesson} has none"
+        raise PellucidError(f"there is no exercise {str(name)!r}{nearest(str(name), names) or known_text}")
     return functions[function_name]
 
 
@@ -72,40 +72,40 @@ def _raised(error: Exception, function: Callable[..., Any]) -> str:
     """Return an exception on one line, with the number of the last line of the reader's code that it passed."""
     file = getattr(getattr(function, "__code__", None), "co_filename", None)
     lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == file]
-    place = f" in line {lines[-1]}" if lines else ""
-    return f"{type(error).__name__}{place}: {shortened(' '.join(str(error).split()), 200)}"
+    line_text = f" in line {lines[-1]}" if lines else ""
+    return f"{type(error).__name__}{line_text}: {shortened(' '.join(str(error).split()), 200)}"
 
 
-def _difference(expected: Any, result: Any) -> str:
+def _difference(expected_result: Any, result: Any) -> str:
     """Return the first difference of a result from the expected one as a text; "" if they are equal."""
     if result is None:
         return "it returned nothing; is there a `return`?"
-    if not isinstance(expected, tuple):
-        return _number_difference(expected, result)
-    if not isinstance(result, tuple | list) or len(result) != len(expected):
-        return f"it must return {len(expected)} values, not {_shown(result)}"
-    for index, pair in enumerate(zip(expected, result, strict=True)):
+    if not isinstance(expected_result, tuple):
+        return _number_difference(expected_result, result)
+    if not isinstance(result, tuple | list) or len(result) != len(expected_result):
+        return f"it must return {len(expected_result)} values, not {_shown(result)}"
+    for index, pair in enumerate(zip(expected_result, result, strict=True)):
         difference = _difference(*pair)
         if difference:
             return f"value {index} of its result: {difference}"
     return ""
 
 
-def _number_difference(expected: Any, result: Any) -> str:
+def _number_difference(expected_result: Any, result: Any) -> str:
     """Return the first difference of an array, a tensor, a list of numbers or a number; "" if there is none."""
-    expected_array = _array(expected)
+    expected_array = _array(expected_result)
     array = _array(result)
     if array is None:
         return f"it must return numbers, not {_shown(result)}"
     if array.shape != expected_array.shape:
         return f"the shape of the result must be {expected_array.shape}, not {array.shape}"
-    largest = float(np.abs(expected_array).max(initial=0.0))
-    is_equal = np.isclose(array, expected_array, rtol=RTOL, atol=RTOL * largest)
+    largest_value = float(np.abs(expected_array).max(initial=0.0))
+    is_equal = np.isclose(array, expected_array, rtol=RTOL, atol=RTOL * largest_value)
     if is_equal.all():
         return ""
     index = tuple(np.argwhere(~is_equal)[0].tolist())
-    place = f"at {list(index)} " if index else ""
-    return f"{place}expected {expected_array[index]:.6g}, got {array[index]:.6g}"
+    index_text = f"at {list(index)} " if index else ""
+    return f"{index_text}expected {expected_array[index]:.6g}, got {array[index]:.6g}"
 
 
 def _array(value: Any) -> Any:

@@ -58,29 +58,29 @@ def one_pixel(setting: Setting, share: float = 0.6, temperature: float = 0.38, c
     weights = encoded.probabilities[0, :, 0] * shares  # (5, 2)
     table = colour_table()
     probabilities = torch.zeros(len(table.centres)).scatter_add(0, encoded.bins[0, :, 0].flatten(), weights.flatten())
-    answers = {
+    ab_by_decoding = {
         "mean": shares @ ab,
         "median": ab[shares.argmax()],
         f"T = {temperature:g}": annealed_mean(probabilities.log()[None, :, None, None], temperature)[0, :, 0, 0],
     }
-    numbers = {name: {"a, b": value.tolist(), "chroma": float(chroma(value))} for name, value in answers.items()}
+    numbers = {name: {"a, b": value.tolist(), "chroma": float(chroma(value))} for name, value in ab_by_decoding.items()}
     figure, (plane, swatches) = plots_in_rows(["a and b", "what is painted"], 2, 2.9)
     plane.scatter(*table.centres.T, s=6, color=PALE, alpha=0.4)
     is_used = probabilities > 0.002
     centres = table.centres[is_used]
     sizes = (600 * probabilities[is_used]).tolist()
     plane.scatter(*centres.T, s=sizes, c=painted(centres).numpy(), edgecolors=INK, linewidths=0.4)
-    for name, value in answers.items():
+    for name, value in ab_by_decoding.items():
         a, b = value.tolist()
         offset = (-34, -14) if name == "mean" else (-44, 4)  # in points, so that the names do not cover each other
         plane.plot([a], [b], marker="x", color=INK)
         plane.annotate(name, (a, b), offset, textcoords="offset points", fontsize=SMALL, color=INK)
     name_axes(plane, "a", "b")
-    shown = {"first": ab[0], "second": ab[1], **answers}
-    show_image(swatches, painted(torch.stack([*shown.values()]))[:, None].numpy())
+    shown_ab = {"first": ab[0], "second": ab[1], **ab_by_decoding}
+    show_image(swatches, painted(torch.stack([*shown_ab.values()]))[:, None].numpy())
     swatches.set_aspect("auto")
     swatches.set_xticks([])
-    swatches.set_yticks(range(len(shown)), [*shown])
+    swatches.set_yticks(range(len(shown_ab)), [*shown_ab])
     return Result(numbers, figure)
 
 
@@ -141,8 +141,8 @@ def trained(share: float, seed: int) -> tuple[Model, Model]:
     """Return a regression with the quadratic cost, and a classifier of colours, trained on pictures of balls."""
     pictures, _ = balls(60, share, torch.Generator().manual_seed(seed))
     regression = Sequential(Conv2d(16, 3, padding=1), ReLU(), Conv2d(2, 3, padding=1))
-    classes = len(colour_table().centres)
-    classifier = Sequential(AvgPool2d(2), Conv2d(16, 3, padding=1), ReLU(), Conv2d(classes, 1))
+    n_classes = len(colour_table().centres)
+    classifier = Sequential(AvgPool2d(2), Conv2d(16, 3, padding=1), ReLU(), Conv2d(n_classes, 1))
     models = []
     for objective in (Regression(regression, Quadratic()), Zhang(classifier, uniform=1.0)):
         model = Model(objective, optimizer=Adam(0.03), metrics=(), input_shape=(3, SIDE, SIDE), seed=seed)
@@ -165,18 +165,18 @@ def learned(setting: Setting, share: float = 0.6, temperature: float = 0.38) -> 
     logits, _ = classifier.objective.nets["generator"].forward(
         classifier.params["generator"], lab[:, :1] / 50 - 1, Mode(keep=False)
     )
-    answers = {
+    ab_by_name = {
         "true": lab[:, 1:],
         "quadratic": regression.predict(pictures),
         f"T = {temperature:g}": annealed_mean(logits, temperature).repeat_interleave(2, 2).repeat_interleave(2, 3),
     }
     numbers = {}
-    for name, ab in answers.items():
+    for name, ab in ab_by_name.items():
         chromas = chroma(ab.transpose(0, 1))
         numbers[name] = {"chroma of balls": float(chromas[masks].mean()), "of grass": float(chromas[~masks].mean())}
-    figure, plots = plots_in_rows(["read: L", *answers], 4, 1.8)
-    shown = [lab[:, :1].expand(-1, 3, -1, -1) / 100, *(recolour(lab[:, :1], ab) for ab in answers.values())]
-    for plot, images in zip(plots, shown, strict=True):
+    figure, plots = plots_in_rows(["read: L", *ab_by_name], 4, 1.8)
+    shown_images = [lab[:, :1].expand(-1, 3, -1, -1) / 100, *(recolour(lab[:, :1], ab) for ab in ab_by_name.values())]
+    for plot, images in zip(plots, shown_images, strict=True):
         show_image(plot, torch.cat([images[0], images[1], images[-1]], 1).permute(1, 2, 0).numpy())
         plot.set_axis_off()
     return Result(numbers, figure)

@@ -102,10 +102,10 @@ def filters(setting: Setting) -> Result:
     }
     image, layer = photo(), Conv2d(1, 3, padding=1, bias=False)
     outputs = {name: apply_layer(layer, image, kernel) for name, kernel in kernels.items()}
-    inner = {name: y[1:-1, 1:-1] for name, y in outputs.items()}  # without the padding of zeros at the edges
-    numbers = {name: y.abs().mean().item() for name, y in inner.items()}
+    inner_outputs = {name: y[1:-1, 1:-1] for name, y in outputs.items()}  # without the padding of zeros at the edges
+    numbers = {name: y.abs().mean().item() for name, y in inner_outputs.items()}
     figure = grids.image_panels(
-        {"photo": image[1:-1, 1:-1], **inner}, maps=[name for name in kernels if "edges" in name]
+        {"photo": image[1:-1, 1:-1], **inner_outputs}, maps=[name for name in kernels if "edges" in name]
     )
     return Result({"mean of |output|": numbers}, figure)
 
@@ -118,12 +118,12 @@ def sizes(setting: Setting, kernel: int = 3, stride: int = 1, padding: int = 0) 
     K = 11 and S = 4: 55 positions. Padding of (K - 1)/2 keeps the size if S is 1. The figure shows a row of 7 pixels
     in grey, zeros around it in white, and the pixels in each window: first for the chosen values, then for three cases.
     """
-    chosen = f"K {kernel}"
+    settings_text = f"K {kernel}"
     if stride > 1:
-        chosen += f", S {stride}"
+        settings_text += f", S {stride}"
     if padding > 0:
-        chosen += f", P {padding}"
-    cases = {chosen: (kernel, stride, padding)}
+        settings_text += f", P {padding}"
+    cases = {settings_text: (kernel, stride, padding)}
     cases |= {"K 3, P 1": (3, 1, 1), "K 3, S 2": (3, 2, 0), "K 3, S 3, P 1": (3, 3, 1)}
     numbers = {name: output_size(7, *case) for name, case in cases.items()}
     windows = {

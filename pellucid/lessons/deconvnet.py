@@ -41,12 +41,12 @@ def rules(setting: Setting, signal: NumberRows = SIGNAL) -> Result:
     sums = torch.tensor(SUMS)
     arriving = torch.tensor(signal, dtype=torch.float32)
     _, relu_cache = layer.forward({}, sums, Mode())
-    returned = {}
+    returned_maps = {}
     for name, rule in RELU_RULES.items():
         dx, _ = rule(layer, {}, relu_cache, arriving)
-        returned[name] = dx + 0.0  # -0 becomes 0
-    figure = grids.matrix_panels({"sums": sums, "signal": arriving, **returned})
-    return Result({name: values.tolist() for name, values in returned.items()}, figure)
+        returned_maps[name] = dx + 0.0  # -0 becomes 0
+    figure = grids.matrix_panels({"sums": sums, "signal": arriving, **returned_maps})
+    return Result({name: values.tolist() for name, values in returned_maps.items()}, figure)
 
 
 def switches(setting: Setting, pixels: NumberRows = WINDOWS) -> Result:
@@ -98,9 +98,9 @@ def pictures(setting: Setting, image: int = 1, target: int = 4) -> Result:
     pattern can be compared.
     """
     model, x, _ = trained(setting.seed)
-    shown = x[image : image + 1]
-    scores = model(shown)[0]
-    maps = {name: sent_back(model, shown, target, rule) for name, rule in RELU_RULES.items()}
+    shown_image = x[image : image + 1]
+    scores = model(shown_image)[0]
+    maps = {name: sent_back(model, shown_image, target, rule) for name, rule in RELU_RULES.items()}
     gradient = maps["gradient"].flatten()
     numbers = {
         "predicted": int(scores.argmax()),
@@ -111,7 +111,7 @@ def pictures(setting: Setting, image: int = 1, target: int = 4) -> Result:
         },
     }
     panels = {name: values / values.abs().max() for name, values in maps.items()}
-    return Result(numbers, grids.image_panels({"image": shown[0, 0], **panels}, columns=4, maps=[*panels]))
+    return Result(numbers, grids.image_panels({"image": shown_image[0, 0], **panels}, columns=4, maps=[*panels]))
 
 
 STEPS = (rules, switches, pictures)

@@ -129,7 +129,9 @@ def rcnn(setting: Setting) -> Result:
     scene_images = [image.float() / 255 for image, _ in scenes]
     detector = RCNN(AvgPool2d(4), {}, 2, side=48).fit(scene_images, [objects for _, objects in scenes], [proposals] * 5)
     image = IMAGE.float() / 255
-    detections, proposed_detections = (detector.predict(image, proposals, -1.0, move=move) for move in (True, False))
+    detections, proposed_detections = (
+        detector.predict(image, proposals, -1.0, move=is_moved) for is_moved in (True, False)
+    )
     numbers = {
         "proposals": len(proposals),
         "detections": len(detections),
@@ -185,11 +187,11 @@ def train(detector: SingleStage | YOLO1, scenes: Scenes, setting: Setting) -> Mo
 
 def backbone() -> Graph:
     """Return a network that outputs maps of 16 channels with strides 4 and 8."""
-    nodes, previous = {}, "input"
+    nodes, previous_name = {}, "input"
     for name in ("half", "fine", "coarse"):
         first_layers = {"down": Conv2d(16, 3, stride=2, padding=1), "relu1": ReLU()}
-        nodes[name] = (Sequential(**first_layers, conv=Conv2d(16, 3, padding=1), relu2=ReLU()), previous)
-        previous = name
+        nodes[name] = (Sequential(**first_layers, conv=Conv2d(16, 3, padding=1), relu2=ReLU()), previous_name)
+        previous_name = name
     return Graph(nodes, ("fine", "coarse"))
 
 

@@ -91,8 +91,8 @@ def summary(points: Tensor) -> dict[str, object]:
     """Return how many generated points (N, 2) belong to each group, and how many groups have at least 1/4 of theirs."""
     distances, groups = torch.cdist(points, circle()).min(1)
     counts = groups[distances < REACH].bincount(minlength=MODES)
-    found = int((counts >= len(points) / MODES / 4).sum())
-    return {"groups found": found, "points in each": counts.tolist(), "outside": len(points) - int(counts.sum())}
+    n_found = int((counts >= len(points) / MODES / 4).sum())
+    return {"groups found": n_found, "points in each": counts.tolist(), "outside": len(points) - int(counts.sum())}
 
 
 def network(outputs: int) -> Sequential:
@@ -165,17 +165,17 @@ def matched(setting: Setting, width: float = 0.2) -> Result:
     points = real_points(4_096, setting.seed)
     model = moment_matching(width, setting.seed)
     z = 2 * torch.rand(SHOWN, 2, generator=torch.Generator().manual_seed(setting.seed)) - 1
-    before = generated_by(model, z)
+    samples_before = generated_by(model, z)
     model.fit(points, torch.zeros(len(points)), epochs=32, batch_size=128, verbose=False)
-    after = generated_by(model, z)
-    shown = {"real": points[:SHOWN], "before": before, "after": after}
+    samples_after = generated_by(model, z)
+    points_by_name = {"real": points[:SHOWN], "before": samples_before, "after": samples_after}
     numbers = {}
-    figure, plots = plots_in_rows([*shown], 3, 2.3, square=True)
-    for plot, (name, sample) in zip(plots, shown.items(), strict=True):
+    figure, plots = plots_in_rows([*points_by_name], 3, 2.3, square=True)
+    for plot, (name, sample) in zip(plots, points_by_name.items(), strict=True):
         draw_points(plot, sample, REAL_COLOUR if name == "real" else FAKE_COLOUR)
         value, _ = mmd(sample, points[SHOWN : 2 * SHOWN], (width**2,))
-        spread = {"mean": sample.mean(0).tolist(), "standard deviations": sample.std(0).tolist()}
-        numbers[name] = {"MMD": float(value), **spread, **summary(sample)}
+        statistics = {"mean": sample.mean(0).tolist(), "standard deviations": sample.std(0).tolist()}
+        numbers[name] = {"MMD": float(value), **statistics, **summary(sample)}
     return Result(numbers, figure)
 
 

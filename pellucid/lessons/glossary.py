@@ -122,7 +122,7 @@ def terms_of(name: str) -> dict[str, GlossaryTerm]:
 
     In other lessons the same word may mean something else. Raises PellucidError for an unknown name.
     """
-    explaining = {name}
+    explaining_lessons = {name}
     for need in find_lesson(name).GUIDE.needs:
-        explaining |= {term.lesson for term in terms_of(need).values()}
-    return {word: term for word, term in GLOSSARY.items() if term.lesson in explaining}
+        explaining_lessons |= {term.lesson for term in terms_of(need).values()}
+    return {word: term for word, term in GLOSSARY.items() if term.lesson in explaining_lessons}

@@ -184,13 +184,16 @@ class Guide:
             "minutes": self.minutes,
             "needs": list(self.needs),
             "guesses": {step: asdict(guess) for step, guess in self.guesses.items()},
-            "sliders": {step: [one.to_json() for one in sliders] for step, sliders in self.sliders.items()},
+            "sliders": {step: [slider.to_json() for slider in sliders] for step, sliders in self.sliders.items()},
             "handles": {step: asdict(handles) for step, handles in self.handles.items()},
             "notices": {step: list(notices) for step, notices in self.notices.items()},
             "notice_plots": dict(self.notice_plots),
-            "exercises": [{**asdict(one), "mistakes": [*one.mistakes.items()]} for one in self.exercises],
+            "exercises": [
+                {**asdict(exercise), "mistakes": [*exercise.mistakes.items()]} for exercise in self.exercises
+            ],
             "functions": [
-                {"name": name, "asks": one.asks, "solution": one.solution} for name, one in self.functions.items()
+                {"name": name, "asks": function.asks, "solution": function.solution}
+                for name, function in self.functions.items()
             ],
             "later": self.later,
             "studio": self.studio,

@@ -38,29 +38,32 @@ def motion(setting: Setting, iteration: int = 1, centres: NumberRows = STARTS) -
     its colour, as the arrows show.
     """
     points = blobs(setting.seed)
-    clusters = len(centres)
-    positions = moved = np.array(centres)
-    inertias, nearest = [], np.zeros(len(points), dtype=int)
+    n_clusters = len(centres)
+    positions = moved_centres = np.array(centres)
+    inertias, nearest_centres = [], np.zeros(len(points), dtype=int)
     for _ in range(iteration):
-        positions = moved
-        nearest = ((points[:, None] - positions) ** 2).sum(-1).argmin(1)  # (300,)
-        moved = np.stack(
-            [points[nearest == k].mean(0) if (nearest == k).any() else positions[k] for k in range(clusters)]
+        positions = moved_centres
+        nearest_centres = ((points[:, None] - positions) ** 2).sum(-1).argmin(1)  # (300,)
+        moved_centres = np.stack(
+            [
+                points[nearest_centres == k].mean(0) if (nearest_centres == k).any() else positions[k]
+                for k in range(n_clusters)
+            ]
         )
-        inertias.append(float(((points - moved[nearest]) ** 2).sum()))
+        inertias.append(float(((points - moved_centres[nearest_centres]) ** 2).sum()))
     figure, plots = plots_in_rows(["assign: the nearest centre", "move: the mean"], 2, 3.2, square=True)
-    for plot, marked in zip(plots, (positions, moved), strict=True):
-        scatter(plot, points, nearest, size=10)
-        crosses(plot, marked)
+    for plot, marked_centres in zip(plots, (positions, moved_centres), strict=True):
+        scatter(plot, points, nearest_centres, size=10)
+        crosses(plot, marked_centres)
         plot.set_xlim(EDGE)
         plot.set_ylim(EDGE)
-    for start, move in zip(positions, moved - positions, strict=True):
-        if np.linalg.norm(move) > 0.01:  # a shorter arrow is only a head
-            arrow(plots[1], move, start=start)
+    for start, shift in zip(positions, moved_centres - positions, strict=True):
+        if np.linalg.norm(shift) > 0.01:  # a shorter arrow is only a head
+            arrow(plots[1], shift, start=start)
     numbers = {
         "inertia after each iteration": inertias,
-        "farthest move of a centre": float(np.linalg.norm(moved - positions, axis=1).max()),
-        "points of each cluster": np.bincount(nearest, minlength=clusters).tolist(),
+        "farthest move of a centre": float(np.linalg.norm(moved_centres - positions, axis=1).max()),
+        "points of each cluster": np.bincount(nearest_centres, minlength=n_clusters).tolist(),
     }
     return Result(numbers, figure)
 
@@ -82,13 +85,13 @@ def lloyd(setting: Setting) -> Result:
         crosses(plot, fit.cluster_centers_)
     last_fit = fits[-1]
     means = np.stack([points[last_fit.labels_ == k].mean(0) for k in range(4)])
-    within = float(((points - means[last_fit.labels_]) ** 2).sum())
-    between = float(((means[last_fit.labels_] - points.mean(0)) ** 2).sum())
+    within_clusters = float(((points - means[last_fit.labels_]) ** 2).sum())
+    between_clusters = float(((means[last_fit.labels_] - points.mean(0)) ** 2).sum())
     numbers = {
         "inertia": [float(fit.inertia_) for fit in fits],
         "centres - means": float(np.abs(last_fit.cluster_centers_ - means).max()),
-        "inertia - sum of squares": float(last_fit.inertia_) - within,
-        "total - within - between": float(((points - points.mean(0)) ** 2).sum()) - within - between,
+        "inertia - sum of squares": float(last_fit.inertia_) - within_clusters,
+        "total - within - between": float(((points - points.mean(0)) ** 2).sum()) - within_clusters - between_clusters,
     }
     return Result(numbers, figure)
 

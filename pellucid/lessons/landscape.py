@@ -188,10 +188,10 @@ def symmetries(setting: Setting) -> Result:
     points = []
     for order in permutations(range(HIDDEN)):
         for signs in product((1.0, -1.0), repeat=HIDDEN):
-            sign, indices = torch.tensor(signs, dtype=torch.float64), list(order)
-            points.append(torch.cat([sign * w[indices], sign * b[indices], sign * v[indices], c]))
-    expected = surface.outputs(surface.point)
-    gaps = [float((surface.outputs(point) - expected).abs().max()) for point in points]
+            sign_tensor, indices = torch.tensor(signs, dtype=torch.float64), list(order)
+            points.append(torch.cat([sign_tensor * w[indices], sign_tensor * b[indices], sign_tensor * v[indices], c]))
+    expected_outputs = surface.outputs(surface.point)
+    gaps = [float((surface.outputs(point) - expected_outputs).abs().max()) for point in points]
     distances = torch.pdist(torch.stack(points))
     figure, (plot,) = plots_in_rows(["between equal minima"], 1, 3.0)
     positions = torch.linspace(0, 1, 81, dtype=torch.float64)

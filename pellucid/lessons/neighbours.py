@@ -55,13 +55,13 @@ def voting(setting: Setting, k: int = 5, query: NumberRows = QUERY) -> Result:
     """
     x, y = make_blobs(60, centers=CENTRES, cluster_std=0.7, random_state=setting.seed)[:2]
     classifier = KNeighborsClassifier(k, metric="l2").fit(x, y)
-    distances, nearest = classifier.kneighbors(np.array(query))
-    votes = np.bincount(y[nearest[0]], minlength=3).tolist()
+    distances, nearest_indices = classifier.kneighbors(np.array(query))
+    votes = np.bincount(y[nearest_indices[0]], minlength=3).tolist()
     predicted = COLOURS[int(classifier.predict(np.array(query))[0])]
     figure, (plot,) = plots_in_rows([f"the new point becomes {predicted}"], 1, 3.8, square=True)
     regions(plot, classifier.predict, [*zip(EDGE, EDGE, strict=True)], 3)
     scatter(plot, x, y)
-    rings(plot, x[nearest[0]])
+    rings(plot, x[nearest_indices[0]])
     crosses(plot, query)
     plot.set_xlim(EDGE)
     plot.set_ylim(EDGE)
@@ -109,10 +109,11 @@ def choosing(setting: Setting) -> Result:
     """
     digits = load("digits")
     x, y = flat_images(digits.train)
-    split, ks = 3 * len(x) // 4, list(range(1, 22, 2))
+    n_train, ks = 3 * len(x) // 4, list(range(1, 22, 2))
     accuracies = {
         metric: [
-            KNeighborsClassifier(k, metric=metric).fit(x[:split], y[:split]).score(x[split:], y[split:]) for k in ks
+            KNeighborsClassifier(k, metric=metric).fit(x[:n_train], y[:n_train]).score(x[n_train:], y[n_train:])
+            for k in ks
         ]
         for metric in METRICS
     }

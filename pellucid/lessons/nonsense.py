@@ -66,13 +66,13 @@ def nonsense(setting: Setting, brightness: float = 1.0) -> Result:
     titles: list[str] = []
     numbers: dict[str, object] = {"data": splits.train.name}
     for kind, images in images_and_nonsense(float_images(splits.test.x[:1000]), setting.seed).items():
-        shown = images if kind == "test images" else brightness * images
-        confidence, predicted = model.predict(shown).max(1)
+        shown_images = images if kind == "test images" else brightness * images
+        confidence, predicted = model.predict(shown_images).max(1)
         numbers[kind] = {
             "mean confidence": confidence.mean().item(),
             "share above 0.9": (confidence > 0.9).double().mean().item(),
         }
-        sheet_images.append(shown[:8, 0])
+        sheet_images.append(shown_images[:8, 0])
         titles += [f"{label}: {100 * p:.0f} %" for label, p in zip(predicted[:8], confidence[:8], strict=True)]
     title = "test images, shuffled images, noise"
     return Result(numbers, sheet(torch.cat(sheet_images), title, titles, signed=False, columns=8))

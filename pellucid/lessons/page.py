@@ -90,13 +90,17 @@ def markdown(name: str, setting: Setting = DEFAULTS) -> str:
 def _setting_code(setting: Setting) -> str:
     """Return the call that makes a setting, without the values that it has by default."""
     values = {field.name: getattr(setting, field.name) for field in fields(setting)}
-    given = [f"{name}={value!r}" for name, value in values.items() if value != getattr(DEFAULTS, name)]
-    return f"Setting({', '.join(given)})"
+    argument_texts = [f"{name}={value!r}" for name, value in values.items() if value != getattr(DEFAULTS, name)]
+    return f"Setting({', '.join(argument_texts)})"
 
 
 def _guess_markdown(guess: Guess) -> list[str]:
-    answers = "\n".join(f"- {answer}" for answer in guess.answers)
-    return [f"**Guess first.** {guess.asks}", answers, _folded("Answer", f"{guess.answers[guess.right]}. {guess.why}")]
+    answer_lines = "\n".join(f"- {answer}" for answer in guess.answers)
+    return [
+        f"**Guess first.** {guess.asks}",
+        answer_lines,
+        _folded("Answer", f"{guess.answers[guess.right]}. {guess.why}"),
+    ]
 
 
 def _notices_markdown(guide: Guide, step: str, setting: str) -> list[str]:
@@ -159,14 +163,14 @@ def notebook(text: str) -> dict[str, Any]:
 
 def notebook_with_outputs(text: str, lesson: Lesson) -> dict[str, Any]:
     """Return the Markdown of a lesson as a notebook with the outputs of its cells."""
-    written = notebook(text)
-    code_cells = [cell for cell in written["cells"] if cell["cell_type"] == "code"]
+    notebook_content = notebook(text)
+    code_cells = [cell for cell in notebook_content["cells"] if cell["cell_type"] == "code"]
     for count, cell in enumerate(code_cells, start=1):
         step = STEP_CALL.search(cell["source"])
         if step:
             cell["execution_count"] = count
             cell["outputs"] = _outputs(lesson.results[step[1]], count)
-    return written
+    return notebook_content
 
 
 def _outputs(result: Result, count: int) -> list[dict[str, Any]]:
@@ -213,5 +217,5 @@ def _code_block(code: str) -> list[str]:
 def _without_docstring(node: ast.FunctionDef, lines: list[str]) -> str:
     """Return the source of a function without its docstring."""
     docstring = node.body[0]
-    remaining = lines[node.lineno - 1 : docstring.lineno - 1] + lines[docstring.end_lineno : node.end_lineno]
-    return "\n".join(remaining)
+    remaining_lines = lines[node.lineno - 1 : docstring.lineno - 1] + lines[docstring.end_lineno : node.end_lineno]
+    return "\n".join(remaining_lines)

@@ -61,14 +61,14 @@ def plane(setting: Setting, vertical: int = 2) -> Result:
     """
     x, y = load_digits(return_X_y=True)
     pca = PCA(vertical).fit(x)
-    shown = [0, vertical - 1]
-    points = pca.transform(x)[:, shown]
+    shown_components = [0, vertical - 1]
+    points = pca.transform(x)[:, shown_components]
     figure, (plot,) = plots_in_rows(["1,797 digits"], 1, 4.6)
     scatter(plot, points, y, size=9)
     plot.set_ylim(plot.get_xlim())  # one scale for all components
     name_tags(plot, {str(k): points[y == k].mean(0) for k in range(10)})
     name_axes(plot, "component 1", f"component {vertical}")
-    explained_variance = float(pca.explained_variance_ratio_[shown].sum())
+    explained_variance = float(pca.explained_variance_ratio_[shown_components].sum())
     total_variance = float(x.var(0, ddof=1).sum())
     return Result(
         {

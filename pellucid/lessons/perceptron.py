@@ -106,9 +106,9 @@ def adder(setting: Setting) -> Result:
     middle = nand(INPUTS)
     left = nand(torch.stack([a, middle], 1))
     right = nand(torch.stack([middle, b], 1))
-    total = nand(torch.stack([left, right], 1))  # a + b modulo 2
-    carry = nand(torch.stack([middle, middle], 1))
-    values = {"a": a, "b": b, "middle": middle, "left": left, "right": right, "sum": total, "carry": carry}
+    sum_bit = nand(torch.stack([left, right], 1))  # a + b modulo 2
+    carry_bit = nand(torch.stack([middle, middle], 1))
+    values = {"a": a, "b": b, "middle": middle, "left": left, "right": right, "sum": sum_bit, "carry": carry_bit}
     positions = {
         "a": (0, 0), "b": (0, 2), "middle": (1, 1), "left": (2, 0), "right": (2, 2), "sum": (3, 1), "carry": (2, 3)
     }  # fmt: skip
@@ -126,7 +126,7 @@ def adder(setting: Setting) -> Result:
         "sum": "NAND: sum",
     }
     bit_strings = {name: " ".join(str(int(bit)) for bit in bits) for name, bits in values.items()}
-    numbers = {"nand": middle.int().tolist(), "sum": total.int().tolist(), "carry": carry.int().tolist()}
+    numbers = {"nand": middle.int().tolist(), "sum": sum_bit.int().tolist(), "carry": carry_bit.int().tolist()}
     return Result(numbers, circuit(positions, labels, bit_strings, wires))
 
 

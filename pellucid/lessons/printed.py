@@ -39,13 +39,13 @@ def printed_lesson(lesson: Lesson, figures: Mapping[str, str]) -> str:
 
 def _exercise_texts(name: str, guide: Guide) -> list[str]:
     """Return the exercises, what the lesson is used for later, and the solutions."""
-    asked = [exercise.asks for exercise in guide.exercises]
+    questions = [exercise.asks for exercise in guide.exercises]
     solutions = [_filled(solution_text(exercise)) for exercise in guide.exercises]
     for function_name, exercise in guide.functions.items():
         line = check_line(name, function_name)
-        asked.append(f"{exercise.asks} Check it by: from pellucid.lessons import check; {line}")
+        questions.append(f"{exercise.asks} Check it by: from pellucid.lessons import check; {line}")
         solutions.append(exercise.solution)
-    parts = [_heading("Exercises"), *_numbered(map(_filled, asked)), _filled(f"Later: {guide.later}")]
+    parts = [_heading("Exercises"), *_numbered(map(_filled, questions)), _filled(f"Later: {guide.later}")]
     return [*parts, _heading("Solutions"), *_numbered(solutions)]
 
 

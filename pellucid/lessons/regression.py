@@ -70,10 +70,13 @@ def line(setting: Setting) -> Result:
     last_thetas = {"batch": (1000, solutions["batch"]), "sgd": (50, solutions["sgd"])}
     distances = {
         solver: [
-            (n, float(np.linalg.norm(theta - solutions["svd"])))
-            for n, theta in [*((n, fit_theta(solver, n)) for n in counts), last_thetas[solver]]
+            (n_epochs, float(np.linalg.norm(theta - solutions["svd"])))
+            for n_epochs, theta in [
+                *((n_epochs, fit_theta(solver, n_epochs)) for n_epochs in epoch_counts),
+                last_thetas[solver],
+            ]
         ]
-        for solver, counts in passes.items()
+        for solver, epoch_counts in passes.items()
     }
     numbers = {name: theta.tolist() for name, theta in solutions.items()}
     return Result(numbers, figures.fitted_lines(x[:, 0], y, solutions["svd"], solutions["sgd"], distances))

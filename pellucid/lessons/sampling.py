@@ -65,14 +65,14 @@ def exponential(setting: Setting, rate: float = RATE, draws: int = 10_000) -> Re
         "Kolmogorov's distance": distances,
     }
     figure, (curve, histogram) = plots_in_rows(["u = F(x), and 12 draws", f"{draws:,} draws"], 2, 3.0)
-    end = 6 / rate  # F is 0.998 there
-    grid = np.linspace(0, end, 200)
+    x_end = 6 / rate  # F is 0.998 there
+    grid = np.linspace(0, x_end, 200)
     curve.plot(grid, 1 - np.exp(-rate * grid), color=CURVE_COLOUR, linewidth=1.7)
     for height, position in zip(u[:12].tolist(), x[:12].tolist(), strict=True):
         curve.plot([0, position, position], [height, height, 0], color=SAMPLE_COLOUR, linewidth=0.8)
     curve.set_ylim(0, 1)
     name_axes(curve, "x", "u")
-    histogram.hist(x[:draws].numpy(), bins=60, range=(0, end), density=True, color=SAMPLE_COLOUR, alpha=0.5)
+    histogram.hist(x[:draws].numpy(), bins=60, range=(0, x_end), density=True, color=SAMPLE_COLOUR, alpha=0.5)
     histogram.plot(grid, rate * np.exp(-rate * grid), color=CURVE_COLOUR, linewidth=1.7, label="λ exp(-λ x)")
     histogram.legend(frameon=False, fontsize=SMALL)
     name_axes(histogram, "x", "density")
@@ -91,10 +91,10 @@ def inverse_bumps_cdf(u: Tensor, points: int = 2_001) -> Tensor:
     """Return F⁻¹(u) for the two bumps, by linear interpolation in a table of F with `points` entries."""
     grid = torch.linspace(LOW, HIGH, points, dtype=torch.float64)
     cdf = bumps_cdf(grid)
-    upper = torch.searchsorted(cdf, u).clamp(1, points - 1)
-    cdf_below, cdf_above = cdf[upper - 1], cdf[upper]
+    upper_index = torch.searchsorted(cdf, u).clamp(1, points - 1)
+    cdf_below, cdf_above = cdf[upper_index - 1], cdf[upper_index]
     fraction = ((u - cdf_below) / (cdf_above - cdf_below)).clamp(0, 1)
-    return grid[upper - 1] + fraction * (grid[upper] - grid[upper - 1])
+    return grid[upper_index - 1] + fraction * (grid[upper_index] - grid[upper_index - 1])
 
 
 def table(setting: Setting, points: int = 2_001) -> Result:

@@ -25,15 +25,15 @@ COLOURS = {"found": (0.0, 0.62, 0.45), "missed": (0.1, 0.5, 0.77), "false alarm"
 
 def measured(true: Tensor, predicted: Tensor) -> dict[str, float]:
     """Return the measures of a predicted mask beside the true one, both bool of any shape, neither empty nor full."""
-    found = (true & predicted).sum()
-    missed = (true & ~predicted).sum()
+    n_found = (true & predicted).sum()
+    n_missed = (true & ~predicted).sum()
     false_alarms = (~true & predicted).sum()
     background = (~true & ~predicted).sum()
     return {
         "pixel accuracy": float((true == predicted).float().mean()),
-        "IoU of the object": float(found / (found + missed + false_alarms)),
-        "IoU of the background": float(background / (background + missed + false_alarms)),
-        "Dice": float(2 * found / (2 * found + missed + false_alarms)),
+        "IoU of the object": float(n_found / (n_found + n_missed + false_alarms)),
+        "IoU of the background": float(background / (background + n_missed + false_alarms)),
+        "Dice": float(2 * n_found / (2 * n_found + n_missed + false_alarms)),
     }
 
 
@@ -69,9 +69,9 @@ def discs(count: int, seed: int) -> tuple[Tensor, Tensor]:
     y = torch.zeros(count, SIDE, SIDE, dtype=torch.int64)
     for k in range(count):
         row, column = (6 + 12 * torch.rand(2, generator=rng)).tolist()
-        disc = (rows - row) ** 2 + (columns - column) ** 2 <= 3.5**2
-        y[k] = disc
-        x[k, 0] += disc
+        is_disc = (rows - row) ** 2 + (columns - column) ** 2 <= 3.5**2
+        y[k] = is_disc
+        x[k, 0] += is_disc
     return x, y
 
 
@@ -92,10 +92,12 @@ def learned(setting: Setting, layers: int = 3, weight: float = 1.0) -> Result:
     model = Model(net, loss, Adam(0.01), metrics=(), seed=setting.seed)
     model.fit(x[:64], y[:64], epochs=10 if setting.small else 40, batch_size=16, verbose=False)
     scores = model(x[64:])
-    predicted = scores.argmax(1) == 1
+    is_predicted = scores.argmax(1) == 1
     probability = scores.softmax(1)[:, 1]
     panels = {"image": x[64, 0].clamp(0, 1), "disc": y[64].float(), "probability": probability[0]}
-    return Result(measured(y[64:] == 1, predicted), image_panels({**panels, "predicted": predicted[0].float()}, 4))
+    return Result(
+        measured(y[64:] == 1, is_predicted), image_panels({**panels, "predicted": is_predicted[0].float()}, 4)
+    )
 
 
 def enlarging(setting: Setting, factor: int = 4) -> Result:
@@ -108,12 +110,12 @@ def enlarging(setting: Setting, factor: int = 4) -> Result:
     """
     rows, columns = torch.meshgrid(torch.arange(32), torch.arange(32), indexing="ij")
     true = ((rows - 14.3) ** 2 + (columns - 17.1) ** 2 <= 8.7**2)[None, None]
-    small, _ = AvgPool2d(factor).forward({}, true.float(), Mode())
+    reduced_mask, _ = AvgPool2d(factor).forward({}, true.float(), Mode())
     numbers = {}
-    blocks = small[0, 0].repeat_interleave(factor, 0).repeat_interleave(factor, 1)
+    blocks = reduced_mask[0, 0].repeat_interleave(factor, 0).repeat_interleave(factor, 1)
     panels = {"disc": true[0, 0].float(), f"averaged, S = {factor}": blocks}
     for kind in ("nearest", "bilinear"):
-        large, _ = Upsample(factor, kind=kind).forward({}, small, Mode())
+        large, _ = Upsample(factor, kind=kind).forward({}, reduced_mask, Mode())
         numbers[f"IoU, {kind}"] = measured(true, large > 0.5)["IoU of the object"]
         panels[kind] = (large > 0.5)[0, 0].float()
     return Result(numbers, image_panels(panels, 4))

@@ -32,9 +32,9 @@ def draw_machine(plot: Axes, machine: SVC, x: np.ndarray, y: np.ndarray, corners
 
     corners: points around which all is drawn, None for the points themselves.
     """
-    around = x if corners is None else corners
-    regions(plot, machine.predict, around, 2)
-    level_lines(plot, machine.decision_function, around)
+    limit_points = x if corners is None else corners
+    regions(plot, machine.predict, limit_points, 2)
+    level_lines(plot, machine.decision_function, limit_points)
     scatter(plot, x, y)
     rings(plot, machine.support_vectors_)
 
@@ -54,8 +54,8 @@ def margin(setting: Setting, points: NumberRows = POINTS) -> Result:
     machine = SVC(kernel="linear", C=100.0, tol=1e-6).fit(x, y)
     w, b, support = machine.coef_[0], float(machine.intercept_[0]), machine.support_
     support_machine = SVC(kernel="linear", C=100.0, tol=1e-6).fit(x[support], y[support])
-    t = 2 * y - 1
-    distances = t * (x @ w + b) / np.linalg.norm(w)
+    signs = 2 * y - 1
+    distances = signs * (x @ w + b) / np.linalg.norm(w)
     figure, (plot,) = plots_in_rows(["boundary, margins and support vectors"], 1, 3.8, square=True)
     draw_machine(plot, machine, x, y, [*zip(EDGE, EDGE, strict=True)])
     plot.set_xlim(EDGE)
@@ -64,7 +64,7 @@ def margin(setting: Setting, points: NumberRows = POINTS) -> Result:
         "support vectors": len(support),
         "width of the margin": float(2 / np.linalg.norm(w)),
         "twice the smallest distance": float(2 * distances.min()),
-        "t f(x) of the support vectors": (t[support] * (x[support] @ w + b)).tolist(),
+        "t f(x) of the support vectors": (signs[support] * (x[support] @ w + b)).tolist(),
         "w - Σ alpha t x": float(np.abs(w - machine.dual_coef_[0] @ x[support]).max()),
         "Σ alpha t": float(machine.dual_coef_.sum()),
         "w - w of the support vectors alone": float(np.abs(w - support_machine.coef_[0]).max()),

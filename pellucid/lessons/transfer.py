@@ -82,8 +82,8 @@ def new_examples(count: int, farthest: int, seed: int) -> tuple[Tensor, Tensor]:
     train = digits().train
     rng = torch.Generator().manual_seed(seed)
     order = torch.randperm(len(train.y), generator=rng)
-    chosen = torch.cat([order[train.y[order] == digit][:count] for digit in range(5, 10)])
-    return placed(train.x[chosen], farthest, rng), train.y[chosen]
+    chosen_indices = torch.cat([order[train.y[order] == digit][:count] for digit in range(5, 10)])
+    return placed(train.x[chosen_indices], farthest, rng), train.y[chosen_indices]
 
 
 def nearest(setting: Setting, farthest: int = FARTHEST) -> Result:
@@ -96,14 +96,14 @@ def nearest(setting: Setting, farthest: int = FARTHEST) -> Result:
     model = trained(setting.seed)
     x, y = new_test(farthest, setting.seed)
     known_x, known_y = new_examples(10, farthest, setting.seed)
-    by_pixels = torch.cdist(x.flatten(1), known_x.flatten(1)).argmin(1)
-    by_features = torch.cdist(features_of(model, x), features_of(model, known_x)).argmin(1)
+    nearest_by_pixels = torch.cdist(x.flatten(1), known_x.flatten(1)).argmin(1)
+    nearest_by_features = torch.cdist(features_of(model, x), features_of(model, known_x)).argmin(1)
     numbers = {
         "test images": y[:10].tolist(),
-        "nearest by pixels": known_y[by_pixels[:10]].tolist(),
-        "nearest by features": known_y[by_features[:10]].tolist(),
+        "nearest by pixels": known_y[nearest_by_pixels[:10]].tolist(),
+        "nearest by features": known_y[nearest_by_features[:10]].tolist(),
     }
-    rows = {"test images": x, "by pixels": known_x[by_pixels], "by features": known_x[by_features]}
+    rows = {"test images": x, "by pixels": known_x[nearest_by_pixels], "by features": known_x[nearest_by_features]}
     return Result(numbers, image_rows(rows))
 
 
@@ -116,17 +116,17 @@ def few(setting: Setting, farthest: int = FARTHEST) -> Result:
     Guessing is right for 20 %.
     """
     x, y = new_test(farthest, setting.seed)
-    spaces = {
+    representations = {
         "pixels": lambda squares: squares.flatten(1),
         "untrained": lambda squares: features_of(network(setting.seed + 1), squares),
         "learned": lambda squares: features_of(trained(setting.seed), squares),
     }
-    accuracies = {name: [0.0] * len(COUNTS) for name in spaces}
+    accuracies = {name: [0.0] * len(COUNTS) for name in representations}
     ranks = torch.arange(5 * COUNTS[-1]) % COUNTS[-1]  # of each example among those of its digit
     for draw in range(DRAWS):
         known_x, known_y = new_examples(COUNTS[-1], farthest, draw)
-        for name, space in spaces.items():
-            distances = torch.cdist(space(x), space(known_x))  # (test images, examples)
+        for name, represent in representations.items():
+            distances = torch.cdist(represent(x), represent(known_x))  # (test images, examples)
             for k, count in enumerate(COUNTS):
                 predicted = known_y[ranks < count][distances[:, ranks < count].argmin(1)]
                 accuracies[name][k] += 100 * float((predicted == y).float().mean()) / DRAWS
@@ -142,7 +142,7 @@ def tuned(setting: Setting, count: int = 5, rate: float = 0.01) -> Result:
     from random weights is trained for comparison, all for 40 epochs. The second column puts the old last layer back on
     the features, and measures what the network still knows of the digits 0 to 4.
     """
-    source = trained(setting.seed)
+    source_model = trained(setting.seed)
     x, y = new_test(FARTHEST, setting.seed)
     known_x, known_y = new_examples(count, FARTHEST, setting.seed)
     test = digits().test
@@ -150,16 +150,16 @@ def tuned(setting: Setting, count: int = 5, rate: float = 0.01) -> Result:
     old_x = placed(test.x[is_old], FARTHEST, torch.Generator().manual_seed(setting.seed))
     accuracies = {}
     for name in ("from scratch", "frozen", "fine-tuned"):
-        model = network(setting.seed + 1) if name == "from scratch" else deepcopy(source)
+        model = network(setting.seed + 1) if name == "from scratch" else deepcopy(source_model)
         model.replace_head(5)
         model.compile(Adam(rate), SoftmaxCrossEntropy())
         if name == "frozen":
             model.freeze("features.*")
         model.fit(known_x, known_y - 5, epochs=40, batch_size=16, verbose=False)
-        old_scores, _ = SCORES.forward(source.params["scores"], features_of(model, old_x), Mode())
+        old_scores, _ = SCORES.forward(source_model.params["scores"], features_of(model, old_x), Mode())
         is_right = (model(x).argmax(1) == y - 5).float()
-        still_right = (old_scores.argmax(1) == test.y[is_old]).float()
-        accuracies[name] = [100 * float(is_right.mean()), 100 * float(still_right.mean())]
+        is_still_right = (old_scores.argmax(1) == test.y[is_old]).float()
+        accuracies[name] = [100 * float(is_right.mean()), 100 * float(is_still_right.mean())]
     titles = ["digits 5 to 9 (%)", "digits 0 to 4 (%)"]
     numbers = {name: dict(zip(titles, values, strict=True)) for name, values in accuracies.items()}
     return Result(numbers, bar_panels(accuracies, titles, (1, 1)))

@@ -31,9 +31,9 @@ def float64(*numbers: float) -> Tensor:
 
 def network(weight: float, steps: Tensor, heights: Tensor, offset: float) -> tuple[Sequential, Params]:
     """Return a 1-N-1 network that outputs offset + Σ heights σ(weight (x - steps)), and its parameters."""
-    units = len(steps)
-    net = Sequential(hidden=Dense(units), sigmoid=Sigmoid(), output=Dense(1))
-    hidden = {"weight": torch.full((units, 1), weight, dtype=torch.float64), "bias": -weight * steps}
+    n_units = len(steps)
+    net = Sequential(hidden=Dense(n_units), sigmoid=Sigmoid(), output=Dense(1))
+    hidden = {"weight": torch.full((n_units, 1), weight, dtype=torch.float64), "bias": -weight * steps}
     output = {"weight": heights[None], "bias": float64(offset)}
     return net, {"hidden": hidden, "sigmoid": {}, "output": output}
 
@@ -99,16 +99,16 @@ def built(setting: Setting, error: float = 0.3) -> Result:
     """
     errors = (error, 0.1, 0.01)
     numbers: dict[str, Any] = {}
-    figure, plots = plots_in_rows([f"error below {bound:g}" for bound in errors], 3, 2.8)
-    for plot, bound in zip(plots, errors, strict=True):
-        net, params = approximate(target_function, SLOPE_BOUND, bound)
-        approximation, expected = outputs(net, params, GRID), target_function(GRID[:, 0])
+    figure, plots = plots_in_rows([f"error below {max_error:g}" for max_error in errors], 3, 2.8)
+    for plot, max_error in zip(plots, errors, strict=True):
+        net, params = approximate(target_function, SLOPE_BOUND, max_error)
+        approximation, target_values = outputs(net, params, GRID), target_function(GRID[:, 0])
         units = params["output"]["weight"].shape[1]
-        numbers[f"error below {bound:g}"] = {
+        numbers[f"error below {max_error:g}"] = {
             "hidden neurons": units,
-            "largest error": float((approximation - expected).abs().max()),
+            "largest error": float((approximation - target_values).abs().max()),
         }
-        plot.plot(GRID, expected, color=INK, linewidth=1, label="function")
+        plot.plot(GRID, target_values, color=INK, linewidth=1, label="function")
         plot.plot(GRID, approximation, color=colours(2)[1], linewidth=1.3, label=f"{units} neurons")
         plot.legend(frameon=False, fontsize=SMALL)
         name_axes(plot, "x", "output")

@@ -123,8 +123,10 @@ def plateau(setting: Setting) -> Result:
     model, recorder = network(splits, 4, setting.seed, rate=0.5), SpeedRecorder(splits)
     epochs = 30 if setting.small else 60
     rows = model.fit(splits.train, epochs=epochs, batch_size=10, callbacks=[recorder], verbose=False).rows
-    f = torch.bincount(splits.train.y).double() / len(splits.train)
-    frequency_cost = -(f * f.log() + (1 - f) * (1 - f).log()).sum().item()
+    class_fractions = torch.bincount(splits.train.y).double() / len(splits.train)
+    frequency_cost = (
+        -(class_fractions * class_fractions.log() + (1 - class_fractions) * (1 - class_fractions).log()).sum().item()
+    )
     costs = [row["train_loss"] for row in rows]
     numbers = {
         "data": splits.train.name,

@@ -164,8 +164,8 @@ def iou(args: argparse.Namespace) -> int:
     ious = iou_of_areas(*zip(*areas, strict=True))
     mean = ious.mean().item()
     rows = [
-        (text, f"{c:g} / ({p:g} + {t:g} - {c:g})", f"{iou:.4f}")
-        for text, (p, t, c), iou in zip(args.areas, areas, ious.tolist(), strict=True)
+        (text, f"{intersection:g} / ({predicted:g} + {true:g} - {intersection:g})", f"{iou:.4f}")
+        for text, (predicted, true, intersection), iou in zip(args.areas, areas, ious.tolist(), strict=True)
     ]
     lines = table([*rows, ("mean IoU", "", f"{mean:.4f}")], right={2})
     print_result(args, {"iou": ious.tolist(), "mean_iou": mean, "note": IOU_NOTE}, *lines, IOU_NOTE)
@@ -210,8 +210,10 @@ def mean_ap(args: argparse.Namespace) -> int:
     """Print the average precision of each class, and its mean over the classes."""
     from pellucid.metrics import mean_average_precision
 
-    precision = mean_average_precision(read_boxes(args.predicted, scored=True), read_boxes(args.true), args.iou)
-    classes = {name: scores._asdict() for name, scores in precision.classes.items()}
+    mean_precision = mean_average_precision(
+        read_boxes(args.predicted, has_scores=True), read_boxes(args.true), args.iou
+    )
+    classes = {name: scores._asdict() for name, scores in mean_precision.classes.items()}
     header = ("class", "true boxes", "detections", "true positives", "AP (area)", "AP (11 recalls)")
     rows = [
         (
@@ -222,21 +224,21 @@ def mean_ap(args: argparse.Namespace) -> int:
             _ap_text(scores.area),
             _ap_text(scores.eleven),
         )
-        for name, scores in precision.classes.items()
+        for name, scores in mean_precision.classes.items()
     ]
-    mean_row = ("mAP", "", "", "", _ap_text(precision.area), _ap_text(precision.eleven))
+    mean_row = ("mAP", "", "", "", _ap_text(mean_precision.area), _ap_text(mean_precision.eleven))
     print_result(
         args,
-        {"iou": args.iou, "map": {"area": precision.area, "eleven": precision.eleven}, "classes": classes},
+        {"iou": args.iou, "map": {"area": mean_precision.area, "eleven": mean_precision.eleven}, "classes": classes},
         *table([header, *rows, mean_row], right=range(1, 6)),
     )
     return 0
 
 
-def read_boxes(path: str, scored: bool = False) -> "list[Box]":
+def read_boxes(path: str, has_scores: bool = False) -> "list[Box]":
     """Return the boxes of a .csv or .json file; raise PellucidError, which names the box, for an invalid one.
 
-    scored: whether the boxes have scores.
+    has_scores: whether the boxes have scores.
     """
     from pellucid.base.files import decode_text, read_regular
 
@@ -252,7 +254,7 @@ def read_boxes(path: str, scored: bool = False) -> "list[Box]":
         raise PellucidError(
             f"{path!r} is not a list of boxes; write [{{...}}, ...] with {', '.join(BOX_COLUMNS)} in each"
         )
-    columns = (*BOX_COLUMNS, "score") if scored else BOX_COLUMNS
+    columns = (*BOX_COLUMNS, "score") if has_scores else BOX_COLUMNS
     return [_read_box(row, columns, f"{path}: box {number}") for number, row in enumerate(rows, 1)]
 
 

@@ -179,10 +179,10 @@ def _write_network_page(args: argparse.Namespace) -> int:
         {"path": layer.path, "maps": layer.maps, "silent": layer.n_silent, "field": list(layer.field_size)}
         for layer in page.layers
     ]
-    about = {"model": args.model, "page": str(index_path), "data": page.data, "n": len(page.images)}
+    page_values = {"model": args.model, "page": str(index_path), "data": page.data, "n": len(page.images)}
     print_result(
         args,
-        {**about, "accuracy": page.accuracy, "layers": layers, "ablations": rows},
+        {**page_values, "accuracy": page.accuracy, "layers": layers, "ablations": rows},
         *(f"without {row['removed']}: {percent(row['accuracy'])}" for row in rows),
         f"wrote {index_path}",
     )

@@ -111,24 +111,24 @@ def usage() -> str:
     commands_by_name = commands()
     width = max(map(len, commands_by_name))
     rows = {name: f"  {name:<{width}}  {command.about}" for name, command in commands_by_name.items()}
-    general, tasks = (
+    general_rows, task_rows = (
         "\n".join(row for name, row in rows.items() if (name in GENERAL_COMMANDS) is is_general)
         for is_general in (True, False)
     )
-    return USAGE.format(general=general, tasks=tasks)
+    return USAGE.format(general=general_rows, tasks=task_rows)
 
 
 def commands() -> dict[str, Command]:
     """Return all commands by name; raise PellucidError if a plugin's command has the name of a general command."""
-    general = {
+    general_commands = {
         name: Command(name, about, PLUGGED_IN.get(name, f"pellucid.cli.{name.replace('-', '_')}"))
         for name, about in GENERAL_COMMANDS.items()
     }
     commands_of_tasks = {command.name: command for command in task_commands()}
-    conflict = next((command for name, command in commands_of_tasks.items() if name in general), None)
+    conflict = next((command for name, command in commands_of_tasks.items() if name in general_commands), None)
     if conflict is not None:
         raise PellucidError(f"pellucid has a command {conflict.name!r} already; rename that of {conflict.module}")
-    return commands_of_tasks | general
+    return commands_of_tasks | general_commands
 
 
 def _parse_command(words: list[str]) -> Callable[[], int] | None:
@@ -185,11 +185,11 @@ def _run_custom_files(words: list[str]) -> list[str]:
     other_words: list[str] = []
     options = iter(words[:options_end])
     for word in options:
-        name, equals, file = word.partition("=")
+        name, equals_sign, file = word.partition("=")
         if name != "--custom":
             other_words.append(word)
             continue
-        file = file if equals else next(options, "")
+        file = file if equals_sign else next(options, "")
         if not file.endswith(".py"):
             raise PellucidError(f"--custom takes a file of Python code, FILE.py, not {file!r}")
         run_file(Path(file))

@@ -148,9 +148,9 @@ def _zoo_network(name: str, settings: list[str], image_shape: Shape | None) -> L
 
 def _check_exists(source: str, kinds_text: str, other_names: Iterable[str]) -> None:
     """Raise PellucidError, with the nearest name, unless `source` is a known name or looks like a path."""
-    known = sorted({*shipped_files.recipe_names(), *shipped_files.pretrained_names(), *other_names})
-    if not Path(source).exists() and not Path(source).suffix and "/" not in source and source not in known:
-        hint = nearest(source, known) or f"; known: {', '.join(known)}"
+    known_names = sorted({*shipped_files.recipe_names(), *shipped_files.pretrained_names(), *other_names})
+    if not Path(source).exists() and not Path(source).suffix and "/" not in source and source not in known_names:
+        hint = nearest(source, known_names) or f"; known: {', '.join(known_names)}"
         raise PellucidError(f"no {kinds_text} {source!r}{hint}")
 
 

@@ -17,7 +17,7 @@ from typing import Any, NoReturn
 from pellucid.cli import INTERRUPTED
 
 GARBAGE_THRESHOLD = 50_000  # new objects after which Python searches for garbage, 700 by default
-AGAIN_SECONDS = 0.01  # after which an interrupt that was ignored is sent again
+RESEND_SECONDS = 0.01  # after which an interrupt that was ignored is sent again
 MESSAGE = b"pellucid: stopped by Ctrl-C\n"
 IMPORT_FILE = "<frozen importlib._bootstrap>"  # file name of the code that runs an import
 
@@ -36,7 +36,7 @@ def run() -> NoReturn:
 
     exit_code = run_command()
     if signal.getsignal(signal.SIGINT) is _interrupt:
-        signal.signal(signal.SIGINT, _end)  # the command is finished, and nothing would catch an exception
+        signal.signal(signal.SIGINT, _end_process)  # the command is finished, and nothing would catch an exception
     sys.exit(exit_code)
 
 
@@ -47,12 +47,12 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
     """
     while frame is not None:
         if frame.f_code.co_filename == IMPORT_FILE:
-            _end(number, frame)
+            _end_process(number, frame)
         frame = frame.f_back
     raise KeyboardInterrupt
 
 
-def _end(number: int, frame: FrameType | None) -> None:
+def _end_process(number: int, frame: FrameType | None) -> None:
     """End the process at once."""
     if sys.stdout is not None:
         # OSError: a closed pipe. RuntimeError: the signal arrived while stdout was being written.
@@ -65,6 +65,6 @@ def _end(number: int, frame: FrameType | None) -> None:
 def _unraisable_hook(unraisable: Any) -> None:
     """Send SIGINT again if KeyboardInterrupt was raised where Python ignores exceptions, such as in a destructor."""
     if unraisable.exc_type is KeyboardInterrupt:
-        threading.Timer(AGAIN_SECONDS, os.kill, [os.getpid(), signal.SIGINT]).start()
+        threading.Timer(RESEND_SECONDS, os.kill, [os.getpid(), signal.SIGINT]).start()
     else:
         sys.__unraisablehook__(unraisable)

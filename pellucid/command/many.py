@@ -40,9 +40,9 @@ def merge(result: Path, parts: Sequence[Path]) -> None:
     At most one part is in memory. Raises PellucidError if the file cannot be written, or if pyarrow is missing for
     .parquet.
     """
-    write = {".csv": _write_csv, ".parquet": _write_parquet}.get(result.suffix.lower(), _write_json_lines)
+    write_results = {".csv": _write_csv, ".parquet": _write_parquet}.get(result.suffix.lower(), _write_json_lines)
     with atomic_file(result) as file:
-        write(file, parts)
+        write_results(file, parts)
 
 
 def check_installed(result: Path) -> None:

@@ -136,8 +136,8 @@ class Parts:
             threads = int(manifest.pop("threads"))
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise PellucidError(f"{path} cannot be read ({error}); {advice}") from error
-        if differing := sorted(name for name in {*job, *manifest} if job.get(name) != manifest.get(name)):
-            raise PellucidError(f"{self.folder} was begun with another {', '.join(differing)}; {advice}")
+        if differing_names := sorted(name for name in {*job, *manifest} if job.get(name) != manifest.get(name)):
+            raise PellucidError(f"{self.folder} was begun with another {', '.join(differing_names)}; {advice}")
         return threads
 
 

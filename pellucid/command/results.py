@@ -20,8 +20,8 @@ def print_runs(runs: Sequence["Run"], as_json: bool) -> None:
     from pellucid.recipe.baseline import baseline_text
 
     if as_json:
-        first, *other_values = [run_values(run) for run in runs]
-        print_json({**first, "then": other_values[0]} if other_values else first)
+        first_values, *other_values = [run_values(run) for run in runs]
+        print_json({**first_values, "then": other_values[0]} if other_values else first_values)
         return
     for run in runs:
         metrics = run.metrics

@@ -53,20 +53,20 @@ def demo_parts(run: Run) -> Iterator[DemoPart]:
 
 def _training_part(run: Run, _: Path) -> DemoPart:
     metrics = run.metrics
-    result = f"{percent(metrics['accuracy'])} of {metrics['n']:,} digits right that were not used for training"
+    result_text = f"{percent(metrics['accuracy'])} of {metrics['n']:,} digits right that were not used for training"
     curves = metric_curves(History.read(run.path).rows, "test")
     parts = [
         f"A small network learned to read handwritten digits from pictures of 8x8 pixels: after "
-        f"{plural(metrics['epochs'], 'pass', 'passes')} over the training pictures, {result}.",
+        f"{plural(metrics['epochs'], 'pass', 'passes')} over the training pictures, {result_text}.",
         FigurePart("trained", curves, "Accuracy by epoch", f"All figures of the training are in {run.report}."),
         CodeBlock('pellucid train digits\n\n# or in Python\nrun = pellucid.train("digits")'),
     ]
-    return DemoPart(f"trained: {result}", Section("trained", "A network is trained", parts))
+    return DemoPart(f"trained: {result_text}", Section("trained", "A network is trained", parts))
 
 
 def _prediction_part(run: Run, folder: Path) -> DemoPart:
     file, task = folder / "digit.png", task_of(run.model)
-    (answer,), x = run.model.predict(file), task.example(run.model, str(file), DIGIT).x
+    (prediction,), x = run.model.predict(file), task.example(run.model, str(file), DIGIT).x
     examination = examine(run.model, x, METHODS)
     maps = [
         FigurePart(
@@ -78,12 +78,12 @@ def _prediction_part(run: Run, folder: Path) -> DemoPart:
         for result in examination.results
     ]
     parts = [
-        f"The network reads this {DIGIT} as {answer.label}, with {percent(answer.confidence or 0.0)}. Each method "
-        "marks the pixels from which that answer comes, and each map is tested before it is believed.",
+        f"The network reads this {DIGIT} as {prediction.label}, with {percent(prediction.confidence or 0.0)}. Each "
+        "method marks the pixels from which that answer comes, and each map is tested before it is believed.",
         FigureRow(maps),
         CodeBlock(f"pellucid explain {shlex.quote(str(run.path))} {shlex.quote(str(file))}"),
     ]
-    line = f"explained: why it reads {answer.label}, by {plural(len(examination.results), 'method')}; "
+    line = f"explained: why it reads {prediction.label}, by {plural(len(examination.results), 'method')}; "
     line += f"passed all tests: {', '.join(examination.trusted) or 'none'}"
     return DemoPart(line, Section("answer", "An answer is explained", parts, wide=True))
 
@@ -122,13 +122,13 @@ def _detection_part(_run: Run, folder: Path) -> DemoPart:
     objects = Objects(
         torch.tensor([box for _, *box in cells]), torch.tensor([classes.index(name) for name, *_ in cells])
     )
-    classified = classify_detections(
+    matching = classify_detections(
         Detections(detections.boxes, detections.scores, torch.tensor(label_indices)), objects
     )
-    missed = classified.not_found(objects)
-    kinds = [*(verdict.kind for verdict in classified.verdicts), *([MISSED] * len(missed))]
-    drawn_names = [*detections.labels, *(cells[k][0] for k in missed)]
-    boxes = torch.cat([detections.boxes, objects.boxes[missed]])
+    missed_indices = matching.not_found(objects)
+    kinds = [*(verdict.kind for verdict in matching.verdicts), *([MISSED] * len(missed_indices))]
+    drawn_names = [*detections.labels, *(cells[k][0] for k in missed_indices)]
+    boxes = torch.cat([detections.boxes, objects.boxes[missed_indices]])
     figure = draw_detections(load_image(file) / 255, boxes, kinds, drawn_names)
     hit_names = [name for name, kind in zip(drawn_names, kinds, strict=True) if kind == HIT]
     true_labels = [name for name, *_ in cells]

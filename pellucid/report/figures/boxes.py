@@ -109,8 +109,8 @@ def side_by_side(branches: Sequence[Piece], merge: Piece | None) -> Piece:
             draw_line(plot, [(middle, top), (port_x, top), (port_x, top + GAP)])
             piece.draw(plot, branch_left, top + GAP)
             if merge is not None:
-                end = top + GAP + branch_height + GAP / 2
-                draw_line(plot, [(port_x, top + GAP + piece.height), (port_x, end), (middle, end)])
+                merge_y = top + GAP + branch_height + GAP / 2
+                draw_line(plot, [(port_x, top + GAP + piece.height), (port_x, merge_y), (middle, merge_y)])
             branch_left += piece.width + BRANCH_SPACE
         if merge is not None:
             merge_top = top + GAP + branch_height + GAP

@@ -43,10 +43,10 @@ def confusion_matrix(counts: Any, classes: Sequence[str], normalised: bool = Fal
     cell_side = 0.42 if n_classes <= 12 else 0.36 if n_classes <= MAX_CLASSES_WITH_COUNTS else 0.19
     font_size = SMALL if n_classes <= MAX_CLASSES_WITH_COUNTS else 7.0
     longest_name = max(map(len, names))
-    vertical_names = longest_name > 3 or n_classes > MAX_CLASSES_WITH_COUNTS
+    are_names_vertical = longest_name > 3 or n_classes > MAX_CLASSES_WITH_COUNTS
     name_margin = 0.5 + 0.075 * longest_name * font_size / SMALL
     side = max(cell_side * n_classes, 1.6)
-    bottom_margin = name_margin if vertical_names else 0.55
+    bottom_margin = name_margin if are_names_vertical else 0.55
     size = (name_margin + side + SCALE_MARGIN, bottom_margin + side + 0.25)
     figure, plot = single_plot(*size, (name_margin, bottom_margin, SCALE_MARGIN, 0.25))
 
@@ -59,7 +59,7 @@ def confusion_matrix(counts: Any, classes: Sequence[str], normalised: bool = Fal
     plot.pcolormesh(edges, edges, colours, edgecolors="none", rasterized=n_classes > 40)
     plot.set_xlim(-0.5, n_classes - 0.5)
     plot.set_ylim(n_classes - 0.5, -0.5)
-    plot.set_xticks(range(n_classes), names, rotation=90 if vertical_names else 0, fontsize=font_size)
+    plot.set_xticks(range(n_classes), names, rotation=90 if are_names_vertical else 0, fontsize=font_size)
     plot.set_yticks(range(n_classes), names, fontsize=font_size)
     plot.tick_params(length=0)
     plot.set_xlabel("predicted", color=INK, fontsize=TEXT)
@@ -134,27 +134,27 @@ def reliability_diagram(count: Any, confidence: Any, accuracy: Any, error: float
     figure, plot = single_plot(4.3, 4.3, (0.75, 1.45, 0.2, 0.2))
     width, height = figure.get_size_inches()
     histogram = figure.add_axes((0.75 / width, 0.55 / height, 3.35 / width, 0.7 / height), sharex=plot)
-    filled, bin_width = counts > 0, 100 / len(counts)
+    has_images, bin_width = counts > 0, 100 / len(counts)
     centres = (np.arange(len(counts)) + 0.5) * bin_width
     for colour, lower, upper in (
         (ORANGE, accuracies, confidences),
         (GREEN, confidences, accuracies),
     ):  # overconfident; underconfident
-        bar_bottom = 100 * lower[filled]
-        gap = np.maximum(100 * upper[filled] - bar_bottom, 0)
-        plot.bar(centres[filled], gap, 0.88 * bin_width, bottom=bar_bottom, color=colour, alpha=0.4, linewidth=0)
+        bar_bottom = 100 * lower[has_images]
+        gap = np.maximum(100 * upper[has_images] - bar_bottom, 0)
+        plot.bar(centres[has_images], gap, 0.88 * bin_width, bottom=bar_bottom, color=colour, alpha=0.4, linewidth=0)
     accuracy_bars = plot.bar(
-        centres[filled],
-        100 * np.minimum(accuracies, confidences)[filled],
+        centres[has_images],
+        100 * np.minimum(accuracies, confidences)[has_images],
         0.88 * bin_width,
         color=BLUE,
         alpha=0.8,
         linewidth=0,
     )
     plot.hlines(
-        100 * accuracies[filled],
-        centres[filled] - 0.44 * bin_width,
-        centres[filled] + 0.44 * bin_width,
+        100 * accuracies[has_images],
+        centres[has_images] - 0.44 * bin_width,
+        centres[has_images] + 0.44 * bin_width,
         color=INK,
         linewidth=1.6,
     )
@@ -176,9 +176,9 @@ def reliability_diagram(count: Any, confidence: Any, accuracy: Any, error: float
     texts = [
         f"{n_images:,.0f} images, mean probability {100 * mean_confidence:.1f} %, accuracy {100 * bin_accuracy:.1f} %"
         for n_images, mean_confidence, bin_accuracy in zip(
-            counts[filled], confidences[filled], accuracies[filled], strict=True
+            counts[has_images], confidences[has_images], accuracies[has_images], strict=True
         )
     ]
-    filled_bars = [bar for bar, is_filled in zip(bars, filled, strict=True) if is_filled]
+    filled_bars = [bar for bar, is_filled in zip(bars, has_images, strict=True) if is_filled]
     figure.marks += [*zip(accuracy_bars, texts, strict=True), *zip(filled_bars, texts, strict=True)]
     return figure

@@ -120,9 +120,9 @@ def ranking(title: str, dots: Sequence[Dot], colours: Sequence[str] = (), logari
             continue
         colour = colours[row] if colours else BLUE
         plot.plot([dot.low, dot.high], [row, row], color=colour, linewidth=2.2, alpha=0.45, solid_capstyle="round")
-        (mark,) = plot.plot([dot.value], [row], marker="o", markersize=7, color=colour)
-        spread = "" if dot.low == dot.high else f", from {dot.low:.4g} to {dot.high:.4g}"
-        figure.marks.append((mark, f"{dot.name}: {dot.text}{spread}"))
+        (dot_artist,) = plot.plot([dot.value], [row], marker="o", markersize=7, color=colour)
+        range_text = "" if dot.low == dot.high else f", from {dot.low:.4g} to {dot.high:.4g}"
+        figure.marks.append((dot_artist, f"{dot.name}: {dot.text}{range_text}"))
         plot.annotate(
             dot.text, (1, row), xycoords=("axes fraction", "data"), xytext=(8, 0), textcoords="offset points",
             va="center", color=INK, fontsize=TEXT,

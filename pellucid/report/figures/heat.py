@@ -179,13 +179,19 @@ def occlusion_maps(score: Any, predicted: Any, classes: Sequence[str], title: st
     norm, _ = colour_scale(scores, signed=False)
     image = plots[0].imshow(scores, norm=norm, cmap=SEQUENTIAL, interpolation="none")
     colour_bar(figure, image, (IMAGE_WIDTH + GAP + 0.06, GAP, 0.1, height))
-    present, counts = np.unique(labels, return_counts=True)
-    frequent = sorted(present[np.argsort(-counts, kind="stable")][:MAX_CLASSES].tolist())
-    colours = [CLASS_COLOURS(k / max(len(frequent) - 1, 1)) for k in range(len(frequent))] + [(0.6, 0.6, 0.6, 1.0)]
-    rank = {label: k for k, label in enumerate(frequent)}
-    indices = np.vectorize(lambda label: rank.get(label, len(frequent)), otypes=[int])(labels)
-    plots[1].imshow(indices, cmap=ListedColormap(colours), vmin=-0.5, vmax=len(frequent) + 0.5, interpolation="none")
-    names = [classes[label] for label in frequent] + (["others"] if len(frequent) < len(present) else [])
+    present_labels, counts = np.unique(labels, return_counts=True)
+    frequent_labels = sorted(present_labels[np.argsort(-counts, kind="stable")][:MAX_CLASSES].tolist())
+    colours = [CLASS_COLOURS(k / max(len(frequent_labels) - 1, 1)) for k in range(len(frequent_labels))] + [
+        (0.6, 0.6, 0.6, 1.0)
+    ]
+    index_by_label = {label: k for k, label in enumerate(frequent_labels)}
+    indices = np.vectorize(lambda label: index_by_label.get(label, len(frequent_labels)), otypes=[int])(labels)
+    plots[1].imshow(
+        indices, cmap=ListedColormap(colours), vmin=-0.5, vmax=len(frequent_labels) + 0.5, interpolation="none"
+    )
+    names = [classes[label] for label in frequent_labels] + (
+        ["others"] if len(frequent_labels) < len(present_labels) else []
+    )
     plots[1].legend(
         handles=[Patch(color=colours[k], label=name) for k, name in enumerate(names)], loc="upper left",
         bbox_to_anchor=(1.01, 1.02), fontsize=SMALL, frameon=False, labelcolor=INK,

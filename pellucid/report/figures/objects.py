@@ -101,11 +101,11 @@ def draw_marks(plot: Axes, image: Any, marks: Marks, n_classes: int) -> None:
     plot.set_ylim(height, 0)
 
 
-def _write_label(plot: Axes, corner: tuple[float, float], below: bool, height: int, text: str, colour: Any) -> None:
+def _write_label(plot: Axes, corner: tuple[float, float], is_below: bool, height: int, text: str, colour: Any) -> None:
     """Write a label above or below a corner of a box; at the image's upper or lower border, inside the box."""
     x, y = max(corner[0], 0.0), min(max(corner[1], 0.0), float(height))
-    has_space = y < (1 - LABEL_MARGIN) * height if below else y > LABEL_MARGIN * height
-    plot.text(x, y, text, fontsize=SMALL - 2, color="white", va="top" if below == has_space else "bottom", zorder=4,
+    has_space = y < (1 - LABEL_MARGIN) * height if is_below else y > LABEL_MARGIN * height
+    plot.text(x, y, text, fontsize=SMALL - 2, color="white", va="top" if is_below == has_space else "bottom", zorder=4,
               clip_on=True, bbox={"facecolor": colour, "edgecolor": "none", "pad": 0.8, "alpha": 0.85})  # fmt: skip
 
 

@@ -253,11 +253,11 @@ def worst_keypoints(images: Any, true: Any, predicted: Any, errors: Sequence[flo
     )
     for plot, image, true_points, points, error in zip(plots, images, true, predicted, errors, strict=True):
         plot.imshow(image, interpolation="antialiased", extent=(0, width, height, 0))
-        visible = true_points[:, 2] > 0
-        for true_point, point in zip(true_points[visible], points[visible], strict=True):
+        is_visible = true_points[:, 2] > 0
+        for true_point, point in zip(true_points[is_visible], points[is_visible], strict=True):
             plot.plot([true_point[0], point[0]], [true_point[1], point[1]], color="white", linewidth=0.7)
-        plot.scatter(true_points[visible, 0], true_points[visible, 1], s=5, c=BLUE, linewidths=0)
-        plot.scatter(points[visible, 0], points[visible, 1], s=5, c=ORANGE, linewidths=0)
+        plot.scatter(true_points[is_visible, 0], true_points[is_visible, 1], s=5, c=BLUE, linewidths=0)
+        plot.scatter(points[is_visible, 0], points[is_visible, 1], s=5, c=ORANGE, linewidths=0)
         plot.set_axis_off()
         plot.set_title(f"{100 * error:.1f} %", fontsize=SMALL, color=INK, pad=3)
     for x, legend_text, colour in ((0.02, "● true", BLUE), (0.14, "● predicted", ORANGE)):

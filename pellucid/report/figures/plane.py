@@ -60,9 +60,9 @@ def pale_colours(colours: Iterable[Any], strength: float) -> ListedColormap:
 def half_planes(plot: Axes, function: PlaneFunction, limits: Limits, threshold: float = 0.0) -> None:
     """Fill the region where a function is above the threshold in blue, the rest in orange, and draw the boundary."""
     x, y, values = grid_values(function, limits)
-    above = values > threshold
-    plot.pcolormesh(x, y, above, cmap=PALE_CLASSES, vmin=0, vmax=1, shading="nearest", rasterized=True)
-    if above.any() and not above.all():
+    is_above = values > threshold
+    plot.pcolormesh(x, y, is_above, cmap=PALE_CLASSES, vmin=0, vmax=1, shading="nearest", rasterized=True)
+    if is_above.any() and not is_above.all():
         plot.contour(x, y, values, levels=[threshold], colors=INK, linewidths=0.8)
     plot.set_xlim(*limits[:2])
     plot.set_ylim(*limits[2:])
@@ -177,9 +177,9 @@ def decision_regions(
         if ((predicted <= k).any()) and (predicted > k).any():
             plot.contour(xs, ys, (predicted <= k).astype(float), levels=[0.5], colors=INK, linewidths=0.7)
     for k, name in enumerate(classes):
-        in_class = np.asarray(labels) == k
+        is_in_class = np.asarray(labels) == k
         plot.scatter(
-            points[in_class, 0], points[in_class, 1], s=22, color=colours[k], marker=MARKERS[k % len(MARKERS)],
+            points[is_in_class, 0], points[is_in_class, 1], s=22, color=colours[k], marker=MARKERS[k % len(MARKERS)],
             edgecolors="white", linewidths=0.6, label=truncate(name),
         )  # fmt: skip
     plot.set_xlim(xs[0], xs[-1])

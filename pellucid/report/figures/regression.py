@@ -92,14 +92,14 @@ def coefficient_paths(names: Sequence[str], alphas: Any, coefficients: Mapping[s
         plot.set_title(title, color=INK, fontsize=TEXT)
         plot.set_xlabel("alpha", color=INK, fontsize=TEXT)
         plot.tick_params(labelleft=not index)
-    first = figure.axes[0]
-    first.set_ylabel("coefficient", color=INK, fontsize=TEXT)
+    first_axes = figure.axes[0]
+    first_axes.set_ylabel("coefficient", color=INK, fontsize=TEXT)
     if (strengths > 0).all():
-        first.set_xscale("log")
-        first.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-        first.xaxis.set_minor_formatter(NullFormatter())
+        first_axes.set_xscale("log")
+        first_axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        first_axes.xaxis.set_minor_formatter(NullFormatter())
     if len(strengths) > 1:
-        first.set_xlim(strengths[-1], strengths[0])  # from the strongest penalty to the weakest
+        first_axes.set_xlim(strengths[-1], strengths[0])  # from the strongest penalty to the weakest
     label_ends(figure.axes[-1], ends)
     return figure
 

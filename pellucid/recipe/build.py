@@ -46,14 +46,14 @@ def build_model(
     net: Layer | Objective = recipe.build("network") if objective is None else objective
     if isinstance(net, Objective):
         check_objective(recipe, net, shape, train.classes)
-        trained = trained_objective(start.weights, net, shape, data) if start.weights else None
-        if starts and trained is None and net.start_missing:
+        start_weights = trained_objective(start.weights, net, shape, data) if start.weights else None
+        if starts and start_weights is None and net.start_missing:
             raise PellucidError(f"{net.start_missing}; give them with start.weights")
     else:
         net = net if run is None else with_stored_names(net, run)
         check_network(recipe, net, shape, train.classes)
-        trained = trained_features(start.weights, net, shape, data) if start.weights else None
-    statistics = ((), ()) if trained is None else (trained.mean, trained.std)
+        start_weights = trained_features(start.weights, net, shape, data) if start.weights else None
+    statistics = ((), ()) if start_weights is None else (start_weights.mean, start_weights.std)
     model_objective = Supervised(net, recipe.build("loss")) if isinstance(net, Layer) else net
     preprocessing = model_objective.preprocessing(shape, *statistics)
     if recipe.data.standardize:
@@ -77,11 +77,11 @@ def build_model(
     check_auto_threads(recipe, model.device)
     model.objective.check(model.outputs_for(shape), train.y if isinstance(train, Arrays) else first_examples.targets)
     with torch_threads(recipe.recipe.fixed_threads):  # the number of threads affects rounding
-        if trained is not None and trained.is_model:
-            for path, tensor in trained.params.items():
+        if start_weights is not None and start_weights.is_model:
+            for path, tensor in start_weights.params.items():
                 model.weights[path].copy_(tensor)
-        elif trained is not None:
-            model.objective.start(model.params, trained.params, trained.mean, trained.std)
+        elif start_weights is not None:
+            model.objective.start(model.params, start_weights.params, start_weights.mean, start_weights.std)
         if start.whiten:
             whiten(model, start.whiten, train)
         if start.linear:

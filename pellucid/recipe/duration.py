@@ -85,13 +85,13 @@ def training_cost(
     return TrainingCost(steps_per_epoch * step_seconds + n_evaluated * evaluation_seconds, _peak_memory())
 
 
-def _seconds_per_batch(loader: Any, work: Callable[[Batch], object]) -> float:
-    """Return the mean time of reading a batch and of `work` on it."""
+def _seconds_per_batch(loader: Any, process_batch: Callable[[Batch], object]) -> float:
+    """Return the mean time of reading a batch and of `process_batch` on it."""
     seconds = list[float]()
     while True:
         start = perf_counter()
         for batch in loader.epoch(0):
-            work(batch)
+            process_batch(batch)
             seconds.append(perf_counter() - start)
             timed_seconds = seconds[WARM_UP:]
             if len(timed_seconds) >= MAX_STEPS or sum(timed_seconds) >= MAX_SECONDS:

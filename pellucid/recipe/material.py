@@ -101,14 +101,14 @@ def fetch_missing(name: str, root: str | os.PathLike[str] | None = None) -> None
     Data sets that are published only after a user agrees to terms have no site in the catalogue. Raises PellucidError,
     which names the files and their folder, if the download fails.
     """
-    missing, folder = missing_sources(name, root)
-    if missing:
-        size, (site, _, _) = sum(source.size for source in missing), missing[0].url.rpartition("/")
-        note(f"{name} is missing: downloading {size / 1e6:.1f} MB from {site} to {folder}")
+    missing_files, folder = missing_sources(name, root)
+    if missing_files:
+        n_bytes, (site, _, _) = sum(file.size for file in missing_files), missing_files[0].url.rpartition("/")
+        note(f"{name} is missing: downloading {n_bytes / 1e6:.1f} MB from {site} to {folder}")
         try:
             get(name, root)
         except PellucidError as error:
-            files = ", ".join(source.file for source in missing)
+            files = ", ".join(file.file for file in missing_files)
             raise PellucidError(f"{error}; {name} needs {files} in {folder}") from error
 
 
@@ -116,7 +116,7 @@ def missing_sources(name: str, root: str | os.PathLike[str] | None = None) -> tu
     """Return the files of a data set that can be downloaded and are missing, and their folder."""
     entry = CATALOGUE.get(name)
     folder = data_root(root) / (entry.path if entry else "")
-    return [source for source in (entry.sources if entry else ()) if not (folder / source.file).exists()], folder
+    return [file for file in (entry.sources if entry else ()) if not (folder / file.file).exists()], folder
 
 
 def load_material(
@@ -201,14 +201,18 @@ def _split_source(source: Source, fraction: float, seed: int, name: str) -> tupl
     if isinstance(source, Dataset):
         parts = source.split(fraction, seed)
         return parts.train, parts.test
-    files, selected = (source.source, source.indices) if isinstance(source, Subset) else (source, slice(None))
-    if isinstance(files, TableImages):
-        remaining, held_out = files.draw(torch.arange(len(files))[selected], fraction, seed)
-    elif isinstance(files, ImageFolder):
-        remaining, held_out = split_by_class(files.labels[selected], fraction, seed, name)
+    base_source, selected_indices = (
+        (source.source, source.indices) if isinstance(source, Subset) else (source, slice(None))
+    )
+    if isinstance(base_source, TableImages):
+        remaining_indices, held_out_indices = base_source.draw(
+            torch.arange(len(base_source))[selected_indices], fraction, seed
+        )
+    elif isinstance(base_source, ImageFolder):
+        remaining_indices, held_out_indices = split_by_class(base_source.labels[selected_indices], fraction, seed, name)
     else:
-        remaining, held_out = split_images(len(source), fraction, seed, name)
-    return _subset(source, remaining), _subset(source, held_out)
+        remaining_indices, held_out_indices = split_images(len(source), fraction, seed, name)
+    return _subset(source, remaining_indices), _subset(source, held_out_indices)
 
 
 def _subset(source: Source, indices: Tensor) -> Source:

@@ -58,15 +58,15 @@ def _has_checksums_of_run(name: str, run: Path) -> bool:
     from pellucid.recipe.job import load_data  # which imports the tasks of models
 
     folder = RunFolder(run)
-    recorded = folder.read_manifest().get("data") if folder.manifest.is_file() else None
-    if not isinstance(recorded, dict):
+    recorded_data = folder.read_manifest().get("data") if folder.manifest.is_file() else None
+    if not isinstance(recorded_data, dict):
         return False
     recipe = recipe_of_run(run)
     if recipe.data.name != name:
         return False
     if not Path(name).exists():
         raise PellucidError(f"{run} was trained on {name}, which is gone; give its new place with --data")
-    if load_data(recipe, decode_all=False).checksums != recorded:
+    if load_data(recipe, decode_all=False).checksums != recorded_data:
         raise PellucidError(
             f"{name} is not what {run} was trained on: the checksums differ; if that is intended, add --data "
             f"{shlex.quote(name):.200}"
@@ -158,8 +158,10 @@ def data_for_model(shape: Sequence[int], classes: Sequence[str] | None, data: Da
     """
     data_shape = tuple(data.x.shape[1:])
     if data_shape != tuple(shape) and not (isinstance(data, MaskDataset) and data_shape[0] == shape[0]):
-        actual, expected = (" x ".join(map(str, sizes)) for sizes in (data_shape, shape))
-        raise PellucidError(f"{data.name} has images of {actual}, but the model takes {expected}; give other data")
+        data_shape_text, shape_text = (" x ".join(map(str, sizes)) for sizes in (data_shape, shape))
+        raise PellucidError(
+            f"{data.name} has images of {data_shape_text}, but the model takes {shape_text}; give other data"
+        )
     return with_model_classes(classes, data)
 
 

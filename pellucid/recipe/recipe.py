@@ -227,8 +227,8 @@ def parse_overrides(settings: list[str]) -> dict[str, Any]:
     """Return the overrides of a command line's `key=value` words; raises PellucidError for any other word."""
     overrides: dict[str, Any] = {}
     for setting in settings:
-        key, equals, text = setting.partition("=")
-        if not equals or not key:
+        key, equals_sign, text = setting.partition("=")
+        if not equals_sign or not key:
             raise PellucidError(f"{setting!r} is not a setting; write key=value, such as optimizer.lr=0.5")
         if key in overrides:
             raise PellucidError(f"{key} is set twice; give it once")
@@ -299,7 +299,9 @@ def _read_plain_table(table_class: type, table_values: Mapping[str, Any], table:
 
 def folder_name(stem: str) -> str:
     """Return a name for run folders from a file's stem, with "-" for characters that are not allowed."""
-    valid_name = "".join(c if c.isalnum() or c in "-_." else "-" for c in stem).lstrip(".-")[:100]
+    valid_name = "".join(character if character.isalnum() or character in "-_." else "-" for character in stem).lstrip(
+        ".-"
+    )[:100]
     return valid_name or "custom"
 
 

@@ -83,18 +83,18 @@ def _prepare_runs(path: Path, data: str | os.PathLike[str] | None, epochs: int |
         if epochs is not None:
             _check_extension(RunFolder(path), epochs)
         return [path]
-    following = _following_run(path)
+    following_path = _following_run(path)
     if epochs is not None:
-        _check_extension_of_pair(path, following, epochs)
-    return [path, following or _begin_following_run(path, following_recipe, data)]
+        _check_extension_of_pair(path, following_path, epochs)
+    return [path, following_path or _begin_following_run(path, following_recipe, data)]
 
 
-def _check_extension_of_pair(path: Path, following: Path | None, epochs: int) -> None:
+def _check_extension_of_pair(path: Path, following_path: Path | None, epochs: int) -> None:
     """Raise PellucidError unless both runs can have `epochs`, or this extension was begun and is not finished."""
-    if following is None:
+    if following_path is None:
         _check_extension(RunFolder(path), epochs)
         raise PellucidError(f"the run that follows {path} is missing; resume it without train.epochs first")
-    runs = [path, following]
+    runs = [path, following_path]
     is_finished = all(_has_results(run, epochs) for run in runs)
     for run in runs:
         is_begun = load_recipe(run / "recipe.toml").train.epochs == epochs
@@ -184,8 +184,8 @@ def _following_run(path: Path) -> Path | None:
         return None
     if name == ".." or Path(name).name != name:
         raise PellucidError(f"{name_file} contains {shown(name)}, not the name of a folder beside {path}; remove it")
-    following = path.parent / name
-    return following if (following / "recipe.toml").is_file() else None
+    following_path = path.parent / name
+    return following_path if (following_path / "recipe.toml").is_file() else None
 
 
 def _begin_following_run(path: Path, recipe_name: str, data: str | os.PathLike[str] | None) -> Path:

@@ -152,12 +152,19 @@ def _common_params(name: str, params: Params, other_params: Params) -> Params:
             f"start.weights: the {first_name} of {name} is another one: {differences[0]}; give a model with the same "
             f"{first_name}"
         )
-    common: dict[str, Tensor] = {}
+    common_tensors: dict[str, Tensor] = {}
     for net_name in params:
-        expected, stored = flatten({net_name: params[net_name]}), flatten({net_name: other_params.get(net_name, {})})
-        if expected.keys() == stored.keys():
-            common |= {path: stored[path] for path, tensor in expected.items() if stored[path].shape == tensor.shape}
-    return common
+        expected_tensors, stored_tensors = (
+            flatten({net_name: params[net_name]}),
+            flatten({net_name: other_params.get(net_name, {})}),
+        )
+        if expected_tensors.keys() == stored_tensors.keys():
+            common_tensors |= {
+                path: stored_tensors[path]
+                for path, tensor in expected_tensors.items()
+                if stored_tensors[path].shape == tensor.shape
+            }
+    return common_tensors
 
 
 def _input_scaling(model: Model) -> tuple[tuple[float, ...], tuple[float, ...]]:
@@ -193,14 +200,14 @@ def _weights_of_model(name: str, source_model: Model, net: Layer, shape: Shape) 
     return StartWeights(params, *_input_scaling(source_model))
 
 
-def _have_same_features(net: Layer, other: Layer) -> bool:
+def _have_same_features(net: Layer, other_net: Layer) -> bool:
     """Return whether two networks have the same features; raises PellucidError if one has no features."""
-    return layer_settings(net) == layer_settings(other)
+    return layer_settings(net) == layer_settings(other_net)
 
 
-def _first_difference(net: Layer, other: Layer) -> str:
+def _first_difference(net: Layer, other_net: Layer) -> str:
     """Return the first difference between the features of two networks, in words."""
-    layers, other_layers = layer_settings(net), layer_settings(other)
+    layers, other_layers = layer_settings(net), layer_settings(other_net)
     for path in layers:
         if path not in other_layers:
             return f"it has no {path}"
@@ -213,10 +220,10 @@ def _first_difference(net: Layer, other: Layer) -> str:
     return f"{next(iter(other_layers.keys() - layers.keys()), 'the order of layers')} is not in this network"
 
 
-def _have_same_order(net: Layer, other: Layer) -> bool:
+def _have_same_order(net: Layer, other_net: Layer) -> bool:
     """Return whether two networks have the same features in the same order, regardless of the layers' names."""
-    same_layers = list(layer_settings(net).values()) == list(layer_settings(other).values())
-    return same_layers and unnamed_structure(features(net), type) == unnamed_structure(features(other), type)
+    has_same_layers = list(layer_settings(net).values()) == list(layer_settings(other_net).values())
+    return has_same_layers and unnamed_structure(features(net), type) == unnamed_structure(features(other_net), type)
 
 
 def _weights_of_file(path: Path, net: Layer, shape: Shape) -> StartWeights:
@@ -228,8 +235,8 @@ def _weights_of_file(path: Path, net: Layer, shape: Shape) -> StartWeights:
             f"start.weights: {path} is from Keras, whose padding equals this network's only for sides that are "
             f"multiples of {BACKBONE_STRIDE}, not {' x '.join(map(str, shape[1:]))}; set data.size to a multiple"
         )
-    expected, _ = features(net).init(shape, torch.Generator())
-    params = take_weights(net, {"features": expected}, tensors, path, "features")["features"]
+    initial_params, _ = features(net).init(shape, torch.Generator())
+    params = take_weights(net, {"features": initial_params}, tensors, path, "features")["features"]
     return StartWeights(params, *take_scaling(origin, params))
 
 

@@ -103,4 +103,4 @@ def toml_value(value: Any) -> str:
 def _quoted(text: str) -> str:
     """Return a TOML basic string with unprintable characters escaped."""
     quoted = json.dumps(text, ensure_ascii=False)  # TOML's escapes are JSON's, and \U for any character
-    return "".join(c if c.isprintable() else f"\\U{ord(c):08X}" for c in quoted)
+    return "".join(character if character.isprintable() else f"\\U{ord(character):08X}" for character in quoted)

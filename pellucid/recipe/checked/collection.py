@@ -77,9 +77,9 @@ class CheckedPart(Dataset):
     def subset(self, indices: Sequence[int] | Tensor) -> Self:
         """Return the examples at `indices`, in that order; raises PellucidError for an index out of range."""
         part = super().subset(indices)
-        selected = as_indices(indices, len(self), f"subset of {self.name}").tolist()
-        files = tuple(self.files[k] for k in selected)
-        return replace(part, files=files, groups=tuple(self.groups[k] for k in selected))
+        selected_indices = as_indices(indices, len(self), f"subset of {self.name}").tolist()
+        files = tuple(self.files[k] for k in selected_indices)
+        return replace(part, files=files, groups=tuple(self.groups[k] for k in selected_indices))
 
     def counts(self) -> list[int]:
         """Return the number of pictures of each class."""

@@ -24,10 +24,11 @@ def data_warnings(collection: Collection) -> tuple[str, ...]:
             f"{MIN_PICTURES} or more"
         )
     if imbalance(counts) >= MIN_IMBALANCE:
-        largest, smallest = counts.index(max(counts)), counts.index(min(counts))
+        largest_index, smallest_index = counts.index(max(counts)), counts.index(min(counts))
         messages.append(
-            f"{classes[largest]} has {counts[largest]:,} pictures and {classes[smallest]} {counts[smallest]:,}; in "
-            "training each class has the same weight, but more pictures of the rare ones would help more"
+            f"{classes[largest_index]} has {counts[largest_index]:,} pictures and {classes[smallest_index]} "
+            f"{counts[smallest_index]:,}; in training each class has the same weight, but more pictures of the "
+            "rare ones would help more"
         )
     untested_classes = [name for name, count in zip(classes, collection.test.counts(), strict=True) if not count]
     if untested_classes:
@@ -51,10 +52,10 @@ def data_warnings(collection: Collection) -> tuple[str, ...]:
 
 def finding_lines(collection: Collection) -> list[str]:
     """Return the lines that are printed before the training: the sizes of the parts, and all findings."""
-    total = sum(map(len, (part.files for part in collection.parts().values())))
+    n_files = sum(map(len, (part.files for part in collection.parts().values())))
     split_text = "as in its folders" if collection.has_test_folder else "split here, near duplicates on one side"
     sizes = ", ".join(f"{name} {len(part.files):,}" for name, part in collection.parts().items())
-    result = [f"{collection.path}: {total:,} images of {len(collection.classes)} classes; {sizes} ({split_text})"]
+    result = [f"{collection.path}: {n_files:,} images of {len(collection.classes)} classes; {sizes} ({split_text})"]
     class_rows = list(
         zip(collection.classes, *(map(str, part.counts()) for part in collection.parts().values()), strict=True)
     )
@@ -129,8 +130,8 @@ def findings_to_json(collection: Collection) -> dict[str, Any]:
 
 def _names_text(class_names: list[str], singular: str, plural_noun: str) -> str:
     """Return the noun `singular` or `plural_noun`, followed by the first names."""
-    remark = "" if len(class_names) <= MAX_SHOWN else f" and {len(class_names) - MAX_SHOWN} more"
-    return f"{singular if len(class_names) == 1 else plural_noun} {', '.join(class_names[:MAX_SHOWN])}{remark}"
+    more_text = "" if len(class_names) <= MAX_SHOWN else f" and {len(class_names) - MAX_SHOWN} more"
+    return f"{singular if len(class_names) == 1 else plural_noun} {', '.join(class_names[:MAX_SHOWN])}{more_text}"
 
 
 def _remaining_line(count: int, n_shown: int, singular: str, plural_noun: str) -> list[str]:

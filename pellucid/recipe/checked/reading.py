@@ -142,7 +142,7 @@ def _files_by_name(tree: Tree) -> tuple[tuple[str, ...], dict[str, _File]]:
     root = root_of(tree)
     parts = class_parts(tree, root)
     validation = next((name for name in parts.unused if part_named(name) in VALIDATION_PARTS), None)
-    unused = tuple(name for name in parts.unused if name != validation)
+    unused_parts = tuple(name for name in parts.unused if name != validation)
     if parts.train is None:
         classes = classes_of(tree, root)
         note_class_folders(tree, root, parts)
@@ -157,7 +157,7 @@ def _files_by_name(tree: Tree) -> tuple[tuple[str, ...], dict[str, _File]]:
             if label not in classes:
                 raise PellucidError(f"{tree.where(class_root + label)} is a class that {train}/ lacks; add it there")
             files[name] = _File(part, classes.index(label))
-    note_class_folders(tree, root, parts._replace(unused=unused))
+    note_class_folders(tree, root, parts._replace(unused=unused_parts))
     return classes, files
 
 
@@ -292,7 +292,7 @@ def _build_collection(
         test=checked_part("test"),
         corrupt=pictures.corrupt,
         duplicates=tuple(duplicate_pair(pair) for pair in sorted(pairs, key=lambda pair: (pair.first, pair.second))),
-        n_groups=sum(n > 1 for n in Counter(groups).values()),
+        n_groups=sum(group_size > 1 for group_size in Counter(groups).values()),
         n_leaked=sum(groups[i] in earlier_groups[name] for i, name in enumerate(parts)),
         blurry=tuple(BlurryPicture(pictures.files[i], float(pictures.sharpness[i])) for i in blurry_indices),
     )

@@ -59,9 +59,9 @@ def with_target(image: Tensor, target: Any, names: tuple[str, ...], ignored: int
         mask = (
             target if ignored is None else target.where(target != ignored, torch.tensor(len(names), dtype=target.dtype))
         )
-        present = [names[k] for k in mask.unique().tolist() if 0 <= k < len(names)]
+        present_names = [names[k] for k in mask.unique().tolist() if 0 <= k < len(names)]
         prediction = Predicted({}, "", mask=mask.where(mask >= 0, len(names)), labels=names)
-        return prediction.overlay(image, names), _joined_names(present) or "no class"
+        return prediction.overlay(image, names), _joined_names(present_names) or "no class"
     if is_keypoints(target):
         labelled_points = target[target[:, 2] > 0]
         return Predicted({}, "", points=labelled_points).overlay(image), plural(len(labelled_points), "point")
@@ -102,8 +102,8 @@ def class_names(targets: Sequence[Any], ignored: int | None) -> tuple[str, ...]:
     indices = [
         tensor for tensor in labels if isinstance(tensor, Tensor) and not tensor.is_floating_point() and tensor.numel()
     ]
-    largest = max((label for tensor in indices for label in tensor.unique().tolist() if label != ignored), default=0)
-    return tuple(map(str, range(min(largest + 1, MAX_UNNAMED))))
+    max_label = max((label for tensor in indices for label in tensor.unique().tolist() if label != ignored), default=0)
+    return tuple(map(str, range(min(max_label + 1, MAX_UNNAMED))))
 
 
 def legend(targets: Sequence[Any], names: Sequence[str]) -> list[tuple[str, str]]:

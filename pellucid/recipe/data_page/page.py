@@ -274,10 +274,10 @@ def trait_numbers(trait: DataTrait, values: Tensor) -> Numbers:
     }
 
 
-def _numbers_text(numbers: Numbers, of_class: bool) -> str:
+def _numbers_text(numbers: Numbers, is_of_class: bool) -> str:
     if not numbers["count"]:
         return "none"
-    if not of_class:
+    if not is_of_class:
         return f"{numbers['mean']:.3g} ({numbers['low']:.3g} to {numbers['high']:.3g})"
     total = numbers["total"]
     is_count = total == round(total)
@@ -303,5 +303,5 @@ def _histogram(samples: dict[str, Tensor], label: str) -> Any:
 
 
 def _bullets(texts: Sequence[str]) -> Bullets:
-    more = [f"and {len(texts) - MAX_LISTED:,} more"] if len(texts) > MAX_LISTED else []
-    return Bullets([*texts[:MAX_LISTED], *more])
+    more_lines = [f"and {len(texts) - MAX_LISTED:,} more"] if len(texts) > MAX_LISTED else []
+    return Bullets([*texts[:MAX_LISTED], *more_lines])

@@ -74,8 +74,8 @@ def common_confusions(confusion: NDArray[np.int64], classes: Sequence[str], max_
 
 def confusions_text(confusion: NDArray[np.int64], classes: Sequence[str]) -> str:
     """Return a sentence with the most frequent confusions."""
-    frequent = common_confusions(confusion, classes)
-    return f"Most frequent: {', '.join(frequent)}." if frequent else "No image was misclassified."
+    frequent_confusions = common_confusions(confusion, classes)
+    return f"Most frequent: {', '.join(frequent_confusions)}." if frequent_confusions else "No image was misclassified."
 
 
 def _percent(fraction: float) -> str:

@@ -94,8 +94,8 @@ def read_report_data(
     image_shape = tuple(first_batch(test).images.shape[1:])
     shape = tuple(model.nominal_shape or image_shape)
     if metrics is None:
-        in_memory = isinstance(test, Arrays)
-        metrics = model.evaluate(test.x.reshape(len(test), *shape), test.y) if in_memory else model.evaluate(test)
+        is_in_memory = isinstance(test, Arrays)
+        metrics = model.evaluate(test.x.reshape(len(test), *shape), test.y) if is_in_memory else model.evaluate(test)
     task_report = task_of(model).report(model, train, test, folder)
     nets = model.objective.nets
     name, net = next(iter(nets.items()))

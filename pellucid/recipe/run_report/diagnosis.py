@@ -47,16 +47,21 @@ def _course_parts(history: Sequence[Mapping[str, Any]], val_data: str) -> list[S
     rows_with_losses = [row for row in rows_with_train_loss if _is_finite(row.get("val_loss"))]
     if len(rows_with_losses) < 2:
         return []
-    best = min(rows_with_losses, key=lambda row: row["val_loss"])
-    last = rows_with_losses[-1]
-    lowest = f"The {val_data} loss was lowest, {best['val_loss']:.4g}, in epoch {best['epoch']} of {last['epoch']}"
-    if best is last:
-        return [f"{lowest}, the last one: more epochs may lower it further."]
-    change = (
-        f"{lowest}, and {last['val_loss']:.4g} in the last one; the training loss went from {best['train_loss']:.4g} "
-        f"to {last['train_loss']:.4g} between them"
+    best_row = min(rows_with_losses, key=lambda row: row["val_loss"])
+    last_row = rows_with_losses[-1]
+    lowest_text = (
+        f"The {val_data} loss was lowest, {best_row['val_loss']:.4g}, "
+        f"in epoch {best_row['epoch']} of {last_row['epoch']}"
     )
-    is_overfitting = last["val_loss"] > MIN_RISE * best["val_loss"] > 0 and last["train_loss"] < best["train_loss"]
+    if best_row is last_row:
+        return [f"{lowest_text}, the last one: more epochs may lower it further."]
+    change = (
+        f"{lowest_text}, and {last_row['val_loss']:.4g} in the last one; the training loss went from "
+        f"{best_row['train_loss']:.4g} to {last_row['train_loss']:.4g} between them"
+    )
+    is_overfitting = (
+        last_row["val_loss"] > MIN_RISE * best_row["val_loss"] > 0 and last_row["train_loss"] < best_row["train_loss"]
+    )
     return [f"{change}, so the network overfits." if is_overfitting else f"{change}."]
 
 

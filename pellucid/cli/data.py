@@ -206,8 +206,8 @@ def lint_data(args: argparse.Namespace) -> int:
     lines = [f"{fault} [{fault.effect}]" for fault in faults_found.faults]
     lines += faults_found.recognized
     for name, part in faults_found.parts.items():
-        empty = f", {part.empty:,} without objects" if part.empty else ""
-        lines.append(f"{name or 'all'}: {plural(part.images, 'image')}{empty}, {plural(part.objects, 'object')}")
+        empty_text = f", {part.empty:,} without objects" if part.empty else ""
+        lines.append(f"{name or 'all'}: {plural(part.images, 'image')}{empty_text}, {plural(part.objects, 'object')}")
     effects = ", ".join(f"{count:,} {effect}" for effect, count in sorted(counts.items()))
     lines.append(f"{faults_found.format_name}: {plural(counts.total(), 'fault')}{f': {effects}' if effects else ''}")
     print_result(args, {"format": faults_found.format_name, "parts": parts, "counts": counts, "faults": rows}, *lines)

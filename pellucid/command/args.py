@@ -158,9 +158,9 @@ class Actions:
     def usage(self) -> str:
         """Return the text for `--help`."""
         width = max(map(len, self.actions))
-        rows = "\n".join(f"  {name:<{width}}  {about}" for name, (about, *_) in self.actions.items())
+        rows_text = "\n".join(f"  {name:<{width}}  {about}" for name, (about, *_) in self.actions.items())
         hint = f"pellucid {self.command} ACTION --help explains one action."
-        return f"usage: pellucid {self.command} ACTION ...\n\n{self.about}\n\n{rows}\n\n{hint}"
+        return f"usage: pellucid {self.command} ACTION ...\n\n{self.about}\n\n{rows_text}\n\n{hint}"
 
 
 def check_action(command: str, action: str, known: Sequence[str]) -> None:

@@ -41,8 +41,13 @@ class Dataset(Arrays):
 
     def __repr__(self) -> str:
         """Return name, number of images, image shape and number of classes, on one line."""
-        shape, class_count = " x ".join(map(str, self.x.shape[1:])), plural(len(self.classes), "class", "classes")
-        return printable(f"<Dataset {self.name!r:.60}: {plural(len(self), 'image')} of {shape}, {class_count}>")
+        shape_text, class_count_text = (
+            " x ".join(map(str, self.x.shape[1:])),
+            plural(len(self.classes), "class", "classes"),
+        )
+        return printable(
+            f"<Dataset {self.name!r:.60}: {plural(len(self), 'image')} of {shape_text}, {class_count_text}>"
+        )
 
     def __str__(self) -> str:
         """Return a table of the classes and their image counts."""

@@ -74,10 +74,10 @@ def pad_and_stack(images: Sequence[Tensor], value: float = 0) -> Tensor:
     height, width = (max(image.shape[axis] for image in images) for axis in (-2, -1))
     if all(image.shape[-2:] == (height, width) for image in images):
         return torch.stack(list(images))
-    stacked = images[0].new_full((len(images), *images[0].shape[:-2], height, width), value)
-    for row, image in zip(stacked, images, strict=True):
+    stacked_images = images[0].new_full((len(images), *images[0].shape[:-2], height, width), value)
+    for row, image in zip(stacked_images, images, strict=True):
         row[..., : image.shape[-2], : image.shape[-1]] = image
-    return stacked
+    return stacked_images
 
 
 class ImageFiles(metaclass=Checked):
@@ -114,10 +114,12 @@ class ImageFiles(metaclass=Checked):
 
     def __repr__(self) -> str:
         """Return path, number of images, size and number of classes, on one line."""
-        size = "" if self.size is None else f" of {self.size[0]}x{self.size[1]}"
-        classes = "" if self.classes is None else f", {plural(len(self.classes), 'class', 'classes')}"
-        where = str(self.tree.path)
-        return printable(f"<{type(self).__name__} {where!r:.60}: {plural(len(self), 'image')}{size}{classes}>")
+        size_text = "" if self.size is None else f" of {self.size[0]}x{self.size[1]}"
+        classes_text = "" if self.classes is None else f", {plural(len(self.classes), 'class', 'classes')}"
+        path_text = str(self.tree.path)
+        return printable(
+            f"<{type(self).__name__} {path_text!r:.60}: {plural(len(self), 'image')}{size_text}{classes_text}>"
+        )
 
     @abstractmethod
     def example(self, k: int) -> tuple[Tensor, Any]:
@@ -175,14 +177,16 @@ class ImageFolder(ImageFiles):
     ) -> None:
         tree = tree_at(path)
         top = root_of(tree)
-        train = class_parts(tree, top).train
-        if not part and train is not None:
-            raise PellucidError(f"{path} has a folder {train!r} beside class folders; give part={train!r} to stream it")
+        training_part = class_parts(tree, top).train
+        if not part and training_part is not None:
+            raise PellucidError(
+                f"{path} has a folder {training_part!r} beside class folders; give part={training_part!r} to stream it"
+            )
         root, classes = part_classes(tree, top, part)
         super().__init__(tree, files_of(tree, root), size=size, mode=mode, classes=classes)
         if skips(check_on_error(on_error)):
-            readable, self.skipped = split_by_readability(tree, self.names, self.image)
-            self.names = tuple(self.names[k] for k in readable)
+            readable_indices, self.skipped = split_by_readability(tree, self.names, self.image)
+            self.names = tuple(self.names[k] for k in readable_indices)
             self.is_checked = True
         label_by_class = {name: k for k, name in enumerate(classes)}
         self.labels = torch.tensor([label_by_class[class_of(name, root)] for name in self.names], dtype=torch.int64)
@@ -225,9 +229,11 @@ def readable_images(tree: Tree, names: Sequence[str]) -> Sequence[str]:
     if not skips():
         check_images(tree, names)
         return names
-    readable, skipped = split_by_readability(tree, names, lambda k: decode(tree.read(names[k]), names[k], None, "RGB"))
-    check_skipped(tree.path, skipped, len(names))
-    return [names[k] for k in readable]
+    readable_indices, skipped_names = split_by_readability(
+        tree, names, lambda k: decode(tree.read(names[k]), names[k], None, "RGB")
+    )
+    check_skipped(tree.path, skipped_names, len(names))
+    return [names[k] for k in readable_indices]
 
 
 def check_bits(tree: Tree, names: Sequence[str]) -> None:
@@ -285,14 +291,16 @@ def split_by_readability(
     def attempt(k: int) -> None:  # returns None, since results computed ahead stay in memory
         read(k)
 
-    readable: list[int] = []
-    skipped: list[str] = []
+    readable_indices: list[int] = []
+    skipped_names: list[str] = []
     with attempt_all(attempt, range(len(names))) as results:
         for k, error in results:
             if error is None:
-                readable.append(k)
+                readable_indices.append(k)
             else:
-                skipped.append(tree.where(names[k]))
-    if not readable:
-        raise PellucidError(f"{tree.path}: none of its {len(skipped)} images can be read; replace {skipped[0]}")
-    return readable, tuple(skipped)
+                skipped_names.append(tree.where(names[k]))
+    if not readable_indices:
+        raise PellucidError(
+            f"{tree.path}: none of its {len(skipped_names)} images can be read; replace {skipped_names[0]}"
+        )
+    return readable_indices, tuple(skipped_names)

@@ -180,10 +180,10 @@ def _images_of_rows(
     names = [pictures.find(str(cell or ""), folder) for cell, folder in zip(texts, folders, strict=True)]
     missing_rows = [k for k, name in enumerate(names) if name is None]
     if missing_rows and not skips():
-        examples = ", ".join(repr(texts[k])[:80] for k in missing_rows[:MAX_LISTED_NAMES])
+        examples_text = ", ".join(repr(texts[k])[:80] for k in missing_rows[:MAX_LISTED_NAMES])
         raise PellucidError(
             f"{table.row_names[missing_rows[0]]}: {len(missing_rows):,} of {plural(len(names), 'picture')} are "
-            f"missing, such as {examples}; put them beside the table or into images/, or correct "
+            f"missing, such as {examples_text}; put them beside the table or into images/, or correct "
             f"{format_found.files!r:.40}"
         )
     present_rows = [k for k, name in enumerate(names) if name is not None]

@@ -76,15 +76,15 @@ def check_values(
     elif unnamed_values and unnamed_values[0] < len(values):
         reason = f"the value {unnamed_values[0]} has no name"
     if reason:
-        example = (
+        example_text = (
             f"; {mask_with(unnamed_values[0])} has the value {unnamed_values[0]}"
             if unnamed_values and mask_with is not None
             else ""
         )
-        raise PellucidError(f"{name}: {reason}; {found_text}{example}; {advice}")
+        raise PellucidError(f"{name}: {reason}; {found_text}{example_text}; {advice}")
     if missing_values and (training or n_found == 1):
-        absent = ", ".join(names[value] for value in missing_values[:MAX_LISTED_VALUES])
-        note_once(f"{name}: no pixel has {absent:.200}; {found_text}")
+        absent_text = ", ".join(names[value] for value in missing_values[:MAX_LISTED_VALUES])
+        note_once(f"{name}: no pixel has {absent_text:.200}; {found_text}")
     return unnamed_values[0] if unnamed_values else None
 
 

@@ -126,10 +126,10 @@ def _extended_records(data: bytes) -> dict[bytes, bytes]:
     records: dict[bytes, bytes] = {}
     while data.strip(b"\0"):
         length = int(data[: data.index(b" ")])
-        record = _RECORD.fullmatch(data[: length - 1])
-        if record is None or length > len(data):
+        record_match = _RECORD.fullmatch(data[: length - 1])
+        if record_match is None or length > len(data):
             raise ValueError("a header is damaged")
-        records[record[1]], data = record[2], data[length:]
+        records[record_match[1]], data = record_match[2], data[length:]
     if not records.get(b"size", b"0").isdigit():
         raise ValueError("a header is damaged")
     return records
@@ -159,14 +159,14 @@ def expand_braces(pattern: str, limit: int = 100_000) -> list[str]:
     match = re.search(r"\{([^{}]*)\}", pattern)
     if match is None:
         return [pattern]
-    bounds = re.fullmatch(r"([0-9]{1,12})\.\.([0-9]{1,12})", match[1])
-    if bounds is None:
+    bounds_match = re.fullmatch(r"([0-9]{1,12})\.\.([0-9]{1,12})", match[1])
+    if bounds_match is None:
         choices = match[1].split(",")
     else:
-        first, last = int(bounds[1]), int(bounds[2])
+        first, last = int(bounds_match[1]), int(bounds_match[2])
         if last - first >= limit:
             raise PellucidError(f"{pattern} names more than {limit:,} files; give a smaller range")
-        choices = [f"{number:0{len(bounds[1])}d}" for number in range(first, last + 1)]
+        choices = [f"{number:0{len(bounds_match[1])}d}" for number in range(first, last + 1)]
     suffixes = expand_braces(pattern[match.end() :], limit)
     if len(choices) * len(suffixes) > limit:
         raise PellucidError(f"{pattern} names more than {limit:,} files; give a smaller range")

@@ -119,10 +119,10 @@ def file_column(table: LabelTable, is_picture: Callable[[str], bool]) -> str:
         if any(map(is_picture, sample)):
             return name
     if not usual_columns:
-        columns = ", ".join(map(repr, table.columns[:8]))
+        columns_text = ", ".join(map(repr, table.columns[:8]))
         raise PellucidError(
-            f"{table.name}: no column has the names of pictures (columns: {columns:.200}); put the pictures beside the "
-            "table or into images/, or name the column with data.files=COLUMN"
+            f"{table.name}: no column has the names of pictures (columns: {columns_text:.200}); put the pictures "
+            "beside the table or into images/, or name the column with data.files=COLUMN"
         )
     return usual_columns[0]
 

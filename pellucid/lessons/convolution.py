@@ -175,8 +175,8 @@ def fields(setting: Setting) -> Result:
     layers, it depends on 7 x 7 pixels. Pooling with stride 2 doubles the number of pixels that each later layer adds.
     The figure shows the receptive field of the middle unit of each layer on the photo.
     """
-    stack = ", ".join(["Conv2d(1, 3), Conv2d(1, 3), MaxPool2d(2)"] * 4)
-    stack_layers = receptive_field(read_layers(stack))
+    stack_code = ", ".join(["Conv2d(1, 3), Conv2d(1, 3), MaxPool2d(2)"] * 4)
+    stack_layers = receptive_field(read_layers(stack_code))
     three_convs = receptive_field(read_layers(", ".join(["Conv2d(1, 3)"] * 3)))
     image = photo()[20:180, 80:240]
     pooled = {f"pool {k + 1}": stack_layers[3 * k + 2].field for k in range(4)}

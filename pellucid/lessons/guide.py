@@ -93,8 +93,8 @@ class Handles:
         numbers = [number for row in rows for number in row]
         has_shape = [*map(len, rows)] == [*map(len, self.start)]
         if not has_shape or not all(self.low <= number <= self.high for number in numbers):
-            limits = f"{len(self.start[0])} numbers from {self.low:g} to {self.high:g}"
-            raise PellucidError(f"{self.name} must be {len(self.start)} rows of {limits}, not {shown(text)}")
+            limits_text = f"{len(self.start[0])} numbers from {self.low:g} to {self.high:g}"
+            raise PellucidError(f"{self.name} must be {len(self.start)} rows of {limits_text}, not {shown(text)}")
         if self.kind == "boxes" and not all(left < right and top < bottom for left, top, right, bottom in rows):
             raise PellucidError(f"{self.name} must be boxes with x0 < x1 and y0 < y1, not {shown(text)}")
         return rows

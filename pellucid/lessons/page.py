@@ -71,8 +71,8 @@ def markdown(name: str, setting: Setting = DEFAULTS) -> str:
     steps, last_code = written_steps(name)
     setting_code = _setting_code(setting)
     parts = [f"# {title(module)}"]
-    needs = f" Needs: {', '.join(guide.needs)}." if guide.needs else ""
-    parts.append(f"**{guide.question}** ({guide.minutes} minutes.{needs})")
+    needs_text = f" Needs: {', '.join(guide.needs)}." if guide.needs else ""
+    parts.append(f"**{guide.question}** ({guide.minutes} minutes.{needs_text})")
     parts.append(body_text(module))
     for step in steps:
         parts += _code_block(step.before)
@@ -103,15 +103,15 @@ def _guess_markdown(guess: Guess) -> list[str]:
     ]
 
 
-def _notices_markdown(guide: Guide, step: str, setting: str) -> list[str]:
+def _notices_markdown(guide: Guide, step: str, setting_code: str) -> list[str]:
     """Return what to notice in a step's figure, and the arguments to change."""
-    notices = "\n".join(f"- {notice}" for notice in guide.notices.get(step, ()))
+    notices_text = "\n".join(f"- {notice}" for notice in guide.notices.get(step, ()))
     sliders = guide.sliders.get(step, ())
-    parts = [f"**What to notice**\n\n{notices}"] if notices else []
+    parts = [f"**What to notice**\n\n{notices_text}"] if notices_text else []
     if sliders:
-        last_values = ", ".join(f"{slider.name}={slider.values[-1]!r}" for slider in sliders)
-        lists = "\n".join(f"- `{slider.name}`, " + "\n    - ".join(slider_lines(slider)) for slider in sliders)
-        parts.append(f"**Try** other values, such as `{step}({setting}, {last_values})`:\n\n{lists}")
+        last_values_text = ", ".join(f"{slider.name}={slider.values[-1]!r}" for slider in sliders)
+        slider_lists = "\n".join(f"- `{slider.name}`, " + "\n    - ".join(slider_lines(slider)) for slider in sliders)
+        parts.append(f"**Try** other values, such as `{step}({setting_code}, {last_values_text})`:\n\n{slider_lists}")
     return parts
 
 
@@ -157,8 +157,8 @@ def notebook(text: str) -> dict[str, Any]:
         cell = {"id": f"cell-{len(cells)}", "metadata": {}, "source": part.rstrip() if index % 2 else part.strip()}
         code_fields = {"cell_type": "code", "execution_count": None, "outputs": []}
         cells.append(cell | (code_fields if index % 2 else {"cell_type": "markdown"}))
-    kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
-    return {"cells": cells, "metadata": kernel, "nbformat": 4, "nbformat_minor": 5}
+    kernel_metadata = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
+    return {"cells": cells, "metadata": kernel_metadata, "nbformat": 4, "nbformat_minor": 5}
 
 
 def notebook_with_outputs(text: str, lesson: Lesson) -> dict[str, Any]:
@@ -166,10 +166,10 @@ def notebook_with_outputs(text: str, lesson: Lesson) -> dict[str, Any]:
     notebook_content = notebook(text)
     code_cells = [cell for cell in notebook_content["cells"] if cell["cell_type"] == "code"]
     for count, cell in enumerate(code_cells, start=1):
-        step = STEP_CALL.search(cell["source"])
-        if step:
+        step_match = STEP_CALL.search(cell["source"])
+        if step_match:
             cell["execution_count"] = count
-            cell["outputs"] = _outputs(lesson.results[step[1]], count)
+            cell["outputs"] = _outputs(lesson.results[step_match[1]], count)
     return notebook_content
 
 

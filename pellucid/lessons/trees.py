@@ -61,12 +61,12 @@ def depth(setting: Setting, points: int = 200, noise: float = 0.3) -> Result:
     the test accuracy peaks, then falls.
     """
     x, y = make_moons(points, noise=noise, random_state=setting.seed)
-    test = make_moons(2000, noise=noise, random_state=setting.seed + 1)
+    test_points = make_moons(2000, noise=noise, random_state=setting.seed + 1)
     depths = list(range(1, 13))
     trees = [DecisionTreeClassifier(max_depth=k, random_state=setting.seed).fit(x, y) for k in depths]
-    scores = {"training": [tree.score(x, y) for tree in trees], "test": [tree.score(*test) for tree in trees]}
-    extremes = {name: [row[0], max(row), row[-1]] for name, row in scores.items()}
-    titled_rows = {f"{name}: depth 1, best, depth 12": row for name, row in extremes.items()}
+    scores = {"training": [tree.score(x, y) for tree in trees], "test": [tree.score(*test_points) for tree in trees]}
+    extremes_by_name = {name: [row[0], max(row), row[-1]] for name, row in scores.items()}
+    titled_rows = {f"{name}: depth 1, best, depth 12": row for name, row in extremes_by_name.items()}
     return Result(titled_rows, curves(scores, "depth", "accuracy", depths))
 
 
@@ -79,12 +79,12 @@ def bagging(setting: Setting, trees: int = 100, noise: float = 0.3) -> Result:
     for this tree; the accuracy of the forest on such points is its out-of-bag accuracy.
     """
     x, y = make_moons(200, noise=noise, random_state=setting.seed)
-    test = make_moons(2000, noise=noise, random_state=setting.seed + 1)
-    bagged = f"{trees} trees, bagged"
+    test_points = make_moons(2000, noise=noise, random_state=setting.seed + 1)
+    bagging_name = f"{trees} trees, bagged"
     is_out_of_bag = trees >= 50  # with fewer trees, some points are in the samples of all trees
     models = {
         "one tree": DecisionTreeClassifier(random_state=setting.seed),
-        bagged: BaggingClassifier(DecisionTreeClassifier(), trees, random_state=setting.seed),
+        bagging_name: BaggingClassifier(DecisionTreeClassifier(), trees, random_state=setting.seed),
         "random forest": RandomForestClassifier(
             trees, max_features=1, oob_score=is_out_of_bag, random_state=setting.seed
         ),
@@ -95,8 +95,8 @@ def bagging(setting: Setting, trees: int = 100, noise: float = 0.3) -> Result:
         model.fit(x, y)
         regions(plot, model.predict, x, 2)
         scatter(plot, x, y, size=8)
-        numbers[f"{name}: test accuracy"] = model.score(*test)
-    fractions = [len(np.unique(rows)) / len(x) for rows in models[bagged].estimators_samples_]
+        numbers[f"{name}: test accuracy"] = model.score(*test_points)
+    fractions = [len(np.unique(rows)) / len(x) for rows in models[bagging_name].estimators_samples_]
     numbers["share of the points in a sample"] = float(np.mean(fractions))
     if is_out_of_bag:
         numbers["out-of-bag accuracy of the forest"] = float(models["random forest"].oob_score_)
@@ -111,17 +111,19 @@ def forest(setting: Setting) -> Result:
     """
     x, y = load_digits(return_X_y=True)
     x, x_test, y, y_test = train_test_split(x / 16, y, test_size=1 / 3, random_state=setting.seed, stratify=y)
-    trees = RandomForestClassifier(100, random_state=setting.seed).fit(x, y)
+    forest_model = RandomForestClassifier(100, random_state=setting.seed).fit(x, y)
     numbers = {
         "one tree": DecisionTreeClassifier(random_state=setting.seed).fit(x, y).score(x_test, y_test),
-        "random forest": trees.score(x_test, y_test),
+        "random forest": forest_model.score(x_test, y_test),
         "logistic regression": LogisticRegression(max_iter=1000).fit(x, y).score(x_test, y_test),
         "mean accuracy of the forest's trees": float(
-            np.mean([tree.score(x_test, y_test) for tree in trees.estimators_])
+            np.mean([tree.score(x_test, y_test) for tree in forest_model.estimators_])
         ),
-        "sum of the importances": float(trees.feature_importances_.sum()),
+        "sum of the importances": float(forest_model.feature_importances_.sum()),
     }
-    return Result(numbers, sheet(trees.feature_importances_.reshape(1, 8, 8), "importance of the pixels", max_side=2.4))
+    return Result(
+        numbers, sheet(forest_model.feature_importances_.reshape(1, 8, 8), "importance of the pixels", max_side=2.4)
+    )
 
 
 STEPS = (rules, depth, bagging, forest)

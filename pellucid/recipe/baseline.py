@@ -57,8 +57,8 @@ def baseline_text(merits: Sequence[Merit], results: Mapping[str, Any], advice: s
     if merit is None:
         return ""
     baseline = results["baseline"]
-    warning = "" if is_above_baseline(merit, results) else f"; the model is NOT BETTER than that: {advice}"
-    return f"{merit.label} {merit.text(baseline[merit.name])} by {baseline['name']}{warning}"
+    warning_text = "" if is_above_baseline(merit, results) else f"; the model is NOT BETTER than that: {advice}"
+    return f"{merit.label} {merit.text(baseline[merit.name])} by {baseline['name']}{warning_text}"
 
 
 def figure_text(merits: Sequence[Merit], results: Mapping[str, Any], advice: str = ADVICE) -> str:

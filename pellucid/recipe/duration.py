@@ -51,8 +51,8 @@ class TrainingCost:
     def text(self, epochs: int) -> str:
         """Return the time of a training, and the memory, in words."""
         minutes = epochs * self.epoch_seconds / 60
-        time = f"{minutes:.0f} min" if minutes >= 2 else f"{max(1, round(60 * minutes))} s"
-        return f"about {time} and {self.memory / 2**30:.1f} GB on this machine"
+        time_text = f"{minutes:.0f} min" if minutes >= 2 else f"{max(1, round(60 * minutes))} s"
+        return f"about {time_text} and {self.memory / 2**30:.1f} GB on this machine"
 
 
 def training_cost(

@@ -101,11 +101,11 @@ def plan_text(recipe: Recipe, material: Material[Any], shape: Sequence[int | Non
     class_names = material.train.classes
     classes_text = f"{plural(len(class_names), 'class', 'classes')}, " if class_names else ""
     batch_size = min(recipe.train.batch_size, len(material.train))
-    start = f"starts from {recipe.start.weights}, " if recipe.start.weights else ""
+    start_text = f"starts from {recipe.start.weights}, " if recipe.start.weights else ""
     steps = plural(math.ceil(len(material.train) / batch_size), "step")
     return (
         f"{recipe.recipe.about}; {len(material.train):,} training, {' and '.join(counts_texts)}, {classes_text}"
-        f"{' x '.join(str(side or 'any') for side in shape)} values; {start}"
+        f"{' x '.join(str(side or 'any') for side in shape)} values; {start_text}"
         f"{plural(recipe.train.epochs, 'epoch')} of {steps}{cost} (train.epochs=N or train.minutes=N changes "
         f"that); all settings are in {run / 'recipe.toml'}"
     )

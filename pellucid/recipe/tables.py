@@ -203,8 +203,8 @@ class Distributed:
     def __post_init__(self) -> None:
         """Raise PellucidError for invalid values."""
         check(self.shards >= 0, "distributed.shards", "0 (the number of processes) or more", self.shards)
-        known = f"one of {', '.join(BATCH_NORMS)}"
-        check(self.batch_norm in ("", *BATCH_NORMS), "distributed.batch_norm", known, self.batch_norm)
+        known_text = f"one of {', '.join(BATCH_NORMS)}"
+        check(self.batch_norm in ("", *BATCH_NORMS), "distributed.batch_norm", known_text, self.batch_norm)
         check(0 < self.bucket_mb <= 10**6, "distributed.bucket_mb", "above 0, at most 1,000,000", self.bucket_mb)
         check(1 <= self.timeout <= 10**6, "distributed.timeout", "from 1 to 1,000,000 seconds", self.timeout)
 

@@ -111,8 +111,10 @@ def images_held_out(model: Model, source: Folder) -> Folder:
             f"measured images, {len(part):,} of {total_text}"
         )
     else:
-        condition = ", provided that the folder is unchanged" if has_changed is None else ""
-        note(f"{path}: only the fifth that training held out is measured, {len(part):,} of {total_text}{condition}")
+        condition_text = ", provided that the folder is unchanged" if has_changed is None else ""
+        note(
+            f"{path}: only the fifth that training held out is measured, {len(part):,} of {total_text}{condition_text}"
+        )
     return part
 
 

@@ -83,9 +83,9 @@ def missing_labels(tree: Tree, images: Sequence[str]) -> str:
     is_training = bool(images) and part_of(_folder(images[0])) in (TRAIN, TRAINVAL)
     if not is_training or any(name in paths for name in map(label_file, images)):
         return ""
-    subject = "its image has" if len(images) == 1 else f"none of its {len(images):,} images has"
+    subject_text = "its image has" if len(images) == 1 else f"none of its {len(images):,} images has"
     labels = tree.where(_labels_folder(_folder(images[0])))
-    return f"{subject} a label file in {labels}; add the label files there, or remove the folder of images"
+    return f"{subject_text} a label file in {labels}; add the label files there, or remove the folder of images"
 
 
 def path_faults(settings: Mapping[str, Any], tree: Tree) -> Iterator[str]:

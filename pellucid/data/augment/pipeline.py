@@ -201,8 +201,8 @@ class Augment(metaclass=Checked):
         if targets.ndim > 2 and not are_keypoints:
             return self._transform_pixels(targets, batch.images, moves)
         if self.mosaic:
-            kind = "key-points of one object" if are_keypoints else "one class"
-            raise PellucidError(f"augment.mosaic: a mosaic of four images cannot have {kind}; leave it out")
+            targets_text = "key-points of one object" if are_keypoints else "one class"
+            raise PellucidError(f"augment.mosaic: a mosaic of four images cannot have {targets_text}; leave it out")
         if are_keypoints:
             self._check_objects(has_keypoints=True)
             return move_points(targets, [move for move in moves if isinstance(move, Move)], self.swaps or ())

@@ -37,8 +37,8 @@ class FeatureStats:
         n_values = math.prod(shape) // shape[1]
         mean = torch.stack([chunk.sum(dim=(0, 2, 3)) for chunk in _chunks(x)]).sum(dim=0) / n_values  # (C,)
         centre = mean[:, None, None]
-        squares = [(chunk - centre).square().sum(dim=(0, 2, 3)) for chunk in _chunks(x)]
-        std = torch.sqrt(torch.stack(squares).sum(dim=0) / n_values)
+        square_sums = [(chunk - centre).square().sum(dim=(0, 2, 3)) for chunk in _chunks(x)]
+        std = torch.sqrt(torch.stack(square_sums).sum(dim=0) / n_values)
         # A standard deviation below the rounding error of the input is noise: treat the channel as constant.
         std = torch.where(std > 1e-6 * mean.abs().clamp(min=1e-30), std, 1.0)
         return cls(mean.float()[:, None, None], std.float()[:, None, None])

@@ -54,8 +54,10 @@ def finding_lines(collection: Collection) -> list[str]:
     """Return the lines that are printed before the training: the sizes of the parts, and all findings."""
     n_files = sum(map(len, (part.files for part in collection.parts().values())))
     split_text = "as in its folders" if collection.has_test_folder else "split here, near duplicates on one side"
-    sizes = ", ".join(f"{name} {len(part.files):,}" for name, part in collection.parts().items())
-    result = [f"{collection.path}: {n_files:,} images of {len(collection.classes)} classes; {sizes} ({split_text})"]
+    sizes_text = ", ".join(f"{name} {len(part.files):,}" for name, part in collection.parts().items())
+    result = [
+        f"{collection.path}: {n_files:,} images of {len(collection.classes)} classes; {sizes_text} ({split_text})"
+    ]
     class_rows = list(
         zip(collection.classes, *(map(str, part.counts()) for part in collection.parts().values()), strict=True)
     )

@@ -87,8 +87,8 @@ def _caption(target: Tensor, names: tuple[str, ...], ignored: int | None) -> str
     values = target.flatten()
     if len(values) == len(names) > 1 and bool(((values == 0) | (values == 1)).all()):
         return _joined_names([name for name, value in zip(names, values.tolist(), strict=True) if value]) or "no class"
-    numbers = ", ".join(f"{value:.4g}" for value in values[:MAX_NUMBERS].tolist())
-    return f"{numbers}, ..." if len(values) > MAX_NUMBERS else numbers
+    numbers_text = ", ".join(f"{value:.4g}" for value in values[:MAX_NUMBERS].tolist())
+    return f"{numbers_text}, ..." if len(values) > MAX_NUMBERS else numbers_text
 
 
 def _joined_names(names: Sequence[str]) -> str:

@@ -55,14 +55,14 @@ def _course_parts(history: Sequence[Mapping[str, Any]], val_data: str) -> list[S
     )
     if best_row is last_row:
         return [f"{lowest_text}, the last one: more epochs may lower it further."]
-    change = (
+    change_text = (
         f"{lowest_text}, and {last_row['val_loss']:.4g} in the last one; the training loss went from "
         f"{best_row['train_loss']:.4g} to {last_row['train_loss']:.4g} between them"
     )
     is_overfitting = (
         last_row["val_loss"] > MIN_RISE * best_row["val_loss"] > 0 and last_row["train_loss"] < best_row["train_loss"]
     )
-    return [f"{change}, so the network overfits." if is_overfitting else f"{change}."]
+    return [f"{change_text}, so the network overfits." if is_overfitting else f"{change_text}."]
 
 
 def _is_finite(value: Any) -> bool:

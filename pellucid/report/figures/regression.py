@@ -185,8 +185,8 @@ def predicted_values(true: Any, predicted: Any, labels: Sequence[str]) -> Plot:
     figure, plots = plots_in_rows(titles, 2, 3.0)
     for k, label in enumerate(labels):
         x, y = np.asarray(true)[:, k], np.asarray(predicted)[:, k]
-        diagonal = [min(x.min(), y.min()), max(x.max(), y.max())]
-        plots[2 * k].plot(diagonal, diagonal, color=PALE, linewidth=1, linestyle="--")
+        diagonal_ends = [min(x.min(), y.min()), max(x.max(), y.max())]
+        plots[2 * k].plot(diagonal_ends, diagonal_ends, color=PALE, linewidth=1, linestyle="--")
         plots[2 * k].scatter(x, y, s=8, color=BLUE, alpha=0.6, linewidths=0)
         name_axes(plots[2 * k], f"true {label}", f"predicted {label}")
         plots[2 * k + 1].axhline(0, color=PALE, linewidth=1, linestyle="--")

@@ -107,12 +107,12 @@ class _Sentences:
 
     def _reasons_by_kind(self, truth_index: int, iou: float) -> dict[str, str]:
         object_text = self._object_text(truth_index)
-        overlap = f"IoU {iou:.2f} with {object_text}"
+        overlap_text = f"IoU {iou:.2f} with {object_text}"
         return {
-            HIT: f"is right: {overlap}",
+            HIT: f"is right: {overlap_text}",
             IGNORED: f"does not count: it matches {object_text}, which is labelled as a crowd or as difficult",
-            "duplicate": f"is a duplicate: {overlap}",
-            "class": f"has the wrong class: {overlap}",
+            "duplicate": f"is a duplicate: {overlap_text}",
+            "class": f"has the wrong class: {overlap_text}",
             "place": f"is placed imprecisely: IoU {format_below(iou, self.threshold)} with {object_text}, below "
             f"{self.threshold:g}",
             "both": "has the wrong class and is placed imprecisely: "
@@ -143,8 +143,8 @@ class _Sentences:
             else int(overlaps.argmax())
         )
         if rank < 0 or float(overlaps[rank]) < self.background:
-            no_detection = f"No detection with a score of at least {self.score:g}"
-            return -1, 0.0, f"{no_detection} has an IoU of {self.background:g} or more with it"
+            no_detection_text = f"No detection with a score of at least {self.score:g}"
+            return -1, 0.0, f"{no_detection_text} has an IoU of {self.background:g} or more with it"
         kind, matched_index, matched_iou = self.matching.verdicts[rank]
         iou, description = float(overlaps[rank]), self._detection_text(rank)
         if matched_index != truth_index and kind == HIT:

@@ -136,16 +136,18 @@ class DetectorLook(Look):
     def _maps(self) -> list[PictureLayer]:
         layers: list[PictureLayer] = []
         for map_ in self.features:
-            size = f"{map_.shape[2]} x {map_.shape[3]}"
-            layers.append(MapLayer(f"{size}, mean of {map_.shape[1]}", values=map_[0].abs().mean(0), group="Features"))
+            size_text = f"{map_.shape[2]} x {map_.shape[3]}"
+            layers.append(
+                MapLayer(f"{size_text}, mean of {map_.shape[1]}", values=map_[0].abs().mean(0), group="Features")
+            )
         if not self.walk.maps:
             return layers
         label_count = self.walk.scores.shape[1]
         for label in range(label_count):
             name = "object" if self.walk.proposals is not None else self.finder.classes[label]
             for map_ in self.walk.score_maps(label):
-                size = f"{map_.shape[0]} x {map_.shape[1]}"
-                layers.append(MapLayer(f"{name}, {size}", values=map_, group="Scores of cells"))
+                size_text = f"{map_.shape[0]} x {map_.shape[1]}"
+                layers.append(MapLayer(f"{name}, {size_text}", values=map_, group="Scores of cells"))
         return layers
 
     def _boxes_before(self, decision: Decision) -> list[PictureLayer]:

@@ -86,7 +86,7 @@ class BoxPage:
             return None
         sizes = [f"{map_.shape[2]} x {map_.shape[3]}" for map_ in walk.maps]
         is_two_stage = walk.proposals is not None
-        outputs = (
+        outputs_text = (
             "one objectness score for each"
             if is_two_stage
             else f"a score for each of {plural(walk.scores.shape[1], 'class', 'classes')}"
@@ -101,7 +101,7 @@ class BoxPage:
         source = f"The proposal of {self.name}" if is_two_stage else self.title
         sentences = [
             f"{stage_name} outputs {plural(len(sizes), 'map')} of {', '.join(sizes)} cells (rows x columns), with "
-            f"{sum(walk.anchor_counts):,} anchors in all, and {outputs}.",
+            f"{sum(walk.anchor_counts):,} anchors in all, and {outputs_text}.",
             f"{source} comes from row {row} and "
             f"column {column} (counted from 0) of map {level + 1}. The highest score{class_text} in this cell is "
             f"{score:.3f}, rank {rank:,} of {len(all_scores):,} cells.",

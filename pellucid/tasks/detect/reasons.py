@@ -59,11 +59,11 @@ def assign_objects(pipeline: Pipeline, objects: Objects) -> Assignment:
 def origin_text(pipeline: Pipeline, candidate: int) -> str:
     """Return the proposal, or the cell and anchor, from which a candidate was predicted, in words."""
     x0, y0, x1, y1 = _source_box(pipeline, candidate).tolist()
-    size = f"{x1 - x0:.0f} x {y1 - y0:.0f} pixels"
+    size_text = f"{x1 - x0:.0f} x {y1 - y0:.0f} pixels"
     if pipeline.walk.proposals is not None:
-        return f"proposal {candidate + 1} ({size})"
+        return f"proposal {candidate + 1} ({size_text})"
     level, row, column = pipeline.walk.cell(int(pipeline.walk.candidates.anchors[candidate]))
-    return f"row {row}, column {column} of map {level + 1} (anchor {size})"
+    return f"row {row}, column {column} of map {level + 1} (anchor {size_text})"
 
 
 def _source_box(pipeline: Pipeline, candidate: int) -> Tensor:
@@ -107,21 +107,21 @@ def _miss_reason(
         return f"There are no candidates. {assigned_text}"
     if not len(overlapping):
         nearest = int(overlap.argmax())
-        values = (
+        values_text = (
             f"IoU {format_below(float(overlap[nearest]), MIN_HIT_IOU)} and score {float(scores[nearest, label]):.2f}"
         )
         return (
             f"No candidate has an IoU of {MIN_HIT_IOU:g} with it: the nearest, from {origin_text(pipeline, nearest)}, "
-            f"has {values} for its class. {assigned_text}"
+            f"has {values_text} for its class. {assigned_text}"
         )
     candidate = int(overlapping[scores[overlapping, label].argmax()])
     detection_index = pipeline.detection_of(candidate, label)
     if detection_index >= 0 and detection_index == finding.detection:
         return f"That detection comes from {origin_text(pipeline, candidate)}. {assigned_text}"
-    values = f"score {float(scores[candidate, label]):.2f}, IoU {float(overlap[candidate]):.2f}"
+    values_text = f"score {float(scores[candidate, label]):.2f}, IoU {float(overlap[candidate]):.2f}"
     return (
         f"Of the candidates with an IoU of at least {MIN_HIT_IOU:g}, the one with the highest score for its class "
-        f"comes from {origin_text(pipeline, candidate)}, with {values}; it "
+        f"comes from {origin_text(pipeline, candidate)}, with {values_text}; it "
         f"{_fate_text(pipeline, candidate, label, score)}. {assigned_text}"
     )
 

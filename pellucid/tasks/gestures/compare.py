@@ -101,8 +101,8 @@ def compare(
                 run = train_or_resume(recipe, pictures, folder, root, progress)
                 trial = measure_run(run, pictures.test, repeats)
                 trials[variant.name].append(trial)
-                seed = f", seed {trial.values['seed']}" if count > 1 else ""
-                report_line(_trial_line(f"{number}/{len(variants)} {variant.title}{seed}", trial))
+                seed_text = f", seed {trial.values['seed']}" if count > 1 else ""
+                report_line(_trial_line(f"{number}/{len(variants)} {variant.title}{seed_text}", trial))
     except KeyboardInterrupt:
         n_done = sum(map(len, trials.values()))
         if n_done:

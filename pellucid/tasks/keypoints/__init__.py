@@ -160,9 +160,9 @@ class Keypoints(Task):
         left_out = evaluation["nme_left_out"]
         reason = "since their normalising points are not labelled or coincide"
         left_out_text = f"; {plural(left_out, 'object')} left out, {reason}" if left_out else ""
-        precision = f"{percent(evaluation['keypoint_ap'])} ({percent(evaluation['keypoint_ap50'])} at 0.5)"
+        precision_text = f"{percent(evaluation['keypoint_ap'])} ({percent(evaluation['keypoint_ap50'])} at 0.5)"
         return Evaluation(evaluation, [
             f"normalised mean error {percent(evaluation['nme'])} (95 % interval {low} to {high}) "
             f"on {evaluation['n']:,} objects of {evaluation['data']}{left_out_text}",
-            f"average precision by the similarity of key-points {precision}",
+            f"average precision by the similarity of key-points {precision_text}",
         ])  # fmt: skip

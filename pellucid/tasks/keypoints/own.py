@@ -30,10 +30,10 @@ def recipe_for(data: str, root: Any = None) -> OwnRecipe:
         raise PellucidError(f"{data} has no key-points; give images with annotated key-points")
     train = KeypointSource(load(data, root).train)
     side, object_side = input_side(train)
-    examples = "crops around boxes" if train.is_cropped else "whole images"
+    examples_text = "crops around boxes" if train.is_cropped else "whole images"
     about = f"keypoints: the data of {Path(data).name}, from the recipe {RECIPE}"
     return OwnRecipe(RECIPE, {
-        "recipe.about": f"{about}; {examples} with objects of {object_side:.0f} pixels (median)",
+        "recipe.about": f"{about}; {examples_text} with objects of {object_side:.0f} pixels (median)",
         "data.size": side,
         "augment.flip": train.swaps is not None,
         "network.points": len(train.names),

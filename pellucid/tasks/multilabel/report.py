@@ -127,11 +127,11 @@ def _mistakes(
         f"{len(worst_indices)} of {int(is_wrong.any(1).sum()):,} test images with a wrong label, those with the most "
         "first: true → predicted labels, and the probability of the most confident wrong decision."
     )
-    pairs = "; ".join(
+    pairs_text = "; ".join(
         f"{true_text} predicted as {predicted_text}"
         for true_text, predicted_text in zip(true_names, predicted_names, strict=True)
     )
-    return FigurePart("mistakes", figure, f"Images with wrong labels: {pairs}", caption)
+    return FigurePart("mistakes", figure, f"Images with wrong labels: {pairs_text}", caption)
 
 
 def _names(mask: Tensor, classes: Sequence[str]) -> str:

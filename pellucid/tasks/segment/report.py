@@ -40,11 +40,12 @@ class WorstMasks:
 def report(model: Model, test: Source) -> Reported:
     """Return the sections of a segmentation model's report, and the confusion matrix of pixels as JSON values."""
     classes = classes_of(model)
-    counts, masks = confusion_and_worst_images(model, test)
-    plot = worst_masks(masks.images, masks.true, masks.predicted, masks.scores, classes)
-    names_text = ", ".join(masks.file_names) or "in the order of that number"
+    counts, worst_images = confusion_and_worst_images(model, test)
+    plot = worst_masks(worst_images.images, worst_images.true, worst_images.predicted, worst_images.scores, classes)
+    names_text = ", ".join(worst_images.file_names) or "in the order of that number"
     caption = (
-        f"The {len(masks.scores)} images with the lowest mean IoU, which is written above the prediction: {names_text}."
+        f"The {len(worst_images.scores)} images with the lowest mean IoU, which is written above the prediction: "
+        f"{names_text}."
     )
     figure = FigurePart("masks", plot, "The images with the lowest mean IoU", caption)
     sections = [*class_sections(counts, classes, "pixels"), Section("mistakes", "Worst mistakes", [figure], wide=True)]
@@ -56,26 +57,26 @@ def confusion_and_worst_images(
 ) -> tuple[NDArray[np.int64], WorstMasks]:
     """Return the confusion matrix of pixels, true (rows) by predicted class, and the images with the lowest IoU."""
     ignored = getattr(model.loss, "ignore", None)
-    overall_iou, masks, ious = MeanIoU(ignored), list[Tensor](), list[float]()
+    overall_iou, predicted_masks, ious = MeanIoU(ignored), list[Tensor](), list[float]()
     for k in range(len(test)):
         x, y = test.batch([k], generator(0))
         outputs, image_iou = model.predict(x), MeanIoU(ignored)
         overall_iou.update(outputs, y)
-        masks.append(outputs.max(1).indices[0].to(torch.uint8))
+        predicted_masks.append(outputs.max(1).indices[0].to(torch.uint8))
         image_iou.update(outputs, y)
         has_labels = image_iou.matrix is not None and int(image_iou.matrix.sum()) > 0
         ious.append(image_iou.compute()["miou"] if has_labels else 1.0)
-    order = sorted(range(len(test)), key=lambda k: ious[k])[:max_images]
-    inputs, targets = test.batch(order, generator(0))
+    worst_indices = sorted(range(len(test)), key=lambda k: ious[k])[:max_images]
+    inputs, targets = test.batch(worst_indices, generator(0))
     images = (float_images(inputs) * 255).round().to(torch.uint8).permute(0, 2, 3, 1)
     # The file names of masks in memory are `files`, those of streamed masks `names`.
     file_names = getattr(test, "files", None) or getattr(test, "names", ())
     worst_images = WorstMasks(
         images.expand(-1, -1, -1, 3).numpy(),
         targets.numpy(),
-        pad_and_stack([masks[k] for k in order], 0 if ignored is None else ignored).numpy(),
-        [ious[k] for k in order],
-        [file_names[k] for k in order] if file_names else (),
+        pad_and_stack([predicted_masks[k] for k in worst_indices], 0 if ignored is None else ignored).numpy(),
+        [ious[k] for k in worst_indices],
+        [file_names[k] for k in worst_indices] if file_names else (),
     )
     assert overall_iou.matrix is not None
     return overall_iou.matrix.numpy(), worst_images

@@ -75,8 +75,8 @@ def classify_frames(args: argparse.Namespace) -> int:
 
 def _print_summary(tally: FrameCounts, is_camera: bool) -> None:
     """Print the number and rate of the frames, and the fraction of each answer."""
-    rate = "" if tally.fps is None else f", {tally.fps:.1f} a second"
-    print_lines(f"{plural(tally.frames, 'frame')}{rate}{f', {tally.dropped:,} dropped' if is_camera else ''}")
+    rate_text = "" if tally.fps is None else f", {tally.fps:.1f} a second"
+    print_lines(f"{plural(tally.frames, 'frame')}{rate_text}{f', {tally.dropped:,} dropped' if is_camera else ''}")
     for answer, count in [*tally.answers.most_common(), (UNSURE, tally.unsure)]:
         if count:
             print_lines(f"  {answer}  {percent(count / tally.frames)}")
@@ -84,14 +84,14 @@ def _print_summary(tally: FrameCounts, is_camera: bool) -> None:
 
 def _answer_line(prediction: SmoothedPrediction) -> str:
     """Return a changed prediction as text: time, gesture and probability."""
-    time = f"frame {prediction.number:,}"
+    time_text = f"frame {prediction.number:,}"
     if prediction.seconds is not None:
         minutes, seconds = divmod(round(prediction.seconds, 1), 60)
-        time = f"{int(minutes)}:{seconds:04.1f}"
+        time_text = f"{int(minutes)}:{seconds:04.1f}"
     answer_text, reason_text = prediction.answer, percent(prediction.probability)
     if answer_text is None:
         answer_text, reason_text = UNSURE, f"{prediction.label} {reason_text}"
-    return f"{time}  {answer_text}  ({reason_text}){score_suffix(prediction.familiarity)}"
+    return f"{time_text}  {answer_text}  ({reason_text}){score_suffix(prediction.familiarity)}"
 
 
 @contextmanager

@@ -149,9 +149,11 @@ def _print_results(run: "Run", collection: "Collection", as_json: bool) -> None:
     if selective is None:
         print_lines(f"  confidence {measured_text}")
     else:
-        accuracy = (
+        accuracy_text = (
             "" if selective.answered_accuracy is None else f" with accuracy {percent(selective.answered_accuracy)}"
         )
-        print_lines(f"  answers {percent(selective.coverage)} of the held-out images{accuracy}; the others are unsure")
+        print_lines(
+            f"  answers {percent(selective.coverage)} of the held-out images{accuracy_text}; the others are unsure"
+        )
         print_lines(f"  (confidence {measured_text})")
     print_lines(f"try it:  {program_command()} gestures predict {shlex.quote(str(run.path))} IMAGE")

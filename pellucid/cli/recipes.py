@@ -33,9 +33,9 @@ def handle(args: argparse.Namespace) -> int:
 
         if args.name is not None:
             raise PellucidError(f"--keys explains the keys of every recipe; leave out {args.name!r}")
-        keys = recipe_keys()
-        text = "\n\n".join(map(str, keys))
-        print_result(args, {"tables": [section.to_json() for section in keys]}, *text.split("\n"))
+        key_tables = recipe_keys()
+        text = "\n\n".join(map(str, key_tables))
+        print_result(args, {"tables": [key_table.to_json() for key_table in key_tables]}, *text.split("\n"))
     elif args.name is not None:
         text, tables = shipped_files.read_recipe(args.name)
         print_result(args, {"name": args.name, "recipe": tables}, *text.rstrip().split("\n"))

@@ -35,9 +35,9 @@ class Parser(argparse.ArgumentParser):
         if any(word in ("--help", "-h") for word in words[:options_end]):
             print_text(self.format_help().rstrip())
             return None
-        args, unknown = self.parse_known_intermixed_args(list(words))
-        if unknown:
-            raise PellucidError(self._unknown_argument_message(unknown[0]))
+        args, unknown_words = self.parse_known_intermixed_args(list(words))
+        if unknown_words:
+            raise PellucidError(self._unknown_argument_message(unknown_words[0]))
         for action in self._actions:
             value = getattr(args, action.dest, None)
             if value != action.default and "" in (value if isinstance(value, list) else [value]):

@@ -89,12 +89,12 @@ def predict_pictures(args: argparse.Namespace, make_predictor: Callable[[Path | 
 
 def _write_video(source: str | Sequence[str] | None, frames: Sequence[Path]) -> Path | None:
     """Write the pictures of a video's frames as a video, and return its path; None for other sources or no OpenCV."""
-    files = [source] if isinstance(source, str) else [*(source or ())]
-    if len(frames) < 2 or len(files) != 1 or find_spec("cv2") is None:
+    sources = [source] if isinstance(source, str) else [*(source or ())]
+    if len(frames) < 2 or len(sources) != 1 or find_spec("cv2") is None:
         return None
     from pellucid.data.video_output import is_video, write_video
 
-    return write_video(Path(files[0]), frames) if is_video(Path(files[0])) else None
+    return write_video(Path(sources[0]), frames) if is_video(Path(sources[0])) else None
 
 
 def until_interrupted(args: argparse.Namespace) -> AbstractContextManager[None]:

@@ -181,8 +181,8 @@ def load_recipe(name_or_path: str | Path, overrides: Mapping[str, Any] | None = 
 def recipe_of_run(path: str | Path, overrides: Mapping[str, Any] | None = None) -> Recipe:
     """Return the recipe of a run folder; overrides: see `load_recipe`."""
     # Folders of `gestures train` of earlier releases have FINDINGS_FILE, but not data.check.
-    check = {"data.check": True} if (Path(path) / FINDINGS_FILE).is_file() else {}
-    return load_recipe(Path(path) / "recipe.toml", {**check, **(overrides or {})})
+    check_override = {"data.check": True} if (Path(path) / FINDINGS_FILE).is_file() else {}
+    return load_recipe(Path(path) / "recipe.toml", {**check_override, **(overrides or {})})
 
 
 def read_recipe(tables: Mapping[str, Any], where: str, overrides: Mapping[str, Any], name: str = "custom") -> Recipe:

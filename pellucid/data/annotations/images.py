@@ -51,23 +51,25 @@ class ImageIndex:
             self._by_name.setdefault(path.name, []).append(name)
             self._by_stem.setdefault(path.stem, []).append(name)
 
-    def find_by_name(self, name: str, annotations: str) -> str:
-        """Return the image whose path ends with `name` and is closest to the path `annotations`, see `_closest`."""
+    def find_by_name(self, name: str, annotation_path: str) -> str:
+        """Return the image whose path ends with `name` and is closest to `annotation_path`, see `_closest`."""
         path = PurePosixPath(name.replace("\\", "/"))
-        matching = [candidate for candidate in self._by_name.get(path.name, ()) if f"/{candidate}".endswith(f"/{path}")]
-        return self._closest(matching, f"image {name!r:.200}", annotations)
+        matching_images = [
+            candidate for candidate in self._by_name.get(path.name, ()) if f"/{candidate}".endswith(f"/{path}")
+        ]
+        return self._closest(matching_images, f"image {name!r:.200}", annotation_path)
 
-    def find_by_stem(self, stem: str, annotations: str) -> str:
-        """Return the image with this name without suffix that is closest to the path `annotations`, see `_closest`.
+    def find_by_stem(self, stem: str, annotation_path: str) -> str:
+        """Return the image with this name without suffix that is closest to `annotation_path`, see `_closest`.
 
         Images in the folder JPEGImages of Pascal VOC, or in the folder of the annotations, are preferred to others,
         such as masks and drawings.
         """
         candidates = self._by_stem.get(stem, [])
-        folder = PurePosixPath(annotations).parent
+        folder = PurePosixPath(annotation_path).parent
         in_same_folder = [candidate for candidate in candidates if PurePosixPath(candidate).parent == folder]
         in_voc_folder = [candidate for candidate in candidates if _VOC_FOLDER in PurePosixPath(candidate).parts]
-        return self._closest(in_voc_folder or in_same_folder or candidates, f"image of {stem!r:.200}", annotations)
+        return self._closest(in_voc_folder or in_same_folder or candidates, f"image of {stem!r:.200}", annotation_path)
 
     def size(self, name: str) -> tuple[int, int]:
         """Return the size (H, W) of an image, read from its header; raise MissingImageError if it is unreadable."""
@@ -76,21 +78,21 @@ class ImageIndex:
         except PellucidError as error:
             raise MissingImageError(str(error)) from error
 
-    def _closest(self, candidates: list[str], description: str, annotations: str) -> str:
+    def _closest(self, candidates: list[str], description: str, annotation_path: str) -> str:
         """Return the candidate with the most folder names that occur in the path of the annotation file.
 
         Of several, the one in the folder of the annotation file, or in one of IMAGE_FOLDERS. Raises PellucidError
         without candidates, and if there are still several. description: describes the image in the message.
         """
-        shared_folders = {
-            candidate: sum(part in annotations for part in PurePosixPath(candidate).parts[:-1])
+        n_shared_folders = {
+            candidate: sum(part in annotation_path for part in PurePosixPath(candidate).parts[:-1])
             for candidate in candidates
         }
-        max_shared = max(shared_folders.values(), default=0)
-        closest_images = [candidate for candidate in candidates if shared_folders[candidate] == max_shared]
+        max_shared = max(n_shared_folders.values(), default=0)
+        closest_images = [candidate for candidate in candidates if n_shared_folders[candidate] == max_shared]
         if len(closest_images) > 1:
             in_same_folder = [
-                name for name in closest_images if PurePosixPath(name).parent == PurePosixPath(annotations).parent
+                name for name in closest_images if PurePosixPath(name).parent == PurePosixPath(annotation_path).parent
             ]
             in_image_folder = [name for name in closest_images if {*name.lower().split("/")[:-1]} & {*IMAGE_FOLDERS}]
             closest_images = in_same_folder or in_image_folder or closest_images

@@ -26,17 +26,19 @@ def finish(model: Model, train: Source, validation: Source | None, test: Source)
     is_classifier = isinstance(model.objective, Supervised) and isinstance(targets, Tensor) and targets.dim() == 1
     needs_confidence = is_classifier and isinstance(test, CheckedPart) and model.confidence is None
     if needs_confidence:
-        images = test if validation is None else validation
-        assert isinstance(images, CheckedPart)
-        outputs = model.predict(images)
-        model.confidence = fit_confidence(outputs, images.y) if are_probabilities(model, outputs) else None
+        held_out_part = test if validation is None else validation
+        assert isinstance(held_out_part, CheckedPart)
+        outputs = model.predict(held_out_part)
+        model.confidence = fit_confidence(outputs, held_out_part.y) if are_probabilities(model, outputs) else None
     if model.familiarity is not None or not is_classifier:
         return needs_confidence and model.confidence is not None
-    held_out = _even_sample(test, 2) if validation is None else _even_sample(validation)
-    images = _even_sample(train)
-    model.familiarity = fit_familiarity(model.net, model.params, images, held_out.images, model.stats)
-    if model.familiarity is None and not images.targets.is_floating_point():
-        note(f"predict cannot report 'unlike anything it was trained on': {_missing_reason(images, held_out)}")
+    held_out_batch = _even_sample(test, 2) if validation is None else _even_sample(validation)
+    train_batch = _even_sample(train)
+    model.familiarity = fit_familiarity(model.net, model.params, train_batch, held_out_batch.images, model.stats)
+    if model.familiarity is None and not train_batch.targets.is_floating_point():
+        note(
+            f"predict cannot report 'unlike anything it was trained on': {_missing_reason(train_batch, held_out_batch)}"
+        )
     return True
 
 

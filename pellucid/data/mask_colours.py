@@ -112,8 +112,8 @@ class MaskReader:
         """Sort the colours, to find those of pixels by bisection."""
         codes = self.codes or {}
         sorted_codes = sorted(codes)
-        table = np.array(sorted_codes, np.int32), np.array([codes[code] for code in sorted_codes], np.uint8)
-        object.__setattr__(self, "_sorted", table)
+        codes_and_values = np.array(sorted_codes, np.int32), np.array([codes[code] for code in sorted_codes], np.uint8)
+        object.__setattr__(self, "_sorted", codes_and_values)
 
     def read(self, data: bytes, name: str) -> Tensor:
         """Return the values of a mask; raise PellucidError, naming the file, for colours of no class."""
@@ -295,8 +295,8 @@ def _found_colours(tree: Tree, masks: Sequence[str], classes: ClassList) -> tupl
             f"{_CLASSES_ADVICE.format(colour_name(frequent_codes[0]))}, and set data.mask_nearest=true to read each "
             "pixel as the nearest class"
         )
-    values = {code: k for k, code in enumerate(codes)} | dict.fromkeys(ignored, VOID)
-    return MaskReader(values), {k: colour_name(code) for k, code in enumerate(codes)}
+    value_by_code = {code: k for k, code in enumerate(codes)} | dict.fromkeys(ignored, VOID)
+    return MaskReader(value_by_code), {k: colour_name(code) for k, code in enumerate(codes)}
 
 
 def _two_values(tree: Tree, masks: Sequence[str]) -> dict[int, str]:

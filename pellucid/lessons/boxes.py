@@ -195,14 +195,14 @@ def precision(setting: Setting) -> Result:
     hits, objects = torch.tensor([True, False, True, True, False]), 4
     n_found = hits.cumsum(0)
     precisions, recalls = n_found / torch.arange(1, 6), n_found / objects
-    average, average_at_11 = average_precision(hits, objects)
+    area_precision, average_at_11 = average_precision(hits, objects)
     recall_levels = torch.arange(101) / 100
     envelope = torch.stack([precisions[recalls >= level - 1e-6].max() if level <= 0.75 else torch.tensor(0.0)
                             for level in recall_levels])  # fmt: skip
     numbers = {
         "precision": precisions.tolist(),
         "recall": recalls.tolist(),
-        "average precision": average,
+        "average precision": area_precision,
         "at 11 recalls": average_at_11,
         "at 101 recalls": envelope.mean().item(),
     }

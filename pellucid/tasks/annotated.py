@@ -49,10 +49,10 @@ def mode_of(model: Model) -> ColourMode:
 
 def check_image(model: Model, image: Tensor) -> None:
     """Raise PellucidError unless an image is uint8 and has as many channels as the inputs of a model."""
-    channels = model.nominal_shape[0]
-    if image.shape[0] != channels or image.dtype != torch.uint8:
+    n_channels = model.nominal_shape[0]
+    if image.shape[0] != n_channels or image.dtype != torch.uint8:
         raise PellucidError(
-            f"the model takes uint8 images with {plural(channels, 'channel')}, not "
+            f"the model takes uint8 images with {plural(n_channels, 'channel')}, not "
             f"{str(image.dtype).removeprefix('torch.')} of shape {tuple(image.shape)}; read them with "
             f"load_image(file, mode={mode_of(model)!r})"
         )

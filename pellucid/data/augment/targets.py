@@ -35,16 +35,22 @@ def move_objects(
             )
         if image_objects.keypoints is not None:
             _check_swaps(swaps, image_objects.keypoints.shape[1], f"the objects of image {index}")
-    parts: list[_RemainingObjects] = [
+    objects_of_images: list[_RemainingObjects] = [
         (image_objects, torch.ones(len(image_objects), device=image_objects.boxes.device)) for image_objects in objects
     ]
     for move in moves:
         if isinstance(move, Mosaic):
-            parts = [_mosaic_objects(parts, move, index) for index in range(len(parts))]
+            objects_of_images = [
+                _mosaic_objects(objects_of_images, move, index) for index in range(len(objects_of_images))
+            ]
         else:
-            parts = [_transform_objects(part, move.of(index), swaps) for index, part in enumerate(parts)]
+            objects_of_images = [
+                _transform_objects(objects_of_image, move.of(index), swaps)
+                for index, objects_of_image in enumerate(objects_of_images)
+            ]
     return [
-        image_objects.take((remaining > 0) & (remaining >= min_area - _ROUNDING)) for image_objects, remaining in parts
+        image_objects.take((inside_fractions > 0) & (inside_fractions >= min_area - _ROUNDING))
+        for image_objects, inside_fractions in objects_of_images
     ]
 
 
@@ -78,24 +84,24 @@ def _mirrored_order(n_keypoints: int, swaps: Pairs) -> list[int]:
     return order
 
 
-def _mosaic_objects(parts: list[_RemainingObjects], mosaic: Mosaic, index: int) -> _RemainingObjects:
-    """Return the objects of mosaic n, quarter by quarter."""
+def _mosaic_objects(objects_of_images: list[_RemainingObjects], mosaic: Mosaic, index: int) -> _RemainingObjects:
+    """Return the objects of mosaic `index`, quarter by quarter."""
     objects_of_quarters: list[_RemainingObjects] = []
-    for window, source, region in zip(
+    for window, source_index, region in zip(
         mosaic.windows, mosaic.sources[index].tolist(), mosaic.regions[index], strict=True
     ):
-        objects, remaining = _transform_objects(parts[source], window.of(index), (), region)
-        objects_of_quarters.append((objects.take(remaining > 0), remaining[remaining > 0]))
+        objects, inside_fractions = _transform_objects(objects_of_images[source_index], window.of(index), (), region)
+        objects_of_quarters.append((objects.take(inside_fractions > 0), inside_fractions[inside_fractions > 0]))
     return concatenate([objects for objects, _ in objects_of_quarters]), torch.cat(
-        [remaining for _, remaining in objects_of_quarters]
+        [inside_fractions for _, inside_fractions in objects_of_quarters]
     )
 
 
 def _transform_objects(
-    part: _RemainingObjects, move: Move, swaps: Pairs, region: Tensor | None = None
+    objects_of_image: _RemainingObjects, move: Move, swaps: Pairs, region: Tensor | None = None
 ) -> _RemainingObjects:
     """Return one image's transformed objects, clipped to a region (4,) or to the image, and their fractions inside."""
-    (objects, remaining), size = part, move.size
+    (objects, inside_fractions), size = objects_of_image, move.size
     bounds = torch.tensor([0, 0, size[1], size[0]]) if region is None else region
     low, high = bounds.to(objects.boxes).split(2)
     is_elastic = isinstance(move, Resampling) and move.displacement is not None
@@ -104,20 +110,20 @@ def _transform_objects(
     box_start, box_end = positions.amin(1), positions.amax(1)  # (n, 2) each
     area = (box_end - box_start).prod(1)
     box_start, box_end = box_start.clamp(low, high), box_end.clamp(low, high)
-    remaining = torch.where(area > 0, remaining * (box_end - box_start).prod(1) / area, 0.0)
+    inside_fractions = torch.where(area > 0, inside_fractions * (box_end - box_start).prod(1) / area, 0.0)
     masks, points = objects.masks, objects.keypoints
     boxes = torch.cat((box_start, box_end), 1)
     if masks is not None:
         masks = move.apply(masks[None], "constant", False)[0]
         masks = masks if region is None else masks & pixels_inside(region[None], size)
         boxes = tight_boxes(masks)
-        remaining = torch.where(boxes[:, 2] > boxes[:, 0], remaining, 0.0)
+        inside_fractions = torch.where(boxes[:, 2] > boxes[:, 0], inside_fractions, 0.0)
     if points is not None:
         positions_of_points = move.points(points[None, ..., :2].flatten(1, 2)).view_as(points[..., :2])
         points = _place_keypoints(points, positions_of_points, low, high)
         if isinstance(move, Flip | Transposition) and bool(move.is_applied):
             points = points[:, _mirrored_order(points.shape[1], swaps)]
-    return Objects(boxes, objects.labels, masks, points, objects.crowd), remaining
+    return Objects(boxes, objects.labels, masks, points, objects.crowd), inside_fractions
 
 
 def _place_keypoints(points: Tensor, positions: Tensor, low: Tensor, high: Tensor) -> Tensor:
@@ -128,10 +134,10 @@ def _place_keypoints(points: Tensor, positions: Tensor, low: Tensor, high: Tenso
 
 def _outline_points(boxes: Tensor, has_sides: bool) -> Tensor:
     """Return the corners (n, 4, 2) of boxes or, with `has_sides`, points on all sides, a pixel apart or closer."""
-    steps = int((boxes[:, 2:] - boxes[:, :2]).max()) + 1 if has_sides and len(boxes) else 1
+    n_steps = int((boxes[:, 2:] - boxes[:, :2]).max()) + 1 if has_sides and len(boxes) else 1
     x0, y0, x1, y1 = boxes[:, :, None].unbind(1)  # (n, 1) each
-    fractions = torch.arange(steps, dtype=boxes.dtype, device=boxes.device) / steps
-    width, height = (x1 - x0) * fractions, (y1 - y0) * fractions  # (n, steps)
+    fractions = torch.arange(n_steps, dtype=boxes.dtype, device=boxes.device) / n_steps
+    width, height = (x1 - x0) * fractions, (y1 - y0) * fractions  # (n, n_steps)
     x = torch.cat((x0 + width, x1.expand_as(width), x1 - width, x0.expand_as(width)), 1)
     y = torch.cat((y0.expand_as(height), y0 + height, y1.expand_as(height), y1 - height), 1)
     return torch.stack((x, y), 2)

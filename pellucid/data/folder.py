@@ -44,9 +44,9 @@ def load_folder(
     size = check_format(size, mode)
     with open_tree(path) as tree:
         root = root_of(tree)
-        train = class_parts(tree, root).train
-        if train is not None:
-            raise PellucidError(f"{path} has a folder {train!r} beside class folders; load it with load_splits")
+        training_part = class_parts(tree, root).train
+        if training_part is not None:
+            raise PellucidError(f"{path} has a folder {training_part!r} beside class folders; load it with load_splits")
         for part, pairs in mask_layout(tree, root).items():
             raise PellucidError(
                 f"{path} has masks in {pairs.mask_folder.rstrip('/') or path} for the images in "

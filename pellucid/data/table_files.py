@@ -156,23 +156,23 @@ def has_table(name: str) -> bool:
     A table of other contents, such as the colours of masks, does not count, unless it is given itself.
     """
     path = Path(name)
-    folder, files = table_files(path)
-    if not files or path.suffix.lower() in TABLE_SUFFIXES:
-        return bool(files)
+    folder, found_tables = table_files(path)
+    if not found_tables or path.suffix.lower() in TABLE_SUFFIXES:
+        return bool(found_tables)
     pictures = Pictures(folder)
     try:
-        table = read_table_file(pictures, files[0])
-        column = file_column(table, lambda cell: pictures.find(cell, files[0].folder) is not None)
+        table = read_table_file(pictures, found_tables[0])
+        column = file_column(table, lambda cell: pictures.find(cell, found_tables[0].folder) is not None)
     except PellucidError:
         return False
     # A hundred rows suffice: in a table of labels, nearly all pictures exist.
-    return any(pictures.find(str(cell), files[0].folder) for cell in table.column(column)[:100])
+    return any(pictures.find(str(cell), found_tables[0].folder) for cell in table.column(column)[:100])
 
 
 def table_columns(name: str) -> tuple[str, ...]:
     """Return the columns of the first table that a path names; raises the errors of `load_table`."""
-    folder, files = table_files(Path(name))
-    return read_table_file(Pictures(folder), files[0]).columns if files else ()
+    folder, found_tables = table_files(Path(name))
+    return read_table_file(Pictures(folder), found_tables[0]).columns if found_tables else ()
 
 
 def read_table_file(pictures: Pictures, file: TableFile) -> LabelTable:

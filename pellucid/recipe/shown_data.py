@@ -67,12 +67,12 @@ def planned_recipe(
     if has_mask_settings or is_annotated(data) or mask_parts_of(data):
         # Classification, the first, would take the parts for classes.
         verbs = verbs[1:] + verbs[:1]
-    for name in verbs:
+    for candidate_verb in verbs:
         try:
-            check_known("no task", name, [*tasks_by_verb()])
-            return recipe_for(name, data, overrides, root)[0]
+            check_known("no task", candidate_verb, [*tasks_by_verb()])
+            return recipe_for(candidate_verb, data, overrides, root)[0]
         except PellucidError as error:
-            errors.append(f"{name}: {error}")
+            errors.append(f"{candidate_verb}: {error}")
     if verb is None and (data in CATALOGUE or data in SHAPES):
         recipes = map(load_recipe, recipe_names())
         if recipe_of_data := next((recipe for recipe in recipes if recipe.data.name == data), None):

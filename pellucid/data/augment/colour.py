@@ -102,10 +102,10 @@ def cutout(x: Tensor, side: int, rng: torch.Generator) -> Tensor:
     first_pixel = (
         uniform((n, 2), 0.0, 1.0, rng, x) * torch.tensor([h, w], device=x.device)
     ).long() - side // 2  # (N, 2)
-    rows = _in_interval(first_pixel[:, 0, None], side, h)  # (N, H)
-    columns = _in_interval(first_pixel[:, 1, None], side, w)  # (N, W)
-    square = (rows[:, :, None] & columns[:, None, :])[:, None]  # (N, 1, H, W)
-    return torch.where(square, x.mean((2, 3), keepdim=True), x)
+    is_row_covered = _in_interval(first_pixel[:, 0, None], side, h)  # (N, H)
+    is_column_covered = _in_interval(first_pixel[:, 1, None], side, w)  # (N, W)
+    is_covered = (is_row_covered[:, :, None] & is_column_covered[:, None, :])[:, None]  # (N, 1, H, W)
+    return torch.where(is_covered, x.mean((2, 3), keepdim=True), x)
 
 
 def _in_interval(first: Tensor, side: int, length: int) -> Tensor:

@@ -175,9 +175,15 @@ class Mosaic:
         """Return the mosaics of x (N, C, H, W); `fill` is not used, since the quarters cover the image."""
         y = torch.empty_like(x)
         for k, window in enumerate(self.windows):
-            images, starts, regions = self.sources[:, k].tolist(), window.start.tolist(), self.regions[:, k].tolist()
-            for n, (image, (top, left), (x0, y0, x1, y1)) in enumerate(zip(images, starts, regions, strict=True)):
-                y[n, :, y0:y1, x0:x1] = x[image, :, top + y0 : top + y1, left + x0 : left + x1]
+            source_indices, starts, regions = (
+                self.sources[:, k].tolist(),
+                window.start.tolist(),
+                self.regions[:, k].tolist(),
+            )
+            for n, (source_index, (top, left), (x0, y0, x1, y1)) in enumerate(
+                zip(source_indices, starts, regions, strict=True)
+            ):
+                y[n, :, y0:y1, x0:x1] = x[source_index, :, top + y0 : top + y1, left + x0 : left + x1]
         return y
 
 

@@ -119,7 +119,7 @@ INDEPENDENT_CHECKS: dict[Any, Check] = {
         "tests/losses/cases.py", "quality_focal", "the formula with PyTorch's cross-entropy, under its differentiation"
     ),
     ProbabilityCrossEntropy: Check(
-        "tests/opening/torch_trainings/test_generated.py",
+        "tests/opening/torch_training/test_generated.py",
         "test_20_steps_equal_pytorch",
         "torch.nn.BCELoss in trainings of 20 steps",
     ),

@@ -11,9 +11,10 @@ from typing import Any
 
 import pytest
 
-MISSING = f"pellucid.{os.environ['MISSING_FOLDER']}"
+FOLDER = os.environ["MISSING_FOLDER"]
+MISSING = f"pellucid.{FOLDER}"
 IS_NAMED = re.compile(rf"No module named '{MISSING}\b|this needs {MISSING}\b[^\n]*, which this installation lacks")
-IS_IMPORTED = re.compile(rf"(from|import) {MISSING}\b|from pellucid import [^\n]*\b{os.environ['MISSING_FOLDER']}\b")
+IS_IMPORTED = re.compile(rf"(from|import) (pellucid|tests)\.{FOLDER}\b|from pellucid import [^\n]*\b{FOLDER}\b")
 
 
 def pytest_ignore_collect(collection_path: Path) -> bool | None:

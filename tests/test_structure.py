@@ -7,8 +7,11 @@ from functools import cache
 from graphlib import TopologicalSorter
 from pathlib import Path
 
+import pytest
+
 import pellucid
 from pellucid.task import tasks
+from tools.tests_of import find_tests
 
 ROOT = Path(pellucid.__file__).parent
 TASK_PACKAGES = ("tasks", "detectors", "generators")  # these define tasks and objectives
@@ -211,3 +214,42 @@ def test_the_map_of_the_architecture_has_a_row_for_each_room() -> None:
     first_cells = [row.split("|")[1] for row in table.splitlines()[2:] if row.startswith("|")]
     listed_rooms = [name for cell in first_cells for name in re.findall(r"`(\w+)`", cell)]
     assert sorted(listed_rooms) == sorted(rooms - {"__init__", "__main__"})
+
+
+OTHER_TEST_FOLDERS = {  # folders of tests that are not those of a package in pellucid
+    "conformance": "conformance",
+    "docs": "docs",
+    "doctor/bench": "benchmarks/doctor",
+    "doctor/detection": "pellucid/tasks/detect/doctor",
+    "mutants": "benchmarks/mutants",
+    "own": "docs/your-own-parts.md",
+    "scaling": "benchmarks/scaling",
+}
+
+
+def test_folders_of_tests_are_those_of_the_package_and_each_file_says_what_it_tests() -> None:
+    tests = ROOT.parent / "tests"
+    files = sorted(tests.rglob("test_*.py"))
+    folders = {file.parent.relative_to(tests).as_posix() for file in files}
+    result = [name for name in sorted(folders) if not (ROOT / name).is_dir() and name not in OTHER_TEST_FOLDERS]
+    assert result == [], "name these folders of tests like the folders of pellucid that they test"
+    assert [place for place in OTHER_TEST_FOLDERS.values() if not (ROOT.parent / place).exists()] == []
+    assert [str(file) for file in files if not ast.get_docstring(syntax_tree(file))] == [], "say what these files test"
+
+
+@pytest.mark.parametrize(
+    ("module", "test_file"),
+    [
+        ("data/loader.py", "data/test_loader.py"),  # the module's name
+        ("layers/conv2d.py", "layers/samples.py"),  # a name that the package exports
+        ("training/updater.py", "training/test_step.py"),  # by the module that imports it
+        ("cli/predict.py", "cli/test_many_pictures.py"),  # by the word of a command
+        ("tasks/detect/command.py", "tasks/detect"),  # loaded by name: the folder
+    ],
+)
+def test_the_tests_of_a_module_are_found(module: str, test_file: str) -> None:
+    tests = ROOT.parent / "tests"
+    found = find_tests(ROOT / module)
+    nearest = [file for file in found if file.parent == found[0].parent]
+    assert tests / test_file in nearest
+    assert test_file.startswith("cli") or found[0] == tests / test_file

@@ -14,7 +14,7 @@ from pellucid.model import Model
 from tests.cli.conftest import Cli
 from tests.cli.test_train_own import draw_objects, write_labelme
 from tests.recipe.pictures import write_colour_folder
-from tests.serve.test_serve import RunningServer
+from tests.studio.serve.test_serve import RunningServer
 
 pytestmark = pytest.mark.long
 

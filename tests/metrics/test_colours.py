@@ -1,3 +1,5 @@
+"""Metrics of colours compared with scikit-image and closed forms."""
+
 import numpy as np
 import pytest
 import torch

@@ -1,3 +1,5 @@
+"""Fréchet and kernel distances of features compared with closed forms and a double loop."""
+
 import numpy as np
 import pytest
 import torch

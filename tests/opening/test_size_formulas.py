@@ -1,3 +1,5 @@
+"""Formulas of sizes in files of PyTorch: limits before SymPy evaluates them."""
+
 import random
 import time
 

@@ -1,3 +1,5 @@
+"""Conversions between RGB and Lab compared with published values and scikit-image."""
+
 import numpy as np
 import pytest
 import torch

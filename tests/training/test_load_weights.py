@@ -10,7 +10,7 @@ from pellucid.base.errors import ArgumentError, PellucidError
 from pellucid.models import resnet18, squeezenet1_1, vgg16
 from pellucid.weights import MismatchError
 from tests.weights import published_names as published
-from tests.weights.test_names_loading import random_tensors
+from tests.weights.names.test_loading import random_tensors
 
 
 @pytest.fixture(scope="module")

@@ -1,3 +1,5 @@
+"""Smoothing of the colours of a film over its frames."""
+
 from itertools import pairwise
 
 import torch

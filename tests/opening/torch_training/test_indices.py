@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from pellucid.base.errors import PellucidError
-from tests.opening.torch_trainings.loops import Parts, check_equal
+from tests.opening.torch_training.loops import Parts, check_equal
 
 VOCABULARY = 11
 LENGTH = 5

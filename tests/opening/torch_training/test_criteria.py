@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from pellucid.base.errors import PellucidError
-from tests.opening.torch_trainings.loops import Parts, check_equal
-from tests.opening.torch_trainings.test_given_back import loader, parts
+from tests.opening.torch_training.loops import Parts, check_equal
+from tests.opening.torch_training.test_given_back import loader, parts
 
 
 class TwoHeads(nn.Module):

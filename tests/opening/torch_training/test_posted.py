@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import nn
 
-from tests.opening.torch_trainings.loops import Parts, assert_equal
+from tests.opening.torch_training.loops import Parts, assert_equal
 
 SCRIPTS = Path(__file__).parent / "scripts"
 IMPORT = "import pellucid\n"

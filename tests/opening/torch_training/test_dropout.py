@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 import pellucid
 from pellucid.opening.torch_training import TorchTraining
-from tests.opening.torch_trainings.test_given_back import Interrupt, loader
+from tests.opening.torch_training.test_given_back import Interrupt, loader
 
 
 class Functional(nn.Module):

@@ -9,7 +9,7 @@ from pellucid.base.errors import PellucidError
 from pellucid.data import Augment, Objects
 from pellucid.data.seeds import generator
 from pellucid.data.source import Batch
-from tests.data.test_augment_joint import EVERYTHING, H, W, rectangle_batch
+from tests.data.augment.test_joint import EVERYTHING, H, W, rectangle_batch
 
 
 def test_crowd_flags_follow_their_objects():

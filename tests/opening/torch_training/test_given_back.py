@@ -15,7 +15,7 @@ from torch.utils.data import BatchSampler, DataLoader, RandomSampler, TensorData
 import pellucid
 from pellucid import Callback
 from pellucid.base.errors import PellucidError
-from tests.opening.torch_trainings.loops import Parts, assert_equal, check_equal
+from tests.opening.torch_training.loops import Parts, assert_equal, check_equal
 
 
 def loader(**options: Any) -> DataLoader[Any]:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.optim import lr_scheduler
 from torch.utils.data import DataLoader, TensorDataset
 
-from tests.opening.torch_trainings.loops import Parts, check_equal
+from tests.opening.torch_training.loops import Parts, check_equal
 
 N = 24
 BATCH = 6

@@ -18,7 +18,7 @@ from pellucid.studio.app import application as studio_application
 from pellucid.studio.serve import connections, limits
 from pellucid.studio.serve.connections import http_server
 from pellucid.studio.view import Library
-from tests.serve.test_serve import RunningServer, digit_image, encode, mnist_server  # noqa: F401  (a fixture)
+from tests.studio.serve.test_serve import RunningServer, digit_image, encode, mnist_server  # noqa: F401  (a fixture)
 
 PICTURE = encode(digit_image(), "JPEG")
 

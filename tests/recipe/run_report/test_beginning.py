@@ -8,7 +8,7 @@ from pellucid.recipe.run_report import ReportData
 from pellucid.recipe.run_report.diagnosis import DOCTOR_TEXT, diagnosis
 from pellucid.report.sections import Section, TablePart
 from pellucid.task import Merit
-from tests.run_report.test_report import full_report_data, write_and_parse
+from tests.recipe.run_report.test_report import full_report_data, write_and_parse
 
 RUN_OF_4 = [(1.0, 1.1), (0.6, 0.8), (0.3, 0.9), (0.1, 1.2)]  # training and held-out loss by epoch
 BASELINE = {"accuracy": 0.5, "name": "the most frequent class"}

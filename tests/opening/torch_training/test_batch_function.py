@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from pellucid.opening.torch_training import TorchTraining
-from tests.opening.torch_trainings.loops import Parts, assert_equal
+from tests.opening.torch_training.loops import Parts, assert_equal
 
 IMAGES = torch.rand(20, 1, 4, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
 EPOCHS = 3

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from pellucid.base.errors import PellucidError
-from tests.opening.torch_trainings.loops import Parts, assert_equal, check_equal
+from tests.opening.torch_training.loops import Parts, assert_equal, check_equal
 
 N = 10
 BATCH = 4  # so that the last batch of an epoch is smaller

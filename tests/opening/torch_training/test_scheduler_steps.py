@@ -8,9 +8,9 @@ import torch
 from torch import nn
 from torch.optim import lr_scheduler
 
-from tests.opening.torch_trainings.loops import Parts, check_equal
-from tests.opening.torch_trainings.test_generated import BY_BATCH, SCHEDULERS
-from tests.opening.torch_trainings.test_given_back import loader
+from tests.opening.torch_training.loops import Parts, check_equal
+from tests.opening.torch_training.test_generated import BY_BATCH, SCHEDULERS
+from tests.opening.torch_training.test_given_back import loader
 
 STEPS = 12  # of 3 epochs
 

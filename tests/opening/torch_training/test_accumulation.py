@@ -8,8 +8,8 @@ from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from pellucid.base.errors import PellucidError
-from tests.opening.torch_trainings.loops import Parts, check_equal
-from tests.opening.torch_trainings.test_generated import OPTIMIZERS, SCHEDULERS
+from tests.opening.torch_training.loops import Parts, check_equal
+from tests.opening.torch_training.test_generated import OPTIMIZERS, SCHEDULERS
 
 EXAMPLES = 40
 

@@ -10,7 +10,7 @@ from torch import nn
 from torch.optim import swa_utils
 
 from pellucid import Callback
-from tests.opening.torch_trainings.test_given_back import loader, parts
+from tests.opening.torch_training.test_given_back import loader, parts
 
 DECAY = 0.9
 

@@ -1,0 +1,77 @@
+"""Print the files in tests that test a module, the nearest first: `python tools/tests_of.py pellucid/layers/conv2d.py`.
+
+The nearest is the file with the module's name, tests/layers/test_conv2d.py. The files that import the module or its
+names follow, those of its folder tests/layers first; there, a string such as "predict" for pellucid/cli/predict.py is
+enough. Without any, the modules that import the module take its place.
+"""
+
+import ast
+import sys
+from functools import cache
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+MAX_PRINTED = 12
+
+
+def module_name(path: Path) -> str:
+    """Return the dotted name of a file."""
+    return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+
+
+@cache
+def imported_names(path: Path) -> set[str]:
+    """Return the dotted names that a file imports or uses as attributes, and its strings in quotes."""
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom):
+            names |= {f"{node.module}", *(f"{node.module}.{alias.name}" for alias in node.names)}
+        elif isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+            names.add(repr(node.value))
+        elif isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):  # layers.Conv2d, pellucid.open
+            names.add(f"{'' if node.value.id == 'pellucid' else 'pellucid.'}{node.value.id}.{node.attr}")
+    return names
+
+
+def exported_names(path: Path) -> set[str]:
+    """Return the dotted names by which a module is imported, and by which packages above it may export its names."""
+    name = module_name(path)
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    defined_names = [node.name for node in tree.body if isinstance(node, ast.FunctionDef | ast.ClassDef)]
+    folders = [folder for folder in path.parents if folder.is_relative_to(ROOT / "pellucid")]
+    packages = [module_name(folder / "__init__.py") for folder in folders]
+    return {name, *(f"{package}.{defined}" for package in packages for defined in defined_names)}
+
+
+def find_tests(path: Path) -> list[Path]:
+    """Return the files that test a module, the nearest first; its folder in tests if none imports it in any way."""
+    folder = ROOT / "tests" / path.relative_to(ROOT / "pellucid").parent
+    test_files = sorted((ROOT / "tests").rglob("*.py"))
+    modules, seen = [path], {path}
+    while modules:
+        names = set[str]().union(*map(exported_names, modules))
+        same_names = {ROOT / "tests" / m.relative_to(ROOT / "pellucid").with_name(f"test_{m.name}") for m in modules}
+        found = [
+            file
+            for file in test_files
+            if file in same_names
+            or names & imported_names(file)
+            or (file.parent == folder and repr(path.stem) in imported_names(file))
+        ]
+        if found:
+            n_used = {file: len(names & imported_names(file)) for file in found}
+            return sorted(found, key=lambda file: (file not in same_names, file.parent != folder, -n_used[file]))
+        modules = [
+            file
+            for file in sorted((ROOT / "pellucid").rglob("*.py"))
+            if file not in seen and names & imported_names(file)
+        ]
+        seen |= {*modules}
+    return [folder]  # of a module that is only loaded by its name, as those of commands
+
+
+if __name__ == "__main__":
+    for file in find_tests(Path(sys.argv[1]).resolve())[:MAX_PRINTED]:
+        print(file.relative_to(ROOT))

@@ -1,4 +1,7 @@
-"""Operators: layers without a fixed batch axis, for the graphs of opened PyTorch and ONNX networks."""
+"""Operators: layers without a fixed batch axis, for the graphs of opened PyTorch and ONNX networks.
+
+To add an operator, import it here and add its name to `__all__`, which determines OPERATORS.
+"""
 
 from pellucid.layers.base import Layer
 from pellucid.operators.arithmetic import AffineMap, Clip, Exponential, Minus, Over, Plus, Power, Times, ToPower
@@ -42,16 +45,6 @@ from pellucid.operators.products import Attention, Einsum, LinearMap, MatMul
 from pellucid.operators.reductions import Largest, Length, LogSumExp, Mean, Sum, Variance
 from pellucid.operators.sampling import AffineGrid, GridSample
 from pellucid.operators.sources import Fixed, Learned, ShiftMask
-
-OPERATORS: tuple[type[Layer], ...] = (
-    Absolute, AdaptiveMaxPool, AffineGrid, AffineMap, AngleOfPoint, Attention, Clip, Convolve, CosineFunction, Detach,
-    Einsum, ErrorFunction, Expand, Exponential, Fixed, Fold, Gather, GridSample, Index, Join, KeepOutside, Largest,
-    LargestOne, Learned, Length, LinearMap, LogSumExp, Logarithm, MaskedFill, MatMul, MaxPositions, Mean, Minus,
-    NormalizeChannels, NormalizeGroups, NormalizeLast, NumberFunction, OneHot, Over, Pad, ParametricReLU, Permute, Plus,
-    Positions, Power, Repeat, ReplaceSelected, ReplaceSlice, Reverse, Roll, RunningProduct, RunningSum, Scatter, Select,
-    ShiftMask, SineFunction, Slice, SoftPlus, Stack, StepFunction, Sum, Times, ToPower, ToShape, Unfold,
-    UnscaledBatchNorm, Variance, Where,
-)  # fmt: skip
 
 __all__ = [
     "FUNCTIONS",
@@ -127,3 +120,9 @@ __all__ = [
     "Variance",
     "Where",
 ]
+
+OPERATORS: tuple[type[Layer], ...] = tuple(
+    value
+    for value in map(globals().get, __all__)
+    if isinstance(value, type) and issubclass(value, Layer) and value is not TensorLayer
+)

@@ -275,7 +275,8 @@ def draw_inputs(case: Case) -> tuple[Tensor, ...]:
 
 def test_every_operator_with_an_input_has_a_case() -> None:
     elsewhere = {MaxPositions, operators.Positions, operators.OneHot, operators.UnscaledBatchNorm}
-    assert {type(case.layer) for case in CASES} == set(OPERATORS) - elsewhere - {Learned, Fixed, ShiftMask}
+    tested = {type(case.layer) for case in CASES}
+    assert tested == set(OPERATORS) - elsewhere - {Learned, Fixed, ShiftMask}, "add a Case to CASES for each"
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: str(case.layer).replace(" ", ""))

@@ -105,7 +105,7 @@ def test_every_layer_has_an_explanation() -> None:
     # Each output of these depends on a full map or on all steps before it, so that a few factors explain no more than
     # the derivative.
     unexplained = {kind for kind, layer in layers.items() if explainer(layer) is fallback}
-    assert unexplained == {GRU, LSTM, RNN, SoftArgmax}
+    assert unexplained == {GRU, LSTM, RNN, SoftArgmax}, "add the others to pellucid/trace/columns/__init__.py"
 
 
 def test_a_gradient_of_one_product_equals_it_to_the_last_bit() -> None:

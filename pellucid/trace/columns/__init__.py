@@ -20,6 +20,7 @@ from pellucid.trace.columns.moves import (
 from pellucid.trace.columns.norms import local_contrast_norm, local_response_norm, norm, softmax
 
 MEAN_WORDS = "it is part of the mean of each window that contains it: the output gradient δ times its weight"
+LINEAR_WORDS = "it is a term of weighted sums: each output gradient δ times its weight"
 UNCHANGED_WORDS = "it only changes its position: the output gradient δ passes unchanged"
 
 EXPLAINERS: dict[type[Layer], Explainer] = {
@@ -81,6 +82,9 @@ WEIGHTED_SUMS: dict[type[Layer], str] = {
     layers.Concat: "the same value of one of the inputs",
 }
 
+# Traits of layers that are no linear map of a single input with the batch axis first, or that have parameters.
+NOT_ONE_MAP = Trait.MULTIPLE_INPUTS | Trait.ANY_AXES | Trait.LEARNS | Trait.WEIGHTED
+
 
 def explainer(layer: Layer, argument: str = "x.0") -> Explainer:
     """Return the function that computes columns for `argument`: an input such as "x.0", or a parameter's name."""
@@ -90,6 +94,8 @@ def explainer(layer: Layer, argument: str = "x.0") -> Explainer:
         return own_slope
     if declares(layer, Trait.RESHAPE):
         return linear_map(UNCHANGED_WORDS)
+    if declares(layer, Trait.LINEAR) and not layer.traits & NOT_ONE_MAP:
+        return linear_map(LINEAR_WORDS)
     return fallback
 
 

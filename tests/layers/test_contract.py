@@ -58,8 +58,9 @@ def first_sample_of_each_layer() -> list[Sample]:
 
 @pytest.mark.parametrize("layer_type", LAYERS, ids=lambda layer_type: layer_type.__name__)
 def test_a_layer_has_samples_and_a_reference(layer_type: type[Layer]) -> None:
-    assert any(type(sample.layer) is layer_type for sample in SAMPLES)
-    assert layer_type in REFERENCES
+    missing = f"has no {layer_type.__name__}"
+    assert any(type(sample.layer) is layer_type for sample in SAMPLES), f"tests/layers/samples.py {missing}"
+    assert layer_type in REFERENCES, f"tests/references.py {missing}; that of an activation is in layers/elementwise.py"
 
 
 def test_every_exported_layer_is_listed() -> None:

@@ -48,7 +48,7 @@ from pellucid.training.callbacks import Callback
 from pellucid.training.device import CPU, on_device, usable_device, usable_precision
 from pellucid.training.evaluate import batch_within_memory, evaluate
 from pellucid.training.examples import checked_source, first_batch, inputs_of, source_of, training_and_validation
-from pellucid.training.fit import Loop
+from pellucid.training.loop import Loop
 from pellucid.training.measures import check_metrics, default_metrics
 from pellucid.training.options import FitOptions
 from pellucid.training.parameter_groups import Trainable

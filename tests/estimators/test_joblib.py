@@ -8,7 +8,7 @@ from sklearn.datasets import load_digits
 from sklearn.model_selection import GridSearchCV
 
 from pellucid.estimators import NetworkClassifier
-from pellucid.training import fit
+from pellucid.training import loop
 from pellucid.training.callbacks import Callback
 
 X, Y = load_digits(return_X_y=True)
@@ -46,13 +46,13 @@ def test_a_small_network_trains_on_one_thread(batch_size: int, threads: int, mon
         def on_epoch_end(self, training, row) -> None:
             thread_counts.add(torch.get_num_threads())
 
-    original_init = fit.Loop.__init__
+    original_init = loop.Loop.__init__
 
     def init_with_callback(self, model, plan) -> None:
         original_init(self, model, plan)
         self.plan.callbacks.append(RecordThreads())
 
-    monkeypatch.setattr(fit.Loop, "__init__", init_with_callback)
+    monkeypatch.setattr(loop.Loop, "__init__", init_with_callback)
     torch.set_num_threads(2)
     try:
         net = Sequential(Dense(250), ReLU(), Dense(10))

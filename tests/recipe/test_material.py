@@ -23,7 +23,7 @@ from pellucid.recipe.recipe import load_recipe
 from pellucid.recipe.resume import resume
 from pellucid.recipe.run_report.classes import CONFUSION_FILE
 from pellucid.recipe.tables import Data
-from pellucid.training import fit
+from pellucid.training import loop
 from pellucid.training.examples import first_batch
 from pellucid.training.step import TrainingStep
 from tests.recipe.pictures import write_colour_folder
@@ -144,7 +144,7 @@ def test_an_interrupted_streamed_run_is_resumed_exactly_without_loading_images(
         "train.checkpoint_seconds": 1e-9,
     }  # fmt: skip
     monkeypatch.setattr(material, "load_splits", refuse)
-    monkeypatch.setattr(fit, "TICK", 0.0)
+    monkeypatch.setattr(loop, "TICK", 0.0)
     uninterrupted = train("digits", out=tmp_path / "whole", progress=False, **settings)
     original_step, steps_taken = TrainingStep.__call__, list[int]()
 

@@ -10,7 +10,7 @@ from pellucid.recipe.job import train
 from pellucid.recipe.recipe import Recipe
 from pellucid.recipe.resume import resume
 from pellucid.run.described import unnamed_structure
-from pellucid.training import fit
+from pellucid.training import loop
 from pellucid.training.step import TrainingStep
 from tests.training.small import Stopped
 
@@ -46,7 +46,7 @@ def train_with_old_names(out, units=64, stop_step=None, net=None):
 @pytest.mark.slow
 @pytest.mark.usefixtures("no_report")
 def test_an_interrupted_run_with_other_layer_names_is_resumed_exactly(tmp_path, monkeypatch):
-    monkeypatch.setattr(fit, "TICK", 0.0)  # a checkpoint is written at each check of the parameters
+    monkeypatch.setattr(loop, "TICK", 0.0)  # a checkpoint is written at each check of the parameters
     uninterrupted = train_with_old_names(tmp_path / "whole")
     with pytest.raises(Stopped):
         train_with_old_names(tmp_path / "broken", stop_step=60)
@@ -83,7 +83,7 @@ def test_layer_names_inside_combinators_are_ignored_and_other_differences_are_re
 @pytest.mark.slow
 @pytest.mark.usefixtures("no_report")
 def test_a_run_with_renamed_layers_in_parallel_and_graph_is_resumed_exactly(tmp_path, monkeypatch):
-    monkeypatch.setattr(fit, "TICK", 0.0)  # a checkpoint is written at each check of the parameters
+    monkeypatch.setattr(loop, "TICK", 0.0)  # a checkpoint is written at each check of the parameters
     uninterrupted = train_with_old_names(tmp_path / "whole", net=all_combinators())
     with pytest.raises(Stopped):
         train_with_old_names(tmp_path / "broken", stop_step=60, net=all_combinators())

@@ -14,7 +14,7 @@ from pellucid.model import Model
 from pellucid.optim import OPTIMIZERS, Adam, AdamW, MaxNorm, Optimizer, State
 from pellucid.optim.base import tensors_of
 from pellucid.optim.regularizers import L1, L2
-from pellucid.training import fit
+from pellucid.training import loop
 from pellucid.training.distributed import processes
 from pellucid.training.step import TrainingStep
 from tests.training.sharded import train_case
@@ -49,14 +49,14 @@ def state_sizes(shard_optimizer: bool) -> list[int]:
     """Return the number of values of the optimizer's state in each process."""
     steps: list[TrainingStep] = []
     make_step = TrainingStep.of
-    fit.TrainingStep.of = lambda *arguments, **options: steps.append(make_step(*arguments, **options)) or steps[0]
+    loop.TrainingStep.of = lambda *arguments, **options: steps.append(make_step(*arguments, **options)) or steps[0]
     model_with_all_settings().fit(digits(0, 50), epochs=1, shard_optimizer=shard_optimizer, verbose=False)
     return processes().from_all(sum(tensor.numel() for _, _, tensor in steps[0].state_tensors()))
 
 
 def train_resumed(run: Path, epochs: int, shard_optimizer: bool) -> str:
     """Train from 6 shards in a run folder, starting at its last checkpoint; return the hash of the weights."""
-    fit.TICK = 0.0  # save a checkpoint after every step
+    loop.TICK = 0.0  # save a checkpoint after every step
     model = model_with_all_settings()
     options = {"run": run, "resume": True, "shards": 6, "shard_optimizer": shard_optimizer, "verbose": False}
     model.fit(digits(0, 60), epochs=epochs, batch_size=24, checkpoint_seconds=0.0, **options)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from pellucid.run.folder import RunFolder
-from pellucid.training import fit
+from pellucid.training import loop
 from pellucid.training.callbacks import Callback
 from pellucid.training.checkpoint import SavedState
 from tests.forked import run_forked
@@ -59,7 +59,7 @@ def killed_and_resumed(train: Callable[..., Any], run: Path, kills: int = 4) -> 
 def _resume_and_kill(train: Callable[..., Any], run: Path, count: int) -> Any:
     """Continue a training; kill this process in the second step after `count` checkpoints, never if `count` is 0."""
     if count:
-        fit.TICK = 0.0  # save a checkpoint after every step
+        loop.TICK = 0.0  # save a checkpoint after every step
     return train(run, [Kill(run, count)])
 
 

@@ -7,7 +7,7 @@ import os
 import sys
 
 from pellucid.data import loader
-from pellucid.training import fit
+from pellucid.training import loop
 from pellucid.training.distributed import processes
 from tests.training.sharded_faults import FaultyAugmentation, timeout_seconds
 from tests.training.small import digits, small_conv
@@ -31,7 +31,7 @@ def train(run, **options):
 
 if __name__ == "__main__":
     loader.WORKERS = 1  # thread, which prepares the batches in their order
-    fit.TICK = 0.0  # save a checkpoint after every step
+    loop.TICK = 0.0  # save a checkpoint after every step
     if os.environ["TORCHELASTIC_RESTART_COUNT"] == "0":
         FAULT.fault = sys.argv[2]
     with processes().answering_within(timeout_seconds(FAULT.fault)):

@@ -16,7 +16,7 @@ from pellucid.data import loader
 from pellucid.model import Model
 from pellucid.models import mlp
 from pellucid.optim import SGD
-from pellucid.training import distributed, fit
+from pellucid.training import distributed, loop
 from pellucid.training.distributed import processes
 from tests.training.small import digits, small_conv, small_mlp
 
@@ -79,7 +79,7 @@ def train_interrupted(run, fault):
     fault: "" or the signal that the second process gets in epoch 2, after a checkpoint was written in epoch 1.
     """
     loader.WORKERS = 1
-    fit.TICK = 0.0  # save a checkpoint after every step
+    loop.TICK = 0.0  # save a checkpoint after every step
     options = {"run": run, "resume": True, "checkpoint_seconds": 0.0, "shards": 2, "verbose": False}
     model = small_conv()
     try:

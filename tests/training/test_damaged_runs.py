@@ -11,7 +11,7 @@ from pellucid.base.errors import PellucidError
 from pellucid.model import Model
 from pellucid.run.folder import RunFolder
 from pellucid.run.weights import read_weights, write_weights
-from pellucid.training import checkpoint, fit
+from pellucid.training import checkpoint, loop
 from pellucid.training.callbacks import EarlyStopping
 from tests.training.small import StopAt, Stopped, small_conv, small_mlp
 from tests.training.test_resume import train
@@ -34,7 +34,7 @@ def stopped_run(path, step=27):
 
 @pytest.fixture
 def checkpoint_every_epoch(monkeypatch):
-    monkeypatch.setattr(fit, "SAVE_INTERVAL", 0)  # save a checkpoint after every epoch, however short
+    monkeypatch.setattr(loop, "SAVE_INTERVAL", 0)  # save a checkpoint after every epoch, however short
 
 
 DAMAGES = {"changed": damage, "cut": lambda file: os.truncate(file, 100), "missing": Path.unlink}

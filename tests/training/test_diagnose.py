@@ -15,7 +15,7 @@ from pellucid.model import Model
 from pellucid.models import mlp
 from pellucid.optim import SGD, Adagrad, Adam, RMSprop
 from pellucid.run.records import to_record
-from pellucid.training import fit
+from pellucid.training import loop
 from pellucid.training.callbacks import Callback
 from pellucid.training.diagnose import NotFinite, StoppedError, diagnose, diagnose_output
 from pellucid.training.examples import examples
@@ -235,7 +235,7 @@ def test_rare_checks_report_all_steps_since_the_last_check(monkeypatch):
 
     monkeypatch.setattr(TrainingStep, "__call__", step_with_infinity)
     # Checks after steps 1, 11 and 21, and at the end of the epoch.
-    monkeypatch.setattr(fit.Loop, "_steps_to_next_check", lambda self, seconds_per_step: 10)
+    monkeypatch.setattr(loop.Loop, "_steps_to_next_check", lambda self, seconds_per_step: 10)
     message = fit_error(model, torch.ones(300, 4), torch.arange(300) % 2)
     assert message.startswith("training stopped in step 30 (epoch 1, batch 30): first: weight contains infinity")
     assert ", from the update of one of the steps 22 to 30; " in message
@@ -243,13 +243,15 @@ def test_rare_checks_report_all_steps_since_the_last_check(monkeypatch):
 
 def test_the_interval_of_checks_follows_from_their_cost():
     options = FitOptions(1, 10, None, [], None, False, "auto", 0.0, None, False, 1, None, True, "shard", 4.0, False)
-    loop = fit.Loop(deep_model(), FitPlan(options, examples(digits()), None, [], None, {}))
-    assert loop._steps_to_next_check(seconds_per_step=1e-4) == 1  # the cost of a check is not known yet
-    loop.check_seconds = 1.4e-5
-    assert loop._steps_to_next_check(seconds_per_step=1e-3) == 1  # a check costs 1.4 % of a step
-    assert loop._steps_to_next_check(seconds_per_step=1e-4) == 4  # the interval grows to at most four times its length
-    loop.check_steps = 4
-    assert loop._steps_to_next_check(seconds_per_step=1e-4) == 7  # 14 us per 7 steps of 100 us
+    training = loop.Loop(deep_model(), FitPlan(options, examples(digits()), None, [], None, {}))
+    assert training._steps_to_next_check(seconds_per_step=1e-4) == 1  # the cost of a check is not known yet
+    training.check_seconds = 1.4e-5
+    assert training._steps_to_next_check(seconds_per_step=1e-3) == 1  # a check costs 1.4 % of a step
+    assert (
+        training._steps_to_next_check(seconds_per_step=1e-4) == 4
+    )  # the interval grows to at most four times its length
+    training.check_steps = 4
+    assert training._steps_to_next_check(seconds_per_step=1e-4) == 7  # 14 us per 7 steps of 100 us
 
 
 def test_non_finite_initial_weights_are_not_attributed_to_an_update():

@@ -18,7 +18,7 @@ from pellucid.optim.schedules import Constant, Cosine, InverseTime, OneCycle, Re
 from pellucid.run import weights
 from pellucid.run.folder import RunFolder
 from pellucid.run.history import read_csv
-from pellucid.training import checkpoint, device, fit
+from pellucid.training import checkpoint, device, loop
 from pellucid.training.callbacks import Callback, EarlyStopping
 from pellucid.training.process import stop_exception
 from tests.training import killed
@@ -71,7 +71,7 @@ def test_a_training_ended_by_an_error_is_resumed_exactly(tmp_path, uninterrupted
 
 
 def test_a_training_is_resumed_from_a_checkpoint_inside_an_epoch(tmp_path, uninterrupted, monkeypatch):
-    monkeypatch.setattr(fit, "TICK", 0.0)
+    monkeypatch.setattr(loop, "TICK", 0.0)
     with pytest.raises(Stopped):
         train(small_conv(), tmp_path, callbacks=[StopAt(17)], checkpoint_seconds=0.0)
     state = checkpoint.SavedState(RunFolder(tmp_path).last)
@@ -192,7 +192,7 @@ SCHEDULES = [
 @pytest.mark.slow
 @pytest.mark.parametrize("schedule", SCHEDULES, ids=repr)
 def test_every_schedule_is_resumed_from_within_an_epoch(tmp_path, monkeypatch, schedule):
-    monkeypatch.setattr(fit, "TICK", 0.0)
+    monkeypatch.setattr(loop, "TICK", 0.0)
     uninterrupted = Model(small_mlp().net, optimizer=SGD(2.0), schedule=schedule)
     expected = train(uninterrupted, None)
     for step in (3, 23):  # before the end of the first epoch, when the schedule has no loss yet, and later
@@ -341,7 +341,7 @@ def test_a_history_longer_than_the_header_limit_is_written_and_resumed(tmp_path,
                 row = {"epoch": 0, "path": "dense.weight", "grad_norm": 0.12345678901234567, "update_ratio": 0.1}
                 training.history.layers.extend(dict(row) for _ in range(12_000))
 
-    monkeypatch.setattr(fit, "SAVE_INTERVAL", 0)
+    monkeypatch.setattr(loop, "SAVE_INTERVAL", 0)
     uninterrupted, resumed = small_mlp(), small_mlp()
     expected = train(uninterrupted, tmp_path / "whole", callbacks=[AddRows()])
     assert RunFolder(tmp_path / "whole").last.stat().st_size > weights.MAX_WEIGHTS_HEADER_BYTES
@@ -354,7 +354,7 @@ def test_a_history_longer_than_the_header_limit_is_written_and_resumed(tmp_path,
 
 def test_a_checkpoint_of_an_earlier_version_is_resumed_exactly(tmp_path, uninterrupted, monkeypatch):
     """Its header has the history and the state of callbacks, which the current version stores in a tensor."""
-    monkeypatch.setattr(fit, "SAVE_INTERVAL", 0)
+    monkeypatch.setattr(loop, "SAVE_INTERVAL", 0)
     resumed = small_conv()
     _, sha256, expected = uninterrupted(small_conv)
     with pytest.raises(Stopped):

@@ -15,7 +15,7 @@ from pellucid.combine.base import Layer
 from pellucid.data import Batch
 from pellucid.layers import AdaptiveAvgPool2d, Dropout, LayerNorm
 from pellucid.objective import Objective
-from pellucid.training import fit as fit_module
+from pellucid.training import loop as loop_module
 from tests.training.small import StopAt, Stopped
 
 RNG = torch.Generator().manual_seed(0)
@@ -151,7 +151,7 @@ def test_without_exact_bits_merging_is_the_same() -> None:
 
 @pytest.mark.parametrize("step", [1, 2, 3])
 def test_a_training_with_a_merged_batch_is_resumed_exactly(tmp_path: Any, monkeypatch: Any, step: int) -> None:
-    monkeypatch.setattr(fit_module, "TICK", 0.0)
+    monkeypatch.setattr(loop_module, "TICK", 0.0)
     options = {"epochs": 2, "batch_size": 16, "verbose": False, "checkpoint_seconds": 0.0}
     whole = Model(after_dense(), input_shape=(2, 4, 4))
     whole.fit(X[:33], Y[:33], **options)
@@ -223,7 +223,7 @@ class Whitened(Objective):
         return {"loss": y.square().mean()}, {"net": self.net.backward(params["net"], cache, 2 * y / y.numel())[1]}
 
     def predict(self, params: Any, images: Any) -> Any:
-        return self.net.forward(params["net"], images, fit_module.Mode())[0]
+        return self.net.forward(params["net"], images, loop_module.Mode())[0]
 
 
 def test_an_objective_that_needs_two_examples_gets_them() -> None:

@@ -1,5 +1,8 @@
 """The training loop compared with a plain loop in PyTorch, and the values in its history."""
 
+import sys
+from pathlib import Path
+
 import pytest
 import torch
 from torch.nn import functional as F
@@ -8,7 +11,7 @@ from pellucid.base.errors import PellucidError
 from pellucid.combine import Sequential
 from pellucid.data import Batch, Loader
 from pellucid.layers import Dense, Flatten, LayerNorm, Mode
-from pellucid.losses import Quadratic
+from pellucid.losses import Quadratic, SoftmaxCrossEntropy
 from pellucid.model import Model
 from pellucid.models import mlp
 from pellucid.objective import Supervised
@@ -108,13 +111,13 @@ def test_update_ratio_is_the_rms_of_the_last_update_divided_by_that_of_the_weigh
 
 
 def test_measuring_gradients_changes_neither_weights_nor_running_statistics():
-    from pellucid.training import fit
+    from pellucid.training import loop
 
     data = digits()
     unmeasured, measured = small_conv(input_shape=(1, 8, 8)), small_conv(input_shape=(1, 8, 8))
     measured.fit(data, epochs=2, batch_size=50, verbose=False)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(fit, "layer_rows", lambda *arguments: list)
+        patch.setattr(loop, "layer_rows", lambda *arguments: list)
         unmeasured.fit(data, epochs=2, batch_size=50, verbose=False)
     assert unmeasured.sha256() == measured.sha256()
 
@@ -284,3 +287,26 @@ def test_a_processor_without_bfloat16_is_reported(monkeypatch, capsys):
     model = small_mlp(precision="bf16")
     model.fit(digits(), epochs=1, batch_size=100, verbose=False)
     assert "no bfloat16 instructions, so training uses float32" in capsys.readouterr().err
+
+
+def test_the_functions_from_fit_to_the_loss_are_those_of_the_architecture_page(monkeypatch):
+    """The list on the page is the stack of calls in the first step of a training."""
+    stacks = []
+    compute = SoftmaxCrossEntropy.compute
+
+    def recorded(loss, y, target):
+        stack, frame = [("losses/softmax_cross_entropy.py", "SoftmaxCrossEntropy.compute")], sys._getframe()
+        while stack[0] != ("training/model.py", "BaseModel.fit") and (frame := frame.f_back):
+            stack.insert(
+                0, (Path(frame.f_code.co_filename).as_posix().rpartition("pellucid/")[2], frame.f_code.co_qualname)
+            )
+        stacks.append(stack)
+        return compute(loss, y, target)
+
+    monkeypatch.setattr(SoftmaxCrossEntropy, "compute", recorded)
+    dataset = torch.utils.data.TensorDataset(digits().x, digits().y)
+    small_mlp().fit(torch.utils.data.DataLoader(dataset, batch_size=100), epochs=1, verbose=False)
+    page = (Path(__file__).parents[2] / "docs" / "architecture.md").read_text(encoding="utf-8")
+    lines = page.partition("```text\n")[2].partition("\n```")[0].splitlines()
+    listed = [tuple(line.split()[:2]) for line in lines]
+    assert next(stack for stack in stacks if ("training/loop.py", "Loop._epoch") in stack) == listed

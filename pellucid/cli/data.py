@@ -11,7 +11,7 @@ from pellucid.command.args import Action, Actions, Parser
 from pellucid.command.files import check_output_path, html_output_path
 from pellucid.command.out import print_json, print_lines, print_result
 from pellucid.command.progress import CountProgress, DownloadProgress
-from pellucid.data.formats import ANNOTATION_FORMATS, FORMAT_NAMES
+from pellucid.data.format_names import ANNOTATION_FORMATS, WRITTEN_FORMATS
 
 
 def parser() -> Actions:
@@ -143,7 +143,7 @@ def _write_sheet(args: argparse.Namespace) -> int:
     """Write the contact sheet of `--out`, which is deprecated, and print its path."""
     from pellucid.base.files import write_atomically
     from pellucid.data import DetectionFolder
-    from pellucid.data.annotations.layout import find_format, parts_in_order
+    from pellucid.data.annotations.formats import find_format, parts_in_order
     from pellucid.data.annotations.sheet import contact_sheet
     from pellucid.data.catalogue import annotated_path
     from pellucid.data.tree import open_tree
@@ -222,7 +222,7 @@ def convert_parser() -> Parser:
     )
     parser.add_argument("out", metavar="OUT", help="the folder to write, new or empty")
     parser.add_argument(
-        "--to", metavar="FORMAT", required=True, help=f"{', '.join(FORMAT_NAMES[:-1])} or {FORMAT_NAMES[-1]}"
+        "--to", metavar="FORMAT", required=True, help=f"{', '.join(WRITTEN_FORMATS[:-1])} or {WRITTEN_FORMATS[-1]}"
     )
     parser.add_argument(
         "--background",

@@ -6,7 +6,7 @@ from pellucid.command.args import Parser
 from pellucid.command.models import open_model
 from pellucid.command.options import add_options, given_options
 from pellucid.command.out import ENGINE, print_result
-from pellucid.data.formats import ANNOTATION_FORMATS
+from pellucid.data.format_names import ANNOTATION_FORMATS
 
 
 def parser() -> Parser:

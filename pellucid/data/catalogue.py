@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from pellucid.base.errors import PellucidError, nearest
 from pellucid.data.entries import CATALOGUE, MASK_PARTS, Entry, PublishedFile
 from pellucid.data.fetch import fetch
-from pellucid.data.formats import ANNOTATION_FORMATS
+from pellucid.data.format_names import ANNOTATION_FORMATS
 
 if TYPE_CHECKING:  # functions import what they need, so that `pellucid data list` starts without PyTorch
     from torch import Tensor

@@ -21,7 +21,7 @@ from pellucid.data.annotations.base import (
     join_names,
     size_fault,
 )
-from pellucid.data.annotations.layout import (
+from pellucid.data.annotations.formats import (
     find_format,
     other_formats,
     parts_in_order,

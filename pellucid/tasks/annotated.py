@@ -11,7 +11,7 @@ from torch import Tensor
 from pellucid.base.errors import PellucidError
 from pellucid.base.text import note, plural
 from pellucid.data import CATALOGUE, Arrays, DetectionFolder, MaskFolder, data_root
-from pellucid.data.annotations.layout import find_format, parts_in_order
+from pellucid.data.annotations.formats import find_format, parts_in_order
 from pellucid.data.dataset import Dataset, make_dataset, split_images
 from pellucid.data.folder import TEST_FRACTION
 from pellucid.data.image_formats import ColourMode

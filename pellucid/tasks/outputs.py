@@ -113,11 +113,7 @@ class CocoResults:
     def to_json(self) -> dict[str, Any]:
         """Return {"images", "annotations", "categories"}, each annotation with its "score"."""
         keypoint_names = tuple(f"p{k}" for k in range(self.n_keypoints))
-        category_ids = tuple(range(1, len(self.classes) + 1))
-        return _with_scores(
-            Annotations(self.classes, tuple(self.records), keypoints=keypoint_names, category_ids=category_ids),
-            self.scores,
-        )
+        return _with_scores(Annotations(self.classes, tuple(self.records), keypoints=keypoint_names), self.scores)
 
 
 def keypoints_to_coco(
@@ -145,7 +141,7 @@ def keypoints_to_coco(
         records.append(
             ImageRecord(picture["image"], (height, width), tuple(instances), file=picture["image"], image_id=number)
         )
-    annotations = Annotations((category,), tuple(records), keypoints=tuple(keypoint_names), category_ids=(1,))
+    annotations = Annotations((category,), tuple(records), keypoints=tuple(keypoint_names))
     return _with_scores(annotations, scores)
 
 

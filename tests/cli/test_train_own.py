@@ -324,7 +324,7 @@ def test_training_on_a_users_photos(cli: Cli, tmp_path: Path) -> None:
         (["detect"], "detect needs the DATA to train on"),
         (["detect", "train.epochs=1"], "detect needs the DATA to train on"),
         (["detect", "nowhere"], "no folder, file or data set 'nowhere'"),
-        (["detect", "pictures"], "has no annotated objects; give images with annotations of Pascal VOC, COCO, YOLO"),
+        (["detect", "pictures"], "has no annotated objects; give images with annotations of CVAT, Pascal VOC, COCO"),
         (["keypoints", "pictures"], "has no key-points"),
         (["segment", "pictures"], "has no masks: put the images into images/"),
         (["classify", "mnist"], "mnist has no image files in class folders"),

@@ -9,7 +9,7 @@ import pytest
 from pellucid.base.errors import PellucidError
 from pellucid.base.text import note_first_time
 from pellucid.data import DetectionFolder, ImageFolder, load_objects, load_splits
-from pellucid.data.annotations.layout import find_format
+from pellucid.data.annotations.formats import find_format
 from pellucid.data.parts import part_named, parts_among
 from pellucid.data.tree import open_tree
 from pellucid.recipe.material import load_material

@@ -87,7 +87,7 @@ def opened(browser: Any, served: dict[bool, Started], cookies: Any) -> Iterator[
 
 def test_every_view_has_a_state() -> None:
     pytest.importorskip("pellucid.lessons")  # a folder that may be left out, with its view
-    assert {name.partition(",")[0] for name in STATES} == set(VIEWS)
+    assert {name.partition(",")[0] for name in STATES} == set(VIEWS), "give each view a state in STATES"
 
 
 @pytest.mark.parametrize(("width", "scheme"), LOOKS)

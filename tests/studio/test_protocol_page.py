@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from pellucid.base.settings.annotations import slots
-from pellucid.studio.session import REQUESTS
+from pellucid.studio.session import REQUESTS, VIEWS
+from pellucid.studio.view import View
 from tests.studio.talk import Tab
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "reference" / "studio.md"
@@ -27,7 +28,13 @@ def names(text: str) -> set[str]:
 
 def test_every_request_has_a_row() -> None:
     pytest.importorskip("pellucid.lessons")  # a folder that may be left out, with its requests
-    assert ROWS.keys() == REQUESTS.keys()
+    assert ROWS.keys() == REQUESTS.keys(), "give each request of a view its row in docs/reference/studio.md"
+
+
+@pytest.mark.parametrize("view", VIEWS.values(), ids=VIEWS)
+def test_a_view_has_the_files_of_its_page_and_messages_of_its_name(view: View) -> None:
+    assert [name for name in ("view.js", "view.css") if not (view.page / name).is_file()] == []
+    assert [kind for kind in view.kinds if not kind.startswith(f"{view.name}.")] == [], "begin them with its name"
 
 
 @pytest.mark.parametrize("kind", REQUESTS)

@@ -164,16 +164,21 @@ class Annotations:
     """The annotations of a set of images.
 
     classes: names, indexed by label. faults: the faults of all files, in the order of the files. keypoints: the names
-    of an object's key-points. category_ids: COCO's category id of each class; 1, 2, ... in other formats. swaps: the
-    pairs of key-points that mirroring exchanges, None if the files do not state them.
+    of an object's key-points. stated_ids: COCO's category id of each class, () for 1, 2, ... swaps: the pairs of
+    key-points that mirroring exchanges, None if the files do not state them.
     """
 
     classes: tuple[str, ...]
     records: tuple[ImageRecord, ...]
     faults: tuple[AnnotationFault, ...] = ()
     keypoints: tuple[str, ...] = ()
-    category_ids: tuple[int, ...] = field(default=())
+    stated_ids: tuple[int, ...] = ()
     swaps: tuple[tuple[int, int], ...] | None = None
+
+    @property
+    def category_ids(self) -> tuple[int, ...]:
+        """The category id of each class in a COCO file."""
+        return self.stated_ids or tuple(range(1, len(self.classes) + 1))
 
     @property
     def has_masks(self) -> bool:

@@ -24,9 +24,9 @@ from pellucid.data.annotations.base import (
     size_fault,
 )
 from pellucid.data.annotations.format import AnnotationFormat
+from pellucid.data.annotations.formats import FORMATS, find_format, read_annotations, training_part_first
 from pellucid.data.annotations.from_masks import mask_annotations
 from pellucid.data.annotations.images import ImageIndex
-from pellucid.data.annotations.layout import FORMATS, find_format, read_annotations, training_part_first
 from pellucid.data.tree import Tree, open_tree
 from pellucid.ops.masks import span_box, span_outline
 

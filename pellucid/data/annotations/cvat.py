@@ -96,7 +96,7 @@ def read(tree: Tree, files: Sequence[str], classes: Sequence[str] | None = None)
                 continue
             instances = _instances(element, size, label_by_name, where, faults)
             records.append(ImageRecord(image, size, instances, where, image_id=len(records) + 1))
-    return Annotations(class_order, tuple(records), faults.entries, category_ids=tuple(range(1, len(class_order) + 1)))
+    return Annotations(class_order, tuple(records), faults.entries)
 
 
 def _class_names(roots: Sequence[Element]) -> list[str]:
@@ -223,4 +223,4 @@ def _integer(element: Element, name: str) -> int:
     return int(text) if digits.isascii() and digits.isdecimal() and len(digits) < 10 else 0
 
 
-FORMAT = AnnotationFormat("cvat", find_parts, read, write=None, image_path=lambda part, name: f"images/{name}")
+FORMAT = AnnotationFormat("cvat", find_parts, read)

@@ -118,8 +118,7 @@ class _DeepLabCutReader:
                     is_image = isinstance(error, MissingImageError)
                     self.faults.add(self.tree.where(table.name), row.line, str(error), "refused", is_image=is_image)
         records = tuple(self.records.values())
-        category_ids = tuple(range(1, len(self.classes) + 1))
-        return Annotations(self.classes, records, self.faults.entries, tuple(self.index_by_part), category_ids)
+        return Annotations(self.classes, records, self.faults.entries, tuple(self.index_by_part))
 
     def _check_one_project(self, tables: Sequence[FrameTable]) -> None:
         """Raise PellucidError for two tables without a common body part, which are of different projects."""
@@ -251,4 +250,4 @@ def _part_of_table(name: str) -> str:
     return part_of("/".join(folders))
 
 
-FORMAT = AnnotationFormat("deeplabcut", find_parts, read, write=None, image_path=lambda part, name: name)
+FORMAT = AnnotationFormat("deeplabcut", find_parts, read)

@@ -12,24 +12,26 @@ ALL_KINDS = frozenset({"box", "masks", "keypoints", "crowd"})  # kinds that `Ann
 
 @dataclass(frozen=True)
 class AnnotationFormat:
-    """A format of annotations.
+    """A format of annotations: how its files are found and read and, if it is written, how and what of them."""
 
-    name: used in commands and messages. parts: returns the files of this format in a tree, by part. read: reads the
-    files of one part. write: writes annotations, by part, into a folder; None if it is only read. image_path: returns
-    the path of an image in that folder, from its part and file name. written: returns the subset of ALL_KINDS that
-    `write` stores, and "void" if it stores pixels without a class. masks_as_polygons: whether masks are written as
-    polygons. holds_class, holds_image: return whether the name of a class, or the file name of an image, is the same
-    after it is written and read. class_fault: returns the reason if all class names together cannot be written, ""
-    otherwise.
-    """
-
+    # A key of pellucid.data.format_names.TITLES.
     name: str
+    # (tree) -> its files by part; {} if the tree has another format.
     parts: Callable[[Tree], dict[str, tuple[str, ...]]]
+    # (tree, the files of a part, the allowed class names or None) -> their annotations.
     read: Callable[[Tree, Sequence[str], Sequence[str] | None], Annotations]
-    write: Callable[[Mapping[str, Annotations], Path], None] | None
-    image_path: Callable[[str, str], str]
+    # (annotations by part, folder): writes them; None if the format is only read.
+    write: Callable[[Mapping[str, Annotations], Path], None] | None = None
+    # (part, file name of an image) -> the path of the image in the folder that is written.
+    image_path: Callable[[str, str], str] = lambda part, name: name
+    # (annotations) -> the subset of ALL_KINDS that `write` stores, and "void" if it stores pixels without a class.
     written: Callable[[Annotations], frozenset[str]] = lambda annotations: ALL_KINDS
+    # Whether masks are written as polygons.
     masks_as_polygons: bool = False
+    # (class name, or file name of an image) -> whether it is the same after it is written and read.
     holds_class: Callable[[str], bool] = lambda name: True
     holds_image: Callable[[str], bool] = lambda name: "\\" not in name  # readers replace it by "/"
+    # (annotations by part) -> why all class names together cannot be written; "" if they can.
     class_fault: Callable[[Mapping[str, Annotations]], str] = lambda parts: ""
+    # (tree) -> its annotation files, where `parts` returns other files, such as images; None for those of `parts`.
+    files: Callable[[Tree], Sequence[str]] | None = None

@@ -1,7 +1,8 @@
 """Formats of annotations: find the format of a folder or .zip, and read its parts."""
 
 from collections.abc import Mapping, Sequence
-from itertools import islice
+from importlib import import_module
+from itertools import chain, islice
 
 from pellucid.base.errors import PellucidError, nearest
 from pellucid.base.limits import (
@@ -11,10 +12,9 @@ from pellucid.base.limits import (
     MAX_OUTLINE_PIXELS_PER_IMAGE,
 )
 from pellucid.base.text import case_variants, plural
-from pellucid.data.annotations import coco, cvat, deeplabcut, labelme, voc, yolo, yolo_layout
 from pellucid.data.annotations.base import Annotations, join_names
 from pellucid.data.annotations.format import AnnotationFormat
-from pellucid.data.formats import ANNOTATION_FORMATS
+from pellucid.data.format_names import ANNOTATION_FORMATS, TITLES
 from pellucid.data.parts import parts_among, spelled
 from pellucid.data.tree import Tree
 from pellucid.ops.masks import outline_length
@@ -23,7 +23,7 @@ POLYGONS_PER_CHUNK = 10_000  # measured at a time, so memory use does not grow w
 
 
 FORMATS: Mapping[str, AnnotationFormat] = {
-    module.FORMAT.name: module.FORMAT for module in (cvat, voc, coco, labelme, deeplabcut, yolo)
+    name: import_module(f"pellucid.data.annotations.{name}").FORMAT for name in TITLES
 }
 
 
@@ -44,10 +44,9 @@ def other_formats(tree: Tree, format_name: str) -> dict[str, list[str]]:
     for name, annotation_format in FORMATS.items():
         if name == format_name:
             continue
-        if name == yolo.FORMAT.name:  # its parts are images
-            files = yolo_layout.label_files(tree)
-        else:
-            files = [path for part in annotation_format.parts(tree).values() for path in part if path not in used_paths]
+        parts = {} if annotation_format.files else annotation_format.parts(tree)
+        all_files = annotation_format.files(tree) if annotation_format.files else chain.from_iterable(parts.values())
+        files = [path for path in all_files if path not in used_paths]
         if files:
             files_by_format[name] = files
     return files_by_format

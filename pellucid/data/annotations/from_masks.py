@@ -46,11 +46,8 @@ def mask_annotations(path: str | os.PathLike[str], background: str | None = None
         background_names = (background,) if background is not None else BACKGROUNDS
         classes = tuple(name for name in names if name not in background_names)
         labels = {value: classes.index(names[index]) for value, index in values.items() if names[index] in classes}
-        ids = tuple(range(1, len(classes) + 1))
         return {
-            part: Annotations(
-                classes, tuple(_record(source, k, labels, void) for k in range(len(source))), category_ids=ids
-            )
+            part: Annotations(classes, tuple(_record(source, k, labels, void) for k in range(len(source))))
             for part, source in sources.items()
         }
 

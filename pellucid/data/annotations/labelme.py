@@ -101,10 +101,7 @@ def read(tree: Tree, files: Sequence[str], classes: Sequence[str] | None = None)
         records.append(ImageRecord(image, size, tuple(instances), tree.where(name), image_id=k + 1, void=void_polygons))
     if reason := readings.fraction_fault():
         faults.add(str(tree.path), None, reason, "refused")
-    return Annotations(
-        class_order, tuple(records), faults.entries, tuple(keypoint_names),
-        category_ids=tuple(range(1, len(class_order) + 1)),
-    )  # fmt: skip
+    return Annotations(class_order, tuple(records), faults.entries, tuple(keypoint_names))
 
 
 def write(parts: Mapping[str, Annotations], out: Path) -> None:

@@ -24,8 +24,7 @@ from pellucid.data.annotations.base import (
     Instance,
     size_fault,
 )
-from pellucid.data.annotations.images import ImageIndex
-from pellucid.data.annotations.layout import (
+from pellucid.data.annotations.formats import (
     find_format,
     other_formats,
     read_annotations,
@@ -33,6 +32,7 @@ from pellucid.data.annotations.layout import (
     training_part_first,
     unused_annotations,
 )
+from pellucid.data.annotations.images import ImageIndex
 from pellucid.data.class_folders import class_parts, note_class_folders, part_classes, root_of
 from pellucid.data.files import check_bits
 from pellucid.data.images import attempt_all, decode

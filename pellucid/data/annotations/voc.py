@@ -106,7 +106,7 @@ def read(tree: Tree, files: Sequence[str], classes: Sequence[str] | None = None)
             records.append(ImageRecord(image, size, objects, where, image_id=k + 1))
     if reason := readings.fault():
         faults.add(str(tree.path), None, reason, "refused")
-    return Annotations(class_order, tuple(records), faults.entries, category_ids=tuple(range(1, len(class_order) + 1)))
+    return Annotations(class_order, tuple(records), faults.entries)
 
 
 def holds_class(name: str) -> bool:

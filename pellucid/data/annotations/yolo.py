@@ -28,6 +28,7 @@ from pellucid.data.annotations.yolo_layout import (
     class_file,
     find_parts,
     label_file,
+    label_files,
     missing_labels,
     path_faults,
 )
@@ -130,10 +131,7 @@ class _YoloReader:
             records.append(ImageRecord(image, size, self._instances(text, size, where), where, image_id=k + 1))
         for reason in filter(None, (self.readings.fault(), self.polygon_lines.fault())):
             self.faults.add(self.class_file, None, reason, "refused")
-        category_ids = tuple(range(1, len(self.classes) + 1))
-        return Annotations(
-            self.classes, tuple(records), self.faults.entries, self.point_names, category_ids, swaps=self.swaps
-        )
+        return Annotations(self.classes, tuple(records), self.faults.entries, self.point_names, swaps=self.swaps)
 
     def _check_names(self) -> None:
         first_indices: dict[str, int] = {}
@@ -316,5 +314,5 @@ def _parse_settings(text: str, name: str) -> tuple[tuple[str, ...], KeypointShap
 FORMAT = AnnotationFormat(
     "yolo", find_parts, read, write, image_path=lambda part, name: str(PurePosixPath("images", part, name)),
     written=written_kinds, masks_as_polygons=True, holds_class=holds_class, holds_image=holds_image,
-    class_fault=class_fault,
+    class_fault=class_fault, files=label_files,
 )  # fmt: skip

@@ -7,7 +7,7 @@ from typing import Any
 from pellucid.base.errors import PellucidError
 from pellucid.data import load
 from pellucid.data.annotations.base import fault_summary
-from pellucid.data.formats import ANNOTATION_FORMATS
+from pellucid.data.format_names import ANNOTATION_FORMATS
 from pellucid.recipe.material import is_annotated
 from pellucid.recipe.own import training_length
 from pellucid.task import OwnRecipe

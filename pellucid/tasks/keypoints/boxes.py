@@ -12,7 +12,7 @@ from pellucid.base.errors import PellucidError
 from pellucid.command.models import open_model
 from pellucid.data.annotations.base import check_faults, join_names, size_fault
 from pellucid.data.annotations.coco import read_without_images
-from pellucid.data.annotations.layout import find_format, read_annotations, training_part_first
+from pellucid.data.annotations.formats import find_format, read_annotations, training_part_first
 from pellucid.data.image_formats import ColourMode
 from pellucid.data.images import luma
 from pellucid.data.tree import open_tree

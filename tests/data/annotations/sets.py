@@ -1,7 +1,7 @@
 """Small annotated data sets in the VOC and COCO formats, written as text."""
 
 import json
-from typing import Any
+from typing import Any, NamedTuple
 
 from tests.data.pictures import picture_bytes
 
@@ -54,3 +54,46 @@ def coco_set(*annotations: dict[str, Any], categories: list[Any] | None = None) 
         "train/a.png": picture_bytes((255, 0, 0), (30, 20)),
         "train.json": coco([IMAGE], [*annotations], categories),
     }
+
+
+class FormatSample(NamedTuple):
+    """A data set of one image of 30x20 pixels with one object: its files without the image, and what they contain."""
+
+    files: dict[str, bytes]
+    file: str  # of the annotations
+    image: str
+    label: str = "cat"
+    box: tuple[float, float, float, float] = (2, 4, 12, 14)
+
+
+LABELME_SHAPE = {"label": "cat", "points": [[2, 4], [12, 14]], "shape_type": "rectangle"}
+SAMPLES = {
+    "cvat": FormatSample(
+        {
+            "annotations.xml": b'<annotations><image name="a.png" width="30" height="20">'
+            b'<box label="cat" xtl="2" ytl="4" xbr="12" ybr="14"/></image></annotations>'
+        },
+        "annotations.xml",
+        "a.png",
+    ),
+    "voc": FormatSample({"a.xml": voc_xml(("cat", 2, 4, 12, 14, 0))}, "a.xml", "a.png"),
+    "coco": FormatSample({"a.json": coco([IMAGE], [annotation()], [{"id": 7, "name": "cat"}])}, "a.json", "a.png"),
+    "labelme": FormatSample(
+        {"a.json": json.dumps({"shapes": [LABELME_SHAPE], "imagePath": "a.png"}).encode()}, "a.json", "a.png"
+    ),
+    "deeplabcut": FormatSample(
+        {
+            "labeled-data/v/CollectedData_x.csv": b"scorer,x,x,x,x\nbodyparts,a,a,b,b\ncoords,x,y,x,y\n"
+            b"labeled-data/v/a.png,2,4,12,14\n"
+        },
+        "labeled-data/v/CollectedData_x.csv",
+        "labeled-data/v/a.png",
+        "object",
+        (1, 3, 13, 15),  # a tenth of the larger side more than the points
+    ),
+    "yolo": FormatSample(
+        {"data.yaml": b"names: [cat]", "labels/a.txt": b"0 0.2333333 0.45 0.3333333 0.5\n"},
+        "labels/a.txt",
+        "images/a.png",
+    ),
+}

@@ -14,9 +14,10 @@ import torch
 import pellucid
 from pellucid.base.errors import PellucidError
 from pellucid.cli.data import convert_parser
-from pellucid.data import DetectionFolder, formats
+from pellucid.data import DetectionFolder
 from pellucid.data.annotations import FORMATS, read_annotations, yolo
 from pellucid.data.annotations.convert import WRITERS, convert
+from pellucid.data.format_names import TITLES, WRITTEN_FORMATS
 from pellucid.data.tree import open_tree
 from pellucid.ops.masks import encode_rle
 from tests.data.annotations.sets import IMAGE, annotation, coco, coco_set, voc_set
@@ -91,13 +92,15 @@ def test_annotations_are_restored_from_every_format(write_tree, tmp_path, form, 
 
 
 def test_only_the_module_of_a_format_contains_its_name():
-    """No other code can branch on the name of a format; the help of the command lists all names."""
+    """No other code can branch on the name of a format, which its title has too; the help lists all names."""
     package, literal = Path(pellucid.__file__).parent, re.compile(f"""["']({"|".join(FORMATS)})["']""")
     files = {file.relative_to(package).as_posix(): file.read_text(encoding="utf-8") for file in package.rglob("*.py")}
     result = {name: literal.findall(text) for name, text in files.items() if literal.search(text)}
-    assert result == {f"data/annotations/{name}.py": [name] for name in FORMATS}
+    titles = result.pop("data/format_names.py")
+    assert set(titles) == set(TITLES) == set(FORMATS)
+    assert result == {f"data/annotations/{name}.py": [FORMATS[name].name] for name in FORMATS}
     assert "voc, coco, yolo, labelme or masks" in convert_parser().format_help()
-    assert sorted(WRITERS) == sorted(formats.FORMAT_NAMES)
+    assert sorted(WRITERS) == sorted(WRITTEN_FORMATS), "change WRITTEN_FORMATS of pellucid/data/format_names.py"
 
 
 @pytest.mark.parametrize("form", WRITTEN)

@@ -9,7 +9,8 @@ import torch
 
 from pellucid.base.errors import PellucidError
 from pellucid.data import DetectionFolder
-from pellucid.data.annotations import base, labelme, layout, read_annotations
+from pellucid.data.annotations import base, formats, labelme, read_annotations, voc, yolo
+from pellucid.data.annotations import coco as coco_format
 from pellucid.data.annotations.lint import lint
 from pellucid.data.tree import MIN_DOCUMENT_BYTES, ZipTree, open_tree
 from pellucid.ops.masks import encode_rle
@@ -64,7 +65,7 @@ def test_errors_beyond_the_listed_number_are_counted(write_tree, monkeypatch):
 
 
 def test_objects_beyond_the_limit_of_an_image_are_refused(write_tree, monkeypatch):
-    for module in (labelme, layout.coco, layout.voc, layout.yolo):
+    for module in (labelme, coco_format, voc, yolo):
         monkeypatch.setattr(module, "MAX_OBJECTS", 2)
     boxes = [annotation(id=k) for k in range(3)]
     shape = {"label": "a", "points": [[1, 2], [5, 6]], "shape_type": "rectangle"}
@@ -106,10 +107,10 @@ def test_outlines_above_the_length_limit_are_refused(write_tree, monkeypatch):
     zigzag = [value for k in range(40) for value in (30 * (k % 2), k / 2)]  # each side is 30 pixels long
     path = write_tree("set", coco_set(annotation(segmentation=[zigzag])))
     assert len(read(path).records) == 1
-    monkeypatch.setattr(layout, "MAX_OUTLINE_PIXELS", 0)
-    monkeypatch.setattr(layout, "MAX_OUTLINE_PIXELS_PER_IMAGE", 500)
+    monkeypatch.setattr(formats, "MAX_OUTLINE_PIXELS", 0)
+    monkeypatch.setattr(formats, "MAX_OUTLINE_PIXELS_PER_IMAGE", 500)
     assert len(read(path).records) == 1, "the limit grows with the file"
-    monkeypatch.setattr(layout, "MAX_OUTLINE_PIXELS_PER_BYTE", 0)
+    monkeypatch.setattr(formats, "MAX_OUTLINE_PIXELS_PER_BYTE", 0)
     with pytest.raises(PellucidError, match=r"outlines of the objects are 1200 pixels long, above the limit of 500"):
         read(path)
 

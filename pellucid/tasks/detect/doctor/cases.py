@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from pellucid.base.errors import PellucidError
 from pellucid.data import DetectionFolder, Source
-from pellucid.data.formats import ANNOTATION_FORMATS
+from pellucid.data.format_names import ANNOTATION_FORMATS
 from pellucid.doctor.run_case import copy_weights, read_history, recipe_to_examine, saved_model
 from pellucid.model import Model
 from pellucid.recipe.build import build_model

@@ -5,7 +5,9 @@ from typing import Any, ClassVar
 
 import pytest
 import torch
+from torch import nn
 
+import pellucid
 from pellucid.combine import Sequential
 from pellucid.data import float_images
 from pellucid.doctor import Case, case_of, diagnose
@@ -233,8 +235,22 @@ def test_the_rate_of_pretrained_weights_is_a_suspect() -> None:
     case = case_of(begin(), large_x, y, validation=held_out, begin=begin)
     names = [suspect.remedy.description for suspect in parts.pretrained_suspects(case)]
     assert names == ["a tenth of the learning rate of training"]
-    new_model = Model(net_with_layers(), optimizer=Adam(0.01), input_shape=(1, 8, 8))
-    assert list(parts.pretrained_suspects(case_of(new_model, large_x, y))) == []
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize(
+    "draw",
+    [nn.Linear.reset_parameters, nn.init.kaiming_normal_, nn.init.xavier_uniform_, nn.init.orthogonal_,
+     nn.init.trunc_normal_],
+)  # fmt: skip
+def test_weights_that_pytorch_has_just_drawn_are_not_pretrained(draw: Any, seed: int) -> None:
+    torch.manual_seed(seed)
+    network = nn.Sequential(nn.Conv2d(1, 8, 3), nn.ReLU(), nn.Flatten(), nn.Linear(288, 32), nn.Linear(32, 10))
+    for layer in (network[3], network[4]):
+        draw(layer if draw is nn.Linear.reset_parameters else layer.weight)
+    x, y, _ = split_digits()
+    model = pellucid.open(network, float_images(x)[:1])
+    assert not list(parts.pretrained_suspects(case_of(model, float_images(x), y, begin=lambda: model)))
 
 
 def test_a_stride_of_maps_of_any_size_is_no_suspect() -> None:

@@ -1,7 +1,6 @@
 """Suspects in the data, loss, layers and initial weights of a training, each with a remedy that replaces this part."""
 
 from collections.abc import Iterator
-from copy import copy
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -14,7 +13,6 @@ from pellucid.combine.base import join
 from pellucid.doctor.case import Case
 from pellucid.doctor.finding import Suspect, suspect
 from pellucid.doctor.passes import is_user_defined, leaves, rms, trainable_layers
-from pellucid.doctor.rehearsal import reinitialized
 from pellucid.doctor.remedies import (
     DRAWN_AS_HE,
     HE_SETTINGS,
@@ -31,6 +29,7 @@ MAX_OFFSET = 2.0  # |mean| of the targets, in standard deviations
 MAX_STD, MIN_STD = 5.0, 0.05  # standard deviation of the targets
 BATCH_SIZE = 8  # examples
 MAX_COUPLING = 1e-3  # relative change of the gradients of all other examples if one example's target changes
+MIN_ROW_DEVIATIONS = 8.0  # standard errors of a variance over rows; the largest of 1,700 new weights is 6.4
 MAX_HE_RATIO = 3.0  # RMS of a weight divided by its RMS after He initialization; the minimum is 1 / MAX_HE_RATIO
 MAX_BIAS = 1.0  # root mean square of a layer's initial biases
 
@@ -56,7 +55,8 @@ def target_suspects(case: Case) -> Iterator[Suspect]:
 
 def pretrained_suspects(case: Case) -> Iterator[Suspect]:
     """Yield a suspect for the learning rate if initial weights are pretrained and not frozen."""
-    if _pretrained_paths(case) - case.model.frozen:
+    weights = flatten(case.initial.params)
+    if any(_is_pretrained(weights[path]) for _, path in trainable_layers(case.initial)):
         yield suspect(
             "learning-rate-too-high",
             "each step is too large: it overshoots, or pretrained weights lose what they learned",
@@ -66,12 +66,20 @@ def pretrained_suspects(case: Case) -> Iterator[Suspect]:
         )  # fmt: skip
 
 
-def _pretrained_paths(case: Case) -> set[str]:
-    """Return the paths of initial weights that are not drawn with the model's seed."""
-    unfrozen = copy(case.initial)
-    unfrozen.frozen = set()
-    redrawn, initial = flatten(reinitialized(unfrozen).params), flatten(case.initial.params)
-    return {path for path, value in initial.items() if value.dim() > 1 and not torch.equal(value, redrawn[path])}
+def _is_pretrained(weight: Tensor) -> bool:
+    """Return whether the sizes of rows or columns differ more than those of independent values of one distribution.
+
+    Training makes some units and inputs larger than others. Weights that are newly drawn, here or in PyTorch, have
+    independent values, so that the variance of a row's mean square follows from their second and fourth moments.
+    """
+    weight = weight.double()
+    for rows in (weight.flatten(1), weight.transpose(0, 1).flatten(1)):
+        count, length = rows.shape
+        chance_variance = float(weight.pow(4).mean() - weight.square().mean().square()) / length
+        excess = float(rows.square().mean(1).var(correction=0)) - chance_variance
+        if excess > MIN_ROW_DEVIATIONS * (2 / count) ** 0.5 * chance_variance > 0:
+            return True
+    return False
 
 
 @dataclass(frozen=True)

@@ -4,16 +4,18 @@ from typing import Any
 
 import pytest
 import torch
+from torch import nn
 
+import pellucid
 from pellucid.combine import Sequential
 from pellucid.data import float_images
 from pellucid.doctor import Case, case_of, diagnose
 from pellucid.doctor.checks import unnormalised_inputs
-from pellucid.doctor.suspects import layers, losses, suspects
+from pellucid.doctor.suspects import layers, losses, settings, suspects
 from pellucid.layers import BatchNorm, Conv2d, Dense, Dropout, Flatten, LogSoftmax, MaxPool2d, ReLU
 from pellucid.losses import BinaryCrossEntropy, NegativeLogLikelihood, SoftmaxCrossEntropy
 from pellucid.model import Model
-from pellucid.optim import Adam
+from pellucid.optim import Adam, Momentum
 from tests.doctor.own_parts import Rounded
 from tests.doctor.test_failing_trainings import split_digits
 
@@ -180,3 +182,49 @@ def augmented_case(change: Any) -> Case:
 )
 def test_only_turned_training_images_are_called_turned(change: Any, causes: tuple[str, ...]) -> None:
     assert diagnose(augmented_case(change)).causes == causes
+
+
+TORCH_OPTIMIZERS: list[tuple[Any, dict[str, Any], bool]] = [
+    (torch.optim.SGD, {"momentum": 0.997}, True),
+    (torch.optim.SGD, {"momentum": 0.99, "weight_decay": 0.01}, True),
+    (torch.optim.RMSprop, {"momentum": 0.999}, True),
+    (torch.optim.AdamW, {"betas": (0.995, 0.999)}, True),
+    (torch.optim.SGD, {"momentum": 0.9}, False),
+    (torch.optim.SGD, {"momentum": 0.95}, False),
+    (torch.optim.SGD, {}, False),
+    (torch.optim.Adam, {}, False),
+    (torch.optim.Adam, {"betas": (0.5, 0.999)}, False),
+]
+
+
+@pytest.mark.parametrize(("kind", "options", "is_unusual"), TORCH_OPTIMIZERS)
+def test_a_momentum_near_one_of_pytorch_is_unusual(kind: Any, options: dict[str, Any], is_unusual: bool) -> None:
+    network = nn.Sequential(nn.Flatten(), nn.Linear(64, 10))
+    x, y, _ = split_digits()
+    training = pellucid.from_torch(
+        network, loss=nn.CrossEntropyLoss(), optimizer=kind(network.parameters(), lr=0.2, **options),
+        train=[(float_images(x)[:64], y[:64])],
+    )  # fmt: skip
+    case = case_of(training.model, float_images(x), y, epochs=1)
+    unusual = [one for one in settings.optimizer_suspects(case) if one.unusual]
+    assert [one.finding.check for one in unusual] == ["momentum-too-high"] * (2 * is_unusual)
+    for one, rate in zip(unusual, (0.2, 0.02), strict=False):
+        optimizer: Any = one.apply(case).model.optimizer
+        assert optimizer.lr == rate
+        (group,) = optimizer._settings(rate)
+        assert (group["betas"][0] if "betas" in group else group["momentum"]) == 0.9
+        assert group.get("weight_decay") == options.get("weight_decay", group.get("weight_decay"))
+
+
+def test_only_options_far_above_their_defaults_are_replaced_where_there_are_some() -> None:
+    net = Sequential(Flatten(), Dense(10))
+    x, y, _ = split_digits()
+    for optimizer, expected in (
+        (Adam(1e-3, beta1=0.95, epsilon=1.0), ["optimizer-settings"]),
+        (Momentum(0.1, momentum=0.99), ["momentum-too-high", "momentum-too-high"]),
+    ):
+        case = case_of(Model(net, optimizer=optimizer, input_shape=(1, 8, 8)), x, y, epochs=1)
+        found = list(settings.optimizer_suspects(case))
+        assert [one.finding.check for one in found] == expected
+        changed: Any = found[0].apply(case).model.optimizer
+        assert getattr(changed, "beta1", 0.95) == 0.95

@@ -129,29 +129,46 @@ def clipping_suspects(case: TrainingCase) -> Iterator[Suspect]:
 
 
 def optimizer_suspects(case: TrainingCase) -> Iterator[Suspect]:
-    """Yield a suspect if hyperparameters of the optimizer, other than the learning rate, are not the defaults."""
+    """Yield a suspect if hyperparameters of the optimizer, other than the learning rate, are not the defaults.
+
+    If some are far above their defaults, it is those alone.
+    """
     optimizer = case.model.optimizer
     defaults = {
         option.name: option.default for option in fields(optimizer)
         if option.name != "lr" and isinstance(option.default, int | float)
         and getattr(optimizer, option.name) != option.default
     }  # fmt: skip
+    unusual = {
+        name: value for name, value in defaults.items() if _is_unusual_option(name, getattr(optimizer, name), value)
+    }
+    defaults = unusual or defaults
     if defaults:
         has_high_momentum = any(
             getattr(optimizer, name) > defaults[name] for name in ("momentum", "beta1") if name in defaults
         )
         options = ", ".join(f"{name} = {getattr(optimizer, name):g}" for name in defaults)
-        is_unusual = any(_is_unusual_option(name, getattr(optimizer, name), value) for name, value in defaults.items())
         yield suspect(
             "momentum-too-high" if has_high_momentum else "optimizer-settings",
             "with this momentum, steps continue in the direction of old gradients and overshoot every minimum"
             if has_high_momentum else f"hyperparameters of the optimizer do not suit this training ({options})",
             f"use {', '.join(f'{name}={value:g}' for name, value in defaults.items())}",
             "the optimizer's default hyperparameters",
-            lambda case: rebuilt(case, optimizer=replace(optimizer, **defaults)), unusual=is_unusual,
+            lambda case: rebuilt(case, optimizer=replace(optimizer, **defaults)), unusual=bool(unusual),
             key="default-hyperparameters", settings={f"optimizer.{name}": value for name, value in defaults.items()},
             **{name: getattr(optimizer, name) for name in defaults},
         )  # fmt: skip
+        if has_high_momentum and unusual:
+            new_rate = f"{RATE_FACTORS[0] * optimizer.lr:.2g}"
+            new_options = ", ".join(f"{name}={value:g}" for name, value in {**defaults, "lr": float(new_rate)}.items())
+            yield suspect(
+                "momentum-too-high", "this momentum and this learning rate together make each step too large",
+                f"use {new_options}", f"the optimizer's default hyperparameters and a learning rate of {new_rate}",
+                lambda case: rebuilt(case, optimizer=replace(optimizer, lr=float(new_rate), **defaults)), unusual=True,
+                key="default-hyperparameters-and-lower-rate",
+                settings={f"optimizer.{name}": value for name, value in {**defaults, "lr": float(new_rate)}.items()},
+                learning_rate=optimizer.lr, **{name: getattr(optimizer, name) for name in defaults},
+            )  # fmt: skip
 
 
 def _is_unusual_option(name: str, value: float, default: float) -> bool:

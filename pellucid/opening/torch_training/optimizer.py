@@ -24,6 +24,7 @@ REFUSED = {
     "LBFGS": "it computes the loss several times in a step",
     "SparseAdam": "it takes sparse gradients, and gradients are dense here",
 }
+USUAL_MOMENTUM = 0.9
 TorchState = dict[str, Tensor]  # of one parameter: the optimizer's tensors by name
 ABSENT = torch.zeros(0)  # in the place of a tensor that PyTorch's state of a parameter lacks, but that of others has
 
@@ -44,6 +45,7 @@ class TorchSource:
         self.empty_optimizer = without_parameters(optimizer)
         self.groups = [dict(group) for group in self.empty_optimizer.param_groups]
         self.weight_decay = max(float(group.get("weight_decay", 0.0)) for group in self.groups)
+        self.momentum = max(map(_momentum_of, self.groups)) or USUAL_MOMENTUM
         self.group_by_path = dict(group_by_path)
         self.states: dict[str, TorchState] = {}
         for path, parameter in parameters.items():
@@ -113,13 +115,15 @@ class TorchOptimizer(Optimizer):
 
     lr: the learning rate of the first group; that of the others is in proportion, or as the scheduler set it.
     source: the optimizer. clip_value: the limit of `clip_grad_value_`. weight_decay: the largest of the groups, which
-    the doctor changes: another value replaces that of all groups. paths: of the parameters, see `for_paths`.
-    accumulation: which calls of `update` make a step; None for each.
+    the doctor changes: another value replaces that of all groups. momentum: likewise, of Adam and its like the first
+    of the betas; the usual one if the optimizer has none. paths: of the parameters, see `for_paths`. accumulation:
+    which calls of `update` make a step; None for each.
     """
 
     source: TorchSource
     clip_value: float | None = None
     weight_decay: float = 0.0
+    momentum: float = USUAL_MOMENTUM
     paths: tuple[str, ...] = ()
     accumulation: Accumulation | None = None
 
@@ -196,6 +200,8 @@ class TorchOptimizer(Optimizer):
         settings = [{**group, "lr": group["lr"] * factor} for group in groups]
         if self.weight_decay != self.source.weight_decay:
             settings = [{**group, "weight_decay": self.weight_decay} for group in settings]
+        if self.momentum != self.source.momentum:
+            settings = [_with_momentum(group, self.momentum) for group in settings]
         return settings
 
     def _twin(self, params: list[Tensor], grads: list[Tensor], groups: Sequence[Settings]) -> torch.optim.Optimizer:
@@ -237,6 +243,18 @@ def check_optimizer(optimizer: Any) -> None:
             "state_dict lacks; write it as a pellucid.Optimizer (docs: your own parts), and train with "
             "pellucid.open(network, example, optimizer=...)"
         )
+
+
+def _momentum_of(group: Mapping[str, Any]) -> float:
+    """Return the decay of the average of gradients in a group; 0 if it has none."""
+    return float(group["betas"][0] if "betas" in group else group.get("momentum", 0.0))
+
+
+def _with_momentum(group: Settings, momentum: float) -> Settings:
+    """Return the settings of a group with another decay of the average of gradients."""
+    if "betas" in group:
+        return {**group, "betas": (momentum, *group["betas"][1:])}
+    return {**group, "momentum": momentum}
 
 
 def _state_at(state: State, index: int) -> TorchState:

@@ -21,6 +21,7 @@ class Script:
 
     lr: float = 0.05
     weight_decay: float = 0.0
+    momentum: float = 0.9
     clip_norm: float | None = None
     shuffle: bool = True
     class_weights: Tensor | None = None
@@ -44,8 +45,9 @@ def training_of(script: Script) -> Any:
     if script.network is not None:
         network = script.network()
     optimizer = torch.optim.SGD(
-        [*network.parameters()][script.first_trained :], lr=script.lr, momentum=0.9, weight_decay=script.weight_decay
-    )
+        [*network.parameters()][script.first_trained :], lr=script.lr, momentum=script.momentum,
+        weight_decay=script.weight_decay,
+    )  # fmt: skip
     train = TensorDataset(*script.change(x[:N_TRAIN], y[:N_TRAIN]))
     return pellucid.from_torch(
         network,
@@ -73,6 +75,7 @@ MISTAKES = {
     "wrong-output": Script(ending=[nn.Sigmoid()]),
     "class-weights": Script(class_weights=torch.tensor([1000.0] + [1.0] * 9)),
     "clipping-too-tight": Script(clip_norm=1e-4),
+    "momentum-too-high": Script(lr=0.2, momentum=0.997),
     "optimizer-settings": Script(weight_decay=0.5),
     "frozen-too-much": Script(first_trained=-1),  # the last bias alone
 }

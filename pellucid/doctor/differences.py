@@ -4,6 +4,10 @@ from collections.abc import Sequence
 from math import inf, sqrt
 from typing import NamedTuple
 
+import torch
+from torch import Tensor
+
+from pellucid.data.seeds import generator
 from pellucid.data.source import Batch, Source
 from pellucid.doctor.checks.class_imbalance import LACKED_CLASS
 from pellucid.doctor.finding import Evidence, Finding
@@ -13,7 +17,8 @@ from pellucid.training.model import BaseModel
 from pellucid.training.reading import read_examples
 
 MAX_EXAMPLES = 200  # of each part of the data
-MIN_EFFECT, MIN_DEVIATIONS = 0.5, 5.0  # difference of two means: in standard deviations, and in standard errors
+MIN_EFFECT, MIN_DEVIATIONS = 0.5, 4.0  # difference of two means: in standard deviations, and in standard errors
+N_DIVISIONS = 10_000  # random ones of the examples, none of which may differ as much
 LARGE_EFFECT, MIN_RATIO = 1.0, 1.5  # of large differences: in standard deviations, and the ratio of the means
 MAX_SHOWN, MAX_IN_TEXT = 3, 2  # differences in the evidence, and in a sentence
 
@@ -58,14 +63,28 @@ def differences(model: BaseModel, train: Source, validation: Source) -> list[Tra
         if min(len(a), len(b)) < 2:
             continue
         difference, variances = abs(float(a.mean() - b.mean())), (float(a.var()), float(b.var()))
-        error = sqrt(variances[0] / len(a) + variances[1] / len(b))
         size = difference / sqrt(sum(variances) / 2) if sum(variances) else inf
         is_rounding = difference <= 1e-6 * max(abs(float(a.mean())), abs(float(b.mean())))
-        if not is_rounding and difference >= MIN_DEVIATIONS * error and size >= MIN_EFFECT:
+        if not is_rounding and size >= MIN_EFFECT and not _can_be_chance(a, b, model.seed):
             found.append(TraitDifference(
                 name, float(a.mean()), float(b.mean()), size, name in of_inputs, trait.kind
             ))  # fmt: skip
     return sorted(found, key=lambda one: (-one.size, one.trait))
+
+
+def _can_be_chance(a: Tensor, b: Tensor, seed: int) -> bool:
+    """Return whether random divisions of the examples into two parts of these sizes differ as much.
+
+    The variance of all values together is that of such divisions; the variances of the parts would be far too small for
+    a class that a few images have, and the smaller part lacks.
+    """
+    values, count = torch.cat([a, b]), min(len(a), len(b))
+    values = values - values.mean()
+    shift = float((a if len(a) == count else b).mean() - torch.cat([a, b]).mean())
+    if abs(shift) < MIN_DEVIATIONS * float(values.std()) * sqrt(1 / count - 1 / len(values)):
+        return True
+    orders = torch.rand(N_DIVISIONS, len(values), generator=generator(seed)).argsort(1)[:, :count]
+    return bool((values[orders].mean(1).abs() >= abs(shift) * (1 - 1e-9)).any())
 
 
 def one_sided_first(found: Sequence[TraitDifference]) -> list[TraitDifference]:

@@ -85,6 +85,31 @@ def test_small_ratios_of_means_are_no_large_differences() -> None:
     assert sizes == [True, False, False, True]
 
 
+def cells(count: int, seed: int, side: float = 20.0) -> ListSource:
+    """Return images in each of which a box of every one of 12 classes is with a chance of 40 %."""
+    rng = torch.Generator().manual_seed(seed)
+    examples: list[Any] = []
+    for _ in range(count):
+        labels = (torch.rand(12, generator=rng) < 0.4).nonzero().flatten()
+        corners = 40 * torch.rand(len(labels), 2, generator=rng)
+        sides = side * torch.exp(0.3 * torch.randn(len(labels), 2, generator=rng))
+        examples.append((torch.rand(3, 8, 8, generator=rng), Objects(torch.cat([corners, corners + sides], 1), labels)))
+    return ListSource(examples)
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("count", [5, 12])
+def test_classes_that_a_small_part_lacks_by_chance_are_no_difference(seed: int, count: int) -> None:
+    found = differences(classifier(), cells(100, seed), cells(count, 100 + seed))
+    assert [str(one) for one in found if one.is_large] == []
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_boxes_of_another_size_in_a_small_part_are_a_difference(seed: int) -> None:
+    found = differences(classifier(), cells(100, seed), cells(12, 100 + seed, side=5.0))
+    assert {"width of the boxes", "height of the boxes"} <= {one.trait for one in found if one.is_large}
+
+
 def test_traits_of_boxes_are_those_of_the_mean_box() -> None:
     boxes = torch.tensor([[0.0, 0, 4, 2], [2, 2, 4, 6]])
     targets = [Objects(boxes, torch.tensor([0, 1])), Objects(boxes[:0], torch.zeros(0, dtype=torch.int64))]

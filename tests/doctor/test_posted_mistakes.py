@@ -228,3 +228,28 @@ def test_only_options_far_above_their_defaults_are_replaced_where_there_are_some
         assert [one.finding.check for one in found] == expected
         changed: Any = found[0].apply(case).model.optimizer
         assert getattr(changed, "beta1", 0.95) == 0.95
+
+
+def regression_case(rate: float, mean: float, std: float, epochs: int = 15) -> Case:
+    rng = torch.Generator().manual_seed(0)
+    x = torch.randn(900, 8, generator=rng)
+    y = x[:, :1] + (2 * x[:, 1:2]).sin() + x[:, 2:3].abs() - 0.8 + 0.1 * torch.randn(900, 1, generator=rng)
+    y = mean + std / 1.2 * y
+    net = Sequential(Dense(64), ReLU(), Dense(64), ReLU(), Dense(1))
+    model = Model(net, "quadratic", Adam(rate), metrics=(), input_shape=(8,))
+    history = model.fit(x[:600], y[:600], epochs=epochs, batch_size=32, verbose=False)
+    return case_of(model, x[:600], y[:600], validation=(x[600:], y[600:]), history=history, epochs=epochs)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("mean", "std"), [(0.0, 1.0), (3.0, 1.0), (0.3, 2.0), (40.0, 15.0)])
+def test_a_rate_far_too_low_is_named_before_the_targets(mean: float, std: float) -> None:
+    assert diagnose(regression_case(1e-5, mean, std)).causes == ("learning-rate-too-low",)
+
+
+@pytest.mark.parametrize(("rate", "is_first"), [(1e-5, True), (1e-4, False), (1e-3, False), (1.0, False)])
+def test_a_rate_far_below_the_usual_one_is_tried_first(rate: float, is_first: bool) -> None:
+    found = suspects(regression_case(rate, 3.0, 1.0, epochs=1))
+    assert {one.finding.check for one in found} >= {"unnormalised-targets"}
+    assert (found[0].finding.check == "learning-rate-too-low") is is_first
+    assert [one.finding.check for one in found if one.general and one.unusual] == []

@@ -1,7 +1,6 @@
 """Suspects: possible causes of a failing training, each with a remedy that an experiment can test."""
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
 from functools import partial
 
 from pellucid.doctor.case import Case
@@ -46,14 +45,15 @@ ANY_TASK_SOURCES: tuple[TaskSuspectSource, ...] = (
 def replaced_parts(case: TrainingCase, findings: Sequence[Finding] = ()) -> list[Suspect]:
     """Return a suspect for each part of a training that can be replaced by a plain default, for a case of any task.
 
-    findings: of the checks; those with remedies are suspects too, faults and unusual inputs as the first. Learning
-    rates are last, and marked as general; for a training that stopped with an error, they follow the first.
+    findings: of the checks; those with remedies are suspects too, faults and unusual inputs as the first. General
+    learning rates are last; for a training that stopped with an error, they follow the first.
     """
-    particular: list[Suspect] = []
+    rates = [*settings.rate_suspects(case)]
+    particular = [candidate for candidate in rates if candidate.unusual]
     if isinstance(case, Case) and isinstance(case.model.objective, Supervised):
         particular += [candidate for source in SUPERVISED_SOURCES for candidate in source(case)]
     particular += [candidate for source in ANY_TASK_SOURCES for candidate in source(case)]
-    rates = [replace(candidate, general=True) for candidate in settings.rate_suspects(case)]
+    rates = [candidate for candidate in rates if candidate.general]
     first, symptoms = found_suspects(findings)
     usual = [*particular, *symptoms]
     return [*first, *rates, *usual] if optional_fields(case).stopped else [*first, *usual, *rates]
@@ -64,8 +64,10 @@ def suspects(case: Case, findings: Sequence[Finding] = ()) -> list[Suspect]:
 
     findings: of the checks. Those with remedies are suspects too, faults and unusual inputs as the first.
     """
-    particular = [candidate for source in PARTICULAR_SOURCES for candidate in source(case)]
-    general = [replace(candidate, general=True) for candidate in settings.rate_suspects(case)]
+    rates = [*settings.rate_suspects(case)]
+    particular = [candidate for candidate in rates if candidate.unusual]
+    particular += [candidate for source in PARTICULAR_SOURCES for candidate in source(case)]
+    general = [candidate for candidate in rates if candidate.general]
     first, symptoms = found_suspects(findings)
     return [*first, *particular, *symptoms, *general]
 

@@ -220,7 +220,10 @@ def tiny_batch_suspects(
 
 
 def rate_suspects(case: TrainingCase) -> Iterator[Suspect]:
-    """Yield suspects for the learning rate: the usual one of the optimizer if it is far away, lower and higher ones."""
+    """Yield suspects for the learning rate: the usual one of the optimizer if it is far away, lower and higher ones.
+
+    A rate far below the usual one is unusual: with it, almost any other change seems to help, such as other targets.
+    """
     optimizer = case.model.optimizer
     rate, usual_rate = optimizer.lr, optimizer.usual_lr
     rates = [factor * rate for factor in RATE_FACTORS] if rate > 0 else []
@@ -230,11 +233,13 @@ def rate_suspects(case: TrainingCase) -> Iterator[Suspect]:
         rates.insert(0, usual_rate)
     for text, new_rate in {f"{new_rate:.2g}": new_rate for new_rate in rates}.items():
         is_lower = new_rate < rate
-        yield suspect(
+        is_far_below = rate * MAX_RATE_RATIO <= new_rate == usual_rate
+        candidate = suspect(
             "learning-rate-too-high" if is_lower else "learning-rate-too-low",
             "each step is too large: it overshoots the minimum" if is_lower else
             "the steps are so small that all of them together do not reach a low loss",
             f"{'lower' if is_lower else 'raise'} the learning rate to about {text}", f"a learning rate of {text}",
             partial(rebuilt, optimizer=replace(optimizer, lr=new_rate)), key=f"rate-{text}",
-            settings={"optimizer.lr": float(text)}, learning_rate=rate,
+            settings={"optimizer.lr": float(text)}, unusual=is_far_below, learning_rate=rate,
         )  # fmt: skip
+        yield replace(candidate, general=not is_far_below)

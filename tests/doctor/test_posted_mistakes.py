@@ -12,7 +12,7 @@ from pellucid.data import float_images
 from pellucid.doctor import Case, case_of, diagnose
 from pellucid.doctor.checks import unnormalised_inputs
 from pellucid.doctor.suspects import layers, losses, settings, suspects
-from pellucid.layers import BatchNorm, Conv2d, Dense, Dropout, Flatten, LogSoftmax, MaxPool2d, ReLU
+from pellucid.layers import BatchNorm, Conv2d, Dense, Dropout, Flatten, LogSoftmax, MaxPool2d, ReLU, Sigmoid, Tanh
 from pellucid.losses import BinaryCrossEntropy, NegativeLogLikelihood, SoftmaxCrossEntropy
 from pellucid.model import Model
 from pellucid.optim import Adam, Momentum
@@ -253,3 +253,41 @@ def test_a_rate_far_below_the_usual_one_is_tried_first(rate: float, is_first: bo
     assert {one.finding.check for one in found} >= {"unnormalised-targets"}
     assert (found[0].finding.check == "learning-rate-too-low") is is_first
     assert [one.finding.check for one in found if one.general and one.unusual] == []
+
+
+def deep_net(activation: Any, count: int, width: int = 32) -> Sequential:
+    inner = [layer for _ in range(count) for layer in (Dense(width), activation())]
+    return Sequential(Flatten(), *inner, Dense(10))
+
+
+@pytest.mark.parametrize(
+    ("net", "is_suspect"),
+    [
+        (deep_net(Sigmoid, 6), True),
+        (deep_net(Sigmoid, 4, width=128), True),
+        (deep_net(Sigmoid, 1), False),
+        (deep_net(Tanh, 3), False),
+        (deep_net(ReLU, 6), False),
+        (Sequential(Flatten(), Dense(32), ReLU(), Dense(10), Sigmoid()), False),
+    ],
+)  # fmt: skip
+def test_activations_through_which_gradients_vanish_are_a_suspect(net: Sequential, is_suspect: bool) -> None:
+    case = untrained(net)
+    found = list(layers.activation_suspects(case))
+    assert [(one.finding.check, one.unusual) for one in found] == [("saturating-activations", True)] * is_suspect
+    for one in found:
+        assert one.finding.path == "sigmoid1"
+        changed = one.apply(case)
+        assert not list(layers.activation_suspects(changed))
+        weight = changed.begin().weights["dense2.weight"]
+        assert float(weight.square().mean()) == pytest.approx(2 / weight[0].numel(), rel=0.2)  # He et al. 2015
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("optimizer", [Adam(3e-3), Momentum(0.05)])
+def test_six_sigmoids_are_the_cause(optimizer: Any) -> None:
+    x, y, held_out = split_digits()
+    model = Model(deep_net(Sigmoid, 6), optimizer=optimizer, input_shape=(1, 8, 8))
+    history = model.fit(x, y, epochs=4, validation=held_out, verbose=False)
+    diagnosis = diagnose(case_of(model, x, y, validation=held_out, history=history, epochs=4))
+    assert diagnosis.causes == ("saturating-activations",)

@@ -12,8 +12,8 @@ from pellucid.combine import Sequential
 from pellucid.combine.base import Combinator, join, replace_layer, walk
 from pellucid.doctor.case import Case
 from pellucid.doctor.finding import Suspect, suspect
-from pellucid.doctor.passes import is_user_defined, leaves, trainable_layers
-from pellucid.doctor.remedies import rebuilt, with_replaced_layers
+from pellucid.doctor.passes import gradients, is_user_defined, leaves, rms, trainable_layers
+from pellucid.doctor.remedies import he_initialized, rebuilt, with_layers, with_replaced_layers
 from pellucid.doctor.training_case import TrainingCase, optional_fields
 from pellucid.layers import (
     AdaptiveAvgPool2d,
@@ -27,6 +27,8 @@ from pellucid.layers import (
     LpPool2d,
     MaxPool2d,
     ReLU,
+    Sigmoid,
+    Tanh,
 )
 from pellucid.layers.base import Layer, Mode, Trait
 from pellucid.network.ending import last_layers
@@ -39,6 +41,7 @@ MIN_REDUCTION = 16  # positions of the input divided by positions of the second 
 OPTIONS = {"axis": 1.0, "momentum": 5.0, "epsilon": 1e3}
 # Of layers that leave a network linear, except for the maximum of MaxPool2d, which is hardly an activation.
 LINEAR_TRAITS = Trait.RESHAPE | Trait.RESAMPLE | Trait.NORM
+MIN_SATURATING, MAX_VANISHED = 3, 0.01  # inner sigmoids or tanhs; gradient of the first weights divided by the last
 MAX_CONVOLUTIONS = 3  # a reduction to a single position by at most this many convolutions is too early
 
 
@@ -127,6 +130,26 @@ def _paths_before_weights(case: Case) -> list[str]:
     with torch.inference_mode():
         forward(case.initial.net, case.initial.params, case.inputs(case.probe)[:1], Mode(keep=False), watch)
     return list(paths)
+
+
+def activation_suspects(case: Case) -> Iterator[Suspect]:
+    """Yield a suspect if gradients vanish on the way through several sigmoids or tanhs."""
+    net, model = case.model.net, case.initial
+    ends = last_layers(net)
+    paths = [path for path, layer in leaves(net) if isinstance(layer, Sigmoid | Tanh) and path not in ends]
+    weights = [weight for _, weight in trainable_layers(model)]
+    if len(paths) < MIN_SATURATING or len(weights) < 2:
+        return
+    found = gradients(model, case.inputs(case.probe), case.probe.y)
+    share = rms(found[weights[0]]) / (rms(found[weights[-1]]) or 1.0)
+    if share <= MAX_VANISHED:
+        yield suspect(
+            "saturating-activations", "gradients vanish on the way back through activations whose slope is far below 1 "
+            "(sigmoid, tanh), so that the first layers hardly learn",
+            "use ReLU with He initialization in the inner layers", "ReLU and He initialization in inner layers",
+            lambda case: with_layers(_with_changed_layers(case, paths, lambda _: ReLU()), he_initialized),
+            path=paths[0], unusual=True, activations=len(paths), gradient_of_the_first_weights_over_the_last=share,
+        )  # fmt: skip
 
 
 def reduction_suspects(case: Case) -> Iterator[Suspect]:

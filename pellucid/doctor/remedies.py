@@ -17,7 +17,7 @@ from pellucid.doctor.rehearsal import reinitialized
 from pellucid.doctor.training_case import T, optional_fields
 from pellucid.layers import BatchNorm, Conv2d, ConvTranspose2d, Dense, Flatten, Identity, MaxPool2d, ReLU
 from pellucid.layers.base import Layer
-from pellucid.losses import Quadratic, SoftmaxCrossEntropy
+from pellucid.losses import BinaryCrossEntropy, Quadratic, SoftmaxCrossEntropy
 from pellucid.nested import flatten, shared_paths
 from pellucid.optim import Adam
 from pellucid.optim.schedules import Cosine
@@ -139,6 +139,24 @@ def with_examples(case: Case, index: Tensor) -> Case:
     index: the indices of the examples, or a mask (N,).
     """
     return rebuilt(replace(case, train=select(case.train, index)))
+
+
+def with_balanced_loss(case: Case) -> Case:
+    """Return the case with a cross-entropy that weights classes by the square roots of their inverse counts.
+
+    Raises PellucidError for another loss.
+    """
+    loss, y = case.model.loss, case.train.y
+    valid = loss.valid_mask(y)
+    labels = (y if valid is None else y[valid]).flatten().long()
+    if isinstance(loss, BinaryCrossEntropy):
+        share = float(labels.double().mean())
+        return rebuilt(case, loss=replace(loss, pos_weight=((1 - share) / share) ** 0.5))
+    if not isinstance(loss, SoftmaxCrossEntropy):
+        raise PellucidError(f"{type(loss).__name__} has no class weights")
+    counts = labels.bincount(minlength=case.model.output_shape[0]).double()
+    weights = (counts.max() / counts.clamp_min(1)).sqrt() * (counts > 0)
+    return rebuilt(case, loss=replace(loss, class_weights=tuple(weights.tolist())))
 
 
 def with_standardised_targets(case: Case) -> Case:

@@ -21,7 +21,6 @@ from pellucid.layers import (
     Dropout,
     Flatten,
     LogSoftmax,
-    MaxPool2d,
     ReLU,
     Reshape,
 )
@@ -133,14 +132,13 @@ def test_a_fault_that_shows_late_is_found_by_trainings_of_all_steps() -> None:
 @pytest.mark.parametrize(("budget", "kind"), [(2.5, "likely cause"), (6.0, "cause")])
 def test_a_large_gain_that_is_not_certain_within_the_budget_is_a_likely_cause(budget: float, kind: str) -> None:
     x, y, validation = split_digits()
-    stem = Sequential(conv=Conv2d(16, 3, stride=2, padding=1), relu=ReLU(), pool=MaxPool2d(2))
-    net = Sequential(stem=stem, more=Conv2d(32, 2), relu=ReLU(), flatten=Flatten(), out=Dense(10))
+    net = Sequential(Flatten(), Dense(32), ReLU(), Dropout(0.8), Dense(10))
     model = Model(net, optimizer=Adam(3e-3), input_shape=(1, 8, 8))
     history = model.fit(x, y, epochs=6, batch_size=32, verbose=False)
     diagnosis = model.doctor(
         x, y, validation=validation, history=history, epochs=6, batch_size=32, budget=budget
     )  # fmt: skip
-    assert (diagnosis.causes[0], diagnosis.kind(0)) == ("reduced-too-early", kind)
+    assert (diagnosis.causes[0], diagnosis.kind(0)) == ("dropout-too-strong", kind)
     effect = diagnosis.intervention_effects[0]
     assert effect.verdict == ("cause" if kind == "cause" else "unclear")
     assert effect.after[0] - effect.before[0] > 0.06
@@ -205,20 +203,6 @@ def test_class_weights_by_frequency_are_unusual() -> None:
         )
         (suspect,) = losses.loss_option_suspects(case_of(model, x[indices], y[indices], validation=held_out))
         assert suspect.unusual is unusual
-
-
-def test_images_reduced_in_the_first_layers_are_a_suspect() -> None:
-    x = torch.rand(64, 1, 28, 28, generator=torch.Generator().manual_seed(0))
-    y = torch.arange(64) % 4
-    early_net = Sequential(
-        Conv2d(4, 5, stride=4, padding=2), ReLU(), MaxPool2d(4), Conv2d(8, 1), ReLU(), Flatten(), Dense(4)
-    )  # fmt: skip
-    usual_net = Sequential(Conv2d(4, 3, stride=2), ReLU(), Conv2d(8, 3), ReLU(), MaxPool2d(2), Flatten(), Dense(4))
-    (suspect,) = layers.reduction_suspects(case_of(Model(early_net, input_shape=(1, 28, 28)), x, y))
-    assert suspect.finding.evidence["places_after_the_first_layers"] == 1
-    finer_case = suspect.apply(case_of(Model(early_net, input_shape=(1, 28, 28)), x, y))
-    assert list(layers.reduction_suspects(finer_case)) == []
-    assert list(layers.reduction_suspects(case_of(Model(usual_net, input_shape=(1, 28, 28)), x, y))) == []
 
 
 def test_the_rate_of_pretrained_weights_is_a_suspect() -> None:

@@ -1,4 +1,4 @@
-"""Suspects in the layers of the network: kinds of layers, their options, activations, strides and pooling."""
+"""Suspects in the layers of the network: kinds of layers, their options, activations, pooling."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import fields, replace
@@ -17,15 +17,12 @@ from pellucid.doctor.remedies import he_initialized, rebuilt, with_layers, with_
 from pellucid.doctor.training_case import TrainingCase, optional_fields
 from pellucid.layers import (
     AdaptiveAvgPool2d,
-    AvgPool2d,
     BatchNorm,
     Conv2d,
     Dense,
     Dropout,
     Flatten,
     Identity,
-    LpPool2d,
-    MaxPool2d,
     ReLU,
     Sigmoid,
     Tanh,
@@ -34,15 +31,11 @@ from pellucid.layers.base import Layer, Mode, Trait
 from pellucid.network.ending import last_layers
 from pellucid.sweep import forward
 
-STRIDING = (Conv2d, MaxPool2d, AvgPool2d, LpPool2d)
-MIN_SIDE = 8  # pixels; smaller images are skipped
-MIN_REDUCTION = 16  # positions of the input divided by positions of the second convolution's input
 # Options of layers, and the ratio to the default, or its inverse, from which a value is unusual.
 OPTIONS = {"axis": 1.0, "momentum": 5.0, "epsilon": 1e3}
 # Of layers that leave a network linear, except for the maximum of MaxPool2d, which is hardly an activation.
 LINEAR_TRAITS = Trait.RESHAPE | Trait.RESAMPLE | Trait.NORM
 MIN_SATURATING, MAX_VANISHED = 3, 0.01  # inner sigmoids or tanhs; gradient of the first weights divided by the last
-MAX_CONVOLUTIONS = 3  # a reduction to a single position by at most this many convolutions is too early
 
 
 def layer_suspects(case: TrainingCase) -> Iterator[Suspect]:
@@ -150,44 +143,6 @@ def activation_suspects(case: Case) -> Iterator[Suspect]:
             lambda case: with_layers(_with_changed_layers(case, paths, lambda _: ReLU()), he_initialized),
             path=paths[0], unusual=True, activations=len(paths), gradient_of_the_first_weights_over_the_last=share,
         )  # fmt: skip
-
-
-def reduction_suspects(case: Case) -> Iterator[Suspect]:
-    """Yield a suspect if strides and pooling reduce images to few positions in the first layers."""
-    shape = case.model.nominal_shape
-    if len(shape) != 3 or min(shape[1:]) < MIN_SIDE:
-        return
-    outputs = {path: pair for path, pair in case.layer_outputs.items() if isinstance(pair[0], STRIDING)}
-    layers = {path: layer for path, (layer, _) in outputs.items()}
-    conv_indices = [index for index, layer in enumerate(layers.values()) if isinstance(layer, Conv2d)]
-    if not conv_indices:
-        return
-    positions = [y[0, 0].numel() for _, y in outputs.values()]
-    # The positions of the second convolution's input, or of the last output if there is only one convolution.
-    first_positions = positions[conv_indices[1] - 1] if len(conv_indices) > 1 else positions[-1]
-    strided_paths = [path for path, layer in layers.items() if _stride(layer) > (1 if isinstance(layer, Conv2d) else 2)]
-    is_single_position = positions[-1] <= 1 and len(conv_indices) <= MAX_CONVOLUTIONS
-    if strided_paths and (first_positions <= shape[1] * shape[2] / MIN_REDUCTION or is_single_position):
-        yield suspect(
-            "reduced-too-early", "strides and pooling reduce the images to so few positions that the "
-            "differences between classes are lost",
-            "use smaller strides and pooling windows, above all in the first layers",
-            "strides of 1, pooling by 2",
-            lambda case: _with_changed_layers(case, strided_paths, _with_finer_steps, keep_weights=True), unusual=True,
-            places_of_an_input=shape[1] * shape[2], places_after_the_first_layers=first_positions,
-            places_at_the_end=positions[-1],
-        )  # fmt: skip
-
-
-def _stride(layer: Layer) -> int:
-    stride = getattr(layer, "step", getattr(layer, "stride", 1))
-    return max(stride) if isinstance(stride, tuple) else stride
-
-
-def _with_finer_steps(layer: Layer) -> Layer:
-    if isinstance(layer, Conv2d):
-        return replace(layer, stride=1)
-    return replace(layer, kernel=2, stride=None, padding=0)  # pyright: ignore
 
 
 def layer_option_suspects(case: TrainingCase) -> Iterator[Suspect]:

@@ -1,17 +1,15 @@
 """Faults of data that are found by comparing the parts or by changing images."""
 
-import pytest
 import torch
 
 from pellucid.combine import Sequential
 from pellucid.data import Augment, float_images, load
-from pellucid.doctor import Case, case_of, diagnose
-from pellucid.doctor.checks import confused_labels, leakage, tiny_deviation
+from pellucid.doctor import Case, case_of
+from pellucid.doctor.checks import confused_labels, leakage
 from pellucid.doctor.suspects import settings
 from pellucid.layers import Dense, Flatten
 from pellucid.model import Model
-from pellucid.optim import Adam
-from tests.doctor.test_failing_trainings import make_net, split_digits, trained_case
+from tests.doctor.test_failing_trainings import make_net, trained_case
 
 DATA = load("digits")
 
@@ -52,26 +50,6 @@ def test_wrong_labels_at_random_are_not_confused_classes() -> None:
 
 def with_brightness(x: torch.Tensor, brightness: torch.Tensor) -> torch.Tensor:
     return 0.5 * float_images(x) + 0.5 * brightness[:, None, None, None]
-
-
-def case_of_standardised_pixels(min_std: float) -> Case:
-    """Return a case of digits whose pixels are divided by their standard deviation, but at least by `min_std`."""
-    x, y, (validation_x, labels) = split_digits()
-    x, validation_x = float_images(x), float_images(validation_x)
-    x[:, :, 0, 0] = 0.0
-    validation_x[:5, :, 0, 0] = 0.1  # this pixel is 0 in all training images
-    mean, std = x.mean(0), x.std(0).clamp_min(min_std)
-    model = Model(make_net(), optimizer=Adam(0.01), input_shape=(1, 8, 8))
-    model.fit((x - mean) / std, y, epochs=4, verbose=False)
-    return case_of(model, (x - mean) / std, y, validation=((validation_x - mean) / std, labels), epochs=4)
-
-
-@pytest.mark.slow
-def test_pixels_divided_by_a_tiny_deviation_are_found() -> None:
-    (finding,) = tiny_deviation.CHECK.find(case_of_standardised_pixels(1e-7))
-    assert float(finding.evidence["validation_examples_with_such_values"]) >= 5
-    assert "preprocessing-mismatch" not in diagnose(case_of_standardised_pixels(1e-7)).causes
-    assert not tiny_deviation.CHECK.find(case_of_standardised_pixels(0.05))
 
 
 def case_of_scenes(split: bool) -> Case:

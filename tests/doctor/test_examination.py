@@ -204,7 +204,7 @@ def test_checks_with_too_little_data_are_skipped_with_their_reason() -> None:
     assert set(diagnosis.checks) | set(diagnosis.left_out) == {check.name for check in CHECKS}
     assert not set(diagnosis.checks) & set(diagnosis.left_out)
     skip_reasons = diagnose(case_of(make_model(), *corners(60), validation=corners(3))).left_out
-    assert skip_reasons["tiny-deviation"] == "needs 50 validation examples"
+    assert skip_reasons["confused-labels"] == "needs 200 training examples"
     assert skip_reasons["underfitting"] == "needs a trained model"
 
 

@@ -22,7 +22,6 @@ from pellucid.doctor.checks import (
     shuffled_labels,
     softmax_twice,
     symmetric_init,
-    tiny_deviation,
     underfitting,
     unnormalised_inputs,
     wrong_gradient,
@@ -33,7 +32,7 @@ from pellucid.doctor.finding import Check
 CHECKS: tuple[Check, ...] = tuple(
     module.CHECK for module in (
         # of the data
-        constant_inputs, tiny_deviation, preprocessing_mismatch, duplicated_inputs, shortcut_pixels,
+        constant_inputs, preprocessing_mismatch, duplicated_inputs, shortcut_pixels,
         leakage, shuffled_labels, shifted_labels, confused_labels, label_noise, unnormalised_inputs, class_imbalance,
         mask_classes,
         # of the network

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from pellucid.combine import Sequential
-from pellucid.doctor import Case, case_of, diagnose
+from pellucid.doctor import Case, case_of
 from pellucid.doctor.checks.overfitting import CHECK
 from pellucid.layers import Dense, ReLU
 from pellucid.model import Model
@@ -47,22 +47,6 @@ def test_a_gap_that_may_be_chance_has_no_finding() -> None:
     assert case.validation is not None
     five_examples = replace(case.validation, x=case.validation.x[:5], y=case.validation.y[:5])
     assert not CHECK.find(replace(case, validation=five_examples))
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("shape", [(240, 1), (240,)])
-def test_regressions_are_compared_by_their_loss(shape: tuple[int, ...]) -> None:
-    rng = torch.Generator().manual_seed(0)
-    x, y = torch.randn(240, 20, generator=rng), torch.randn(shape, generator=rng)
-    model = Model(Sequential(Dense(64), ReLU(), Dense(1)), "quadratic", Adam(0.01), metrics=(), input_shape=(20,))
-    validation = (x[40:], y[40:])
-    model.fit(x[:40], y[:40], epochs=80, batch_size=10, verbose=False)
-    case = case_of(model, x[:40], y[:40], validation=validation)
-    (finding,) = CHECK.find(case)
-    assert "gap" not in finding.evidence
-    mean = float((y[40:] - y[:40].mean()).square().mean()) / 2
-    assert finding.evidence["validation_loss_of_the_mean"] == pytest.approx(mean, rel=1e-5)
-    assert "overfitting" in diagnose(case).names
 
 
 def test_a_model_that_generalises_has_no_finding() -> None:

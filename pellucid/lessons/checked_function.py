@@ -21,7 +21,7 @@ MAX_SHOWN = 12  # elements of an argument that a message shows
 
 @dataclass(frozen=True, repr=False)
 class CheckedFunction:
-    """What came out of the check of a function; at a prompt it is its text.
+    """What came out of the check of a function; at a prompt it is its text, and it is true if the function is right.
 
     is_right: whether all results were those of the reference. text: this in a sentence, with the first difference.
     """
@@ -32,6 +32,10 @@ class CheckedFunction:
     def __repr__(self) -> str:
         """Return the text."""
         return self.text
+
+    def __bool__(self) -> bool:
+        """Return whether the function is right, so that `assert check(...)` marks an assignment."""
+        return self.is_right
 
 
 def check(name: str, function: Callable[..., Any]) -> CheckedFunction:
@@ -48,7 +52,7 @@ def check(name: str, function: Callable[..., Any]) -> CheckedFunction:
         expected_result = exercise.reference(*copy.deepcopy(arguments))
         try:
             result = function(*copy.deepcopy(arguments))
-        except Exception as error:
+        except (Exception, SystemExit) as error:  # `exit()` must not end a program that marks many functions
             difference = f"it raised {_raised(error, function)}"
         else:
             difference = _difference(expected_result, result)
@@ -68,7 +72,7 @@ def _find(name: str) -> FunctionExercise:
     return functions[function_name]
 
 
-def _raised(error: Exception, function: Callable[..., Any]) -> str:
+def _raised(error: BaseException, function: Callable[..., Any]) -> str:
     """Return an exception on one line, with the number of the last line of the reader's code that it passed."""
     file = getattr(getattr(function, "__code__", None), "co_filename", None)
     lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == file]

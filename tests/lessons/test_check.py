@@ -1,5 +1,6 @@
 """Functions that readers write are compared with the reference of an exercise."""
 
+import sys
 from dataclasses import replace
 from typing import Any
 
@@ -32,6 +33,7 @@ def in_torch(w: Any, x: Any, y: Any, rate: float) -> Any:
 def test_a_right_function_is_right_with_every_kind_of_result(function: Any) -> None:
     checked = check("descent.step", function)
     assert checked.is_right
+    assert checked
     assert repr(checked) == f"descent.step is right, for {CALLS} different arguments"
 
 
@@ -48,11 +50,13 @@ def test_a_right_function_is_right_with_every_kind_of_result(function: Any) -> N
         (lambda w, x, y, rate: w * np.nan, "got nan"),
         (lambda w, x, y, rate: w[3], "it raised IndexError in line "),
         (lambda w, x: w, "it raised TypeError: "),
+        (lambda *given: sys.exit(3), "it raised SystemExit in line "),
     ],
 )
 def test_a_wrong_function_is_told_its_first_difference(function: Any, text: str) -> None:
     checked = check("descent.step", function)
     assert not checked.is_right
+    assert not checked  # `assert check(...)` marks an assignment
     assert text in checked.text
     assert ", an array of shape (8, 3), [" in checked.text  # the arguments, the large one by its shape
     assert len(checked.text.splitlines()) == 2

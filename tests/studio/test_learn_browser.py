@@ -381,3 +381,20 @@ def test_a_lesson_is_one_file_that_works_without_a_server(width: int, scheme: st
     assert tab.inner_text("[data-exercise='0'] [role=status]") == "Right."
     assert serious_faults(tab) == []
     assert tab.evaluate(FIND_FAULTS) == []
+
+
+def test_a_file_shows_the_meaning_of_each_term_by_touch_and_by_keys(file: Path, opened: Any) -> None:
+    tab = opened(file=file, viewport={"width": 390, "height": 800}, has_touch=True, is_mobile=True, offline=True)
+    terms = tab.locator(".learn-term:visible").all()
+    assert len(terms) > 2
+    for act in ("tap", "focus"):
+        for term in terms:
+            word = term.inner_text().lower()
+            tab.tap("h2")
+            until(tab, "document.querySelector('#tip').hidden")
+            getattr(term, act)()
+            until(tab, f"document.querySelector('#tip').textContent === {GLOSSARY[word].meaning!r}")
+            box = tab.locator("#tip").bounding_box()
+            assert box["x"] >= 0
+            assert box["x"] + box["width"] <= 390
+            assert not tab.evaluate("document.querySelector('#tip').hidden")

@@ -1,5 +1,5 @@
 // A view in a document of its own: in a notebook, whose kernel answers, or in a file, which holds recorded answers.
-import { $ } from "./core/dom.js";
+import { $, showTips } from "./core/dom.js";
 import { packed, unpacked, Waiting } from "./core/messages.js";
 
 /** Asks the notebook, by messages to the window around this one. */
@@ -34,6 +34,7 @@ class Record {
   }
 }
 
+showTips();
 const { module, state, answers } = JSON.parse($("#given").textContent);
 const { start } = await import(module);
 const actions = start($("#main"), answers ? new Record(answers) : new Notebook(), { state: new URLSearchParams(state), remember() {} });

@@ -1,5 +1,5 @@
 // The frame of the page: the connection, the views, the theme and the tooltip.
-import { $, $$, fill, html, isNarrow } from "./core/dom.js";
+import { $, $$, fill, html, isNarrow, showTips } from "./core/dom.js";
 import { forgetColours } from "./core/paint.js";
 import { Server } from "./core/server.js";
 
@@ -109,22 +109,7 @@ addEventListener("resize", () => {
   }
 });
 
-// The tooltip repeats what is also elsewhere on the page.
-const tip = $("#tip");
-function showTip(event) {
-  const target = event.target.closest?.("[data-tip]");
-  tip.hidden = !target;
-  if (!target) return;
-  tip.textContent = target.dataset.tip;
-  const box = target.getBoundingClientRect();
-  tip.style.left = `${Math.max(4, Math.min(box.left, innerWidth - tip.offsetWidth - 4))}px`;
-  tip.style.top = `${box.top > 40 ? box.top - tip.offsetHeight - 6 : box.bottom + 6}px`;
-}
-addEventListener("pointerover", showTip);
-addEventListener("focusin", showTip);
-addEventListener("keydown", (event) => {
-  if (event.key === "Escape") tip.hidden = true;
-});
+showTips();
 
 // In a group of radio buttons, arrows choose the neighbour.
 addEventListener("keydown", (/** @type {any} */ event) => {

@@ -8,7 +8,7 @@ export const line = (text, link = (part) => part) => text.split("`").map((part, 
 
 /**
  * A function of a text that links the first use of each term of the glossary; terms: meanings by word. A file has no
- * glossary, but the meanings.
+ * glossary, but shows the meanings, also by touch and by keys.
  */
 export function linking(terms, isFile) {
   const words = Object.keys(terms).sort((a, b) => b.length - a.length), byLower = Object.fromEntries(words.map((one) => [one.toLowerCase(), one]));
@@ -18,7 +18,7 @@ export function linking(terms, isFile) {
     const word = k % 2 ? byLower[part.toLowerCase()] : null;
     if (!word || linked.has(word)) return part;
     linked.add(word);
-    if (isFile) return html`<abbr class="learn-term" title="${terms[word]}">${part}</abbr>`;
+    if (isFile) return html`<button type="button" class="learn-term" data-tip="${terms[word]}" aria-description="${terms[word]}">${part}</button>`;
     return html`<a class="learn-term" href="#learn?term=${encodeURIComponent(word)}" data-tip="${terms[word]}">${part}</a>`;
   });
 }

@@ -39,6 +39,26 @@ export function say(text) {
   $("#live").textContent = text;
 }
 
+/** Show the text of what is pointed at, touched or focused; it repeats what is also elsewhere for screen readers. */
+export function showTips() {
+  const tip = $("#tip");
+  /** @param {any} event */
+  const show = ({ target }) => {
+    const one = target.closest?.("[data-tip]");
+    tip.hidden = !one;
+    if (!one) return;
+    tip.textContent = one.dataset.tip;
+    const box = one.getBoundingClientRect();
+    tip.style.left = `${Math.max(4, Math.min(box.left, innerWidth - tip.offsetWidth - 4))}px`;
+    tip.style.top = `${box.top > tip.offsetHeight + 6 ? box.top - tip.offsetHeight - 6 : box.bottom + 6}px`;
+  };
+  addEventListener("pointerover", show);
+  addEventListener("focusin", show);
+  addEventListener("keydown", (event) => {
+    if (event.key === "Escape") tip.hidden = true;
+  });
+}
+
 const PATIENCE = 250; // milliseconds after which an action shows that it works
 /** @type {any} The control that was used last: what it does shows there that it works, or that the connection is lost. */
 let used = null;

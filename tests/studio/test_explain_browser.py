@@ -92,11 +92,16 @@ def test_an_upload_is_explained_and_its_sum_can_be_read(opened: Any) -> None:
     until(page.tab, "document.querySelector('#explain-h').textContent === 'Why 1?'")
     page.settle()
     assert "upload=u" in page.tab.url
-    figure = "[data-figure=lrp] .sum"
-    answer = page.last("explain.run", method="lrp")
-    shown = [number(text) for text in page.tab.locator(f"{figure} b").all_inner_texts()[:2]]
-    assert shown == pytest.approx([answer["sum"], answer["expected"]], rel=0.01)
-    assert ("adds up" in page.text(figure)) is answer["verdict"]["passed"]
+    for method in ("integrated_gradients", "lrp"):
+        figure = f"[data-figure={method}] .sum"
+        answer = page.last("explain.run", method=method)
+        texts = page.tab.locator(f"{figure} b").all_inner_texts()[:2]
+        assert [*map(number, texts)] == pytest.approx([answer["sum"], answer["expected"]], rel=0.01)
+        within = f"{100 * abs(answer['sum'] / answer['expected'] - 1):.1f} %"
+        assert ("adds up" in page.text(figure)) is answer["verdict"]["passed"]
+        assert (f"adds up within {within}" in page.text(figure)) is (
+            answer["verdict"]["passed"] and texts[0] != texts[1]
+        )
     assert answer["expected"] == pytest.approx(page.last("explain.aim")["score"])
     page.tab.reload()
     page.settle()

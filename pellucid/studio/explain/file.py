@@ -34,7 +34,7 @@ def explained_file(
     session.picture(ShowPicture(file.name))
     session.aim(AimAt(of, place))  # an invalid `of` raises PellucidError before the slow requests
     answers = recorded(Session(library, {EXPLAIN.name: session}), _requests(session, file.name, of, place))
-    state = {"fixed": "1"}
+    state = {"fixed": "1", "file": "1"}
     if of is not None:
         state["of"] = of
     if place is not None:

@@ -90,8 +90,8 @@ export function mapFigure(element, name, S, all) {
 function sumOf({ sum, expected, verdict, squares, passes }, { aim }) {
   if (squares) return html`Score without a square <b>${num(aim.score)}</b>`;
   if (!verdict) return html`Σ <b>${num(sum)}</b>, no sum is promised${passes && html`; ${passes} passes`}`;
-  const off = sum - expected;
-  return html`Σ <b>${num(sum)}</b> of <b>${num(expected)}</b> ${verdict.passed ? html`<b class="ok">✓ adds up</b>` : html`<b class="off">▲ off by ${signed(off)}</b>`}${passes && html`; ${passes} passes`}`;
+  const off = sum - expected, within = num(sum) === num(expected) ? "" : ` within ${percent(Math.abs(off / expected))}`;
+  return html`Σ <b>${num(sum)}</b> of <b>${num(expected)}</b> ${verdict.passed ? html`<b class="ok">✓ adds up${within}</b>` : html`<b class="off">▲ off by ${signed(off)}</b>`}${passes && html`; ${passes} passes`}`;
 }
 
 /** A curve of scores over deleted pixels, with that of random orders behind it. */
@@ -135,10 +135,10 @@ export function relevance(element, { layers, score, input, absorbed }) {
   })}</tbody></table><p class="cap">The line in the colour of the text is the score, ${num(score)}. A branch carries only a part.</p>`);
 }
 
-/** The feature maps of a layer, as buttons. */
-export function sheet(element, { path, count: total, largest, tensors: { maps } }, chosen) {
+/** The feature maps of a layer, as buttons; hasPatches: whether a click shows a map's patches. */
+export function sheet(element, { path, count: total, largest, tensors: { maps } }, chosen, hasPatches) {
   const [, height, width] = maps.shape, size = height * width;
-  fill(element, html`<div class="sheet-maps" role="group" aria-label="Feature maps of ${path}">${largest.map((value, k) => html`<button class="tile" type="button" data-map="${k}" data-k="map${k}" aria-pressed="${k === chosen}" aria-label="Map ${k}, largest value ${num(value)}" data-tip="Map ${k}: at most ${num(value)}"><canvas class="px"></canvas></button>`)}</div><p class="cap">${largest.length < total && `The first ${largest.length} of ${total} maps. `}Click a map for the patches that activate it most.</p>`);
+  fill(element, html`<div class="sheet-maps" role="group" aria-label="Feature maps of ${path}">${largest.map((value, k) => html`<button class="tile" type="button" data-map="${k}" data-k="map${k}" aria-pressed="${k === chosen}" aria-label="Map ${k}, largest value ${num(value)}" data-tip="Map ${k}: at most ${num(value)}"><canvas class="px"></canvas></button>`)}</div><p class="cap">${largest.length < total && `The first ${largest.length} of ${total} maps. `}${hasPatches && "Click a map for the patches that activate it most."}</p>`);
   element.querySelectorAll("canvas").forEach((canvas, k) => {
     const values = maps.data.subarray(k * size, (k + 1) * size);
     heat(canvas, values, width, largest[k] > 0 && values.every((v) => v >= 0) ? "seq" : "div", maxAbs(values) || 1);

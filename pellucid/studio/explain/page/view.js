@@ -12,17 +12,17 @@ const FRAME = html`<div class="panes explain-panes">
     <div class="row source"><label class="field inline open">Model <select id="explain-model"></select></label><label class="field inline">Picture <select id="explain-sample"></select></label><button class="btn" id="explain-next" type="button">Next</button>
       <label class="btn file open">Upload…<input type="file" id="explain-file" accept="image/png,image/jpeg,image/webp"></label><button class="btn open" id="explain-draw" type="button" aria-expanded="false" aria-controls="explain-drawing">Draw…</button><span class="cap hint open">or drop or paste one</span></div>
     <div id="explain-drawing" class="drawing" hidden><canvas id="explain-pad" width="448" height="448" tabindex="0" role="img" aria-label="Drawing area. With Shift, the arrow keys draw."></canvas><div class="row"><button class="btn" id="explain-clear" type="button">Clear</button><button class="btn primary" id="explain-use" type="button">Explain the drawing</button></div></div>
-    <p class="notice" id="explain-problem" role="alert" hidden></p>
+    <p class="notice" id="explain-problem" role="alert" hidden></p><p class="cap" id="explain-recorded" hidden>This file explains one score of one picture; in <code>pellucid studio</code>, others can be chosen.</p>
     <div class="row question" id="explain-chips"></div><div id="explain-boxes"></div>
     <div class="row controls"><label class="field blend">Blend picture ↔ map<input type="range" id="explain-blend" min="0" max="1" step="0.05"></label><label class="check-l"><input type="checkbox" id="explain-shared"> One scale for all maps</label><div class="row tight" id="explain-methods" role="group" aria-label="Methods"></div></div></section>
   <section class="pane" aria-label="Maps"><div class="figures" id="explain-figures"></div><div id="explain-legend"></div><p class="cap">${drawing.areaNote}</p><p class="legend" id="explain-readout"></p></section>
   <section class="pane" aria-labelledby="explain-rel-h"><h2 id="explain-rel-h">Relevance, layer by layer</h2><div id="explain-relevance" tabindex="0" role="region" aria-labelledby="explain-rel-h"></div></section>
   <section class="pane" aria-labelledby="explain-maps-h"><div class="head"><h2 id="explain-maps-h">Feature maps</h2><label class="field inline">Layer <select id="explain-layer"></select></label></div><div id="explain-sheet"></div><div id="explain-top"></div></section></div>`;
 
-/** Start the view in an element; returns what the frame of the page calls. With `fixed` in the state, it shows the model and the pictures that the server holds. */
+/** Start the view in an element; returns what the frame of the page calls. With `fixed` in the state, it shows the model and the pictures that the server holds; with `file`, one score only. */
 export function start(root, server, { state: address, remember: put }) {
   fill(root, FRAME);
-  const isFixed = address.has("fixed");
+  const isFixed = address.has("fixed"), isFile = address.has("file");
   for (const one of $$(".open", root)) one.hidden = isFixed;
   const S = {
     open: null, wanted: address.get("model"), source: address.get("upload") ? { upload: address.get("upload") } : address.get("sample") ? { sample: address.get("sample") } : null,
@@ -84,7 +84,7 @@ export function start(root, server, { state: address, remember: put }) {
     if (turn !== S.turn) return;
     const [, height, width] = answer.tensors.picture.shape;
     Object.assign(S, { source, picture: answer, aim: null, maps: {}, curves: {}, faults: {}, hidden: null, relevance: null, sheet: null, top: null, px: [height >> 1, width >> 1] });
-    S.canPoint = ["boxes", "points", "mask", "image"].some((name) => name in answer.tensors);
+    S.canPoint = !isFile && ["boxes", "points", "mask", "image"].some((name) => name in answer.tensors);
     element("sample").value = source.sample ?? source.upload;
     root.classList.toggle("can-point", S.canPoint);
     render();
@@ -182,13 +182,20 @@ export function start(root, server, { state: address, remember: put }) {
     if (answer.line) problem(new Error(answer.line));
   });
 
+  /** In a file, what has no recorded answer cannot be chosen. */
+  function disableUnrecorded() {
+    element("recorded").hidden = !isFile;
+    if (isFile) for (const one of $$("#explain-sample, #explain-other, [data-of], [data-place], [data-map]", root)) one.disabled = true;
+  }
+
   function featureMaps() {
     fill(element("layer"), html`${(S.aim?.layers ?? []).map(({ path, shape }) => html`<option value="${path}" ${path === S.layer && html`selected`}>${path}, ${shape.join(" × ")}</option>`)}`);
     element("layer").disabled = !S.layer;
-    if (S.sheet) drawing.sheet(element("sheet"), S.sheet, S.map);
+    if (S.sheet) drawing.sheet(element("sheet"), S.sheet, S.map, !isFile);
     else fill(element("sheet"), html`<p class="cap">${S.aim && !S.layer && "This network has no feature maps."}</p>`);
     if (!S.top) fill(element("top"), html``);
     else drawing.topPatches(element("top"), S.top);
+    disableUnrecorded();
   }
 
   /** Draw one figure: the picture, or the map of a method. */

@@ -12,6 +12,8 @@ from pellucid.command.files import check_folder, check_output_path
 from pellucid.command.out import print_json, print_result, print_text
 
 PLAYGROUND = "playground"
+SETTINGS = ("seed", "small", "data")  # options of a lesson's numbers
+FILES = ("html", "notebook", "out")  # options of what is written
 
 
 def parser() -> Parser:
@@ -43,13 +45,12 @@ def handle(args: argparse.Namespace) -> int:
     """Run a lesson or write it as a file; without a name, list all lessons."""
     from pellucid.lessons.lesson import find_lesson, lesson
 
+    _check_options(args)
     if args.name is None:
         return _list_lessons(args)
-    if args.name == PLAYGROUND and args.html is not None:
+    if args.name == PLAYGROUND:
         return _write_page(args)
     lesson_module = find_lesson(args.name)
-    if args.notebook is not None and args.html is not None:
-        raise PellucidError("--notebook and --html write different files; give one of them")
     if args.notebook is not None:
         return _write_notebook(args)
     if args.html is not None:
@@ -74,6 +75,22 @@ def handle(args: argparse.Namespace) -> int:
     fields = {"lesson": args.name, "seed": args.seed, "small": args.small, "steps": steps, "figures": figures}
     print_json({**fields, "guide": lesson_module.GUIDE.to_json()})
     return 0
+
+
+def _check_options(args: argparse.Namespace) -> None:
+    """Refuse options that have no effect on what is written, and the playground without its file."""
+    given = [name for name in (*FILES, *SETTINGS) if getattr(args, name)]
+    if args.name is None:
+        unused, place = given, "without the NAME of a lesson"
+    elif args.name == PLAYGROUND:
+        if args.html is None:
+            raise PellucidError("the playground is not run in the terminal; give --html FILE for recorded trainings")
+        unused, place = [name for name in given if name != "html"], "on the recorded trainings of the playground"
+    else:
+        files = [name for name in given if name in FILES]
+        unused, place = files[1:], f"beside --{files[0]}" if files else ""
+    if unused:
+        raise PellucidError(f"--{unused[0]} has no effect {place}; leave it out")
 
 
 def _list_lessons(args: argparse.Namespace) -> int:

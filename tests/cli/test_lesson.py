@@ -54,6 +54,40 @@ def test_an_unknown_lesson_is_refused(cli: Cli):
     assert "did you mean 'perceptron'?" in cli("lesson", "perceptrn").error_line
 
 
+OPTIONS = {"--seed": "3", "--small": "", "--data": ".", "--out": "figures", "--html": "x.html", "--notebook": "x.ipynb"}
+
+
+@pytest.mark.parametrize("option", OPTIONS)
+@pytest.mark.parametrize(
+    ("words", "used"),
+    [
+        ((), ()),
+        (("playground", "--html", "p.html"), ("--html",)),
+        (("perceptron", "--html", "p.html"), ("--html", "--seed", "--small", "--data")),
+        (("perceptron", "--notebook", "p.py"), ("--notebook", "--seed", "--small", "--data")),
+    ],
+)
+def test_an_option_without_effect_is_refused(
+    words: tuple[str, ...],
+    used: tuple[str, ...],
+    option: str,
+    cli: Cli,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+):
+    if option in used:
+        return
+    monkeypatch.chdir(tmp_path)
+    error = cli("lesson", *words, option, *filter(None, [OPTIONS[option]])).error_line
+    assert " has no effect " in error
+    assert option in error
+    assert [*tmp_path.iterdir()] == []
+
+
+def test_the_playground_needs_a_file(cli: Cli):
+    assert "give --html FILE" in cli("lesson", "playground").error_line
+
+
 @pytest.mark.parametrize(
     "command", [("lesson", "pca"), ("lesson", "kmeans"), ("compare", "digits"), ("gestures", "train", "x")]
 )

@@ -3,7 +3,7 @@
 The gradient of a cost points in the direction in which the cost rises fastest. Gradient descent repeatedly takes a step
 in the opposite direction. Two choices decide how well this works: the length of a step, and the number of examples from
 which it is computed. A rule that turns gradients into steps is called an optimizer. Others than this one do more: with
-momentum, for example, each step keeps a part of the previous one.
+momentum, for example, each step keeps a part of the previous one. The last step compares three of them.
 """
 
 from typing import Any
@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pellucid import SGD, Callback, Dense, Model, Quadratic
+from pellucid import SGD, Adam, Callback, Dense, Model, Momentum, Quadratic
 from pellucid.lessons.guide import Exercise, FunctionExercise, Guess, Guide, Slider
 from pellucid.lessons.lesson import Result, Setting
 from pellucid.report.figures.plane import contours, paths
@@ -21,6 +21,7 @@ from pellucid.training.callbacks import Training
 
 CURVATURES = torch.tensor([3.0, 1.0], dtype=torch.float64)
 STEPS_TAKEN = 20
+OPTIMIZER_STEPS = 60
 
 
 def quadratic_cost(points: Tensor) -> Tensor:
@@ -142,10 +143,52 @@ def batches(setting: Setting, rate: float = 0.1, batch_size: int = 10) -> Result
     return Result(numbers, figure)
 
 
-STEPS = (rates, batches)
+def optimizers(setting: Setting, rate: float = 0.05, steepness: float = 3.0) -> Result:
+    """Three optimizers on one surface.
+
+    On C = s/2 x² + 1/2 y², with the steepness s in x, three optimizers start at (1, 1) with the same rate η and take 60
+    steps. g is the gradient at the point w:
+
+    - SGD takes w - η g, the step from above.
+    - Momentum keeps a velocity, v ← 0.9 v + g, and takes w - η v. Steps in the same direction add up, to at most ten
+      times η g, and those that change their sign cancel.
+    - Adam keeps averages of g and of g², and takes the step η · average of g / √(average of g²) in each coordinate:
+      about η, whether its gradient is large or small.
+
+    The best rate of each is another one, so equal rates show what the optimizers do, not which one is better.
+    """
+    curvatures = torch.tensor([steepness, 1.0], dtype=torch.float64)
+    figure, (path_plot, cost_plot) = plots_in_rows(["paths on the surface", "cost"], 2, 3.4)
+    numbers: dict[str, Any] = {"largest rate of SGD": 2 / steepness}
+    paths_by_name: dict[str, Tensor] = {}
+    rules = {"SGD": SGD(rate), "momentum": Momentum(rate, momentum=0.9), "Adam": Adam(rate)}
+    for (name, rule), colour in zip(rules.items(), colours(len(rules)), strict=True):
+        point = torch.ones(2, dtype=torch.float64)
+        state = rule.init([point])
+        path = [point.clone()]
+        for _ in range(OPTIMIZER_STEPS):
+            rule.update([point], [curvatures * point], state, rate)  # changes the point
+            path.append(point.clone())
+        paths_by_name[name] = torch.stack(path)
+        costs = paths_by_name[name].square() @ curvatures / 2
+        numbers[name] = {
+            "first step": (path[1] - path[0]).tolist(), "end": path[-1].tolist(), "cost": float(costs[-1]),
+        }  # fmt: skip
+        cost_plot.plot(costs, color=colour, linewidth=1.7)
+    heights = [fraction * (steepness + 1) / 2 for fraction in (0.02, 0.1, 0.25, 0.5, 0.8, 1.2)]
+    limits = (-1.6, 1.6, -1.3, 1.3)
+    contours(path_plot, lambda points: torch.from_numpy(points).square() @ curvatures / 2, limits, heights)
+    paths(path_plot, paths_by_name)
+    name_axes(path_plot, "x", "y")
+    set_log_scale(cost_plot)
+    name_axes(cost_plot, "step", "C")
+    return Result(numbers, figure)
+
+
+STEPS = (rates, batches, optimizers)
 GUIDE = Guide(
     question="Downhill is clear, but how far should one step go, and how much data does it need?",
-    minutes=15,
+    minutes=20,
     needs=("neuron",),
     guesses={
         "rates": Guess(
@@ -159,6 +202,13 @@ GUIDE = Guide(
             ("the one of single examples", "the one of all 100 points", "all take the same number"),
             0,
             "One step for each example makes 1,000 steps; one step for all 100 points together makes 10.",
+        ),
+        "optimizers": Guess(
+            "At the start, x is three times as steep as y. Whose first step is equally long in x and in y?",
+            ("that of SGD", "that of momentum", "that of Adam"),
+            2,
+            "Adam divides each coordinate by the size of its own gradient, so both move by the rate. The first steps "
+            "of SGD and of momentum are the same, three times as long in x as in y.",
         ),
     },
     sliders={
@@ -185,6 +235,23 @@ GUIDE = Guide(
             Slider("rate", "learning rate η", (0.02, 0.05, 0.1, 0.2)),
             Slider("batch_size", "examples in a mini-batch", (5, 10, 25, 50)),
         ),
+        "optimizers": (
+            Slider(
+                "rate",
+                "learning rate η of all three",
+                (0.01, 0.03, 0.05, 0.1, 0.3),
+                {0.3: "With a steepness of 3, SGD is the fastest here, and momentum swings widely."},
+            ),
+            Slider(
+                "steepness",
+                "steepness in x",
+                (1.0, 3.0, 10.0, 30.0),
+                {
+                    1.0: "A round valley: all three go straight towards the minimum.",
+                    30.0: "SGD diverges above the rate 2/30 = 0.067, momentum only above 3.8/30 = 0.127.",
+                },
+            ),
+        ),
     },
     notices={
         "rates": (
@@ -201,8 +268,16 @@ GUIDE = Guide(
             "why rates are often lowered towards the end of a training. Adam gives each weight a step length of its "
             "own.",
         ),
+        "optimizers": (
+            "SGD turns into the valley and slows down with the slope. Momentum gathers speed and runs past the "
+            "minimum in curves. Adam goes along the diagonal, because both coordinates start at 1 and move alike.",
+            "In the cost, momentum and Adam fall in waves: each wave is one run past the minimum and back.",
+            "Make the valley steeper: the path of Adam stays where it is, since a gradient ten times as large is also "
+            "divided by ten times as much. That is so because x and y are the weights themselves; a valley along a "
+            "diagonal would not be the same for it.",
+        ),
     },
-    notice_plots={"rates": ((0,), (1,)), "batches": ((0,), (1,))},
+    notice_plots={"rates": ((0,), (1,)), "batches": ((0,), (1,)), "optimizers": ((0,), (1,), (0,))},
     exercises=(
         Exercise(
             "On C = 5/2 x², from which learning rate on does gradient descent no longer converge?",

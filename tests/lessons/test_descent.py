@@ -1,10 +1,22 @@
 """Gradient descent: the paths in closed form and by NumPy."""
 
+import itertools
+
 import numpy as np
 import pytest
+import torch
 
 from pellucid.lessons import Setting
-from pellucid.lessons.descent import STEPS_TAKEN, batches, fit_line, line_data, rates
+from pellucid.lessons.descent import (
+    GUIDE,
+    OPTIMIZER_STEPS,
+    STEPS_TAKEN,
+    batches,
+    fit_line,
+    line_data,
+    optimizers,
+    rates,
+)
 
 
 def test_the_paths_on_the_surface_are_those_of_the_closed_form():
@@ -39,3 +51,39 @@ def test_stochastic_descent_comes_closer_with_more_steps_without_converging():
     assert [result["steps"] for result in (batch, mini, single)] == [10, 100, 1000]
     assert batch["distance"] > 3 * single["distance"]
     assert single["mean step of the last epoch"] > 3 * mini["mean step of the last epoch"]
+
+
+SLIDERS = GUIDE.sliders["optimizers"]
+
+
+@pytest.mark.parametrize(("rate", "steepness"), [*itertools.product(*(slider.values for slider in SLIDERS))])
+def test_the_optimizers_take_the_steps_of_pytorch(rate: float, steepness: float):
+    numbers = optimizers(Setting(), rate, steepness).numbers
+    assert numbers["largest rate of SGD"] == pytest.approx(2 / steepness)
+    rules = {
+        "SGD": lambda params: torch.optim.SGD(params, rate),
+        "momentum": lambda params: torch.optim.SGD(params, rate, momentum=0.9),
+        "Adam": lambda params: torch.optim.Adam(params, rate),
+    }
+    for name, rule in rules.items():
+        point = torch.ones(2, dtype=torch.float64, requires_grad=True)
+        optimizer = rule([point])
+        path = [point.detach().clone()]
+        for _ in range(OPTIMIZER_STEPS):
+            optimizer.zero_grad()
+            cost = steepness / 2 * point[0] ** 2 + point[1] ** 2 / 2
+            cost.backward()
+            optimizer.step()
+            path.append(point.detach().clone())
+        assert numbers[name]["first step"] == pytest.approx((path[1] - path[0]).tolist(), rel=1e-6)
+        assert numbers[name]["end"] == pytest.approx(path[-1].tolist(), rel=1e-6, abs=1e-12)
+        x, y = path[-1].tolist()
+        assert numbers[name]["cost"] == pytest.approx(steepness / 2 * x**2 + y**2 / 2, rel=1e-6)
+        if name == "Adam":  # moves alike in both coordinates, in a valley of any steepness
+            assert torch.allclose(path[-1], path[-1].flip(0), rtol=0, atol=1e-6)
+
+
+def test_the_largest_rates_in_a_steep_valley_are_those_of_the_remarks():
+    for name, limit in (("SGD", 2 / 30), ("momentum", 3.8 / 30)):
+        below, above = (optimizers(Setting(), factor * limit, 30.0).numbers[name]["cost"] for factor in (0.95, 1.05))
+        assert below < 15.5 < above  # the initial cost is (30 + 1) / 2

@@ -3,6 +3,7 @@
 import argparse
 import json
 from pathlib import Path
+from typing import Any
 
 from pellucid.base.errors import PellucidError
 from pellucid.base.files import make_folder, write_atomically
@@ -80,15 +81,16 @@ def handle(args: argparse.Namespace) -> int:
 def _check_options(args: argparse.Namespace) -> None:
     """Refuse options that have no effect on what is written, and the playground without its file."""
     given = [name for name in (*FILES, *SETTINGS) if getattr(args, name)]
+    files = [name for name in given if name in FILES]
+    unused, place = list[str](), ""
     if args.name is None:
         unused, place = given, "without the NAME of a lesson"
     elif args.name == PLAYGROUND:
         if args.html is None:
             raise PellucidError("the playground is not run in the terminal; give --html FILE for recorded trainings")
         unused, place = [name for name in given if name != "html"], "on the recorded trainings of the playground"
-    else:
-        files = [name for name in given if name in FILES]
-        unused, place = files[1:], f"beside --{files[0]}" if files else ""
+    elif len(files) > 1:
+        raise PellucidError(f"--{files[1]} and --{files[0]} write different files; give one of them")
     if unused:
         raise PellucidError(f"--{unused[0]} has no effect {place}; leave it out")
 
@@ -96,10 +98,13 @@ def _check_options(args: argparse.Namespace) -> None:
 def _list_lessons(args: argparse.Namespace) -> int:
     from pellucid.lessons.lesson import LESSONS, outline
 
-    rows = [{"name": name, "minutes": outline(name).minutes, "about": about} for name, about in LESSONS.items()]
-    print_result(
-        args, {"lessons": rows}, *table([(row["name"], f"{row['minutes']} min", row["about"]) for row in rows])
-    )
+    rows: list[dict[str, Any]] = []
+    cells: list[tuple[str, str, str]] = []
+    for name, about in LESSONS.items():
+        _, minutes, needs = outline(name)
+        rows.append({"name": name, "minutes": minutes, "needs": [*needs], "about": about})
+        cells.append((name, f"{minutes} min", f"{about}; needs {', '.join(needs)}" if needs else about))
+    print_result(args, {"lessons": rows}, *table(cells))
     return 0
 
 

@@ -40,7 +40,7 @@ class Slider:
         if text in values_by_text:
             return values_by_text[text]
         if self.is_choice:
-            raise PellucidError(f"{self.name} must be one of {', '.join(values_by_text)}, not {shown(text)}")
+            raise PellucidError(f"{self.label} must be one of {', '.join(values_by_text)}, not {shown(text)}")
         low, high = min(values_by_text.values()), max(values_by_text.values())
         is_whole = all(isinstance(value, int) for value in self.values)
         try:
@@ -49,7 +49,7 @@ class Slider:
             value = math.nan
         if not low <= value <= high or (is_whole and not value.is_integer()):
             kind = "whole number" if is_whole else "number"
-            raise PellucidError(f"{self.name} must be a {kind} from {low:g} to {high:g}, not {shown(text)}")
+            raise PellucidError(f"{self.label} must be a {kind} from {low:g} to {high:g}, not {shown(text)}")
         return int(value) if is_whole else value
 
     def to_json(self) -> dict[str, Any]:

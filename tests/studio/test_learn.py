@@ -80,18 +80,21 @@ def test_the_numbers_of_a_step_are_those_of_python() -> None:
     ("fields", "text"),
     [
         ({"name": "descnt"}, "there is no lesson 'descnt'; did you mean 'descent'?"),
-        ({"step": "rate"}, "the lesson descent has no step 'rate'; did you mean 'rates'?; known: rates, batches"),
+        (
+            {"step": "rate"},
+            "the lesson descent has no step 'rate'; did you mean 'rates'?; known: rates, batches, optimizers",
+        ),
         ({"values": ["speed=1"]}, "the step has no slider 'speed'; known: rate, start_x"),
         ({"values": ["rate"]}, "a value must be NAME=VALUE, not 'rate'"),
-        ({"values": ["rate=0.7"]}, "rate must be a number from 0.1 to 0.68, not '0.7'"),
-        ({"values": ["rate=nan"]}, "rate must be a number from 0.1 to 0.68, not 'nan'"),
-        ({"values": ["rate=1e999"]}, "rate must be a number from 0.1 to 0.68, not '1e999'"),
-        ({"values": ["rate=fast"]}, "rate must be a number from 0.1 to 0.68, not 'fast'"),
+        ({"values": ["rate=0.7"]}, "learning rate η must be a number from 0.1 to 0.68, not '0.7'"),
+        ({"values": ["rate=nan"]}, "learning rate η must be a number from 0.1 to 0.68, not 'nan'"),
+        ({"values": ["rate=1e999"]}, "learning rate η must be a number from 0.1 to 0.68, not '1e999'"),
+        ({"values": ["rate=fast"]}, "learning rate η must be a number from 0.1 to 0.68, not 'fast'"),
         ({"values": ["rate=0.2", "rate=0.3"]}, "rate is given twice"),
         ({"values": [0.5]}, "learn.run: values must be a list of texts, not '[0.5]'"),
         (
             {"step": "batches", "values": ["batch_size=7.5"]},
-            "batch_size must be a whole number from 5 to 50, not '7.5'",
+            "examples in a mini-batch must be a whole number from 5 to 50, not '7.5'",
         ),
     ],
 )
@@ -101,9 +104,9 @@ def test_what_cannot_be_chosen_is_refused_in_one_line(fields: dict[str, Any], te
 
 
 def test_values_of_a_choice_are_words() -> None:
-    slider = Slider("kind", "kind", ("relu", "tanh"))
+    slider = Slider("kind", "kind of unit", ("relu", "tanh"))
     assert slider.read("tanh") == "tanh"
-    with pytest.raises(PellucidError, match="kind must be one of relu, tanh, not 'sine'"):
+    with pytest.raises(PellucidError, match="kind of unit must be one of relu, tanh, not 'sine'"):
         slider.read("sine")
     whole = Slider("n", "n", (1, 2, 8)).read("4")
     assert (whole, type(whole)) == (4, int)

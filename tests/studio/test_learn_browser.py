@@ -9,11 +9,10 @@ from urllib.parse import parse_qs
 import numpy as np
 import pytest
 
-from pellucid.cli.main import main
 from pellucid.lessons.glossary import GLOSSARY
 from pellucid.lessons.lesson import LESSONS, Setting, find_lesson
 from pellucid.report.figures.style import png
-from tests.report.test_browser import FIND_FAULTS, browser  # noqa: F401  (a fixture)
+from tests.report.test_browser import browser  # noqa: F401  (a fixture)
 from tests.studio.accessibility import serious_faults
 from tests.studio.test_browser import WAIT, cookies, press_until, served, until  # noqa: F401  (fixtures)
 
@@ -117,10 +116,20 @@ def test_values_between_the_stops_are_computed_and_others_refused(opened: Any) -
     tab.click(RIGHT_GUESS)
     until_shown(tab, "0.617", "0.25")
     assert numbers(tab) == expected(0.617, 0.25)
-    for given, message in [("0.9", "rate must be a number from 0.1 to 0.68, not '0.9'"), ("x", "Write a number")]:
+    for given, message in [
+        ("0.9", "learning rate η must be a number from 0.1 to 0.68, not '0.9'"),
+        ("x", "Write a number"),
+    ]:
         tab.fill(f"{RATE} [data-number]", given)
         tab.keyboard.press("Enter")
         until(tab, f"document.querySelector('{RATES} .notice').textContent.startsWith({message!r})")
+    for k, given in enumerate(("x", "", "NaN", "1/0", "1,200")):  # refused also when an earlier value is computed
+        tab.fill(f"{RATE} [data-number]", f"0.4{k + 1}")
+        tab.keyboard.press("Enter")
+        tab.fill(f"{RATE} [data-number]", given)
+        tab.keyboard.press("Enter")
+        until_shown(tab, f"0.4{k + 1}", "0.25")
+        assert tab.inner_text(f"{RATES} .notice").startswith("Write ")
     tab.fill(f"{RATE} [data-number]", "0.30")
     tab.keyboard.press("Enter")
     until_shown(tab, "0.3", "0.25")
@@ -353,48 +362,3 @@ def test_a_lesson_that_does_not_exist_says_so(opened: Any) -> None:
     tab = opened("list=all")
     tab.evaluate("location.hash = '#learn?lesson=descnt'")
     until(tab, "document.querySelector('#learn-problem')?.textContent.includes(\"did you mean 'descent'\")")
-
-
-@pytest.fixture(scope="module")
-def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("lesson") / "descent.html"
-    assert main(["lesson", "descent", "--html", str(path)]) == 0
-    return path
-
-
-@pytest.mark.parametrize(("width", "scheme"), [(390, "light"), (1280, "dark")])
-def test_a_lesson_is_one_file_that_works_without_a_server(width: int, scheme: str, file: Path, opened: Any) -> None:
-    tab = opened(file=file, viewport={"width": width, "height": 900}, color_scheme=scheme, offline=True)
-    assert "This file needs no server" in tab.inner_text("main")
-    assert not tab.is_visible(f"{RATES} img")
-    tab.click(RIGHT_GUESS)
-    until_shown(tab, "0.5")
-    figure = tab.locator(f"{RATES} .learn-figure")
-    assert figure.evaluate("one => one.scrollWidth") <= width - 32
-    tab.focus(f"{RATE} [type=range]")
-    for rate in RATE_VALUES[RATE_VALUES.index("0.5") + 1 :]:
-        tab.keyboard.press("ArrowRight")
-        until_shown(tab, rate)
-        assert numbers(tab) == expected(float(rate))
-    tab.fill("[data-exercise='0'] input", "0.4")
-    tab.keyboard.press("Enter")
-    assert tab.inner_text("[data-exercise='0'] [role=status]") == "Right."
-    assert serious_faults(tab) == []
-    assert tab.evaluate(FIND_FAULTS) == []
-
-
-def test_a_file_shows_the_meaning_of_each_term_by_touch_and_by_keys(file: Path, opened: Any) -> None:
-    tab = opened(file=file, viewport={"width": 390, "height": 800}, has_touch=True, is_mobile=True, offline=True)
-    terms = tab.locator(".learn-term:visible").all()
-    assert len(terms) > 2
-    for act in ("tap", "focus"):
-        for term in terms:
-            word = term.inner_text().lower()
-            tab.tap("h2")
-            until(tab, "document.querySelector('#tip').hidden")
-            getattr(term, act)()
-            until(tab, f"document.querySelector('#tip').textContent === {GLOSSARY[word].meaning!r}")
-            box = tab.locator("#tip").bounding_box()
-            assert box["x"] >= 0
-            assert box["x"] + box["width"] <= 390
-            assert not tab.evaluate("document.querySelector('#tip').hidden")

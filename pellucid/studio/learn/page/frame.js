@@ -77,7 +77,7 @@ function slider(S, step, { name, label, values, is_choice: isChoice, remarks }) 
   const special = values.filter((one) => remarks[one]);
   const control = isChoice
     ? html`<select id="${id}" data-choice>${values.map((one) => html`<option>${one}</option>`)}</select>`
-    : html`<div class="learn-range"><input id="${id}" type="range" min="0" max="${values.length - 1}" step="1"><input type="text" inputmode="decimal" size="7" data-number aria-label="${label}: a number from ${S.lowest(values)} to ${S.highest(values)}" ${S.isFile && "readonly"}></div>`;
+    : html`<div class="learn-range"><input id="${id}" type="range" min="0" max="${values.length - 1}" step="1"><input type="text" inputmode="decimal" size="7" data-number aria-label="${label}: ${S.isFile ? "its value" : html`a number from ${S.lowest(values)} to ${S.highest(values)}`}" ${S.isFile && "readonly"}></div>`;
   return html`<div class="learn-slider" data-slider="${name}"><label class="field" for="${id}">${label}</label>${control}
     ${special.length > 0 && html`<div class="row tight">${special.map((one) => html`<button class="btn small" type="button" data-value="${one}">${one}</button>`)}</div><p class="cap" data-remark role="status"></p>`}</div>`;
 }

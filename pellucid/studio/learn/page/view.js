@@ -95,7 +95,9 @@ export function start(root, server, { state: address, remember }) {
     const distances = values.map((one) => Math.abs(Number(one) - Number(value))), range = $("[type=range]", own);
     range.value = distances.indexOf(Math.min(...distances));
     range.setAttribute("aria-valuetext", value);
-    $("[data-number]", own).value = value;
+    const number = $("[data-number]", own);
+    number.value = value;
+    number.setCustomValidity("");
   }
 
   function choose(step, slider, value) {
@@ -123,7 +125,9 @@ export function start(root, server, { state: address, remember }) {
             await new Promise((resolve) => setTimeout(resolve, PAUSE));
             answer = await server.ask("learn.run", request);
           }
-          refusal.hidden = true;
+          const invalid = $("[data-number]:invalid", own);
+          refusal.hidden = !invalid;
+          if (invalid) refusal.textContent = invalid.validationMessage;
           if (!answer.working) showResult(step, answer, Object.fromEntries(given));
         } catch (error) {
           if (error instanceof LostError) return;
@@ -244,6 +248,7 @@ export function start(root, server, { state: address, remember }) {
     const refusal = $(".notice", stepRoot(step));
     refusal.hidden = !given.problem;
     refusal.textContent = given.problem ?? "";
+    target.setCustomValidity(given.problem ?? ""); // it is still refused when an earlier value has been computed
     if (!given.problem) return choose(step, slider, slider.values.find((one) => Number(one) === given.value) ?? String(given.value));
   });
 

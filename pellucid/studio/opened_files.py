@@ -31,6 +31,7 @@ class OpenedFiles:
         self.dropped = OrderedDict[str, Path]()
         self._folder: Path | None = None
         self._models = OrderedDict[tuple[str, int, int], Model]()  # by path, time and size of the file
+        self._faults = dict[Path, str]()  # why a dropped file is not opened; it can be given again
         self._numbers = count(1)
         self._opening = Lock()  # one file is opened at a time
         self._adding = Lock()  # so that dropping a file does not wait for the opening of another
@@ -54,10 +55,14 @@ class OpenedFiles:
             self.dropped[model_name] = path
             if len(self.dropped) <= MAX_DROPPED:
                 return model_name, ""
-            old_name, old_path = self.dropped.popitem(last=False)
+            faulty_names = [old_name for old_name, old_path in self.dropped.items() if old_path in self._faults]
+            old_name = next(iter(faulty_names or self.dropped))  # a file that cannot be opened before a model
+            old_path = self.dropped.pop(old_name)
             with suppress(OSError):  # on Windows while it is opened; the folder is deleted at the end
                 old_path.unlink()
-            return model_name, f"{old_name} was dropped: the studio keeps {MAX_DROPPED} files of models"
+            if faulty_names:
+                return model_name, ""
+            return model_name, f"{old_name} was removed from the list: the studio keeps {MAX_DROPPED} files of models"
 
     def model(self, path: Path, name: str) -> Model:
         """Return the model of a file; raises PellucidError, in which the file is called `name`."""
@@ -67,10 +72,16 @@ class OpenedFiles:
             except OSError as error:
                 raise PellucidError(f"{name} cannot be read ({error.strerror}); give it again") from error
             key = (str(path), status.st_mtime_ns, status.st_size)
+            if path in self._faults:
+                raise PellucidError(self._faults[path])
             if key not in self._models:
                 converted = self.new_path(".safetensors")
                 try:
-                    self._convert(path, converted, name)
+                    fault = self._convert(path, converted, name)
+                    if fault is not None:
+                        if self.dropped.get(name) == path:
+                            self._faults[path] = fault
+                        raise PellucidError(fault)
                     self._models[key] = Model.load(converted)
                 finally:
                     converted.unlink(missing_ok=True)
@@ -78,8 +89,11 @@ class OpenedFiles:
                     self._models.popitem(last=False)
             return self._models[key]
 
-    def _convert(self, path: Path, converted: Path, name: str) -> None:
-        """Write the model of a file as a weights file of Pellucid."""
+    def _convert(self, path: Path, converted: Path, name: str) -> str | None:
+        """Write the model of a file as a weights file of Pellucid; return why it cannot be opened, None if it can.
+
+        Raises PellucidError above the limits of time and memory, within which the file may be opened another time.
+        """
         seconds = scaled_limit(MAX_OPENING_SECONDS)
         memory = scaled_limit(MAX_OPENING_MEMORY) + MEMORY_COPIES * path.stat().st_size
         settings = json.dumps({"source": str(path), "target": str(converted), "seconds": seconds, "memory": memory})
@@ -87,5 +101,6 @@ class OpenedFiles:
             f"{name} needs more than {seconds} s or {memory >> 20:,} MiB to be opened; {LIMITS_HINT}"
         )
         message = run_child(["-m", SCRIPT, settings], 2 * seconds, limit_error)
-        if message is not None:
-            raise PellucidError(message.replace(str(path), name)[:400] or f"{name} cannot be opened")
+        if message is None:
+            return None
+        return message.replace(str(path), name)[:400] or f"{name} cannot be opened"

@@ -11,7 +11,7 @@ from pellucid.base import limits
 from pellucid.command.models import open_network
 from pellucid.model import Model
 from pellucid.studio.app import application
-from pellucid.studio.opened_files import MAX_DROPPED
+from pellucid.studio.opened_files import MAX_DROPPED, OpenedFiles
 from pellucid.studio.runs import Runs
 from pellucid.studio.serve import limits as server_limits
 from pellucid.studio.view import Library
@@ -101,7 +101,7 @@ def test_dropped_files_have_the_checks_of_uploads(
     monkeypatch.setattr(server_limits, "MAX_MODEL_UPLOAD_BYTES", 2000)
     lines = [client.post("/model?name=../../a.onnx", content=body).json() for _ in range(MAX_DROPPED + 1)]
     assert [entry["line"] for entry in lines[:-1]] == [""] * MAX_DROPPED
-    assert "was dropped" in lines[-1]["line"]
+    assert lines[-1]["line"].startswith(f"{lines[0]['model']} was removed from the list")
     assert len([*library.files.folder.iterdir()]) == MAX_DROPPED
     assert {name.partition(" ")[2] for name in library.files.dropped} == {"a.onnx"}
 
@@ -121,3 +121,27 @@ def test_a_dropped_model_is_opened_by_another_process_within_limits(
     monkeypatch.setattr("pellucid.studio.opened_files.MAX_OPENING_MEMORY", limits.MAX_OPENING_MEMORY)
     assert tab.ask("look.open", model=name)["model"] == name
     assert tab.ask("look.picture", sample="digit 3")["bars"]
+
+
+@pytest.mark.parametrize("bad_first", [True, False])
+def test_files_that_cannot_be_opened_leave_the_list_before_models(
+    bad_first: bool, client: TestClient, library: Library, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Model.load("mnist-lenet").save(tmp_path / "mine.safetensors")
+    good = ("mine.safetensors", (tmp_path / "mine.safetensors").read_bytes())
+    bad = [("empty.onnx", b""), ("notes.onnx", b"my notes"), ("header.safetensors", b"\xff" * 8 + b"{}")]
+    tab = Tab(library)
+    names = []
+    for name, content in [*bad, good] if bad_first else [good, *bad]:
+        answer = client.post("/model", params={"name": name}, content=content).json()
+        names.append(answer["model"])
+        faulty = tab.ask("look.card", model=answer["model"])["fault"]
+        assert bool(faulty) == (name != "mine.safetensors")
+    monkeypatch.setattr(OpenedFiles, "_convert", None)  # each has been tried once, and is known
+    for model in names:
+        assert bool(tab.ask("look.card", model=model)["fault"]) == ("mine" not in model)
+    for _ in range(len(bad)):
+        assert client.post("/model?name=new.onnx", content=b"x").json()["line"] == ""
+    offered = [one["name"] for one in tab.ask("look.models")["models"] if one["kind"] == "dropped"]
+    assert [name.partition(" ")[2] for name in offered] == ["mine.safetensors"] + ["new.onnx"] * 3
+    assert "mine.safetensors was removed" in client.post("/model?name=new.onnx", content=b"x").json()["line"]

@@ -97,6 +97,7 @@ class TrainingControl(Callback):
             return
         if control_stat.st_mtime_ns != self.control_mtime:
             self.control_mtime, self.control = control_stat.st_mtime_ns, read_control(self.run)
+        old_factor = training.lr_factor
         if processes().count == 1:
             self._set_rate(training, self.control.rate)
         is_watched = time.time() - control_stat.st_mtime < WATCH_TIMEOUT
@@ -107,7 +108,8 @@ class TrainingControl(Callback):
             self.steps_taken = self.steps_taken + 1 if is_single_step else self.control.steps
         elif not self.control.pause:
             training.pause_at = math.inf
-        if training.step == last_step and was_paused == (training.step >= training.pause_at) and self.losses:
+        is_same = training.lr_factor == old_factor and was_paused == (training.step >= training.pause_at)
+        if training.step == last_step and is_same and self.losses:
             return
         now = time.perf_counter()
         seconds_per_step, self.last_tick = (now - last_time) / max(training.step - last_step, 1), (now, training.step)

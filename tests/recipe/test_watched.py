@@ -127,6 +127,20 @@ def test_a_requested_rate_is_set_and_recorded(tmp_path: Path) -> None:
     assert manifest["seed"] == 0
 
 
+@pytest.mark.parametrize("is_paused", [False, True])
+def test_a_rate_that_is_changed_between_two_steps_is_shown_at_once(is_paused: bool, tmp_path: Path) -> None:
+    """A paused training takes no step, by which the page would else learn of it."""
+    training = Training(fitted(tmp_path, 0.1, 1), epochs=1, batches=4, batch_size=64, step=7)
+    training.loss_count, training.losses = 64.0, {"loss": 32.0}
+    control = TrainingControl(tmp_path)
+    control.on_start(training)
+    for number, rate in enumerate((None, 0.25, 0.25, 3.0)):
+        write_control(tmp_path, Control(pause=is_paused, rate=rate))
+        os.utime(control_file(tmp_path), (time.time(), time.time() + number))  # another time than before
+        control.on_tick(training)
+        assert read_object_or_empty(live_file(tmp_path))["lr_factor"] == (rate or 1.0)
+
+
 @pytest.mark.parametrize("rate", ["0", "-1", "true", '"1"', "1e400", "1e9", "NaN", "[1]"])
 def test_a_rate_that_is_no_factor_is_ignored(rate: str, tmp_path: Path) -> None:
     control_file(tmp_path).write_text(f'{{"pause": true, "steps": 0, "rate": {rate}}}')

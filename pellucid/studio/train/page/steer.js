@@ -13,14 +13,14 @@ export const CONTROLS = html`<div class="row" role="group" aria-label="Steer the
 /** Show a run, undefined for none; isStopping: whether a person has stopped it. */
 export function showRun(one, isStopping) {
   const status = isStopping && isAlive(one) ? "stopping" : one?.status;
-  const buttons = !one ? [] : isAlive(one) ? [status === "paused" ? ["go", "Go on"] : ["pause", "Pause"], ["step", "Step"], ["stop", "Stop"]] : one.status === "finished" ? [] : [["resume", "Resume"]];
+  const buttons = !one ? [] : isAlive(one) ? [status === "paused" ? ["go", "Continue"] : ["pause", "Pause"], ["step", "Step"], ["stop", "Stop"]] : one.status === "finished" ? [] : [["resume", "Resume"]];
   const usable = { paused: ["go", "step", "stop"], running: ["pause", "step", "stop"], starting: ["stop"] }[status] ?? ["resume"];
   fill($("#train-steer"), html`${buttons.map(([action, text]) => html`<button class="btn" data-action="${action}" data-k="${action}" ${usable.includes(action) ? "" : "disabled"}>${text}</button>`)}`);
   const wasTaught = one?.status === "finished" && !one.epochs; // in the view Teach
   const live = one?.live, rate = $("#train-rate");
   $("#train-rate-field").hidden = !live;
   if (live && document.activeElement !== rate) rate.value = live.lr_factor;
-  fill($("#train-status"), one ? html`<b data-status="${status}">${STATUS[status]}</b>${live ? html` in epoch ${Math.min(live.epoch + 1, live.epochs)} of ${live.epochs}, batch ${live.batch} of ${live.batches}, step <b id="train-step">${live.step}</b>${live.losses.length > 0 && html`, loss <b>${num(live.losses.at(-1)[1])}</b>`}, learning rate <b id="train-lr">${num(live.lr)}</b>` : !wasTaught && html`, ${one.rows.length} of ${one.epochs} epochs`}` : html`No run yet. Choose a recipe and start it; digits takes seconds.`);
+  fill($("#train-status"), one ? html`<b data-status="${status}">${STATUS[status]}</b>${live ? html` in epoch ${Math.min(live.epoch + 1, live.epochs)} of ${live.epochs}, batch ${live.batch} of ${live.batches}, step <b id="train-step">${live.step}</b>${live.losses.length > 0 && html`, loss <b>${num(live.losses.at(-1)[1])}</b>`}, learning rate <b id="train-lr">${num(live.lr)}</b>${live.lr_factor !== 1 && html`, factor <b>${num(live.lr_factor)}</b> ${status === "paused" ? "from the next step on" : "included"}`}` : !wasTaught && html`, ${one.rows.length} of ${one.epochs} epochs`}` : html`No run yet. Choose a recipe and start it; digits takes seconds.`);
   $("#train-done").value = wasTaught ? 1 : one ? (one.rows.length + (live ? live.batch / live.batches : 0)) / Math.max(1, one.epochs) : 0;
   $("#train-message").textContent = one?.message ?? "";
   const link = (view, title) => html`<a href="#${view}?${new URLSearchParams({ model: one.name })}" data-k="to-${view}">${title}</a>`;

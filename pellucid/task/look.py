@@ -86,11 +86,15 @@ class ImageLayer(PictureLayer):
 
 
 class NumberBar(NamedTuple):
-    """A number with its name; threshold: the value from which it counts, None for none."""
+    """A number with its name; threshold: the value from which it counts, None for none.
+
+    is_fraction: whether it is a part of one, such as a probability, which is shown in percent.
+    """
 
     name: str
     value: float
     threshold: float | None = None
+    is_fraction: bool = True
 
 
 @dataclass(frozen=True, eq=False)
@@ -268,7 +272,8 @@ def _indices(predicted: Predicted, names: Sequence[str]) -> Any:
 
 def _bars(values: Mapping[str, Any]) -> list[NumberBar]:
     """Return the numbers in the first group of numbers among the values of a prediction."""
-    for group in values.values():
+    for group_name, group in values.items():
         if isinstance(group, Mapping) and group and all(isinstance(value, float) for value in group.values()):
-            return [NumberBar(str(name), value) for name, value in group.items()]
+            is_fraction = group_name == "probabilities"
+            return [NumberBar(str(name), value, is_fraction=is_fraction) for name, value in group.items()]
     return []

@@ -365,7 +365,7 @@ def test_a_task_that_only_predicts_is_shown_without_a_line_in_the_studio() -> No
         seen = tab.ask("look.picture", sample="photo 0")
         assert layer(seen, "boxes", "boxes").tolist() == [[1, 2, 5, 6]]
         assert (seen["line"], seen["classes"]) == ("a corner", ["corner"])
-        assert seen["bars"] == [{"name": "length", "value": 3.5, "threshold": None}]
+        assert seen["bars"] == [{"name": "length", "value": 3.5, "threshold": None, "is_fraction": False}]
         assert tab.ask("look.card", model="own")["task"] == "corners"
     finally:
         del registered._TASKS["corners"]

@@ -99,8 +99,8 @@ class JudgePictures:
 class AskWhy:
     """look.why: explain the score `of` at a place, and with `against` its difference to that score.
 
-    of, against: of the choices; None for the score that the task chooses, and for no difference. place: top, left,
-    bottom and right in pixels of the picture.
+    of: one of the choices; None for the score that the task chooses. against: another class; None for no difference.
+    place: top, left, bottom and right in pixels of the picture.
     """
 
     values: tuple[float, ...] = ()
@@ -250,8 +250,13 @@ class LookSession:
         area = self._area(request.place)
         values = self._values(request.values)
         question, map_ = self._explained(values, request.of, area, request.method)
+        classes = look.model.classes or [str(k) for k in range(len(question.choices))]
+        of_class = None if question.chosen is None else question.choices[question.chosen]
+        rivals = [one for one in question.choices if one in classes]  # coordinates and channels are no alternatives
         against = request.against
-        if question.chosen is not None and against == question.choices[question.chosen]:
+        if against is not None:
+            check_known("no class", against, rivals)
+        if of_class not in rivals or against == of_class:
             against = None  # the difference of a score to itself is 0 everywhere
         if against is not None:
             map_ = map_ - self._explained(values, against, area, request.method)[1]
@@ -259,6 +264,7 @@ class LookSession:
         fields = {
             "label": question.label,
             "against": against,
+            "rivals": [one for one in rivals if of_class in rivals and one != of_class],
             "choices": question.choices,
             "scores": question.scores.tolist(),
             "are_logits": question.are_logits,

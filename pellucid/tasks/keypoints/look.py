@@ -50,4 +50,6 @@ class KeypointLook(Look):
             layers += [MapLayer(name, values=map_, group="Heat maps") for name, map_ in zip(names, maps, strict=True)]
         layers.append(PointLayer("points", True, self.points))
         bars = [NumberBar(name, score) for name, score in zip(names, self.points[:, 2].tolist(), strict=True)]
-        return Shown(f"{len(names)} points, mean score {float(self.points[:, 2].mean()):.3f}", layers, bars)
+        least = min(bars, key=lambda bar: bar.value)
+        line = f"{len(names)} points, mean score {float(self.points[:, 2].mean()):.3f}"
+        return Shown(f"{line}; least certain: {least.name}, {least.value:.3f}", layers, bars)

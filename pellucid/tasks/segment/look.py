@@ -5,6 +5,7 @@ from typing import Any
 
 from torch import Tensor
 
+from pellucid.base.text import percent
 from pellucid.task.look import NO_VALUES, ClassLayer, Hint, Look, LookControl, MapLayer, NumberBar, Shown
 from pellucid.tasks.segment.segmenter import PixelClasses, Segmenter
 
@@ -39,5 +40,5 @@ class SegmenterLook(Look):
         ]
         bars = [NumberBar(name, area) for name, area in pixel_classes.areas().items()]
         largest_bar = max(bars, key=lambda bar: bar.value)
-        line = f"most of the picture is {largest_bar.name}"
+        line = f"{largest_bar.name} covers the largest part, {percent(largest_bar.value)} of the picture"
         return Shown(line, [*maps, ClassLayer("classes", True, pixel_classes.mask)], bars, pixel_classes.classes)

@@ -3,7 +3,7 @@ import { html, maxAbs, num, percent } from "/core/dom.js";
 import { classColour, colour, heat, isDark, paintClasses, paintPicture } from "/core/paint.js";
 
 const SIDE = 640; // pixels of the longer side of the canvas
-const MAX_BARS = 40;
+const MAX_BARS = 100;
 
 const surface = () => new OffscreenCanvas(1, 1);
 
@@ -118,11 +118,12 @@ export const areaOf = (corners) => {
 };
 
 /** Recall to the right and precision upwards: the curve, and the point at the present thresholds. */
-export const precisionRecall = (curve, recall, precision) => html`<svg class="look-curve" viewBox="0 0 100 100" role="img" aria-label="Precision ${percent(precision)} at a recall of ${percent(recall)}"><rect class="ground" width="100" height="100"/><polyline points="${curve.map(([x, y]) => `${100 * x},${100 - 100 * y}`).join(" ")}"/><circle cx="${100 * recall}" cy="${100 - 100 * precision}" r="3"/></svg>`;
+export const precisionRecall = (curve, recall, precision) => html`<p class="cap">Precision, upwards, by recall, to the right, both from 0 to 100 %; the dot is at the sliders. A box is right if its IoU with a labelled one of its class is at least 0.5.</p><svg class="look-curve" viewBox="0 0 100 100" role="img" aria-label="Precision ${percent(precision)} at a recall of ${percent(recall)}"><rect class="ground" width="100" height="100"/><polyline points="${curve.map(([x, y]) => `${100 * x},${100 - 100 * y}`).join(" ")}"/><circle cx="${100 * recall}" cy="${100 - 100 * precision}" r="3"/></svg>`;
 
 /** The numbers of a prediction, the largest first. */
 export function bars(given) {
-  const areParts = given.every(({ value }) => value >= 0 && value <= 1), most = areParts ? 1 : maxAbs(given.map((one) => one.value)) || 1;
+  const areParts = given.every((one) => one.is_fraction), most = areParts ? 1 : maxAbs(given.map((one) => one.value)) || 1;
+  const hasScale = areParts || given.length > 1; // a single quantity has nothing to be compared with
   const order = given.length > MAX_BARS || areParts ? given.toSorted((a, b) => b.value - a.value).slice(0, MAX_BARS) : given;
-  return html`${order.map(({ name, value, threshold }) => html`<div class="look-bar ${threshold !== null && value < threshold && "below"}" data-bar="${name}"><span>${name}</span><svg class="look-track" viewBox="0 0 100 10" preserveAspectRatio="none" aria-hidden="true"><rect class="ground" width="100" height="10"/><rect class="value ${value < 0 && "minus"}" width="${(100 * Math.abs(value)) / most}" height="10"/>${threshold !== null && html`<path d="M${(100 * threshold) / most},0V10"/>`}</svg><b>${areParts ? percent(value) : num(value, 4)}</b></div>`)}${order.length < given.length && html`<p class="cap">The largest ${order.length} of ${given.length}</p>`}`;
+  return html`${order.map(({ name, value, threshold }) => html`<div class="look-bar ${threshold !== null && value < threshold && "below"}" data-bar="${name}"><span>${name}</span><svg class="look-track" viewBox="0 0 100 10" preserveAspectRatio="none" aria-hidden="true">${hasScale && html`<rect class="ground" width="100" height="10"/><rect class="value ${value < 0 && "minus"}" width="${(100 * Math.abs(value)) / most}" height="10"/>`}${threshold !== null && html`<path d="M${(100 * threshold) / most},0V10"/>`}</svg><b>${areParts ? percent(value) : num(value, 4)}</b></div>`)}${order.length < given.length && html`<p class="cap">The largest ${order.length} of ${given.length}</p>`}`;
 }

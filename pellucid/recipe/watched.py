@@ -123,22 +123,21 @@ class TrainingControl(Callback):
             self._write_live(training)
 
     def on_epoch_end(self, training: Training, row: Row) -> None:
-        """Set the learning rate that the first process has read."""
-        self._set_rate(training, processes().from_first(lambda: self.control.rate))
+        """Set the requested learning rate, which the training loop then sends to the other processes."""
+        self._set_rate(training, self.control.rate)
 
     def _set_rate(self, training: Training, factor: float | None) -> None:
         """Set the factor of the learning rate, None for the present one, and record a change in manifest.json."""
         if factor is None or factor == training.lr_factor:
             return
         training.lr_factor = factor
-        if processes().is_first:
-            step = training.step + 1
-            note(f"learning rate times {factor:g} from step {step:,}, requested by the studio")
-            folder = RunFolder(self.run)
-            manifest = folder.read_manifest()
-            changes = [*manifest.get("lr_changes", []), {"step": step, "factor": factor}]
-            text = json.dumps({**manifest, "lr_changes": changes}, indent=2) + "\n"
-            write_atomically(folder.manifest, text.encode())
+        step = training.step + 1
+        note(f"learning rate times {factor:g} from step {step:,}, requested by the studio")
+        folder = RunFolder(self.run)
+        manifest = folder.read_manifest()
+        changes = [*manifest.get("lr_changes", []), {"step": step, "factor": factor}]
+        text = json.dumps({**manifest, "lr_changes": changes}, indent=2) + "\n"
+        write_atomically(folder.manifest, text.encode())
 
     def on_close(self) -> None:
         """Remove both files."""

@@ -32,6 +32,12 @@ loader.WORKERS = 1
 job.augmentation = lambda recipe, material: FaultyAugmentation("nan")
 """
 
+# A file for --custom: a tenth of the rate is requested in the first epoch, and read at its end.
+TENTH_OF_THE_RATE = """
+from pellucid.recipe.watched import Control, TrainingControl
+TrainingControl.on_tick = lambda self, training: setattr(self, "control", Control(rate=0.1))
+"""
+
 
 def launch(*words: object) -> "subprocess.Popen[str]":
     return subprocess.Popen(
@@ -99,3 +105,20 @@ def test_nan_in_one_process_ends_a_launch_with_its_cause(tmp_path: Path):
     stopped = StoppedError.read(RunFolder(tmp_path / "runs/digits-1").error)
     assert stopped is not None
     assert re.match(cause, str(stopped))
+
+
+def test_a_requested_rate_holds_in_all_processes_from_the_next_epoch_on(tmp_path: Path):
+    custom = tmp_path / "rate.py"
+    custom.write_text(TENTH_OF_THE_RATE)
+    words = ("digits", "train.epochs=3", "distributed.shards=2", "--out")
+    for name, command in (("one", ALONE), ("two", TWO_PROCESSES)):
+        ((code, error),) = ends([launch(*command, "--custom", custom, *words, tmp_path / name)])
+        assert code == 0, error
+    ((code, error),) = ends([launch(*ALONE, *words, tmp_path / "plain")])
+    assert code == 0, error
+    one, two, plain = (RunFolder(tmp_path / name / "digits-1") for name in ("one", "two", "plain"))
+    rates = [[row["lr"] for row in History.read(run.path).rows] for run in (two, plain)]
+    assert rates[0] == pytest.approx([rates[1][0], 0.1 * rates[1][1], 0.1 * rates[1][2]])
+    assert two.read_manifest()["lr_changes"] == [{"step": 46, "factor": 0.1}]  # 45 steps are an epoch
+    hashes = [json.loads((run.path / "results.json").read_text())["sha256"] for run in (one, two, plain)]
+    assert hashes[0] == hashes[1] != hashes[2]  # a process with another rate would have other weights

@@ -18,14 +18,16 @@ from pellucid.tasks.colorize.colorizer import Colorizer
 from pellucid.tasks.colorize.hints import Hint
 from tests.studio.test_browser import WAIT, until
 from tests.studio.test_look import layer, real_picture
+from tests.studio.test_look_answers import constant_model
 from tests.studio.test_look_browser import chromium, labelled, page, served  # noqa: F401  (fixtures)
 
 pytestmark = pytest.mark.real
 CLASSES = ("cat", "dog", "boat")
 SHOT = "document.querySelector('#look-canvas').toDataURL()"
-DROP = """async ([name, type, bytes]) => {
+DROP = """async (files) => {
   const transfer = new DataTransfer();
-  transfer.items.add(new File([new Uint8Array(bytes)], name, { type }));
+  for (const [name, type, bytes] of files)
+    transfer.items.add(new File([new Uint8Array(bytes)], name, { type }));
   const drop = new DragEvent('drop', { dataTransfer: transfer, bubbles: true });
   document.querySelector('#look-canvas').dispatchEvent(drop);
 }"""
@@ -67,7 +69,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     labels = Model(net, loss=BinaryCrossEntropy(), input_shape=(1, 8, 8), classes=CLASSES)
     texts = {"kind": "labels", "files": "file", "split": "", "separator": " "}
     labels.preprocess["table"] = {**texts, "columns": ["labels"], "names": [*CLASSES], "units": []}
+    labels.preprocess["thresholds"] = [0.40796300768852234, 0.1234567, 1 / 3]
     labels.save(path / "labels.safetensors")
+    numbers = constant_model([0.5], {**texts, "kind": "numbers", "columns": ["t"], "names": ["t"], "units": ["°C"]})
+    numbers.save(path / "numbers.safetensors")
     return path
 
 
@@ -179,12 +184,12 @@ def test_a_comparison_is_of_the_thresholds_that_stand(page: Any) -> None:  # noq
     until(tab, f"{judged}.includes('pictures…')", wait=2 * WAIT)
     tab.get_by_role("slider", name="Score from").fill("0.8")  # while it compares
     until(tab, f"{judged}.startsWith('Precision')", wait=6 * WAIT)
-    assert "at score 0.80, iou" in tab.evaluate(judged)
+    assert "at Score from 0.80, IoU of suppression" in tab.evaluate(judged)
     before = len([one for one in shown.answers if one["kind"] == "look.judge"])
     slider = tab.get_by_role("slider", name="Score from")
     for _ in range(20):
         slider.press("ArrowLeft")
-    until(tab, f"{judged}.includes('at score 0.60')", wait=2 * WAIT)
+    until(tab, f"{judged}.includes('at Score from 0.60')", wait=2 * WAIT)
     after = [one for one in shown.answers if one["kind"] == "look.judge"][before:]
     assert len([one for one in after if one["curve"]]) < 5  # only where the slider rests
 
@@ -197,13 +202,13 @@ def test_files_are_dropped_and_pasted(page: Any, tmp_path: Path) -> None:  # noq
     drawn.paste(0, (38, 12, 46, 72))
     drawn.save(tmp_path / "one.png")
     one = ["one.png", "image/png", [*(tmp_path / "one.png").read_bytes()]]
-    tab.evaluate(DROP, one)
+    tab.evaluate(DROP, [one])
     until(tab, "document.querySelector('[data-bar]')?.dataset.bar === '1'")
     tab.select_option("#look-sample", "digit 5")
     until(tab, "document.querySelector('[data-bar]')?.dataset.bar === '5'")
     tab.evaluate(PASTE, one)
     until(tab, "document.querySelector('[data-bar]')?.dataset.bar === '1'")
-    tab.evaluate(DROP, ["model.safetensors", "", [*(tmp_path / "mine.safetensors").read_bytes()]])
+    tab.evaluate(DROP, [["model.safetensors", "", [*(tmp_path / "mine.safetensors").read_bytes()]]])
     until(
         tab,
         "document.querySelector('#look-h').textContent.includes('model.safetensors: classification')",
@@ -212,10 +217,65 @@ def test_files_are_dropped_and_pasted(page: Any, tmp_path: Path) -> None:  # noq
     chosen = "document.querySelector('.look-card[aria-pressed=true]')?.dataset.model"
     until(tab, f"{chosen}?.endsWith('model.safetensors')")
     tab.fill("#look-search", "blood")
-    tab.evaluate(DROP, ["bad.onnx", "", [*b"nonsense"]])
+    tab.evaluate(DROP, [["bad.onnx", "", [*b"nonsense"]]])
     until(tab, "document.querySelector('#look-problem').textContent.includes('bad.onnx')", wait=2 * WAIT)
     assert "is not an ONNX file, or is damaged" in tab.inner_text("#look-problem")
     assert tab.locator(".look-card").filter(has_text="bad.onnx").is_visible()
     tab.wait_for_timeout(1000)
     assert tab.locator("#look-problem").is_visible()  # also when its card has been read
     assert tab.evaluate("document.querySelector('[data-bar]').dataset.bar") == "1"  # the model before still works
+
+
+def test_each_of_many_dropped_files_is_taken_or_named(page: Any, tmp_path: Path) -> None:  # noqa: F811
+    """Files of one drop, and of drops that follow at once: none is lost, and none is opened that may run code."""
+    shown = page("model=mnist-lenet")
+    tab = shown.tab
+    Model.load("mnist-lenet").save(tmp_path / "mine.safetensors")
+    Image.new("L", (40, 40), 255).save(tmp_path / "white.png")
+    bad = [["empty.onnx", ""], ["notes.onnx", ""], ["data.zip", "application/zip"], ["code.pkl", ""], ["old.pth", ""]]
+    good = ["own.safetensors", "", [*(tmp_path / "mine.safetensors").read_bytes()]]
+    picture = ["white.png", "image/png", [*(tmp_path / "white.png").read_bytes()]]
+    tab.evaluate(DROP, [[*bad[0], []], good, [*bad[1], [*b"notes"]]])
+    tab.evaluate(DROP, [[*bad[2], [*b"PK"]], picture])  # while the first ones are opened
+    tab.evaluate(DROP, [[*one, [*b"cos"]] for one in bad[3:]])
+    text = "document.querySelector('#look-problem').textContent"
+    until(tab, f"{text}.includes('old.pth')", wait=4 * WAIT)
+    lines = tab.inner_text("#look-problem").split("\n")
+    assert len(lines) == len(bad)
+    for line, (name, _) in zip(lines, bad, strict=True):
+        assert name in line
+    assert all("may run code" in line for line in lines[3:])
+    assert ".onnx" in lines[2]  # what may be dropped
+    assert "own.safetensors: classification" in tab.inner_text("#look-h")
+    assert tab.locator("#look-sample option:checked").inner_text() == "white.png"
+    tab.evaluate(DROP, [])
+    assert "no file" in tab.inner_text("#look-problem")
+    shown.faults[:] = [fault for fault in shown.faults if "415" not in fault]  # of data.zip
+
+
+@pytest.mark.parametrize("chosen", ["mnist-lenet", "bccd"])
+def test_another_model_is_opened_from_a_labelled_picture(chosen: str, page: Any, labelled: Path) -> None:  # noqa: F811
+    shown = page("model=bccd")
+    tab = shown.tab
+    tab.select_option("#look-data", str(labelled))
+    tab.click("#look-judge")
+    tab.wait_for_selector("[data-labelled]", timeout=4 * WAIT)
+    name = tab.locator("[data-labelled] b").first.inner_text()
+    tab.click("[data-labelled]")
+    tab.wait_for_selector("[data-layer=missed]", timeout=WAIT)
+    assert tab.locator("#look-sample option:checked").inner_text() == name
+    tab.click(f"[data-model='{chosen}']")
+    until(tab, f"location.hash.includes('model={chosen}&sample')", wait=2 * WAIT)
+    assert tab.locator("#look-problem").is_hidden()
+    assert tab.locator("[data-layer=missed]").count() == 0
+
+
+def test_a_quantity_has_no_bar_and_no_percent(page: Any) -> None:  # noqa: F811
+    shown = page("model=numbers.safetensors&sample=digit+3")
+    (bar,) = shown.last("look.picture")["bars"]
+    assert shown.tab.locator(".look-bar rect").count() == 0
+    assert shown.tab.locator(".look-bar b").inner_text() == f"{bar['value']:.4g}"
+    shown = page("model=labels.safetensors&sample=digit+3")
+    assert shown.tab.locator(".look-bar rect.value").count() == 3
+    for k in range(3):  # fitted thresholds have many digits
+        assert len(shown.tab.locator("#look-controls output").nth(k).inner_text()) <= 5

@@ -1,13 +1,13 @@
 // The view Look: a model from the list, a picture or a film, layers over it, controls, and why.
 import { $, $$, attempts, fill, html, num, percent, say, showing } from "/core/dom.js";
 import { classColour } from "/core/paint.js";
-import { LostError, openOrDefault, uploaded, uploadedModel } from "/core/server.js";
+import { LostError, openOrDefault, uploadedModel } from "/core/server.js";
 import { droppedFiles, grab, isPlaying, play, stop } from "/core/source.js";
+import { filesTaker, isModel, uploadedPicture } from "./files.js";
 import * as layers from "./layers.js";
 import { Picker } from "./picker.js";
 
 const FRAME_SIDES = [480, 480]; // pixels of a frame
-const MODEL_FILE = /\.(safetensors|onnx|pt2)$/i;
 const REST = 200; // milliseconds for which a slider rests before pictures are compared
 const SLOW = 250; // milliseconds after which it is said that something is worked on
 const MAX_MISTAKES = 24; // pictures with a button
@@ -41,7 +41,7 @@ export function start(root, server, { state: address, remember: put }) {
   const S = {
     open: null, source: address.get("upload") ? { upload: address.get("upload") } : address.get("sample") ? { sample: address.get("sample") } : null,
     picture: null, layers: [], classes: [], bars: [], hidden: new Set(), switched: new Map(), maps: new Map(), values: [], hints: [],
-    opacity: 0.6, place: null, why: null, turn: 0, changing: false, changed: false, rows: null, judging: null, times: [],
+    opacity: 0.6, place: null, why: null, turn: 0, names: new Map(), changing: false, changed: false, rows: null, judging: null, times: [],
     isOn: (layer) => (layer.group ? S.maps.get(layer.group) === layer.name : (S.switched.get(layer.name) ?? layer.on)),
   };
 
@@ -51,19 +51,25 @@ export function start(root, server, { state: address, remember: put }) {
   const attempt = attempts(problem);
   const fields = () => ({ values: S.values, hints: S.hints, maps: [...S.maps].filter(([, name]) => name) });
 
-  const open = attempt(async (model) => {
-    const isFirst = !S.open;
-    const [answer, refused] = await openOrDefault(server, "look.open", model, isFirst);
+  const heading = () => (element("h").textContent = S.open ? `${S.open.model}: ${S.open.task}` : "Look");
+  const openModel = async (model) => {
+    const isFirst = !S.open, slow = setTimeout(() => (element("h").textContent = `Opening ${model ?? "a model"}…`), SLOW);
+    const [answer, refused] = await openOrDefault(server, "look.open", model, isFirst).finally(() => {
+      clearTimeout(slow);
+      heading();
+    });
     if (S.open?.model !== answer.model) Object.assign(S, { hints: [], place: null, why: null, hidden: new Set(), switched: new Map(), maps: new Map() });
     const given = isFirst && !refused ? (address.get("values") ?? "").split("_").filter(Boolean).map(Number) : S.open?.model === answer.model ? S.values : [];
     S.values = given.length === answer.controls.length && given.every(Number.isFinite) ? given : answer.controls.map((one) => one.value);
-    if (S.open && S.open.model !== answer.model && S.source?.sample) S.source = null;
+    const isGone = S.source?.labelled !== undefined; // the server compares pictures anew for each model that is opened
+    if (isGone || (S.open && S.open.model !== answer.model && S.source?.sample)) S.source = null;
     S.open = answer;
     frame();
     await list();
     if (!isPlaying(video)) await see(S.source ?? { sample: answer.sample });
     if (refused) problem(refused);
-  });
+  };
+  const open = attempt(openModel);
 
   async function list() {
     const { models } = await server.ask("look.models");
@@ -72,10 +78,10 @@ export function start(root, server, { state: address, remember: put }) {
 
   /** Fill what depends on the model alone. */
   function frame() {
-    const { model, task, controls, takes_hints, methods, kinds, uploads } = S.open;
-    element("h").textContent = `${model}: ${task}`;
-    fill(element("sample"), html`${uploads.length > 0 && html`<optgroup label="Uploads">${uploads.map((one) => html`<option value="${one}">upload ${one.slice(1)}</option>`)}</optgroup>`}${kinds.map((kind) => html`<optgroup label="${kind.name}">${kind.samples.map((one) => html`<option>${one}</option>`)}</optgroup>`)}`);
-    fill(element("controls"), html`${controls.map(({ label, low, high, step }, k) => (step === 1 && low === 0 && high === 1 ? html`<label class="check-l"><input type="checkbox" data-control="${k}" ${S.values[k] >= 0.5 && html`checked`}> ${label}</label>` : html`<label class="field">${label}<output>${S.values[k]}</output><input type="range" data-control="${k}" aria-label="${label}" min="${low}" max="${high}" step="${step}" value="${S.values[k]}"></label>`))}`);
+    const { controls, takes_hints, methods, kinds, uploads } = S.open;
+    heading();
+    fill(element("sample"), html`${uploads.length > 0 && html`<optgroup label="Uploads">${uploads.map((one) => html`<option value="${one}">${S.names.get(one) ?? `upload ${one.slice(1)}`}</option>`)}</optgroup>`}<option id="look-labelled" value="labelled" hidden></option>${kinds.map((kind) => html`<optgroup label="${kind.name}">${kind.samples.map((one) => html`<option>${one}</option>`)}</optgroup>`)}`);
+    fill(element("controls"), html`${controls.map(({ label, low, high, step }, k) => (step === 1 && low === 0 && high === 1 ? html`<label class="check-l"><input type="checkbox" data-control="${k}" ${S.values[k] >= 0.5 && html`checked`}> ${label}</label>` : html`<label class="field">${label}<output>${num(S.values[k])}</output><input type="range" data-control="${k}" aria-label="${label}" min="${low}" max="${high}" step="${step}" value="${S.values[k]}"></label>`))}`);
     element("hints").hidden = !takes_hints;
     fill(element("method"), html`${methods.map((one) => html`<option value="${one}">${one.replaceAll("_", " ")}</option>`)}`);
     fill(element("against"), html`<option value="">no other</option>`);
@@ -127,7 +133,7 @@ export function start(root, server, { state: address, remember: put }) {
     S.rows = rows;
     const [right, wrong, missed] = [0, 1, 2].map((k) => rows.reduce((sum, row) => sum + row.counts[k], 0));
     const precision = right / (right + wrong || 1), recall = right / (right + missed || 1);
-    const at = S.open.controls.map(({ name }, k) => `${name} ${values[k].toFixed(2)}`).join(", ");
+    const at = S.open.controls.map(({ label }, k) => `${label} ${values[k].toFixed(2)}`).join(", ");
     element("judged").textContent = `Precision ${percent(precision)}, recall ${percent(recall)}${at && ` at ${at}`}: ${right} right, ${wrong} false, ${missed} missed in ${available > rows.length ? `the first ${rows.length} of ${available}` : rows.length} pictures`;
     fill(element("curve"), layers.precisionRecall(curve, recall, precision));
     const worst = [...rows.keys()].filter((k) => rows[k].counts[1] + rows[k].counts[2]).sort((a, b) => rows[b].counts[1] + rows[b].counts[2] - rows[a].counts[1] - rows[a].counts[2]).slice(0, MAX_MISTAKES);
@@ -148,7 +154,8 @@ export function start(root, server, { state: address, remember: put }) {
     if (turn !== S.turn) return;
     Object.assign(S, { picture: answer.tensors.picture, place: null, why: null });
     if (!frame) S.source = source;
-    if (!frame) element("sample").value = source.sample ?? source.upload ?? "";
+    if (source.labelled !== undefined) element("labelled").textContent = S.rows?.[source.labelled].name ?? "";
+    if (!frame) element("sample").value = source.sample ?? source.upload ?? "labelled";
     take(answer);
     if (!frame) remember();
   });
@@ -215,7 +222,7 @@ export function start(root, server, { state: address, remember: put }) {
     const explained = new URLSearchParams(Object.entries(asked).filter(([, value]) => value));
     fill(element("why"), html`<p data-why>Why <b>${found.label}</b>${found.against && html`, not <b>${found.against}</b>`}? ${found.is_unsigned ? "The stronger the colour, the more depends on it." : found.against ? "Blue speaks for the first, ochre for the second." : "Blue raises it, ochre lowers it."}</p><div class="chips" role="group" aria-label="What to explain">${shown.map((k) => html`<button class="chip" type="button" data-of="${found.choices[k]}" data-k="of${k}" aria-pressed="${k === found.chosen}"><b>${found.choices[k]}</b><small>${text(k)}</small></button>`)}</div><div class="row"><button class="btn quiet" type="button" data-hide>Hide the map</button><a href="#explain?${explained}">All methods in Explain</a></div>`);
     const against = element("against");
-    fill(against, html`<option value="">no other</option>${found.choices.map((one) => html`<option>${one}</option>`)}`);
+    fill(against, html`<option value="">no other</option>${found.rivals.map((one) => html`<option>${one}</option>`)}`);
     against.value = found.against ?? "";
   }
 
@@ -237,32 +244,32 @@ export function start(root, server, { state: address, remember: put }) {
     showWhy();
   }
 
-  const send = attempt(async (file) => {
+  /** Each takes a file, and returns a line about one that it replaces. */
+  const send = async (file) => {
     halt();
     if (!S.open) throw new Error("no model is open; open a model's file first");
-    const answer = await uploaded(file);
+    const answer = await uploadedPicture(file);
+    S.names.set(answer.upload, file.name);
     S.open.uploads = [...S.open.uploads, answer.upload];
     S.source = { upload: answer.upload };
     frame();
     await see(S.source);
-    if (answer.line) problem(new Error(answer.line));
-  });
-
-  const sendModel = attempt(async (file) => {
+    return answer.line;
+  };
+  const sendModel = async (file) => {
     const answer = await uploadedModel(file);
     element("search").value = ""; // which would hide it
     await list();
-    await open(answer.model);
-    if (answer.line) problem(new Error(answer.line));
-  });
-
-  const film = attempt(async (file) => {
+    await openModel(answer.model);
+    return answer.line;
+  };
+  const film = async (file) => {
     await play(video, file).catch((error) => {
       throw new Error(file ? `${file.name} cannot be played (${error.message})` : `no camera (${error.message}); choose a picture or a video instead`);
     });
     element("camera").textContent = "Stop";
     S.source = null;
-  });
+  };
   function halt() {
     stop(video);
     element("camera").textContent = "Start the camera";
@@ -283,11 +290,7 @@ export function start(root, server, { state: address, remember: put }) {
     halt();
   }
 
-  const accept = (file) => {
-    if (MODEL_FILE.test(file.name)) sendModel(file);
-    else if (file.type.startsWith("video/")) film(file);
-    else send(file);
-  };
+  const accept = filesTaker((file) => (isModel(file) ? sendModel(file) : file.type.startsWith("video/") ? film(file) : send(file)), attempt, problem);
 
   /** The pixel of the picture under the pointer. The canvas keeps its proportions inside its box. */
   function pixel(event) {
@@ -335,7 +338,7 @@ export function start(root, server, { state: address, remember: put }) {
     }
     if (button === element("camera")) {
       if (video.srcObject || video.src) halt();
-      else film(null);
+      else attempt(film)(null);
     }
   });
   root.addEventListener("input", ({ target }) => {
@@ -346,7 +349,7 @@ export function start(root, server, { state: address, remember: put }) {
     if (target.dataset.control) {
       S.values[target.dataset.control] = target.type === "checkbox" ? Number(target.checked) : Number(target.value);
       const output = $("output", target.parentElement);
-      if (output) output.textContent = target.value;
+      if (output) output.textContent = num(Number(target.value));
       if (S.why) Object.assign(S, { why: null, place: null }); // of other boxes
       change();
     }
@@ -358,7 +361,7 @@ export function start(root, server, { state: address, remember: put }) {
       halt();
       see(S.open.uploads.includes(target.value) ? { upload: target.value } : { sample: target.value });
     }
-    if (target.type === "file" && target.files[0]) accept(target.files[0]);
+    if (target.type === "file" && target.files.length) accept([...target.files]);
     if (target.type === "file") target.value = ""; // so that the same file can be chosen again
     if (layer) S.switched.set(layer, target.checked);
     if (target.dataset.class) S.hidden[target.checked ? "delete" : "add"](Number(target.dataset.class));
@@ -372,12 +375,11 @@ export function start(root, server, { state: address, remember: put }) {
   root.addEventListener("dragover", (event) => event.preventDefault());
   root.addEventListener("drop", async (event) => {
     event.preventDefault();
-    const [file] = await droppedFiles(event.dataTransfer);
-    if (file) accept(file);
+    accept(await droppedFiles(event.dataTransfer));
   });
   addEventListener("paste", (event) => {
-    const file = !root.hidden && root.isConnected && [...(event.clipboardData?.files ?? [])][0];
-    if (file) accept(file);
+    const files = [...(event.clipboardData?.files ?? [])];
+    if (!root.hidden && root.isConnected && files.length) accept(files);
   });
   watch();
   /** Show it again; models may have been trained and saved meanwhile. */

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).absolute().parents[1]  # of the checkout, also where tools is a link
 VALUE = "\0"  # a value in a text, or what a test leaves open
 MIN_LENGTH = 10  # characters of a text without its values; shorter ones are parts of too many messages
 MAX_PRINTED = 6  # lines of each folder

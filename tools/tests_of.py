@@ -10,7 +10,7 @@ import sys
 from functools import cache
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).absolute().parents[1]  # of the checkout, also where tools is a link
 MAX_PRINTED = 12
 
 
@@ -73,5 +73,5 @@ def find_tests(path: Path) -> list[Path]:
 
 
 if __name__ == "__main__":
-    for file in find_tests(Path(sys.argv[1]).resolve())[:MAX_PRINTED]:
+    for file in find_tests(Path(sys.argv[1]).absolute())[:MAX_PRINTED]:
         print(file.relative_to(ROOT))

@@ -13,6 +13,7 @@ from pellucid.command.files import check_folder, check_output_path
 from pellucid.command.out import print_json, print_result, print_text
 
 PLAYGROUND = "playground"
+LINK = "#play"  # what a link of the playground contains
 SETTINGS = ("seed", "small", "data")  # options of a lesson's numbers
 FILES = ("html", "notebook", "out")  # options of what is written
 
@@ -24,7 +25,10 @@ def parser() -> Parser:
         "Run a lesson: print its text and numbers, and write its figures. Without NAME: list all.",
     )
     parser.add_argument(
-        "name", nargs="?", metavar="NAME", help="the lesson; or playground, with --html: recorded trainings"
+        "name",
+        nargs="?",
+        metavar="NAME",
+        help="the lesson; or with --html: playground, for recorded trainings, or a link that the playground copies",
     )
     parser.add_argument("--out", metavar="DIR", help="where the figures go (default: lessons/NAME)")
     parser.seed_option()
@@ -49,7 +53,7 @@ def handle(args: argparse.Namespace) -> int:
     _check_options(args)
     if args.name is None:
         return _list_lessons(args)
-    if args.name == PLAYGROUND:
+    if _is_playground(args.name):
         return _write_page(args)
     lesson_module = find_lesson(args.name)
     if args.notebook is not None:
@@ -78,6 +82,10 @@ def handle(args: argparse.Namespace) -> int:
     return 0
 
 
+def _is_playground(name: str) -> bool:
+    return name == PLAYGROUND or LINK in name
+
+
 def _check_options(args: argparse.Namespace) -> None:
     """Refuse options that have no effect on what is written, and the playground without its file."""
     given = [name for name in (*FILES, *SETTINGS) if getattr(args, name)]
@@ -85,7 +93,7 @@ def _check_options(args: argparse.Namespace) -> None:
     unused, place = list[str](), ""
     if args.name is None:
         unused, place = given, "without the NAME of a lesson"
-    elif args.name == PLAYGROUND:
+    elif _is_playground(args.name):
         if args.html is None:
             raise PellucidError("the playground is not run in the terminal; give --html FILE for recorded trainings")
         unused, place = [name for name in given if name != "html"], "on the recorded trainings of the playground"
@@ -115,8 +123,8 @@ def _write_page(args: argparse.Namespace) -> int:
     from pellucid.studio.play.file import playground_file
 
     path = check_output_path(args.html, "--html", (".html",))
-    if args.name == PLAYGROUND:
-        page, steps_without_sliders = playground_file(), []
+    if _is_playground(args.name):
+        page, steps_without_sliders = playground_file(None if args.name == PLAYGROUND else args.name), []
     else:
         page, steps_without_sliders = lesson_file(args.name, Setting(args.seed, small=True, data=args.data))
     write_atomically(path, page.encode(), durable=False)

@@ -5,6 +5,7 @@ import io
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qsl
 
 import pytest
 import torch
@@ -97,6 +98,67 @@ def test_a_reader_moves_through_a_training_and_chooses_another(tab: Any) -> None
     for part, name in ((slice(0, 200), "train"), (slice(200, None), "test")):
         loss = cross_entropy(names["model"](names["x"][part]), names["target"][part])
         assert float(tab.get_attribute(f"#play-{name}", "data-value")) == pytest.approx(float(loss), rel=1e-9)
+
+
+LINKS = {  # settings, and the steps of which an epoch consists
+    "problem=spirals&hidden=4%7E4&rate=0.3&steps=300": 10,
+    "problem=digits&batch=50&steps=8": 4,
+    "problem=hills&optimizer=adam&rate=0.03&l2=1&inputs=x1%7Ex2%7Esin+x1&seed=3&steps=20": 10,
+    "problem=own&points=-1.5_1.5_1*0.5_0_0*2_-1_1&batch=1&hidden=%7E&steps=6": 3,
+    "steps=33": 10,
+    "": 10,
+}
+
+
+@pytest.mark.parametrize("query", LINKS)
+def test_a_copied_link_is_recorded_at_its_step(query: str, tmp_path: Path, browser: Any) -> None:  # noqa: F811
+    path = tmp_path / "mine.html"
+    assert main(["lesson", f"http://127.0.0.1:8010/#play?{query}", "--html", str(path)]) == 0
+    state, answers = given_in(path)
+    given = dict(parse_qsl(query))
+    steps = int(given.pop("steps", 0))
+    kind = "play.learn" if steps else "play.open"
+    answer = answers[f"0.{state['start']} {kind} []"]
+    assert (answer["step"], answer["batches"]) == (steps, LINKS[query])
+    if steps and steps % LINKS[query] == 0:
+        text = answers[f"0.{state['start']} play.code []"]["text"]
+        assert f"({given.get('rate', '0.3' if 'digits' in query else '0.1')})" in text
+        for path_of_weight, weight in learned_by(text)["model"].weights.items():
+            torch.testing.assert_close(answer["tensors"][path_of_weight], weight.float())
+    page = browser.new_page()
+    faults: list[str] = []
+    page.on("pageerror", lambda error: faults.append(str(error)))
+    page.goto(path.as_uri())
+    page.wait_for_selector("#play-chart svg", timeout=WAIT)
+    until(page, f"document.querySelector('#play-frame').value === '{state['start']}'")
+    shown = float(page.get_attribute("#play-train", "data-value"))
+    assert shown == pytest.approx(answer["loss"]["train"], rel=1e-9)
+    page.close()
+    assert faults == []
+
+
+@pytest.mark.parametrize(
+    ("query", "message"),
+    [
+        ("rate=fast", "rate=fast in the link is not a number"),
+        ("hidden=4%7Ex", "is not a number"),
+        ("problem=own&points=1_x_1", "is not a number"),
+        ("problem=own&points=1_2_1*3_4", "is not a number"),
+        ("problem=own", "needs points"),
+        ("speed=3", "no setting 'speed'"),
+        ("problem=mars", "no problem 'mars'"),
+        ("hidden=99", "hidden must be"),
+        ("steps=-1", "steps must be from 0 to 20000"),
+        ("steps=20001", "steps must be from 0 to 20000"),
+        ("steps=1.5", "is not a number"),
+    ],
+)
+def test_a_link_that_the_playground_cannot_open_is_refused(
+    query: str, message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["lesson", f"#play?{query}", "--html", str(tmp_path / "x.html")]) == 2
+    assert message in capsys.readouterr().err
+    assert [*tmp_path.iterdir()] == []
 
 
 @pytest.mark.parametrize("tab", [(390, "light"), (1440, "dark")], indirect=True)

@@ -41,10 +41,13 @@ export function start(root, server, { state: address, remember }) {
   async function begin() {
     const own = document.createElement("div"), [, settings] = trainings[Number(select.value)];
     $(".recorded", root).replaceChildren(own);
-    const state = new URLSearchParams({ ...toAddress({ ...DEFAULTS, ...settings }), file: "1" });
+    const state = new URLSearchParams(typeof settings === "string" ? settings : toAddress({ ...DEFAULTS, ...settings }));
+    state.set("file", "1");
     view = startView(own, recording, { state, remember });
     await view.opened(false);
     $("[data-speed=slow]", own).click(); // a recorded epoch three times a second
+    await seek(Number(address.get("start") ?? 0));
+    range.value = String(at);
   }
 
   range.addEventListener("input", () => seek(Number(range.value)));

@@ -41,7 +41,7 @@ def test_a_broken_file_says_why_and_breaks_no_other_model(tmp_path: Path) -> Non
     assert tab.ask("look.picture", sample="digit 3")["label"]  # of the model that is still open
     card = tab.ask("look.card", model="good.safetensors")
     assert (card["fault"], card["task"]) == ("", "classification")
-    assert tab.ask("look.card", model="bccd")["figure"] == "AP50 / AP 90.35% / 56.35%"
+    assert tab.ask("look.card", model="bccd")["figure"] == "AP50 90.35 %, AP 56.35 %"
     assert tab.ask("look.card", model="../secret.onnx")["kind"] == "error"
     assert tab.ask("explain.open", model="good.safetensors")["model"] == "good.safetensors"
 

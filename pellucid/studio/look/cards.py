@@ -82,6 +82,7 @@ def _shipped_figure(file: Path) -> str:
     for line in lines:
         cells = [cell.strip() for cell in line.strip("|").split("|")]
         if len(cells) == 2 and cells[0] not in ("", "---", "measured on"):
-            figure = re.split(r" \(| on |;", cells[1])[0]
-            return f"{cells[0]} {figure}"
+            names = cells[0].partition(", ")[0].split(" / ")
+            figures = re.sub(r"(?<=\d)%", " %", re.split(r" \(| on |;", cells[1])[0]).split(" / ")
+            return ", ".join(f"{name} {figure}" for name, figure in zip(names, figures, strict=False))
     return ""

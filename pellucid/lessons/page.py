@@ -140,7 +140,7 @@ def solution_text(exercise: Exercise) -> str:
 
 def check_line(lesson: str, function: str) -> str:
     """Return the line of Python that checks a function exercise."""
-    return f'check("{lesson}.{function}", {function})'
+    return f'print(check("{lesson}.{function}", {function}))'
 
 
 def _folded(summary: str, text: str, is_code: bool = False) -> str:

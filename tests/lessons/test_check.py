@@ -12,7 +12,10 @@ from pellucid import PellucidError
 from pellucid.lessons import check
 from pellucid.lessons.checked_function import CALLS, CheckedFunction
 from pellucid.lessons.guide import FunctionExercise
-from pellucid.lessons.lesson import find_lesson
+from pellucid.lessons.lesson import LESSONS, find_lesson
+from pellucid.lessons.page import check_line
+
+FUNCTIONS = [(lesson, name) for lesson in LESSONS for name in find_lesson(lesson).GUIDE.functions]
 
 
 def step(w: Any, x: Any, y: Any, rate: float) -> Any:
@@ -119,3 +122,16 @@ def test_an_unknown_exercise_is_refused(name: str, text: str) -> None:
 def test_what_is_no_function_is_refused() -> None:
     with pytest.raises(PellucidError, match="give the function itself, not float"):
         check("descent.step", 3.0)  # pyright: ignore[reportArgumentType]
+
+
+@pytest.mark.parametrize(("lesson", "name"), FUNCTIONS)
+def test_the_line_of_an_exercise_says_the_result_in_a_script_too(
+    lesson: str, name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def wrong(*given: Any) -> None:
+        del given
+
+    exec(check_line(lesson, name), {"check": check, name: wrong})
+    assert capsys.readouterr().out.startswith(f"{lesson}.{name} is not right yet: ")
+    exec(check_line(lesson, name), {"check": check, name: find_lesson(lesson).GUIDE.functions[name].reference})
+    assert capsys.readouterr().out.startswith(f"{lesson}.{name} is right")

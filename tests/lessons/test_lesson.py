@@ -76,5 +76,5 @@ def test_a_page_has_the_guide_but_not_its_code():
     assert [summary for summary, _ in folded] == ["Answer"] * len(guide.guesses) + ["Solution"] * 3
     assert all("\n\n" not in text for _, text in folded)  # an empty line would end the HTML
     cells = [cell["source"] for cell in notebook(page)["cells"] if cell["cell_type"] == "code"]
-    assert '# check("descent.step", step)' in cells[-1]
+    assert '# print(check("descent.step", step))' in cells[-1]
     assert "from pellucid.lessons import check" in cells[-1]

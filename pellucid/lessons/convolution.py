@@ -353,6 +353,8 @@ GUIDE = Guide(
             "(32 - 5 + 2 · 2)/2 = 31/2, rounded down 15; the first position makes 16.",
             {
                 14: "That is the output without padding.",
+                15: "The window moves 15 times; its first position counts, too.",
+                16.5: "31/2 = 15.5 is rounded down: the window must fit completely.",
                 17: "31/2 = 15.5 is rounded down: the window must fit completely.",
             },
         ),

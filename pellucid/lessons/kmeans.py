@@ -126,7 +126,8 @@ def count(setting: Setting, spread: float = 0.8) -> Result:
     The inertia falls with every additional cluster, down to 0 with one cluster for each point, so its minimum cannot
     determine k, but its curve has an elbow at the number of groups. The silhouette compares the distance of each point
     to its own cluster with the distance to the nearest other cluster: it is 1 if clusters are far apart, and 0 if a
-    point is as near to another cluster as to its own. It is largest at the number of groups (Rousseeuw 1987).
+    point is as near to another cluster as to its own. It is largest at the number of groups (Rousseeuw 1987), unless
+    the groups are so wide that they run into each other.
     """
     points = blobs(setting.seed, spread=spread)
     counts = list(range(2, 10))

@@ -5,18 +5,19 @@ import { line, prose } from "./text.js";
 const address = (name) => html`#learn?lesson=${name}`;
 const links = (lessons, isFile) => lessons.map(({ name, title }, k) => html`${k > 0 && ", "}${isFile ? title : html`<a href="${address(name)}">${title}</a>`}`);
 
-/** All lessons; read: marks by name. */
-export function list(lessons, read) {
+/** All lessons; read: marks by name; last: the name of the lesson that was open, or undefined. */
+export function list(lessons, read, last) {
   const hours = Math.round(lessons.reduce((sum, one) => sum + one.minutes, 0) / 60);
   const titles = Object.fromEntries(lessons.map((one) => [one.name, one.title]));
-  const unread = lessons.find((one) => !read[one.name]);
+  const unread = lessons.filter((one) => !read[one.name]), opened = unread.find((one) => one.name === last);
+  const next = opened ?? unread[0];
   const done = lessons.filter((one) => read[one.name]).length;
   const left = lessons.reduce((sum, one) => sum + (read[one.name] ? 0 : one.minutes), 0);
   return html`<h2>Lessons</h2>
     <p>${lessons.length} lessons, about ${hours} hours; you have read ${done}${done > 0 && left > 0 && html`, and ${left < 90 ? `${left} minutes` : `${Math.round(left / 60)} hours`} are left`}. <a href="#learn?list=terms">Glossary</a></p>
     <progress max="${lessons.length}" value="${done}" aria-label="Lessons read"></progress>
-    <p>${unread && html`<a class="btn primary" href="${address(unread.name)}">${done ? "Continue" : "Start"}: ${unread.title}</a>`} Or <a href="#draw">draw a digit</a> and see a network read it, or watch one learn in the <a href="#play">playground</a>.</p>
-    <ol class="learn-list">${lessons.map((one) => html`<li ${one === unread && "aria-current=step"}><a href="${address(one.name)}">${one.title}</a>${read[one.name] && html` <span class="learn-read">read</span>`}
+    <p>${next && html`<a class="btn primary" href="${address(next.name)}">${opened || done ? "Continue" : "Start"}: ${next.title}</a>`} Or <a href="#draw">draw a digit</a> and see a network read it, or watch one learn in the <a href="#play">playground</a>.</p>
+    <ol class="learn-list">${lessons.map((one) => html`<li ${one === next && "aria-current=step"}><a href="${address(one.name)}">${one.title}</a>${read[one.name] && html` <span class="learn-read">read</span>`}
       <span class="cap">${one.minutes} minutes · ${one.needs.length > 0 && html`needs: ${one.needs.map((need) => titles[need]).join(", ")} · `}${one.about}</span></li>`)}</ol>`;
 }
 

@@ -1,4 +1,4 @@
-// What the reader has read, guessed and solved: kept by this browser.
+// What the reader has read, guessed and solved, and where they were: kept by this browser.
 const KEY = "lessons";
 
 function stored() {
@@ -9,7 +9,7 @@ function stored() {
   }
 }
 
-/** The reader's marks of one kind, `read`, `guesses` or `solved`, by name. */
+/** The reader's marks of one kind, `read`, `guesses`, `solved` or `places` (and there `last`, a lesson), by name. */
 export const marks = (kind) => stored()[kind] ?? {};
 
 /** Keep a mark; null removes it. */

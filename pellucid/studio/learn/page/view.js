@@ -8,6 +8,7 @@ import { judged, line, linking, numbersTable, read } from "./text.js";
 
 const PAUSE = 30; // milliseconds between two questions for a step that is being computed
 const SLOW = 200; // milliseconds after which a figure is dimmed until it is computed
+const SETTLED = 500; // milliseconds after which the last figure has its height
 const MOST_OUTDATED = 1000; // milliseconds that a step is waited for although its values have changed
 
 /** Start the view in an element; returns what the frame of the page calls. */
@@ -34,7 +35,9 @@ export function start(root, server, { state: address, remember }) {
     if (error instanceof LostError) return;
     $("#learn-problem", root).hidden = !error;
     $("#learn-problem", root).textContent = error?.message ?? "";
-    if (error) say(error.message);
+    if (!error) return;
+    say(error.message);
+    if (S.name && !S.lesson) fill(shown, html`<p><a href="#learn?list=all">All lessons</a></p>`);
   }
   const attempt = attempts(problem);
 
@@ -47,7 +50,6 @@ export function start(root, server, { state: address, remember }) {
     }
     S.link = linking(answer.terms, S.isFile);
     fill(shown, lessonMarkup(S));
-    if (!S.isFile) scrollTo(0, 0);
     nameMark();
     keep();
     const guesses = marks("guesses"), solved = marks("solved");
@@ -57,8 +59,34 @@ export function start(root, server, { state: address, remember }) {
       if (answer.guide.guesses[name] && guess !== undefined) reveal(name, guess);
     }
     for (const one of $$("[data-exercise]", shown)) if (solved[`${S.name}.${one.dataset.exercise}`]) $("form [role=status]", one).textContent = "Solved.";
+    if (!S.isFile) returnToPlace();
     await computeShown();
+    setTimeout(() => (held = null), SETTLED);
   });
+
+  let held = null; // the place to return to, until all figures above have their height or the reader moves
+
+  /** Scroll to where the reader of this lesson was, and keep it from now on: the step, and pixels below its top. */
+  function returnToPlace() {
+    held = marks("places")[S.name] ?? null;
+    scrollTo(0, 0);
+    holdPlace();
+    mark("places", "last", S.name);
+    addEventListener("scroll", keepPlace, { passive: true });
+    for (const type of ["wheel", "touchstart", "pointerdown", "keydown"]) addEventListener(type, () => (held = null), { once: true, passive: true });
+  }
+
+  function holdPlace() {
+    const own = held && stepRoot(held.step);
+    if (own) scrollTo(0, own.getBoundingClientRect().top + scrollY + held.below);
+  }
+
+  function keepPlace() {
+    if (!root.isConnected) return removeEventListener("scroll", keepPlace);
+    if (root.hidden || held) return;
+    const above = $$("[data-step]", shown).filter((one) => one.getBoundingClientRect().top < innerHeight / 3).at(-1);
+    mark("places", S.name, above ? { step: above.dataset.step, below: Math.round(-above.getBoundingClientRect().top) } : null);
+  }
 
   /** Compute the steps whose figures are shown, one after the other. */
   async function computeShown() {
@@ -68,7 +96,7 @@ export function start(root, server, { state: address, remember }) {
   const openList = attempt(async () => {
     const { lessons, terms } = await server.ask("learn.open"), term = address.get("term");
     if (term === null && address.get("list") !== "terms") {
-      fill(shown, list(lessons, marks("read")));
+      fill(shown, list(lessons, marks("read"), marks("places").last));
       remember({ list: "all" });
       return;
     }
@@ -83,10 +111,24 @@ export function start(root, server, { state: address, remember }) {
     remember({ lesson: S.name, ...Object.fromEntries(changed) });
   }
 
+  /** What is remarked on a slider's value: it is written for the other values of the start. */
+  function remarkOn(step, { name, remarks }) {
+    const remark = remarks[S.values[step][name]] ?? "";
+    const isAsWritten = controlsOf(step).every((one) => one.name === name || S.values[step][one.name] === S.start(step, one.name));
+    return remark && !isAsWritten ? `With the other values of the start: ${remark}` : remark;
+  }
+
+  function showRemarks(step) {
+    for (const slider of slidersOf(step)) {
+      const remark = remarkOn(step, slider);
+      for (const one of $$(`[data-slider="${slider.name}"] [data-remark]`, stepRoot(step))) if (one.textContent !== remark) one.textContent = remark;
+    }
+  }
+
   /** Show a slider's value on its controls. */
-  function place(step, { name, values, is_choice: isChoice, remarks }) {
+  function place(step, { name, values, is_choice: isChoice }) {
     const own = $(`[data-slider="${name}"]`, stepRoot(step)), value = S.values[step][name];
-    for (const one of $$("[data-remark]", own)) one.textContent = remarks[value] ?? "";
+    showRemarks(step);
     for (const one of $$("[data-value]", own)) one.setAttribute("aria-pressed", one.dataset.value === value);
     if (isChoice) {
       $("select", own).value = value;
@@ -152,13 +194,17 @@ export function start(root, server, { state: address, remember }) {
     if (tensors.png) {
       const old = image.src;
       image.src = URL.createObjectURL(new Blob([tensors.png.data], { type: "image/png" }));
-      image.onload = () => old && URL.revokeObjectURL(old);
+      image.onload = () => {
+        if (old) URL.revokeObjectURL(old);
+        holdPlace();
+      };
       image.alt = `${title}${label.length > 0 ? `, with ${label.join(", ")}` : ""}. Its numbers are in the table below.`;
     }
     image.hidden = !tensors.png;
     $(".learn-figure", own).hidden = !tensors.png;
     S.plots[step] = plots;
     placeHandles(step);
+    holdPlace();
     own.dataset.shown = controlsOf(step).map((one) => `${one.name}=${values[one.name]}`).join(" ");
   }
 
@@ -167,6 +213,7 @@ export function start(root, server, { state: address, remember }) {
     root, stepRoot, handlesOf, S,
     changed(step, text) {
       S.values[step][handlesOf(step).name] = text;
+      showRemarks(step);
       compute(step);
     },
     done: keep,
@@ -221,6 +268,7 @@ export function start(root, server, { state: address, remember }) {
       for (const slider of slidersOf(step)) choose(step, slider, S.start(step, slider.name));
       const handles = handlesOf(step);
       if (handles) S.values[step][handles.name] = S.start(step, handles.name);
+      showRemarks(step);
       keep();
       compute(step);
     } else if (of("#learn-mark")) {

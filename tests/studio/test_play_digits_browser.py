@@ -2,6 +2,8 @@
 
 import contextlib
 import io
+import re
+from collections import Counter
 from typing import Any
 
 import pytest
@@ -32,7 +34,16 @@ def test_digits_are_learned_with_the_numbers_of_python(opened: Any) -> None:  # 
         loss = float(cross_entropy(scores[part], target[part]))
         assert shown(tab, name) == pytest.approx(loss, rel=1e-9)
         accuracy = float((scores[part].argmax(1) == target[part]).double().mean())
-        assert f"({100 * accuracy:.1f} %)" in tab.inner_text(f"#play-{name}")
+        assert f"({100 * accuracy:.1f} % right)" in tab.inner_text(f"#play-{name}")
+
+    pairs = zip(target[200:].tolist(), scores[200:].argmax(1).tolist(), strict=True)
+    wrong = Counter((true, read) for true, read in pairs if true != read)
+    said = tab.inner_text("#play-wrong")
+    assert said.startswith(f"Of 200 pictures for testing, {wrong.total()} are read wrongly, most often ")
+    often = re.findall(r"(\d) as (\d) \((\d+)\)", said)
+    assert [int(times) for _, _, times in often] == [times for _, times in wrong.most_common(3)]
+    assert all(wrong[int(true), int(read)] == int(times) for true, read, times in often)
+    assert said.endswith("The sheet shows the first 100.")
 
     # A neuron's picture has the colours of its weights: blue where they are positive.
     tab.wait_for_timeout(500)
@@ -61,3 +72,13 @@ def test_digits_are_learned_with_the_numbers_of_python(opened: Any) -> None:  # 
     assert f"which is {int(target[213])}, for testing" in tab.inner_text("#subject")
     tab.click("#play-links a >> nth=0")  # the same network reads what is drawn
     until(tab, "document.querySelector('.view:not([hidden]) .check')?.dataset.numeric")
+
+
+@pytest.mark.parametrize("width", [320, 390, 700])
+def test_the_legend_does_not_run_into_its_text(width: int, opened: Any) -> None:  # noqa: F811
+    tab = opened("problem=digits", viewport={"width": width, "height": 800})
+    tab.wait_for_selector(".play.pictures")
+    plus = tab.locator(".play .legend .scale i").last.bounding_box()
+    text = tab.locator(".play .legend .of-pictures").bounding_box()
+    assert plus["x"] + plus["width"] <= text["x"]
+    assert text["x"] + text["width"] <= width

@@ -19,7 +19,7 @@ from pellucid.studio.draw.session import layer_to_json
 from pellucid.studio.messages import Reply
 from pellucid.studio.play.pictures import neuron_images, sheet
 from pellucid.studio.play.problems import CLASSES, EXTENT, INPUTS, PICTURE_SIDE, PICTURES, VALUES
-from pellucid.studio.play.settings import ACTIVATIONS, INITS, OWN, OpenPlayground, grid
+from pellucid.studio.play.settings import ACTIVATIONS, INITS, MAX_LAYERS, MAX_NEURONS, OWN, OpenPlayground, grid
 from pellucid.studio.play.surface import extended, surface
 from pellucid.studio.view import Library, MadeModel
 from pellucid.sweep import run
@@ -37,6 +37,8 @@ CHOICES = {
     "activations": [*ACTIVATIONS],
     "optimizers": [*OPTIMIZERS],
     "inits": [*INITS],
+    "layers": MAX_LAYERS,  # at most, hidden
+    "neurons": MAX_NEURONS,  # at most, of a hidden layer
 }
 
 

@@ -58,13 +58,15 @@ function begin({ name, title }, start, state) {
 /** Show the view that the address names. */
 async function show() {
   if (!views.length) return; // the connection's first answer shows it
-  const [name, state = ""] = location.hash.slice(1).split("?");
+  const { hash } = location;
+  const [name, state = ""] = hash.slice(1).split("?");
   const named = views.find((one) => one.name === name) ?? views.find((one) => one.name === first) ?? views[0];
   const mine = ++turn;
+  if (shown !== started.get(named.name)) shown = null; // until the module is loaded, the view before writes no address
   const { start } = await moduleOf(named.name);
   if (mine !== turn) return; // the address has changed while the module was loaded
   let view = started.get(named.name);
-  const isNew = !view || ((state || view.actions.startsAnew) && location.hash !== view.hash);
+  const isNew = !view || ((state || view.actions.startsAnew) && hash !== view.hash);
   if (isNew) view = begin(named, start, new URLSearchParams(state));
   for (const one of started.values()) one.root.hidden = one !== view;
   shown = view;

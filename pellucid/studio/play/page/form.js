@@ -7,7 +7,7 @@ export const DEFAULTS = {
 };
 /** What differs from DEFAULTS where the problem is images: 64 inputs and 10 classes need more neurons and examples. */
 const FOR_PICTURES = { noise: 0, count: 400, hidden: [8], rate: 0.3 };
-export const defaultsOf = (problem) => (problem === "digits" ? { ...DEFAULTS, ...FOR_PICTURES } : DEFAULTS);
+const defaultsOf = (problem) => (problem === "digits" ? { ...DEFAULTS, ...FOR_PICTURES } : DEFAULTS);
 const RATES = [0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1, 3, 10];
 const STRENGTHS = [0, 0.01, 0.03, 0.1, 0.3, 1, 3, 10];
 const BATCHES = [1, 5, 10, 20, 50, 100];
@@ -19,6 +19,13 @@ const PLACES = 100; // in which the coordinates of one's own points are rounded,
 
 /** Points (N, 3), rounded as they stand in the address. */
 export const pointsOf = (numbers) => ({ dtype: "float32", shape: [numbers.length / 3, 3], data: Float32Array.from(numbers, (one) => Math.round(one * PLACES) / PLACES) });
+
+/** The settings of a point more (x1, x2, value), after the others for training; it is moved into the plane. */
+export function withPoint({ points: { data }, train }, point, extent) {
+  const [x1, x2, value] = point;
+  const [left, up] = [x1, x2].map((one) => Math.min(extent, Math.max(-extent, one)));
+  return { points: pointsOf([...data.slice(0, 3 * train), left, up, value, ...data.slice(3 * train)]), train: train + 1 };
+}
 
 /** The points of a text such as "-1.5_1.5_1*0.5_0_0": two coordinates, and a class or a value; null if it is none. */
 function pointsIn(text) {
@@ -55,6 +62,13 @@ export function toAddress(settings) {
   return { ...Object.fromEntries(given.map(([key, value]) => [key, text(value)])), ...points };
 }
 
+/** The settings that a control of the forms changes; another problem begins without one's own points. */
+export function changesOf({ dataset: { set: key }, value }, hadPictures) {
+  if (key !== "problem") return { [key]: ["activation", "loss", "optimizer", "init"].includes(key) ? value : Number(value) };
+  const { noise, count, hidden, rate } = defaultsOf(value), ofProblem = (value === "digits" || hadPictures) && { noise, count, hidden, rate };
+  return { problem: value, points: null, train: 0, loss: null, ...ofProblem };
+}
+
 function choice(key, label, value, values) {
   const all = values.map(String).includes(String(value)) ? values : [...values, value];
   return html`<label class="field">${label}<select data-set="${key}" data-k="set-${key}">${all.map((one) => html`<option value="${one}" ${String(one) === String(value) ? "selected" : ""}>${String(one).replaceAll("_", " ")}</option>`)}</select></label>`;
@@ -63,7 +77,8 @@ function choice(key, label, value, values) {
 /** The controls of the data. */
 export function dataForm(S) {
   const { settings: s, choices } = S, isOwn = s.problem.startsWith("own") || S.isEmpty, things = S.hasPictures ? "Pictures" : "Points";
-  return html`${choice("problem", "Problem", s.problem, choices.problems.filter((one) => !one.startsWith("own") || one === s.problem))}
+  const problem = S.isEmpty && !s.problem.startsWith("own") ? "own" : s.problem; // so that another can be chosen, also the one before
+  return html`${choice("problem", "Problem", problem, choices.problems.filter((one) => !one.startsWith("own") || one === problem))}
     ${!isOwn && choice("noise", "Noise", s.noise, NOISES)}${!isOwn && choice("count", `${things}, half of them to test`, s.count, COUNTS)}
     ${!S.hasPictures && html`<fieldset class="inputs"><legend class="field">Inputs</legend>${choices.inputs.map((one) => html`<label><input type="checkbox" data-input="${one}" data-k="in-${one}" ${s.inputs.includes(one) ? "checked" : ""}>${one}</label>`)}</fieldset>`}`;
 }

@@ -22,7 +22,7 @@ export const FRAME = html`<div class="play"><section class="pane playbar" aria-l
       <form class="hood live" id="play-hood" aria-label="Under the hood"></form></section>
     <section class="pane out" aria-labelledby="play-out-h"><h2 id="play-out-h">What it has learned</h2>
       <div class="plane" id="play-plane" tabindex="0" role="img"><canvas></canvas><svg viewBox="0 0 100 100" aria-hidden="true"><g id="play-marks"></g><path id="play-boundary"/><path id="play-cursor" hidden/></svg></div>
-      <p class="cap of-pictures" id="play-read" role="status"></p><div class="row of-points live"><div class="seg" role="radiogroup" aria-label="A click in the plane">${CLICKS.map(([id, text]) => html`<button type="button" role="radio" data-click="${id}">${text}</button>`)}</div><button class="btn" id="play-none" type="button">Remove all points</button></div>
+      <p class="cap of-pictures" id="play-read" role="status"></p><p class="cap of-pictures" id="play-wrong"></p><div class="row of-points live"><div class="seg" role="radiogroup" aria-label="A click in the plane">${CLICKS.map(([id, text]) => html`<button type="button" role="radio" data-click="${id}">${text}</button>`)}</div><button class="btn" id="play-none" type="button">Remove all points</button></div>
       <div id="play-chart"></div><p class="cap" id="play-gap"></p>
       <details id="play-surface">${SURFACE}</details></section>
     <aside class="pane whypane" aria-label="Why"><div><div id="play-unit"></div><p class="row live" id="play-links"></p><details id="play-code"><summary>As Python</summary><pre class="scroll" tabindex="0"></pre></details></div><div id="play-why"></div></aside></div></div>`;

@@ -62,7 +62,7 @@ export function layOut(S, root) {
     const column = k + first;
     const isHidden = column > 0 && column < last;
     const text = column === 0 ? "inputs" : isHidden ? `layer ${column}` : "output";
-    return html`<div class="layerhead" data-x="${x(column)}">${text}${isHidden && html`<span><button class="btn small" data-less="${column - 1}" data-k="less${column}" aria-label="One neuron less in layer ${column}">−</button><button class="btn small" data-more="${column - 1}" data-k="more${column}" aria-label="One neuron more in layer ${column}">+</button></span>`}</div>`;
+    return html`<div class="layerhead" data-x="${x(column)}">${text}${isHidden && html`<span><button class="btn small" data-less="${column - 1}" data-k="less${column}" ${sizes[column] <= 1 && "disabled"} aria-label="One neuron less in layer ${column}">−</button><button class="btn small" data-more="${column - 1}" data-k="more${column}" ${sizes[column] >= S.choices.neurons && "disabled"} aria-label="One neuron more in layer ${column}">+</button></span>`}</div>`;
   });
   const tiles = sizes.flatMap((count, column) =>
     Array.from({ length: column < first ? 0 : count }, (_, row) => html`<button class="tile cell" data-unit="${column}:${row}" data-k="u${column}:${row}" aria-label="${unitName(S, column, row)}" aria-pressed="false"><canvas class="px"></canvas>${column === 0 || column === last ? html`<span>${unitName(S, column, row)}</span>` : ""}</button>`),

@@ -39,6 +39,15 @@ const PICTURE = 10; // of the 100 units of a sheet's side
 /** Where a point of the plane lies in a square of size 1, from the top left. */
 const placeOf = ([x1, x2], extent) => [(x1 + extent) / (2 * extent), (extent - x2) / (2 * extent)];
 
+/**
+ * The place in the plane that a click on its element means.
+ * @returns {[number, number]}
+ */
+export function placeUnder({ clientX, clientY }, plane, extent) {
+  const box = plane.getBoundingClientRect();
+  return [((clientX - box.left) / box.width) * 2 * extent - extent, extent - ((clientY - box.top) / box.height) * 2 * extent];
+}
+
 /** The points as SVG in a square of size 100: those for testing are rings. points: (N, 3) as the server sends them. */
 export function pointMarks({ data, shape: [count] }, train, extent, chosen) {
   return html`${Array.from({ length: count }, (_, k) => {

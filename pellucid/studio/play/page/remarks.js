@@ -1,6 +1,6 @@
 // What the playground says of a training: its numbers, what they mean together, and what came of a situation that fails.
 import { chart } from "/core/chart.js";
-import { html, num, percent } from "/core/dom.js";
+import { $, html, num, percent } from "/core/dom.js";
 
 export const NO_POINTS = "No points: click into the plane to put some first.";
 
@@ -27,7 +27,7 @@ export const BREAKS = [
   {
     name: "Dead ReLU", set: { problem: "circles", hidden: [4], activation: "relu", rate: 3, optimizer: "sgd" }, epochs: 20,
     ask: "A ReLU gives 0, with slope 0, where its sum is below 0. Which neurons will go blank, and can they come back?",
-    after: (state, S) => `blank neurons: ${blank(S)} of 4. A step that was too long made the sum negative everywhere; with output 0 and slope 0 a neuron gets no derivative, so it stays blank. A lower rate prevents it.`,
+    after: (state, S) => `dead neurons: ${dead(S)} of 4, which are 0 at all points for training. A step that was too long made the sum negative there; with output 0 and slope 0 a neuron gets no derivative, so it stays as it is. A lower rate prevents it.`,
   },
   {
     name: "Overfit", set: { problem: "moons", noise: 1, count: 100, hidden: [8, 8], inputs: ["x1", "x2", "x1²", "x2²", "x1·x2", "sin x1", "sin x2"], optimizer: "adam", rate: 0.03, l2: 0 }, epochs: 100,
@@ -36,17 +36,28 @@ export const BREAKS = [
   },
 ];
 
-/** How many neurons of the first hidden layer are 0 over the whole plane. */
-function blank({ sizes: [inputs, neurons], side, state: { tensors: { units } } }) {
-  const size = side * side;
-  const isBlank = (k) => units.data.subarray((inputs + k) * size, (inputs + k + 1) * size).every((one) => one === 0);
-  return Array.from({ length: neurons }, (_, k) => isBlank(k)).filter(Boolean).length;
+/** How many ReLU of the first hidden layer, whose inputs are x1 and x2, are 0 at all points for training. */
+function dead({ points, train, sizes: [inputs, neurons], state: { tensors } }) {
+  const weight = tensors["features.dense1.weight"].data, bias = tensors["features.dense1.bias"].data;
+  const sum = (neuron, point) => bias[neuron] + weight[neuron * inputs] * points.data[3 * point] + weight[neuron * inputs + 1] * points.data[3 * point + 1];
+  const isDead = (neuron) => Array.from({ length: train }, (_, point) => sum(neuron, point)).every((one) => one <= 0);
+  return Array.from({ length: neurons }, (_, neuron) => isDead(neuron)).filter(Boolean).length;
+}
+
+/** Show how far the training is, in the bar of the page. */
+export function showNumbers(root, { epoch, loss, score }) {
+  const shown = { epoch: [epoch, String(epoch)], train: [loss.train, measured(loss.train, score.train)], test: [loss.test, measured(loss.test, score.test)] };
+  for (const [id, [value, text]] of Object.entries(shown)) {
+    const place = $(`#play-${id}`, root);
+    place.textContent = text;
+    place.dataset.value = value ?? "";
+  }
 }
 
 /** A loss with the accuracy, of classes. */
-export function measured(loss, score) {
+function measured(loss, score) {
   if (loss === null) return "none";
-  return score === null ? num(loss) : `${num(loss)} (${percent(score)})`;
+  return score === null ? num(loss) : `${num(loss)} (${percent(score)} right)`;
 }
 
 const GAP = 0.2, RISE = 1.1; // of the loss for testing: above that for training, and times its least value
@@ -55,7 +66,7 @@ const LEARNED = 0.9; // accuracy in training from which a network has learned it
 const JUMP = 2; // times its least value, a loss in training has not stayed low
 
 /** What the losses for training and testing say together, with advice; nothing without points for testing. */
-export function gapOf({ history, isFile, isSteady, hasPictures, settings: { problem, count, l1, l2 }, state: { loss: { train, test }, score } }) {
+export function gapOf({ history, isFile, isSteady, changedAt, hasPictures, settings: { problem, count, l1, l2 }, state: { step, loss: { train, test }, score } }) {
   if (test === null) return "";
   const gap = html`The test loss is ${num(Math.abs(test - train))} ${test < train ? "below" : "above"} the training loss.`;
   if (test === train) return html`The losses in training and testing are equal.`;
@@ -67,6 +78,7 @@ export function gapOf({ history, isFile, isSteady, hasPictures, settings: { prob
   if (!hasLearned || test - train < GAP || test < RISE * best.test) return html`${gap}${l2 > 0 && ` L2 is ${l2}.`}`;
   const risen = html`${gap} The test loss was ${num(best.test)} and has risen: the network <b>overfits</b>, it learns the noise of its training data.`;
   if (isFile) return html`${risen} The training with L2 stops this.`;
+  if (step === changedAt) return html`${risen} Start, to see whether the new settings stop it.`;
   const advice = [];
   if (problem.startsWith("own")) advice.push(html`add points`);
   else if (count < MANY) advice.push(html`set <b>${hasPictures ? "Pictures" : "Points"}</b> to ${MANY}`);
@@ -82,11 +94,36 @@ export function readOf({ points, point, train, classes, lossName, state: { tenso
   return html`This ${classes[points.data[3 * point + 2]]} is read as <b>${classes[read]}</b>${probability}.`;
 }
 
+const MOST_PAIRS = 3; // of classes that are read as others
+
+/** How many pictures for testing are read wrongly, and as what most often. */
+export function wronglyRead({ points, train, extent, classes, state: { tensors } }) {
+  const test = points.shape[0] - train, counts = new Map();
+  let wrong = 0, hidden = 0;
+  for (let k = 0; k < test; k++) {
+    const [x1, , target] = points.data.slice(3 * (train + k), 3 * (train + k) + 3), read = tensors.read.data[2 * k];
+    hidden += Number(Math.abs(x1) > extent); // beside the sheet
+    if (read === target) continue;
+    wrong += 1;
+    const pair = `${classes[target]} as ${classes[read]}`;
+    counts.set(pair, (counts.get(pair) ?? 0) + 1);
+  }
+  const often = [...counts].sort(([, a], [, b]) => b - a).slice(0, MOST_PAIRS).map(([pair, times]) => `${pair} (${times})`);
+  return html`Of ${test} pictures for testing, ${wrong} are read wrongly${often.length > 0 && `, most often ${often.join(", ")}`}.${hidden > 0 && ` The sheet shows the first ${test - hidden}.`}`;
+}
+
 /** Of which point the cost is whose derivative Why shows. */
 export function whose({ points, point, train, hasClasses, hasPictures, classes }) {
   const [x1, x2, target] = points.data.slice(3 * point, 3 * point + 3), isTest = point >= train;
   const thing = hasPictures ? "a picture" : `the point (${num(x1, 2)}, ${num(x2, 2)})`;
   return html`The cost is that of ${thing}, which is ${hasClasses ? classes[target] : num(target)}${isTest && ", for testing"}.`;
+}
+
+/** Links to the same network in other views. */
+export function linksOf({ hasClasses, points, point, subject }) {
+  const label = hasClasses && point !== null ? points.data[3 * point + 2] : 1;
+  const state = new URLSearchParams({ model: "playground", fixed: "1", label: String(label), ...(subject && { what: subject }) });
+  return html`${hasClasses && html`<a class="btn" href="#draw?${state}">Open in Draw</a>`}<a class="btn" href="#inspect?model=playground">Open in Inspect</a>`;
 }
 
 /** The curves of the losses. */
@@ -102,6 +139,7 @@ export function asking(place) {
 
   function say(text) {
     place.hidden = !text;
+    place.style.visibility = "";
     place.textContent = text;
   }
   function ask(one) {
@@ -109,12 +147,14 @@ export function asking(place) {
     isAnswered = false;
     say(`${one.ask} Guess, and press Start.`);
   }
-  function end() {
+  /** keepsPlace: what is below does not move, such as the plane under the pointer. */
+  function end(keepsPlace = false) {
     situation = null;
-    say("");
+    if (keepsPlace) place.style.visibility = "hidden";
+    else say("");
   }
   return {
-    ask, end, say,
+    ask, end,
     /** The same situation begins again. */
     again: () => situation && ask(situation),
     /** The network learns, or pauses. */

@@ -4,11 +4,11 @@ import { inSlices, paintScales } from "/core/paint.js";
 import { LostError } from "/core/server.js";
 import { Described } from "/draw/model.js";
 import { why } from "/draw/why.js";
-import { dataForm, defaultsOf, fromAddress, hoodForm, pointsOf, toAddress } from "./form.js";
+import { changesOf, dataForm, fromAddress, hoodForm, pointsOf, toAddress, withPoint } from "./form.js";
 import { FRAME } from "./frame.js";
 import { incoming, layOut, named, paint, valueOf } from "./network.js";
-import { boundary, cursorKeys, nearest, paintPlane, pictureMark, pointMarks } from "./plane.js";
-import { asking, BREAKS, gapOf, lossChart, measured, NO_POINTS, readOf, whose } from "./remarks.js";
+import { boundary, cursorKeys, nearest, paintPlane, pictureMark, placeUnder, pointMarks } from "./plane.js";
+import { asking, BREAKS, gapOf, linksOf, lossChart, NO_POINTS, readOf, showNumbers, whose, wronglyRead } from "./remarks.js";
 import { surveys } from "./surface.js";
 
 const NEAR = 0.2; // from a point, in units of the plane, a click means that point
@@ -26,7 +26,7 @@ const SPEEDS = {
 export function start(root, server, { state: address, remember }) {
   fill(root, FRAME);
   const S = {
-    settings: fromAddress(address), isFile: address.has("file"), points: null, state: null, sizes: [], choices: null, lossName: "", hasClasses: true, hasPictures: false, isProbability: true, classes: [], side: 0, extent: 1, train: 0,
+    settings: fromAddress(address), isFile: address.has("file"), points: null, state: null, sizes: [], choices: null, lossName: "", changedAt: 0, replayed: 0 /* steps that the address has, while they are taken again */, hasClasses: true, hasPictures: false, isProbability: true, classes: [], side: 0, extent: 1, train: 0,
     get isEmpty() {
       return this.points?.shape[0] === 0;
     },
@@ -54,15 +54,16 @@ export function start(root, server, { state: address, remember }) {
     if (settings.problem.startsWith("own") && !points) fields.problem = "circles"; // the address has none
     wanted = settings;
     opening += 1;
+    const staysEmpty = S.isEmpty && !points && !("problem" in changes); // other settings bring no removed points back
     const answer = await server.ask("play.open", { ...fields, fresh }, tensors).finally(() => {
       opening -= 1;
       if (!opening) wanted = null;
     });
-    if (Object.keys(changes).length) question.end(); // it is not asked of other settings
+    if (Object.keys(changes).length) question.end("points" in changes && points !== null); // it is not asked of other settings
     else if (fresh) question.again();
     Object.assign(S, {
       settings: { ...settings, problem: fields.problem }, choices: answer.choices, lossName: answer.loss_name, sizes: answer.sizes, hasClasses: answer.has_classes, hasPictures: answer.has_pictures,
-      classes: answer.classes, isSteady: answer.step === 0, side: answer.side, extent: answer.extent, train: answer.train, points: answer.tensors.points,
+      classes: answer.classes, isSteady: answer.step === 0, changedAt: answer.step, side: answer.side, extent: answer.extent, train: answer.train, points: answer.tensors.points,
     });
     $(".play", root).classList.toggle("pictures", S.hasPictures);
     S.isProbability = S.hasClasses && !S.hasPictures && /cross_entropy/.test(S.lossName);
@@ -70,6 +71,7 @@ export function start(root, server, { state: address, remember }) {
     if (answer.step === 0 || hasOtherPoints) S.history = []; // losses of other points are no measure
     S.point = S.point !== null && S.point < S.points.shape[0] && !fresh && !("problem" in changes) ? S.point : null;
     take(answer);
+    if (staysEmpty) empty();
     if (S.subject && valueOf(S, S.subject) === null) Object.assign(S, { subject: null, explained: null, trail: [] });
     if (S.unit && !$(`[data-unit="${S.unit}"]`, root)) S.unit = "";
     draw();
@@ -81,20 +83,27 @@ export function start(root, server, { state: address, remember }) {
 
   /** Put the settings, and how many steps were taken with them, into the address. */
   function keep() {
-    const { step } = S.state, isKept = S.isSteady && step > 0 && step <= MOST_AGAIN;
+    const step = Math.max(S.state.step, S.replayed), isKept = S.isSteady && step > 0 && step <= MOST_AGAIN;
     remember({ ...toAddress(S.settings), steps: isKept ? step : "" });
   }
 
-  /** Take as many steps again as an address has, some at a time. */
-  async function again(steps) {
-    const some = Math.ceil(Math.min(steps, MOST_AGAIN) / 40);
-    for (let left = Math.min(steps, MOST_AGAIN); left > 0 && root.isConnected && $("#play-problem", root).hidden; left -= some) await learn(Math.min(some, left));
+  /** Take as many steps again as an address has, some at a time; Pause ends it. */
+  async function again() {
+    let left = S.replayed;
+    const some = Math.ceil(left / 40);
+    S.running = left > some;
+    nameButtons();
+    for (; left > some && S.running && root.isConnected; left -= some) await learn(some);
+    S.replayed = 0;
+    if (left > some || !left) return keep(); // paused, or nothing to take
+    S.running = false;
+    await learn(left);
   }
 
   function take(answer) {
     S.state = answer;
     if (S.history.at(-1)?.step === answer.step) S.history.pop(); // with other settings
-    S.history.push({ step: answer.step, epoch: answer.step / answer.batches, ...answer.loss });
+    S.history.push({ step: answer.step, epoch: answer.epoch + answer.position / answer.batches, ...answer.loss });
   }
 
   /** Take steps, one request after the other while it runs. */
@@ -184,16 +193,12 @@ export function start(root, server, { state: address, remember }) {
 
   /** Show the present numbers. */
   function* refresh() {
-    const { loss, score, epoch, tensors } = S.state;
-    const named = { "play-epoch": [epoch, String(epoch)], "play-train": [loss.train, measured(loss.train, score.train)], "play-test": [loss.test, measured(loss.test, score.test)] };
-    for (const [id, [value, text]] of Object.entries(named)) {
-      const place = $(`#${id}`, root);
-      place.textContent = text;
-      place.dataset.value = value ?? "";
-    }
+    const { tensors } = S.state;
+    showNumbers(root, S.state);
     nameButtons();
-    fill($("#play-gap", root), html`${!S.isEmpty && gapOf(S)}`);
+    fill($("#play-gap", root), html`${S.isEmpty ? NO_POINTS : gapOf(S)}`);
     if (S.hasPictures) fill($("#play-read", root), html`${readOf(S)}`);
+    fill($("#play-wrong", root), html`${S.hasPictures && wronglyRead(S)}`);
     question.answer(S);
     if (S.subject) $("#play-now", root)?.replaceChildren(num(valueOf(S, S.subject), 6));
     yield;
@@ -233,9 +238,7 @@ export function start(root, server, { state: address, remember }) {
       const said = html`. Now <b id="play-now">${num(valueOf(S, S.subject), 6)}</b>. ${whose(S)}`;
       $("#subject", place)?.insertAdjacentHTML("beforeend", said.text);
     }
-    const label = S.hasClasses && S.point !== null ? S.points.data[3 * S.point + 2] : 1;
-    const state = new URLSearchParams({ model: "playground", fixed: "1", label: String(label), ...(S.subject && { what: S.subject }) });
-    fill($("#play-links", root), html`${S.hasClasses && html`<a class="btn" href="#draw?${state}">Open in Draw</a>`}<a class="btn" href="#inspect?model=playground">Open in Inspect</a>`);
+    fill($("#play-links", root), linksOf(S));
     paintScales(root);
   }
 
@@ -247,6 +250,7 @@ export function start(root, server, { state: address, remember }) {
     go.title = S.isEmpty ? NO_POINTS : "";
     for (const one of $$("#play-step, #play-epoch-go", root)) one.disabled = S.running || !hasPoints;
     $("#play-less", root).disabled = !S.settings.hidden.length;
+    $("#play-more", root).disabled = S.settings.hidden.length >= (S.choices?.layers ?? 0);
     for (const one of $$("[data-speed]", root)) mark(one, one.dataset.speed === S.speed);
     for (const one of $$("[data-click]", root)) mark(one, one.dataset.click === S.click);
   }
@@ -264,18 +268,24 @@ export function start(root, server, { state: address, remember }) {
       show();
       return explain();
     }
-    const { data } = S.points, value = S.hasClasses ? Number(S.click) : 2 * Number(S.click) - 1;
-    const points = pointsOf([...data.slice(0, 3 * S.train), x1, x2, value, ...data.slice(3 * S.train)].map((one) => Math.min(S.extent, Math.max(-S.extent, one))));
-    return open({ points, train: S.train + 1, problem: S.hasClasses ? "own" : "own values" });
+    const value = S.hasClasses ? Number(S.click) : 2 * Number(S.click) - 1;
+    const before = wanted?.points ? wanted : S; // with the points of clicks that are not yet answered
+    return open({ ...withPoint(before, [x1, x2, value], S.extent), problem: S.hasClasses ? "own" : "own values" });
+  }
+
+  /** Leave the network as it is, without points. */
+  function empty() {
+    const none = { train: null, test: null };
+    Object.assign(S, { points: pointsOf([]), train: 0, point: null, history: [], state: { ...S.state, loss: none, score: none } });
   }
 
   /** Begin with no points: the next clicks add one's own. */
   function removePoints() {
-    const none = { train: null, test: null };
-    Object.assign(S, { points: { data: new Float32Array(), shape: [0, 3] }, train: 0, point: null, subject: null, running: false, click: S.click === "ask" ? "1" : S.click });
-    Object.assign(S, { history: [], state: { ...S.state, loss: none, score: none } });
+    empty();
+    question.end();
+    Object.assign(S, { subject: null, running: false, click: S.click === "ask" ? "1" : S.click });
     draw();
-    question.say(NO_POINTS);
+    say(NO_POINTS);
   }
 
   const copyLink = attempt(async () => {
@@ -292,10 +302,6 @@ export function start(root, server, { state: address, remember }) {
     return explain();
   }
 
-  function resize(hidden) {
-    return open({ hidden });
-  }
-
   root.addEventListener("click", (event) => {
     const { target } = event;
     const of = (selector) => target.closest?.(selector)?.dataset;
@@ -306,13 +312,13 @@ export function start(root, server, { state: address, remember }) {
     if (target.id === "play-step") return learn(1);
     if (target.id === "play-epoch-go") return learn(S.state.batches - S.state.position);
     if (target.id === "play-fresh") return open({}, true);
-    if (target.id === "play-less") return resize(hidden.slice(0, -1));
-    if (target.id === "play-more") return resize([...hidden, hidden.at(-1) ?? 4]);
+    if (target.id === "play-less") return open({ hidden: hidden.slice(0, -1) });
+    if (target.id === "play-more") return open({ hidden: [...hidden, hidden.at(-1) ?? 4] });
     if (target.id === "play-none") return removePoints();
     if (target.id === "play-link") return copyLink();
     if (target.id === "back") return ask(S.trail.pop(), true);
-    if ((found = of("[data-less]"))) return resize(hidden.map((one, k) => (k === Number(found.less) ? one - 1 : one)));
-    if ((found = of("[data-more]"))) return resize(hidden.map((one, k) => (k === Number(found.more) ? one + 1 : one)));
+    if ((found = of("[data-less]"))) return open({ hidden: hidden.map((one, k) => (k === Number(found.less) ? one - 1 : one)) });
+    if ((found = of("[data-more]"))) return open({ hidden: hidden.map((one, k) => (k === Number(found.more) ? one + 1 : one)) });
     if ((found = of("[data-speed]"))) return choose({ speed: found.speed });
     if ((found = of("[data-click]"))) return choose({ click: found.click });
     if ((found = of("[data-break]"))) return spoil(BREAKS[Number(found.break)]);
@@ -330,10 +336,7 @@ export function start(root, server, { state: address, remember }) {
       showWhy();
       return show();
     }
-    if (target.closest?.("#play-plane")) {
-      const box = $("#play-plane", root).getBoundingClientRect();
-      return use([((event.clientX - box.left) / box.width) * 2 * S.extent - S.extent, S.extent - ((event.clientY - box.top) / box.height) * 2 * S.extent]);
-    }
+    if (target.closest?.("#play-plane")) return use(placeUnder(event, $("#play-plane", root), S.extent));
   });
 
   function choose(values) {
@@ -355,10 +358,7 @@ export function start(root, server, { state: address, remember }) {
 
   root.addEventListener("change", ({ target }) => {
     if (target.dataset.set) {
-      const key = target.dataset.set, value = ["problem", "activation", "loss", "optimizer", "init"].includes(key) ? target.value : Number(target.value);
-      const isNewProblem = key === "problem";
-      const { noise, count, hidden, rate } = defaultsOf(value), ofProblem = isNewProblem && (value === "digits" || S.hasPictures) && { noise, count, hidden, rate };
-      return open({ [key]: value, ...(isNewProblem && { points: null, train: 0, loss: null, ...ofProblem }) }, key === "init");
+      return open(changesOf(target, S.hasPictures), target.dataset.set === "init");
     }
     if (target.dataset.input) {
       const names = S.choices.inputs.filter((one) => (one === target.dataset.input ? target.checked : S.settings.inputs.includes(one)));
@@ -371,7 +371,6 @@ export function start(root, server, { state: address, remember }) {
   $("#play-code", root).addEventListener("toggle", () => $("#play-code", root).open && S.state && code());
 
   cursorKeys($("#play-plane", root), S, use);
-
   nameButtons();
   return {
     render: () => S.state && draw(),
@@ -384,13 +383,14 @@ export function start(root, server, { state: address, remember }) {
     /** The connection is there, for the first time or again. */
     async opened(reconnected) {
       const steps = !reconnected ? Number(address.get("steps")) || 0 : S.state && S.isSteady ? S.state.step : 0;
-      S.running = false;
+      Object.assign(S, { replayed: Math.min(steps, MOST_AGAIN), running: false });
       busy = false;
       await open({}, true);
-      if (S.state) await again(steps);
+      if (S.state) await again();
+      if (!reconnected && address.has("points") && !S.settings.points) problem({ message: "The points of this address cannot be read. The playground opened with others" });
       const refusal = $("#play-problem", root).textContent;
       if (!S.state && refusal) { // the address asks for what is refused
-        S.settings = fromAddress(new URLSearchParams());
+        Object.assign(S, { settings: fromAddress(new URLSearchParams()), replayed: 0 });
         await open({}, true);
         problem({ message: `${refusal}. The playground opened with its own settings` });
       }

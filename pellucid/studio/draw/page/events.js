@@ -105,6 +105,7 @@ export function listen(root, S, actions) {
     if (event.target.id === "rate") {
       S.rate = 10 ** Number(event.target.value);
       event.target.previousElementSibling.textContent = num(S.rate, 2);
+      event.target.setAttribute("aria-valuetext", num(S.rate, 2));
     }
     if (event.target.id === "label") name(event.target.value);
   });

@@ -12,6 +12,7 @@ import * as stripView from "./strips.js";
 import { chain, highlighted, why } from "./why.js";
 
 const EPS = 1e-4; // of the finite difference
+const FEW = 8; // numbers of an input that are written, such as a point of the playground
 const SURE = 0.6; // the probability from which an answer is given without a second one
 const MAPS_EVERY = 150; // milliseconds between two paintings of all feature maps while a person draws
 
@@ -68,6 +69,7 @@ export function start(root, server, { state: address, remember: put }) {
     S.version += 1;
     Object.assign(S, { explained: null, checked: null, stepped: null, weights: {}, at: null, factor: 0, trail: [], run: null });
     if (isNew && S.model.model !== S.wanted) Object.assign(S, { subject: null, chosen: false });
+    if (refused) S.label = null; // it was a class of the other model
     S.wanted = null;
     const known = S.model.columns ? columnView.PASSES.length : stripView.passes(S.model).length;
     if (!S.pass || S.pass > known || isNew) S.pass = S.pass && S.pass <= known && address.has("pass") ? S.pass : S.model.columns ? 4 : S.model.stages.length + 1;
@@ -81,9 +83,9 @@ export function start(root, server, { state: address, remember: put }) {
     if (S.sample && !samples.offers(S.sample)) Object.assign(S, { sample: `${answer.samples[0]}.0`, label: null });
     if (S.sample) await take(S.sample, S.label);
     else await run(true);
+    if (refused) problem({ message: `${refused.message}. ${S.model.model} was opened instead` });
     await samples.load();
     render();
-    if (refused) problem(refused);
   });
 
   const samples = new Samples(S, server, (name, picture, label) => {
@@ -293,7 +295,7 @@ export function start(root, server, { state: address, remember: put }) {
       paintInput($("#beside"), like);
       $("#beside").setAttribute("aria-label", `A sample of ${name}`);
     }
-    $("#seen-cap").textContent = S.fixed ? `The input, ${size.join("×")}.` : `What the network sees, ${size.join("×")}. ${like ? `Beside it a sample of ${name}, as which it is read.` : ""}`;
+    $("#seen-cap").textContent = S.fixed ? `The input, ${size.join("×")}${x.data.length <= FEW ? `: ${Array.from(x.data, (one) => num(one)).join(", ")}` : ""}.` : `What the network sees, ${size.join("×")}. ${like ? `Beside it a sample of ${name}, as which it is read.` : ""}`;
     fill($("#near"), answer(false));
     fill($("#cost"), html`${answer(true)} ${run.label !== null && html`<span>C</span> <b id="cost-value">${num(run.cost)}</b>`}`);
     if (model.columns) {

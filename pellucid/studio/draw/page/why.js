@@ -101,7 +101,7 @@ export function why(S, root) {
   const factors = chain(explained), link = explained.links[0], g = link.gradient, isWeight = /\.(weight|bias)\[/.test(explained.name);
   const three = factors ? null : trio(S);
   const ok = checked && Math.abs(checked.numeric - g) < 1e-7 + 1e-3 * Math.abs(g);
-  const lede = g === 0 ? "This does not move the cost for this drawing." : `${g < 0 ? "Raise" : "Lower"} this ${isWeight ? "weight" : "value"} and the cost falls, ${num(Math.abs(g))} per unit.`;
+  const lede = g === 0 ? "This does not move the cost of this input." : `${g < 0 ? "Raise" : "Lower"} this ${isWeight ? "weight" : "value"} and the cost falls, ${num(Math.abs(g))} per unit.`;
   fill(root, html`<div class="head"><h2 id="why-h">Why</h2><p class="read">${model.symbol(explained.name)} = <b>${signed(explained.value)}</b></p></div>
     <p class="path" id="subject">${model.where(explained.name)}${S.trail.length > 0 && html` <button class="btn quiet" id="back" data-k="back">Back</button>`}</p><p class="lede">${lede}</p>${explained.note ? html`<p class="cap">${explained.note}</p>` : ""}
     ${equation(S, factors)}
@@ -134,7 +134,7 @@ function apply(S, g) {
   const costs = H ? [["Cost before", num(H.before, 4)], ["after", num(H.after, 4)], ["the slope said", signed(H.predicted)], ["it got", signed(H.after - H.before)]] : [["Cost now", num(S.run.cost, 4)], ...(one ? [["Next step, by the slope", signed(-rate * g * g)]] : [])];
   return html`<form class="apply" aria-label="Apply one step"><h3>Apply one step</h3>
     ${one ? html`<p class="math">${S.model.symbol(explained.name)} ← ${now} − ${num(rate, 2)} · (${num(g)}) = <b>${next}</b></p>` : html`<p class="math">every weight ← weight − ${num(rate, 2)} · its own derivative</p>`}
-    <label class="field">Step size η <output>${num(rate, 2)}</output><input type="range" id="rate" data-k="rate" min="-3" max="2" step="0.1" value="${Math.log10(rate).toFixed(1)}"></label>
+    <label class="field" for="rate">Step size η <output>${num(rate, 2)}</output><input type="range" id="rate" data-k="rate" min="-3" max="2" step="0.1" value="${Math.log10(rate).toFixed(1)}" aria-valuetext="${num(rate, 2)}"></label>
     <div class="seg" role="radiogroup" aria-label="Which weights">${[["one", "This weight"], ["all", `All ${count(S.model.parameters)}`]].map(([id, text]) => html`<button type="button" role="radio" data-scope="${id}" data-k="c${id}" aria-checked="${S.scope === id}" tabindex="${S.scope === id ? 0 : -1}">${text}</button>`)}</div>
     <div class="row"><button class="btn primary" data-k="go">Apply step</button><button class="btn" type="button" id="undo" data-k="undo" ${S.run.steps ? "" : "disabled"}>Undo${S.run.steps ? ` (${S.run.steps})` : ""}</button></div>
     <dl class="costs">${costs.map(([term, value]) => html`<div><dt>${term}</dt><dd>${value}</dd></div>`)}</dl>

@@ -23,7 +23,12 @@ from benchmarks.made_for import COLOURS_MADE_FOR, MADE_FOR
 from benchmarks.results import run_pellucid
 from pellucid import __version__, shipped_files
 from pellucid.base.text import aligned, plural
-from pellucid.calibration.familiarity import fit_familiarity, named_tensors
+from pellucid.calibration.familiarity import (
+    evenly_spaced_indices,
+    fit_familiarity,
+    named_tensors,
+    with_lower_resolutions,
+)
 from pellucid.detectors.base import Detector
 from pellucid.generators import Pix2Pix, Regression
 from pellucid.losses import L1
@@ -341,9 +346,9 @@ def publish(name: str, model: Model, recipe: str, training: str) -> None:
         splits.test.x[::2],
         splits.test.x[1::2],
     )  # split as in a training without validation data
-    familiarity = fit_familiarity(
-        model.net, model.params, (splits.train.x, splits.train.y), familiarity_images, model.stats
-    )
+    indices = evenly_spaced_indices(len(splits.train))
+    examples = (with_lower_resolutions(splits.train.x[indices]), splits.train.y[indices])
+    familiarity = fit_familiarity(model.net, model.params, examples, familiarity_images, model.stats)
     assert familiarity is not None  # all other shipped models are image classifiers
     model.familiarity = familiarity
     written = write_model(target, model, named_tensors(familiarity))

@@ -42,8 +42,9 @@ and standard deviation of each feature map (the inputs of Dense layers). They ar
 class with a shared covariance of low rank (Lee et al. 2018; Tipping and Bishop 1999). The Mahalanobis distance at each
 depth is divided by the value that 1 % of the training images exceed there; the largest quotient is the familiarity
 distance. If it is above a threshold, which at most 1 % of the held-out images exceed, `predict` reports "unlike
-anything it was trained on". Recipes and `gestures train` fit the Gaussians on the training images, and the threshold on
-the validation data or, without validation data, on every second test image. In Python: `model.distance(x)`,
+anything it was trained on". Recipes and `gestures train` fit the Gaussians on the training images, every second one at
+a lower resolution, and the threshold on the validation data or, without validation data, on every second test image. Of
+the shipped models, only `mnist-conv` has been fitted in this way. In Python: `model.distance(x)`,
 `model.familiarity.threshold`.
 
 ## Area under the ROC curve

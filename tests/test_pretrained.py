@@ -154,9 +154,9 @@ def test_tokens_of_the_vision_transformer_are_maps_of_its_image(method: str) -> 
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["mnist-lenet", "mnist-mlp-100"])
-def test_pictures_laid_out_as_digits_are_distinguished_from_digits(name: str) -> None:
-    """After preprocessing, noise and scattered ink resemble digits."""
+@pytest.mark.parametrize(("name", "max_alarms"), [("mnist-lenet", 0), ("mnist-mlp-100", 0), ("mnist-conv", 4)])
+def test_pictures_laid_out_as_digits_are_distinguished_from_digits(name: str, max_alarms: int) -> None:
+    """After preprocessing, noise and scattered ink resemble digits. Digits are of 8x8 pixels, enlarged."""
     model, rng = Model.load(shipped_files.pretrained_file(name)), torch.Generator().manual_seed(0)
     digits = torch.tensor(load_digits().images[:40, None] / 16).float()
     assert unfamiliar.count_unfamiliar(model, torch.rand((40, 1, 28, 28), generator=rng)) == 40
@@ -164,7 +164,8 @@ def test_pictures_laid_out_as_digits_are_distinguished_from_digits(name: str) ->
     for size, margin in ((3, 8), (10, 20), (20, 90)):
         enlarged = F.pad(F.interpolate(digits, scale_factor=size, mode="bicubic").clamp(0, 1), (margin,) * 4)
         paper = 0.8 - 0.6 * enlarged + 0.01 * torch.randn(enlarged.shape, generator=rng)
-        assert [unfamiliar.count_unfamiliar(model, one) for one in (enlarged, 1 - enlarged, paper)] == [0, 0, 0]
+        for pictures in (enlarged, 1 - enlarged, paper):
+            assert unfamiliar.count_unfamiliar(model, pictures) <= max_alarms
 
 
 @pytest.mark.heavy

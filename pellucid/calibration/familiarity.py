@@ -15,12 +15,14 @@ from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from pellucid.base.errors import PellucidError
 from pellucid.base.settings.checks import is_number
 from pellucid.combine.base import walk
 from pellucid.data.augment import FeatureStats
 from pellucid.data.augment.standardise import scaled
+from pellucid.data.dataset import float_images
 from pellucid.layers.base import Cache, Layer, Mode, Params
 from pellucid.layers.conv2d import Conv2d
 from pellucid.layers.dense import Dense
@@ -34,6 +36,7 @@ MAX_AXES = 16  # principal directions whose variance is estimated separately
 MAX_FEATURES = 2048  # at one depth; larger covariance matrices take too long
 MAX_IMAGES = 3000  # of the training data, and of the held-out data
 BATCH_SIZE = 64
+RESOLUTIONS = (0.4, 0.6, 0.8)  # relative to that of the training images; see `with_lower_resolutions`
 PREFIX = "[familiarity]."  # of tensor names in weights files; paths of layers contain no "["
 TENSOR_FIELDS = ("scale", "means", "axes", "variances")  # fields of `Depth`
 JSON_KEYS = ("depths", "threshold", "alarms", "held_out")
@@ -227,6 +230,28 @@ def fit_familiarity(
         return None
     threshold = max(threshold, TINY)
     return Familiarity(tuple(depths), threshold, float((distances > threshold).double().mean()), len(held_out))
+
+
+def with_lower_resolutions(x: Tensor) -> Tensor:
+    """Return images (N, C, H, W), every second one reduced by one of RESOLUTIONS in turn and enlarged again.
+
+    Data sets often have one resolution. A distance that is fitted to it alone reports each image that is less sharp,
+    even if its class is predicted correctly.
+    """
+    if x.dim() != 4:
+        return x
+    x = float_images(x).clone()
+    low, high = x.aminmax()
+    size = x.shape[2:]
+    for k, resolution in enumerate(RESOLUTIONS):
+        first = 2 * k + 1
+        if first >= len(x):
+            break
+        indices = torch.arange(first, len(x), 2 * len(RESOLUTIONS))
+        small_size = [max(1, round(side * resolution)) for side in size]
+        small = F.interpolate(x[indices], small_size, mode="bilinear", antialias=True)
+        x[indices] = F.interpolate(small, size, mode="bicubic").clamp(low, high)
+    return x
 
 
 def features(

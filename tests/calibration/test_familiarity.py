@@ -9,7 +9,12 @@ from torch import Tensor
 
 from pellucid.base.errors import PellucidError
 from pellucid.calibration.confidence import Confidence
-from pellucid.calibration.familiarity import MAX_AXES, familiarity_scores, fit_familiarity
+from pellucid.calibration.familiarity import (
+    MAX_AXES,
+    familiarity_scores,
+    fit_familiarity,
+    with_lower_resolutions,
+)
 from pellucid.combine import Sequential
 from pellucid.layers import AdaptiveAvgPool2d, Conv2d, Dense, Flatten, ReLU, Sigmoid
 from pellucid.model import Model
@@ -116,6 +121,22 @@ def test_features_that_overflow_are_infinitely_far() -> None:
     assert model.distance(x).tolist() == [math.inf] * 3
     assert torch.isfinite(model.predict(x[:1])).all()
     assert [score.unfamiliar for score in familiarity_scores(model, x)] == [True] * 3
+
+
+@pytest.mark.parametrize("shape", [(1, 28, 28), (3, 17, 40), (2, 1, 1)])
+@pytest.mark.parametrize("n", [1, 2, 7, 20])
+def test_every_second_image_is_less_sharp(shape: tuple[int, int, int], n: int) -> None:
+    """The others are unchanged; values stay in their range; the differences of neighbouring pixels become smaller."""
+    x = torch.randint(0, 256, (n, *shape), generator=rng(0)).to(torch.uint8)
+    result = with_lower_resolutions(x)
+    original = x.float() / 255
+    assert torch.equal(result[::2], original[::2])
+    assert float(result.min()) >= float(original.min())
+    assert float(result.max()) <= float(original.max())
+    if n > 1 and shape[-1] > 1:
+        assert float(result[1::2].diff(dim=-1).abs().mean()) < 0.8 * float(original[1::2].diff(dim=-1).abs().mean())
+    vectors = torch.rand((4, 5))
+    assert with_lower_resolutions(vectors) is vectors
 
 
 def test_no_familiarity_is_fitted_without_enough_data_or_classes() -> None:

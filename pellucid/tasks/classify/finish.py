@@ -4,7 +4,12 @@ import torch
 from torch import Tensor
 
 from pellucid.base.text import note
-from pellucid.calibration.familiarity import MIN_HELD_OUT, evenly_spaced_indices, fit_familiarity
+from pellucid.calibration.familiarity import (
+    MIN_HELD_OUT,
+    evenly_spaced_indices,
+    fit_familiarity,
+    with_lower_resolutions,
+)
 from pellucid.data import Batch, Source
 from pellucid.data.seeds import generator
 from pellucid.model import Model
@@ -34,7 +39,8 @@ def finish(model: Model, train: Source, validation: Source | None, test: Source)
         return needs_confidence and model.confidence is not None
     held_out_batch = _even_sample(test, 2) if validation is None else _even_sample(validation)
     train_batch = _even_sample(train)
-    model.familiarity = fit_familiarity(model.net, model.params, train_batch, held_out_batch.images, model.stats)
+    examples = (with_lower_resolutions(train_batch.images), train_batch.targets)
+    model.familiarity = fit_familiarity(model.net, model.params, examples, held_out_batch.images, model.stats)
     if model.familiarity is None and not train_batch.targets.is_floating_point():
         note(
             f"predict cannot report 'unlike anything it was trained on': {_missing_reason(train_batch, held_out_batch)}"

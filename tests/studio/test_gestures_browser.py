@@ -147,7 +147,10 @@ def test_classes_of_files_that_differ_in_their_background_are_a_shortcut(tab: An
     add_classes(tab, "wood", "wall")
     files = '[data-class="{}"] input[data-files]:not([webkitdirectory])'
     tab.set_input_files(files.format("wood"), sorted((tmp_path / "wood").iterdir()))
-    until(tab, "document.querySelector('#teach-problem').textContent.includes('1 of 13 files cannot be read')")
+    until(
+        tab,
+        "document.querySelector('#teach-problem').textContent.includes('1 of 13 files left out, such as broken.png')",
+    )
     tab.set_input_files('[data-class="wall"] [webkitdirectory]', tmp_path / "wall")
     until(tab, f"{FRAMES.format('wood')} === 12 && {FRAMES.format('wall')} === 12")
     fit(tab)
@@ -187,6 +190,54 @@ def test_the_live_view_goes_on_when_changed_classes_are_trained_again(tab: Any, 
         assert not tab.locator("#teach-stale").is_visible()
         assert not tab.locator("#teach-problem").is_visible()
         assert tab.inner_text("#teach-answer") in {*names, "unsure", "unlike anything it was trained on"}
+
+
+def test_odd_files_of_a_folder_do_not_end_it(tab: Any, tmp_path: Path) -> None:
+    """Narrow pictures and files that are none are left out with the reason; an animation gives several frames."""
+    for number, size in enumerate([(1000, 60), (60, 1000), (171, 128), (12, 12), (300, 1400)]):
+        picture("circle", 1, number).resize(size).save(tmp_path / f"{number}.png")
+    (tmp_path / "a.png").write_bytes(b"no picture")
+    frames = [picture("circle", 1, number) for number in range(5)]
+    frames[0].save(tmp_path / "z.gif", save_all=True, append_images=frames[1:], duration=200)
+    add_classes(tab, "shape")
+    tab.set_input_files('[data-class="shape"] [webkitdirectory]', tmp_path)
+    until(tab, f"{FRAMES.format('shape')} === 8")  # three pictures, and five frames of the animation
+    until(tab, "document.querySelector('#teach-problem').textContent.includes('3 of 7 files left out, such as')")
+    tab.set_input_files("#teach-try", tmp_path / "0.png")
+    until(tab, "document.querySelector('#teach-problem').textContent.includes('more than 5 times as long as wide')")
+
+
+def test_a_training_shows_no_earlier_answer_and_keeps_the_focus(tab: Any, tmp_path: Path) -> None:
+    add_classes(tab, "circle", "square")
+    refusal = "document.querySelector('#teach-refusal').textContent"
+    tab.focus("#teach-fit")
+    tab.keyboard.press("Enter")
+    until(tab, f"{refusal}.includes('collect at least 5')")
+    for shape in ("circle", "square"):
+        (tmp_path / shape).mkdir()
+        for number in range(6):
+            picture(shape, 1, number).save(tmp_path / shape / f"{number}.png")
+        tab.set_input_files(f'[data-class="{shape}"] [webkitdirectory]', tmp_path / shape)
+        until(tab, f"{FRAMES.format(shape)} === 6")
+    tab.focus("#teach-fit")
+    tab.keyboard.press("Enter")
+    tab.wait_for_selector("#teach-accuracy", timeout=WAIT)
+    until(tab, "document.activeElement.id === 'teach-fit' && !document.activeElement.disabled")
+    assert not tab.locator("#teach-refusal").is_visible()
+    tab.set_input_files("#teach-try", tmp_path / "circle/0.png")
+    until(
+        tab, "document.querySelector('#teach-answer').textContent && document.querySelector('#teach-edge').textContent"
+    )
+    shown = tab.evaluate("""(() => {
+      document.querySelector('#teach-fit').click();
+      const text = (id) => document.querySelector(`#teach-${id}`).textContent;
+      return ['answer', 'reason', 'edge', 'rate'].map(text).join('');
+    })()""")
+    assert shown == ""
+    assert tab.is_disabled("#teach-store")
+    until(
+        tab, "document.querySelector('#teach-answer').textContent && !document.querySelector('#teach-store').disabled"
+    )
 
 
 def test_undo_shows_the_latest_frame_that_remains(tab: Any, tmp_path: Path) -> None:

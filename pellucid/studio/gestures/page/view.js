@@ -8,7 +8,8 @@ import { droppedFiles, framesOf, grab, inOrder, isPlaying, play, stop } from "/c
 const SIDES = [128, 256]; // pixels of a frame: the shorter side, which the backbone needs, and the longest that the server accepts
 const PACE = 100; // milliseconds between two frames
 const WHY_PACE = 450; // milliseconds between two maps, at most two a second at this pace
-const ACCEPTED = "image/png,image/jpeg,image/webp,video/*";
+const MIN_SIDE = 48; // pixels of the shorter side, which the server accepts
+const ACCEPTED = "image/png,image/jpeg,image/webp,image/gif,video/*";
 
 const FRAME = html`<div class="panes teach-panes">
   <section class="pane" aria-labelledby="teach-h"><div class="head"><h2 id="teach-h">Teach</h2><p class="read" id="teach-total"></p></div>
@@ -20,20 +21,22 @@ const FRAME = html`<div class="panes teach-panes">
     <form class="row" id="teach-add"><label class="field inline">New class <input id="teach-name" required autocomplete="off"></label><button class="btn">Add</button></form></section>
   <section class="pane" aria-labelledby="teach-live-h"><div class="head"><h2 id="teach-live-h">Live</h2><p class="read" id="teach-rate"></p></div>
     <div class="row"><button class="btn primary" id="teach-fit" type="button">Train</button><label class="check-l"><input type="checkbox" id="teach-why" checked> Why</label></div>
+    <p class="notice" id="teach-refusal" role="alert" hidden></p>
     <p class="notice" id="teach-stale" role="status" hidden></p>
     <p id="teach-answer" class="teach-answer" aria-live="off"></p><p class="cap" id="teach-reason"></p><div id="teach-bars"></div><p class="cap" id="teach-edge"></p>
     <h3>Held-out frames</h3><div id="teach-confusion"><p class="cap">Not trained yet.</p></div>
     <h3>Remarks</h3><div id="teach-remarks"><p class="cap">Not trained yet.</p></div>
-    <form class="row" id="teach-save" hidden><label class="field inline">Save as <input id="teach-run" value="gestures" required autocomplete="off" pattern="[A-Za-z0-9][A-Za-z0-9_\\-]{0,39}"></label><button class="btn">Save</button><span class="cap" id="teach-saved" role="status"></span></form></section></div>`;
+    <form class="row" id="teach-save" hidden><label class="field inline">Save as <input id="teach-run" value="gestures" required autocomplete="off" pattern="[A-Za-z0-9][A-Za-z0-9_\\-]{0,39}"></label><button class="btn" id="teach-store">Save</button><span class="cap" id="teach-saved" role="status"></span></form></section></div>`;
 
 /** Start the view in an element; returns what the frame of the page calls. */
 export function start(root, server, { state: address, remember }) {
   fill(root, FRAME);
   const element = (id) => $(`#teach-${id}`, root), video = element("video");
-  const S = { collection: address.get("collection"), classes: [], limits: null, fitted: null, latest: new Map(), held: null, stretch: 0, busy: false, times: [], mapped: 0, fits: 0, tried: null };
+  const S = { collection: address.get("collection"), classes: [], limits: null, fitted: null, latest: new Map(), held: null, stretch: 0, busy: false, times: [], mapped: 0, fits: 0, tried: null, explained: null };
 
   const problem = showing(root, "#teach-problem");
   const attempt = attempts(problem);
+  const attemptTraining = attempts(showing(root, "#teach-refusal")); // shown at its button, far from the classes on a phone
 
   const open = attempt(async () => {
     const answer = await server.ask("gestures.open", { collection: S.collection });
@@ -57,7 +60,7 @@ export function start(root, server, { state: address, remember }) {
     const total = S.classes.reduce((sum, one) => sum + one.frames, 0);
     element("total").textContent = `${total} frames of at most ${S.limits?.frames ?? ""}`;
     fill(element("classes"), html`${S.classes.map(({ name, frames, stretch }) => html`<div class="teach-class" data-class="${name}"><canvas width="64" height="48" role="img" aria-label="The latest frame of ${name}"></canvas>
-      <div><div class="row tight"><input data-rename value="${name}" aria-label="Name of ${name}" autocomplete="off" data-k="rename ${name}"><span class="cap"><b data-frames>${frames}</b> frames</span></div>
+      <div><div class="row tight"><input data-rename value="${name}" aria-label="Name of ${name}" autocomplete="off" data-k="rename ${name}"><span class="cap"><b data-frames>${frames}</b> <span data-unit>${frames === 1 ? "frame" : "frames"}</span></span></div>
       <div class="row tight"><button class="btn" type="button" data-hold data-k="hold ${name}" aria-label="Hold to collect ${name}">Hold to collect</button><label class="btn file">Files…<input type="file" multiple data-files accept="${ACCEPTED}" aria-label="Files of ${name}"></label><label class="btn file">Folder…<input type="file" multiple webkitdirectory data-files aria-label="Folder of ${name}"></label>
       <button class="btn quiet" type="button" data-drop ${stretch === null && html`disabled`} data-k="drop ${name}" aria-label="Remove the last stretch of ${name}">Undo</button><button class="btn quiet" type="button" data-remove data-k="remove ${name}" aria-label="Remove ${name}">Remove</button></div></div></div>`)}`);
     for (const card of $$("[data-class]", root)) if (S.latest.has(card.dataset.class)) paintPicture($("canvas", card), S.latest.get(card.dataset.class));
@@ -76,6 +79,7 @@ export function start(root, server, { state: address, remember }) {
     S.latest.set(name, frame);
     const card = $(`[data-class="${CSS.escape(name)}"]`, root);
     $("[data-frames]", card).textContent = frames;
+    $("[data-unit]", card).textContent = frames === 1 ? "frame" : "frames";
     $("[data-drop]", card).disabled = false;
     paintPicture($("canvas", card), frame);
     element("total").textContent = `${S.classes.reduce((sum, each) => sum + each.frames, 0)} frames of at most ${S.limits.frames}`;
@@ -104,36 +108,56 @@ export function start(root, server, { state: address, remember }) {
   });
   const release = () => (S.held = null);
 
-  /** Collect the frames of files as one stretch. */
+  /** The frames of a file, see `framesOf`; throws for a picture that is too narrow, with both sides' limits. */
+  async function* framesOfFile(file) {
+    for await (const frame of framesOf(file, ...SIDES)) {
+      if (Math.min(...frame.shape.slice(1)) < MIN_SIDE) throw new Error("it is more than 5 times as long as wide");
+      yield frame;
+    }
+  }
+
+  /** Collect the frames of files as one stretch; a file that cannot be used does not end it. */
   const collect = attempt(async (name, files) => {
     const stretch = ++S.stretch;
-    const refused = [];
+    const reasons = new Map(); // why a file is left out, by its name
     for (const file of files) {
       try {
-        for await (const frame of framesOf(file, ...SIDES)) await send(name, frame, stretch);
+        for await (const frame of framesOfFile(file)) await send(name, frame, stretch);
       } catch (error) {
-        if (!(error instanceof DOMException) && !error.message.startsWith("no video")) throw error;
-        refused.push(file.name);
+        if (error instanceof LostError) throw error;
+        reasons.set(file.name, error instanceof DOMException ? "it cannot be read" : error.message);
       }
     }
-    if (refused.length) throw new Error(`${refused.length} of ${files.length} files cannot be read, such as ${refused[0]}; the others were collected`);
+    if (reasons.size) {
+      const [[first, reason]] = reasons;
+      throw new Error(`${reasons.size} of ${files.length} files left out, such as ${first}: ${reason}`);
+    }
     say(`${name}: collected ${files.length} files`);
   });
 
-  const fit = attempt(async () => {
+  /** Show no answer: nothing is predicted until the model is fitted. */
+  function clearAnswer() {
+    for (const id of ["answer", "reason", "edge", "rate"]) element(id).textContent = "";
+    fill(element("bars"), S.fitted ? results.bars(S.fitted.classes) : html``);
+    element("map").hidden = true;
+    Object.assign(S, { times: [], mapped: 0, explained: null });
+  }
+
+  const fit = attemptTraining(async () => {
+    const hadFocus = document.activeElement === element("fit");
     S.busy = true;
     S.fits += 1;
     element("fit").disabled = true;
+    element("store").disabled = true;
+    clearAnswer();
     const began = performance.now();
     const tick = () => (element("fit").textContent = `Training… ${Math.round((performance.now() - began) / 1000)} s`);
     tick();
     const clock = setInterval(tick, 1000);
     try {
       S.fitted = await server.ask("gestures.fit");
-      fill(element("bars"), results.bars(S.fitted.classes));
-      for (const id of ["answer", "reason", "edge", "saved"]) element(id).textContent = "";
-      element("map").hidden = true;
-      Object.assign(S, { times: [], mapped: 0 });
+      clearAnswer();
+      element("saved").textContent = "";
       render();
       say(`Trained: ${percent(S.fitted.accuracy)} of the held-out frames are right`);
       if (S.tried) await predict(S.tried);
@@ -142,6 +166,8 @@ export function start(root, server, { state: address, remember }) {
       clearInterval(clock);
       element("fit").textContent = "Train";
       element("fit").disabled = S.classes.length < 2;
+      element("store").disabled = false;
+      if (hadFocus && document.activeElement === document.body) element("fit").focus(); // a disabled button loses it
     }
   });
 
@@ -153,6 +179,11 @@ export function start(root, server, { state: address, remember }) {
     const [answer, reason] = results.showAnswer(element("bars"), found);
     element("answer").textContent = answer;
     element("reason").textContent = reason;
+    if (found.label !== S.explained) {
+      // the map is of an earlier frame with another answer
+      element("map").hidden = true;
+      element("edge").textContent = "";
+    }
     const now = performance.now();
     S.times = [...S.times.filter((time) => now - time < 2000), now];
     if (S.times.length > 2) element("rate").textContent = `${((1000 * (S.times.length - 1)) / (now - S.times[0])).toFixed(1)} a second`;
@@ -162,6 +193,7 @@ export function start(root, server, { state: address, remember }) {
     if (fits !== S.fits) return;
     results.drawMap(element("map"), why.tensors.map);
     element("map").hidden = false;
+    S.explained = why.label;
     element("edge").textContent = `${why.edge === null ? "No evidence" : `${percent(why.edge)} of the evidence`} for ${why.label} lies at the edge of the frame. ${why.shortcut ? `Beware of the ${why.shortcut}.` : ""}`;
   }
 
@@ -207,7 +239,7 @@ export function start(root, server, { state: address, remember }) {
     element("map").hidden = true;
     if (file.type.startsWith("video/")) return play(video, file);
     stop(video);
-    for await (const frame of framesOf(file, ...SIDES)) {
+    for await (const frame of framesOfFile(file)) {
       paintPicture(element("still"), frame);
       element("still").hidden = false;
       S.mapped = 0;

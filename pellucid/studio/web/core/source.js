@@ -2,6 +2,7 @@
 
 const VIDEO_STEP = 0.2; // seconds between two frames of a video file
 const MOST_FILES = 1000;
+const ANIMATED = ["image/gif", "image/webp", "image/png"]; // types of pictures that can have several frames
 const canvas = new OffscreenCanvas(1, 1);
 const context = canvas.getContext("2d", { willReadFrequently: true });
 
@@ -44,9 +45,37 @@ const event = (target, name) => new Promise((resolve, reject) => {
   target.addEventListener("error", () => reject(new Error("no video that this browser can play")), { once: true });
 });
 
-/** The frames of a file, one after another: of a picture one, of a video five a second. short, long: see `grab`. */
+/** The frames of an animated picture, at most five a second; none if there is one only, or no decoder in this browser. */
+async function* framesOfAnimation(file, short, long) {
+  if (!ANIMATED.includes(file.type) || !("ImageDecoder" in window)) return;
+  const decoder = new ImageDecoder({ data: await file.arrayBuffer(), type: file.type });
+  try {
+    await decoder.tracks.ready;
+    const { frameCount } = decoder.tracks.selectedTrack;
+    for (let k = 0, next = 0; frameCount > 1 && k < frameCount; k++) {
+      const { image } = await decoder.decode({ frameIndex: k });
+      if (image.timestamp >= next) {
+        const bitmap = await createImageBitmap(image);
+        yield grab(bitmap, short, long);
+        bitmap.close();
+        next = image.timestamp + 1e6 * VIDEO_STEP; // microseconds
+      }
+      image.close();
+    }
+  } finally {
+    decoder.close();
+  }
+}
+
+/** The frames of a file, one after another: of a picture one, of a video or an animation five a second. short, long: see `grab`. */
 export async function* framesOf(file, short, long) {
   if (!isVideo(file)) {
+    let count = 0;
+    for await (const frame of framesOfAnimation(file, short, long)) {
+      count += 1;
+      yield frame;
+    }
+    if (count) return;
     const bitmap = await createImageBitmap(file);
     yield grab(bitmap, short, long);
     bitmap.close();

@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 import pellucid
 from benchmarks import unfamiliar
-from benchmarks.int8 import accuracy_section, write_accuracy
+from benchmarks.int8 import accuracy_section, has_int8, write_accuracy
 from benchmarks.pretrained import counted_boxes, measure_again
 from pellucid import Dense, Flatten, Sequential, Sigmoid, shipped_files
 from pellucid.base.errors import PellucidError
@@ -221,7 +221,7 @@ def test_the_accuracy_of_each_classifier_is_that_of_its_card(name: str) -> None:
 @pytest.mark.heavy
 @pytest.mark.real
 @pytest.mark.skipif(not torch.cpu._is_vnni_supported(), reason="the processor has no VNNI instructions")
-@pytest.mark.parametrize("name", with_marks(["mnist-lenet", "mnist-conv", "cifar", "signs"]))
+@pytest.mark.parametrize("name", with_marks(["mnist-lenet", "mnist-conv", "cifar", "signs", "vit-tiny"]))
 def test_the_accuracy_of_each_classifier_in_int8_is_that_of_its_card(name: str) -> None:
     model = Model.load(shipped_files.pretrained_file(name))
     skip_without_data(str(model.preprocess["data"]))
@@ -285,6 +285,7 @@ def test_the_card_of_a_detector_names_the_score_from_which_boxes_count(name: str
 def test_an_accuracy_in_int8_is_stated_with_its_range_over_draws_of_calibration_images(name: str) -> None:
     lines = [line for line in card_text(name).splitlines() if " in int8 | " in line]
     rows = dict(row.split(" | ", 1) for row in accuracy_section().splitlines() if row.startswith("| `"))
+    assert bool(lines) == (name != BACKBONE and has_int8(Model.load(name)))
     assert (f"| `{name}`" in rows) == bool(lines)
     for line in lines:
         match = re.match(r"\| (.*) in int8 \| ([\d.]+)% to ([\d.]+)% \(.* (\d+) draws of (\d+) training images", line)

@@ -74,7 +74,7 @@ ACCURACY = """
 ## Accuracy of the shipped models
 
 The lines of their cards, written by `python -m benchmarks.int8 accuracy`. The accuracy depends on the images from which
-the ranges are computed: the figures are the least and the most of several draws of training images.
+the ranges are computed: the figures are the least and the most of {draws} draws of {images} training images.
 
 | model | metric | in int8 |
 |---|---|---|
@@ -213,13 +213,14 @@ def speed_text(rounds: list[tuple[float, float]]) -> str:
 
 
 def accuracy_section() -> str:
-    return ACCURACY + "\n".join(accuracy_rows()) + "\n"
+    head = ACCURACY.format(draws=CALIBRATION_DRAWS, images=CALIBRATION_IMAGES)
+    return head + "\n".join(accuracy_rows()) + "\n"
 
 
 def accuracy_rows() -> Iterator[str]:
     for name in shipped_files.pretrained_names():
         card = shipped_files.pretrained_file(name).with_suffix(".md").read_text(encoding="utf-8")
-        if line := re.search(r"^\| (.*) in int8 \| (.*) \(`python.*$", card, re.MULTILINE):
+        if line := re.search(r"^\| (.*) in int8 \| (.*), for \d+ draws of .*$", card, re.MULTILINE):
             value = re.search(rf"^\| {line[1]} \| ([\d.]+%)", card, re.MULTILINE)
             assert value is not None
             yield f"| `{name}` | {line[1]} {value[1]} | {line[2]} |"

@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 import pellucid
 from benchmarks import unfamiliar
-from benchmarks.int8 import accuracy_section, has_int8, write_accuracy
+from benchmarks.int8 import CALIBRATION_DRAWS, CALIBRATION_IMAGES, accuracy_section, has_int8, write_accuracy
 from benchmarks.pretrained import counted_boxes, measure_again
 from pellucid import Dense, Flatten, Sequential, Sigmoid, shipped_files
 from pellucid.base.errors import PellucidError
@@ -291,7 +291,7 @@ def test_an_accuracy_in_int8_is_stated_with_its_range_over_draws_of_calibration_
         match = re.match(r"\| (.*) in int8 \| ([\d.]+)% to ([\d.]+)% \(.* (\d+) draws of (\d+) training images", line)
         assert match is not None
         assert float(match[2]) <= float(match[3])
-        assert int(match[4]) > 1
+        assert (int(match[4]), int(match[5])) == (CALIBRATION_DRAWS, CALIBRATION_IMAGES)  # as on the page
         assert f"{match[2]}% to {match[3]}%" in rows[f"| `{name}`"]
     assert accuracy_section() in (Path(shipped_files.__file__).parents[1] / "docs" / "int8.md").read_text("utf-8")
 

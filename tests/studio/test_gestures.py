@@ -15,7 +15,7 @@ from pellucid.cli.main import main
 from pellucid.explain import explain
 from pellucid.model import Model
 from pellucid.recipe.resume import resume
-from pellucid.studio.gestures.frames import MAX_CLASSES, MAX_FRAMES, ClassFrames, held_out
+from pellucid.studio.gestures.frames import MAX_CLASSES, MAX_FRAMES, ClassFrames, Frame, held_out
 from pellucid.studio.gestures.session import MAX_KEPT
 from pellucid.studio.gestures.shortcut import middle_mask, shortcuts
 from pellucid.studio.runs import Runs
@@ -337,6 +337,43 @@ def test_frames_of_a_copy_are_independent() -> None:
     copied = frames.copy()
     frames.add_class("b")
     assert [*copied.by_class] == ["a"]
+
+
+@pytest.mark.parametrize("lengths", [(5,), (10, 5, 30), (7, 25), (9, 9, 9), (2, 2, 1)])
+def test_written_frames_are_read_with_their_stretches(lengths: tuple[int, ...], tmp_path: Path) -> None:
+    frames = ClassFrames()
+    rng = torch.Generator().manual_seed(0)
+    for name in ("b", "a"):
+        frames.add_class(name)
+        for stretch, length in enumerate(lengths):
+            for _ in range(length):
+                picture_of_noise = torch.randint(0, 256, (3, 48, 64), generator=rng).to(torch.uint8)
+                frames.add(name, Frame(stretch, picture_of_noise))
+    frames.write(tmp_path / "frames")
+    (tmp_path / "frames/train/a/9999.png").symlink_to(tmp_path / "frames/train/b/0001.png")
+    again = ClassFrames.read(tmp_path / "frames")
+    assert [*again.by_class] == ["a", "b"]
+    for name in ("a", "b"):
+        before = frames.of(name)
+        after = again.of(name)
+        assert torch.equal(torch.stack([one.picture for one in after]), torch.stack([one.picture for one in before]))
+        assert held_out([one.stretch for one in after]) == held_out([one.stretch for one in before])
+
+
+def test_a_saved_run_is_continued_with_its_frames(taught: tuple[Tab, Any, Path]) -> None:
+    tab, answer, folder = taught
+    run = tab.ask("gestures.save", name="continued")["run"]
+    again = Tab(library_in(folder))
+    assert run in again.ask("gestures.open")["saved"]
+    opened = again.ask("gestures.open", run=run)
+    assert [(one["name"], one["frames"]) for one in opened["classes"]] == [
+        (name, 2 * COUNT) for name in answer["classes"]
+    ]
+    assert not opened["is_taught"]
+    assert torch.equal(opened["tensors"]["frame0"], frame("circle", 1, 2 * COUNT - 1))
+    again.ask("gestures.edit", name=None, becomes="fourth")
+    assert len(again.ask("gestures.open", collection=opened["collection"])["classes"]) == 4
+    assert "no saved run '../x'" in again.ask("gestures.open", run="../x")["message"]
 
 
 def test_the_collection_that_was_not_opened_for_longest_is_dropped_and_its_page_is_told(tmp_path: Path) -> None:

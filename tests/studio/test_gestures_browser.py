@@ -240,6 +240,29 @@ def test_a_training_shows_no_earlier_answer_and_keeps_the_focus(tab: Any, tmp_pa
     )
 
 
+def test_a_saved_run_is_continued(served: Started, tab: Any, tmp_path: Path) -> None:
+    add_classes(tab, "circle", "square")
+    for shape in ("circle", "square"):
+        (tmp_path / shape).mkdir()
+        for number in range(6):
+            picture(shape, 1, number).save(tmp_path / shape / f"{number}.png")
+        tab.set_input_files(f'[data-class="{shape}"] [webkitdirectory]', tmp_path / shape)
+        until(tab, f"{FRAMES.format(shape)} === 6")
+    fit(tab)
+    tab.fill("#teach-run", "mine")
+    tab.click("#teach-save button")
+    until(tab, "document.querySelector('#teach-saved').textContent.includes('mine-1')")
+    tab.goto("about:blank")
+    tab.goto(f"http://{served.host}/#gestures")  # as after a restart: a new collection
+    tab.wait_for_selector("#teach-saved-runs", timeout=WAIT)
+    until(tab, "document.querySelector('#teach-continue').textContent.includes('mine-1')")
+    tab.select_option("#teach-continue", "mine-1")
+    tab.wait_for_selector('[data-class="square"]', timeout=WAIT)
+    until(tab, f"{FRAMES.format('circle')} === 6 && {FRAMES.format('square')} === 6")
+    assert not tab.locator("#teach-saved-runs").is_visible()
+    fit(tab)
+
+
 def test_undo_shows_the_latest_frame_that_remains(tab: Any, tmp_path: Path) -> None:
     for name, shape in (("first", "circle"), ("second", "square")):
         picture(shape, 1, 0).save(tmp_path / f"{name}.png")

@@ -13,6 +13,7 @@ from torch import Tensor
 from pellucid.base.errors import PellucidError, nearest
 from pellucid.base.settings.checks import check
 from pellucid.base.text import shown
+from pellucid.data.images import load_image
 
 MAX_CLASSES = 12
 MAX_FRAMES = 1_000  # of all classes; 200 MB in memory at most
@@ -93,6 +94,26 @@ class ClassFrames:
                 part = "test" if is_held_out else "train"
                 pixels = frame.picture.permute(1, 2, 0).contiguous().numpy()
                 Image.fromarray(pixels).save(folder / part / name / f"{number:04d}.png", compress_level=1)
+
+    @classmethod
+    def read(cls, folder: Path) -> Self:
+        """Read the frames that `write` wrote.
+
+        A stretch ends where training frames follow held-out ones, since the last frames of each stretch are held out.
+        """
+        result = cls()
+        files = [file for part in ("train", "test") for file in folder.glob(f"{part}/*/*.png") if not file.is_symlink()]
+        check(len(files) <= MAX_FRAMES, f"the frames in {shown(str(folder))}", f"at most {MAX_FRAMES:,}", len(files))
+        for name in sorted({file.parent.name for file in files}):
+            result.add_class(name)
+            stretch = 1
+            was_held_out = False
+            for file in sorted((file for file in files if file.parent.name == name), key=lambda file: file.name):
+                is_held_out = file.parent.parent.name == "test"
+                stretch += was_held_out and not is_held_out
+                was_held_out = is_held_out
+                result.add(name, Frame(stretch, load_image(file)))
+        return result
 
     def _check_name(self, name: str, replaced: str = "") -> None:
         """Refuse the name of a class that could not be the name of a folder, or that another class has."""

@@ -12,12 +12,13 @@ import torch
 from torch import Tensor
 
 from pellucid.base.errors import PellucidError
-from pellucid.base.settings.checks import check
+from pellucid.base.settings.checks import check, check_known
 from pellucid.explain import explain
 from pellucid.predictor import Picture, Predicted
+from pellucid.recipe.watched import is_taught
 from pellucid.studio.gestures.frames import MAX_CLASSES, MAX_FRAMES, MAX_NAME, ClassFrames, Frame, check_picture
 from pellucid.studio.gestures.shortcut import middle_mask, shortcut_text
-from pellucid.studio.gestures.taught import Taught, save, teach
+from pellucid.studio.gestures.taught import FRAMES_FOLDER, Taught, save, teach
 from pellucid.studio.messages import Reply
 from pellucid.studio.view import Library
 from pellucid.task import task_of
@@ -33,9 +34,10 @@ RUN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,39}")
 
 @dataclass(frozen=True)
 class OpenGestures:
-    """gestures.open: begin a collection of frames, or continue that of an earlier connection."""
+    """gestures.open: begin a collection of frames, or continue that of an earlier connection or of a saved run."""
 
     collection: str | None = None
+    run: str | None = None
 
 
 @dataclass(frozen=True)
@@ -90,8 +92,8 @@ class SaveGestures:
 class Collected:
     """What one page has collected, which outlives its connection."""
 
-    def __init__(self) -> None:
-        self.frames = ClassFrames()
+    def __init__(self, frames: ClassFrames | None = None) -> None:
+        self.frames = ClassFrames() if frames is None else frames
         self.taught: Taught | None = None
         self.lock = Lock()
 
@@ -105,9 +107,14 @@ class GestureSession:
         self.prepared: Tensor | None = None  # the latest frame that was predicted, as the predictor reads it
 
     def open(self, request: OpenGestures) -> Reply:
-        """Return the collection of an earlier connection, or a new one."""
+        """Return the collection of an earlier connection, or a new one, with the frames of a saved run if named."""
         kept: dict[str, Collected] = self.library.kept
         name = request.collection
+        saved = self._saved_runs()
+        if request.run is not None:
+            check_known("no saved run", request.run, saved)
+            self.own = Collected(ClassFrames.read(self.library.runs.path(request.run) / FRAMES_FOLDER))
+            name = None
         is_lost = name is not None and name not in kept
         if name is None or is_lost:
             name = secrets.token_urlsafe(8)
@@ -122,7 +129,15 @@ class GestureSession:
         }
         fields = {"collection": name, "limits": limits, "is_taught": self.own.taught is not None}
         fields["note"] = LOST if is_lost else ""
+        fields["saved"] = saved
         return Reply({**fields, "classes": self._classes()}, latest)
+
+    def _saved_runs(self) -> list[str]:
+        """Return the names of the runs that this view saved, the newest first."""
+        runs = self.library.runs
+        return [
+            name for name in runs.names() if is_taught(runs.path(name)) and (runs.path(name) / FRAMES_FOLDER).is_dir()
+        ]
 
     def _classes(self) -> list[dict[str, Any]]:
         """Return the name, the number of frames, and the newest stretch of each class."""

@@ -17,6 +17,7 @@ const FRAME = html`<div class="panes teach-panes">
     <div class="teach-shot" id="teach-shot"><video id="teach-video" muted playsinline aria-label="What is watched"></video><canvas class="still" id="teach-still" role="img" aria-label="The picture that is tried" hidden></canvas><canvas class="over" id="teach-map" role="img" aria-label="Where the evidence for the answer lies" hidden></canvas></div>
     <div class="row"><button class="btn" id="teach-camera" type="button">Start the camera</button><label class="btn file">Try a file…<input type="file" id="teach-try" accept="${ACCEPTED}"></label></div>
     <p class="notice" id="teach-problem" role="alert" hidden></p>
+    <label class="field inline" id="teach-saved-runs" hidden>Continue a saved one <select id="teach-continue"></select></label>
     <div id="teach-classes"></div>
     <form class="row" id="teach-add"><label class="field inline">New class <input id="teach-name" required autocomplete="off"></label><button class="btn">Add</button></form></section>
   <section class="pane" aria-labelledby="teach-live-h"><div class="head"><h2 id="teach-live-h">Live</h2><p class="read" id="teach-rate"></p></div>
@@ -32,14 +33,15 @@ const FRAME = html`<div class="panes teach-panes">
 export function start(root, server, { state: address, remember }) {
   fill(root, FRAME);
   const element = (id) => $(`#teach-${id}`, root), video = element("video");
-  const S = { collection: address.get("collection"), classes: [], limits: null, fitted: null, latest: new Map(), held: null, stretch: 0, busy: false, times: [], mapped: 0, fits: 0, tried: null, explained: null };
+  const S = { collection: address.get("collection"), classes: [], limits: null, fitted: null, latest: new Map(), held: null, stretch: 0, busy: false, times: [], mapped: 0, fits: 0, tried: null, explained: null, saved: [] };
 
   const problem = showing(root, "#teach-problem");
   const attempt = attempts(problem);
   const attemptTraining = attempts(showing(root, "#teach-refusal")); // shown at its button, far from the classes on a phone
 
-  const open = attempt(async () => {
-    const answer = await server.ask("gestures.open", { collection: S.collection });
+  const open = attempt(async (run = null) => {
+    const answer = await server.ask("gestures.open", { collection: S.collection, run });
+    S.saved = answer.saved;
     if (answer.collection !== S.collection) Object.assign(S, { fitted: null, latest: new Map() });
     Object.assign(S, { collection: answer.collection, limits: answer.limits });
     remember({ collection: S.collection });
@@ -64,6 +66,8 @@ export function start(root, server, { state: address, remember }) {
       <div class="row tight"><button class="btn" type="button" data-hold data-k="hold ${name}" aria-label="Hold to collect ${name}">Hold to collect</button><label class="btn file">Files…<input type="file" multiple data-files accept="${ACCEPTED}" aria-label="Files of ${name}"></label><label class="btn file">Folder…<input type="file" multiple webkitdirectory data-files aria-label="Folder of ${name}"></label>
       <button class="btn quiet" type="button" data-drop ${stretch === null && html`disabled`} data-k="drop ${name}" aria-label="Remove the last stretch of ${name}">Undo</button><button class="btn quiet" type="button" data-remove data-k="remove ${name}" aria-label="Remove ${name}">Remove</button></div></div></div>`)}`);
     for (const card of $$("[data-class]", root)) if (S.latest.has(card.dataset.class)) paintPicture($("canvas", card), S.latest.get(card.dataset.class));
+    element("saved-runs").hidden = S.classes.length > 0 || !S.saved.length;
+    fill(element("continue"), html`<option value="">choose a run</option>${S.saved.map((name) => html`<option>${name}</option>`)}`);
     const taught = S.fitted?.classes ?? [], isStale = S.fitted && !(taught.length === S.classes.length && S.classes.every(({ name }) => taught.includes(name)));
     element("stale").hidden = !isStale;
     element("stale").textContent = isStale ? `The model and the results below are still of ${taught.join(", ")}: train again for the classes as they are now. Save would save that model.` : "";
@@ -298,6 +302,7 @@ export function start(root, server, { state: address, remember }) {
     element("edge").textContent = "";
   };
   root.addEventListener("change", ({ target }) => {
+    if (target === element("continue") && target.value) open(target.value);
     if (target === element("try") && target.files.length) tryFile(target.files[0]);
     if ("files" in target.dataset && target.files.length) collect(classOf(target), inOrder(target.files));
     if ("rename" in target.dataset && target.value.trim() !== classOf(target)) edit(classOf(target), target.value.trim());
@@ -328,5 +333,5 @@ export function start(root, server, { state: address, remember }) {
     else if (files.length) tryFile(files[0]);
   });
   watch();
-  return { opened: open, render };
+  return { opened: () => open(), render };
 }

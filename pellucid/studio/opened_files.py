@@ -19,6 +19,7 @@ SCRIPT = "pellucid.studio.open_file"
 MEMORY_COPIES = 8  # of the file, in the process that opens it
 MAX_DROPPED = 4  # dropped files that are kept
 MAX_MODELS = 4  # opened models that are kept
+MAX_TEXT = 400  # characters of the reason why a file is not opened
 
 
 class OpenedFiles:
@@ -103,4 +104,7 @@ class OpenedFiles:
         message = run_child(["-m", SCRIPT, settings], 2 * seconds, limit_error)
         if message is None:
             return None
-        return message.replace(str(path), name)[:400] or f"{name} cannot be opened"
+        text = message.replace(str(path), name)
+        if len(text) > MAX_TEXT:
+            text = f"{text[: MAX_TEXT // 2]} … {text[-MAX_TEXT // 2 :]}"  # the end says what to do
+        return text or f"{name} cannot be opened"

@@ -231,23 +231,34 @@ def test_each_of_many_dropped_files_is_taken_or_named(page: Any, tmp_path: Path)
     shown = page("model=mnist-lenet")
     tab = shown.tab
     Model.load("mnist-lenet").save(tmp_path / "mine.safetensors")
-    Image.new("L", (40, 40), 255).save(tmp_path / "white.png")
-    bad = [["empty.onnx", ""], ["notes.onnx", ""], ["data.zip", "application/zip"], ["code.pkl", ""], ["old.pth", ""]]
+    Image.new("L", (40, 40), 255).save(tmp_path / "white.png")  # no digit, so the model refuses it
+    drawn = Image.new("L", (84, 84), 255)
+    drawn.paste(0, (38, 12, 46, 72))
+    drawn.save(tmp_path / "drawn.png")
+    bad = [
+        ["empty.onnx", ""],
+        ["notes.onnx", ""],
+        ["data.zip", "application/zip"],
+        ["white.png", ""],
+        ["code.pkl", ""],
+        ["old.pth", ""],
+    ]
     good = ["own.safetensors", "", [*(tmp_path / "mine.safetensors").read_bytes()]]
-    picture = ["white.png", "image/png", [*(tmp_path / "white.png").read_bytes()]]
+    blank, picture = ([name, "image/png", [*(tmp_path / name).read_bytes()]] for name in ("white.png", "drawn.png"))
     tab.evaluate(DROP, [[*bad[0], []], good, [*bad[1], [*b"notes"]]])
-    tab.evaluate(DROP, [[*bad[2], [*b"PK"]], picture])  # while the first ones are opened
-    tab.evaluate(DROP, [[*one, [*b"cos"]] for one in bad[3:]])
+    tab.evaluate(DROP, [[*bad[2], [*b"PK"]], blank])  # while the first ones are opened
+    tab.evaluate(DROP, [*([*one, [*b"cos"]] for one in bad[4:]), picture])
     text = "document.querySelector('#look-problem').textContent"
     until(tab, f"{text}.includes('old.pth')", wait=4 * WAIT)
     lines = tab.inner_text("#look-problem").split("\n")
     assert len(lines) == len(bad)
     for line, (name, _) in zip(lines, bad, strict=True):
         assert name in line
-    assert all("may run code" in line for line in lines[3:])
+    assert all("may run code" in line for line in lines[4:])
     assert ".onnx" in lines[2]  # what may be dropped
+    assert "blank" in lines[3]
     assert "own.safetensors: classification" in tab.inner_text("#look-h")
-    assert tab.locator("#look-sample option:checked").inner_text() == "white.png"
+    assert tab.locator("#look-sample option:checked").inner_text() == "drawn.png"
     tab.evaluate(DROP, [])
     assert "no file" in tab.inner_text("#look-problem")
     shown.faults[:] = [fault for fault in shown.faults if "415" not in fault]  # of data.zip

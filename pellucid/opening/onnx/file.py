@@ -20,7 +20,7 @@ from pellucid.opening.onnx.folding import HALF_DTYPES, to_float32
 from pellucid.opening.onnx.network import OnnxGraph, cut_at_suppression
 from pellucid.opening.onnx.patterns import Patterns
 from pellucid.opening.onnx.quantized import without_quantization
-from pellucid.opening.onnx_nodes.proto import import_optional, read_proto
+from pellucid.opening.onnx_nodes.proto import PRODUCER, import_optional, read_proto
 from pellucid.operators import AffineMap
 from pellucid.run.weights import nest_like
 from pellucid.weights.fault import FileFault, file_errors, quoted
@@ -99,6 +99,8 @@ def read_onnx(path: str | os.PathLike[str], examples: Sequence[tuple[int, ...]] 
         def build_network(side: int) -> tuple[Graph, Params]:
             sizes = {name: nominal_shape(shape, side) for name, shape in zip(names, shapes, strict=True)}
             network = OnnxGraph(onnx, opset, constants, initializers, sizes, dtypes, batch)
+            if model.producer_name == PRODUCER:  # such as a detector with its decision
+                network.advice = "open the run or the weights that pellucid exported it from"
             network.read(nodes)
             net, params = network.graph(outputs)
             return _from_fractions(net, params) if takes_bytes else (net, params)

@@ -58,6 +58,7 @@ class OnnxGraph:
         # The first node with each layer and weights, by layer and names of the weights: later nodes reuse its layer.
         self.weight_owners: dict[tuple[Any, ...], str] = {}
         self.missing_nodes: dict[str, list[str]] = {}
+        self.advice = "pellucid opens networks of the operators that have a layer"
         self.node_name = ""  # name of the node that is being read
         self.folding = Folding(onnx, opset)
         self.context = GraphContext(onnx, opset, batch, self.emit)
@@ -86,7 +87,7 @@ class OnnxGraph:
             start = end
         if self.missing_nodes:
             reason = _missing_text(self.missing_nodes)
-            raise FileFault(reason, "pellucid opens networks of the operators that have a layer")
+            raise FileFault(reason, self.advice)
 
     def graph(self, outputs: Sequence[str]) -> tuple[Graph, Params]:
         """Return the network as a Graph with these outputs and the nodes that they need, and its parameters.

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from pellucid.base.errors import PellucidError
+from pellucid.command.models import open_network
 from pellucid.detectors import SSD, OneStage, SingleStage
 from pellucid.export import ParityError, to_onnx
 from pellucid.model import Model
@@ -78,6 +79,8 @@ def test_onnx_file_has_the_models_detections(make_detector, tmp_path) -> None:
     )
     path = tmp_path / "m.onnx"
     assert to_onnx(model, path, SIZE).difference <= 1e-5
+    with pytest.raises(PellucidError, match="open the run or the weights that pellucid exported it from"):
+        open_network(str(path))  # pellucid has no layers for the decision
     counts = check_detections(model, path, noise_images(4))
     assert counts[0] == 0
     assert sum(counts) > 0

@@ -141,7 +141,7 @@ export function start(root, server, { state: address, remember: put }) {
   }
 
   /** Show a picture: a sample, an upload, or a frame. */
-  const see = attempt(async (source, frame = null) => {
+  const seeing = async (source, frame = null) => {
     const turn = ++S.turn;
     let answer;
     try {
@@ -149,7 +149,8 @@ export function start(root, server, { state: address, remember: put }) {
     } catch (error) {
       if (!source.upload || error instanceof LostError) throw error;
       S.source = { sample: S.open.sample };
-      return see(S.source); // the upload was dropped
+      await see(S.source);
+      throw error; // the upload was dropped, or the model does not take it
     }
     if (turn !== S.turn) return;
     Object.assign(S, { picture: answer.tensors.picture, place: null, why: null });
@@ -158,7 +159,8 @@ export function start(root, server, { state: address, remember: put }) {
     if (!frame) element("sample").value = source.sample ?? source.upload ?? "labelled";
     take(answer);
     if (!frame) remember();
-  });
+  };
+  const see = attempt(seeing);
 
   /** Take what the server shows of the picture. */
   function take({ line, bars, classes, layers: entries, tensors }) {
@@ -253,7 +255,9 @@ export function start(root, server, { state: address, remember: put }) {
     S.open.uploads = [...S.open.uploads, answer.upload];
     S.source = { upload: answer.upload };
     frame();
-    await see(S.source);
+    await seeing(S.source).catch((error) => {
+      throw error instanceof LostError ? error : new Error(`${file.name}: ${error.message}`);
+    });
     return answer.line;
   };
   const sendModel = async (file) => {

@@ -316,3 +316,47 @@ def test_a_page_that_is_loaded_again_keeps_frames(tab: Any, tmp_path: Path) -> N
     tab.reload()
     tab.wait_for_selector('[data-class="shape"]', timeout=WAIT)
     assert tab.evaluate(FRAMES.format("shape")) == 1
+
+
+def test_the_browser_asks_before_a_tab_with_unsaved_frames_is_closed(tab: Any, runs: Path, tmp_path: Path) -> None:
+    asked: list[str] = []
+
+    def dismiss(dialog: Any) -> None:
+        asked.append(dialog.type)
+        dialog.dismiss()
+
+    def asks() -> bool:
+        """Return whether the browser asks; the tab is left for a moment if it does not, and is then opened again."""
+        del asked[:]
+        tab.evaluate("setTimeout(() => location.reload())")
+        tab.wait_for_timeout(3000)
+        tab.wait_for_selector("#teach-add", timeout=WAIT)
+        return asked == ["beforeunload"]
+
+    tab.on("dialog", dismiss)
+    files = '[data-class="{}"] input[data-files]:not([webkitdirectory])'
+    add_classes(tab, "wood", "wall")
+    assert not asks()
+    until(tab, "document.querySelectorAll('[data-class]').length === 2")
+    tab.click("#teach-name")  # without a click or a key the browser never asks
+    for name, background in (("wood", 1), ("wall", 2)):
+        for number in range(6):
+            picture("circle", background, number).save(tmp_path / f"{number}.png")
+        tab.set_input_files(files.format(name), sorted(tmp_path.glob("*.png")))
+        until(tab, f"{FRAMES.format(name)} === 6")
+        assert asks()
+    fit(tab)
+    assert asks()  # what is fitted is not saved
+    tab.fill("#teach-run", "kept")
+    tab.click("#teach-save button")
+    until(tab, "document.querySelector('#teach-saved').textContent.includes('kept-1')")
+    tab.set_input_files(files.format("wood"), tmp_path / "0.png")
+    until(tab, f"{FRAMES.format('wood')} === 7")
+    assert asks()  # of a frame after the run was saved
+    tab.click('[data-class="wood"] [data-drop]')
+    until(tab, f"{FRAMES.format('wood')} === 6")
+    fit(tab)
+    until(tab, "!document.querySelector('#teach-fit').disabled")  # the results before stand until it has ended
+    tab.click("#teach-save button")
+    until(tab, "document.querySelector('#teach-saved').textContent.includes('kept-2')")
+    assert not asks()

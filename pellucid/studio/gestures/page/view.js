@@ -33,7 +33,7 @@ const FRAME = html`<div class="panes teach-panes">
 export function start(root, server, { state: address, remember }) {
   fill(root, FRAME);
   const element = (id) => $(`#teach-${id}`, root), video = element("video");
-  const S = { collection: address.get("collection"), classes: [], limits: null, fitted: null, latest: new Map(), held: null, stretch: 0, busy: false, times: [], mapped: 0, fits: 0, tried: null, explained: null, saved: [] };
+  const S = { collection: address.get("collection"), classes: [], limits: null, fitted: null, latest: new Map(), held: null, stretch: 0, busy: false, changes: 0, fittedChanges: 0, savedChanges: 0, times: [], mapped: 0, fits: 0, tried: null, explained: null, saved: [] };
 
   const problem = showing(root, "#teach-problem");
   const attempt = attempts(problem);
@@ -47,6 +47,7 @@ export function start(root, server, { state: address, remember }) {
     remember({ collection: S.collection });
     answer.classes.forEach(({ name }, k) => answer.tensors[`frame${k}`] && S.latest.set(name, answer.tensors[`frame${k}`]));
     take(answer.classes);
+    S.changes ||= answer.classes.some(({ frames }) => frames > 0) ? 1 : 0; // of frames before a reload it is unknown whether they were saved
     if (answer.is_taught && !S.fitted) await fit();
     render();
     if (answer.note) problem(new Error(answer.note));
@@ -80,6 +81,7 @@ export function start(root, server, { state: address, remember }) {
     const one = S.classes.find((each) => each.name === name);
     if (!one) return;
     Object.assign(one, { frames, stretch });
+    S.changes += 1;
     S.latest.set(name, frame);
     const card = $(`[data-class="${CSS.escape(name)}"]`, root);
     $("[data-frames]", card).textContent = frames;
@@ -159,7 +161,9 @@ export function start(root, server, { state: address, remember }) {
     tick();
     const clock = setInterval(tick, 1000);
     try {
+      const changes = S.changes;
       S.fitted = await server.ask("gestures.fit");
+      S.fittedChanges = changes;
       clearAnswer();
       element("saved").textContent = "";
       render();
@@ -274,7 +278,9 @@ export function start(root, server, { state: address, remember }) {
   });
 
   const save = attempt(async () => {
+    const { fittedChanges } = S;
     const { path } = await server.ask("gestures.save", { name: element("run").value });
+    S.savedChanges = fittedChanges;
     element("saved").textContent = `Saved as ${path}. No other run was changed.`;
   });
 
@@ -331,6 +337,10 @@ export function start(root, server, { state: address, remember }) {
     const name = classOf(event.target), files = await droppedFiles(event.dataTransfer);
     if (name) collect(name, files);
     else if (files.length) tryFile(files[0]);
+  });
+  addEventListener("beforeunload", (event) => {
+    const isUnsaved = S.changes !== S.savedChanges && S.classes.some(({ frames }) => frames > 0);
+    if (root.isConnected && isUnsaved) event.preventDefault(); // the browser then asks before it leaves
   });
   watch();
   return { opened: () => open(), render };

@@ -303,13 +303,11 @@ GUIDE = Guide(
     notices={
         "sliding": (
             "At step 1 the right column of the window is bright and its left column is dark: 21. At step 2 it is "
-            "still on the edge: 18. Where the window leaves the bright post on its right side, the values are "
-            "negative.",
+            "still on the edge: 18. Where the window leaves the bright post on its right, values are negative.",
         ),
         "motion": (
             "Move the kernel with a stride of 1. Its first two columns of positions lie on the edge of the square, "
-            "and the sum grows by 7 with each row that crosses it. In the last column the kernel sees no change, and "
-            "the sum is 0.",
+            "and the sum grows by 7 with each row that crosses it. In the last column nothing changes: the sum is 0.",
             "Choose the stride of 2: between two positions the outlines move by two cells. With the dilation of 2 the "
             "nine cells lie apart, and their window is as large as the picture. Which kernel finds the upper edge?",
         ),

@@ -221,6 +221,18 @@ def test_the_rate_of_pretrained_weights_is_a_suspect() -> None:
     assert names == ["a tenth of the learning rate of training"]
 
 
+@pytest.mark.parametrize("is_frozen", [False, True])
+def test_statistics_of_an_earlier_training_show_pretrained_weights(is_frozen: bool) -> None:
+    x, y, _ = split_digits()
+    net = Sequential(Conv2d(8, 3), BatchNorm(), ReLU(), Flatten(), Dense(10))
+    model = Model(net, input_shape=(1, 8, 8))
+    assert not list(parts.pretrained_suspects(case_of(model, x, y, begin=lambda: model)))
+    model.weights["batchnorm1.running_mean"].fill_(0.1)
+    if is_frozen:
+        model.freeze("batchnorm1.*")
+    assert len(list(parts.pretrained_suspects(case_of(model, x, y, begin=lambda: model)))) == (not is_frozen)
+
+
 @pytest.mark.parametrize("seed", range(4))
 @pytest.mark.parametrize(
     "draw",

@@ -20,6 +20,7 @@ from pellucid.doctor.remedies import (
     with_rate,
     with_standardised_targets,
 )
+from pellucid.layers import BatchNorm
 from pellucid.layers.base import Mode
 from pellucid.losses import Loss
 from pellucid.nested import flatten
@@ -56,7 +57,12 @@ def target_suspects(case: Case) -> Iterator[Suspect]:
 def pretrained_suspects(case: Case) -> Iterator[Suspect]:
     """Yield a suspect for the learning rate if initial weights are pretrained and not frozen."""
     weights = flatten(case.initial.params)
-    if any(_is_pretrained(weights[path]) for _, path in trainable_layers(case.initial)):
+    means = [
+        join(path, layer.buffers[0]) for path, layer in leaves(case.model.net)
+        if isinstance(layer, BatchNorm) and join(path, "weight") not in case.model.frozen
+    ]  # fmt: skip
+    has_statistics = any(bool(weights[path].any()) for path in means)
+    if has_statistics or any(_is_pretrained(weights[path]) for _, path in trainable_layers(case.initial)):
         yield suspect(
             "learning-rate-too-high",
             "each step is too large: it overshoots, or pretrained weights lose what they learned",

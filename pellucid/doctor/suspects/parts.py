@@ -61,8 +61,9 @@ def pretrained_suspects(case: Case) -> Iterator[Suspect]:
         join(path, layer.buffers[0]) for path, layer in leaves(case.model.net)
         if isinstance(layer, BatchNorm) and join(path, "weight") not in case.model.frozen
     ]  # fmt: skip
-    has_statistics = any(bool(weights[path].any()) for path in means)
-    if has_statistics or any(_is_pretrained(weights[path]) for _, path in trainable_layers(case.initial)):
+    if any(bool(weights[path].any()) for path in means) or any(
+        _is_pretrained(weights[path]) for _, path in trainable_layers(case.initial)
+    ):
         yield suspect(
             "learning-rate-too-high",
             "each step is too large: it overshoots, or pretrained weights lose what they learned",

@@ -17,7 +17,6 @@ from pellucid.base.errors import PellucidError
 from pellucid.base.files import write_atomically
 from pellucid.base.text import percent, plural
 from pellucid.data import float_images
-from pellucid.doctor.simple_classifier import CorrectCount
 from pellucid.metrics import class_scores, confusion_matrix
 from pellucid.recipe.build import build_model
 from pellucid.recipe.checked.findings import data_warnings
@@ -101,6 +100,8 @@ def teach(frames: ClassFrames) -> Taught:
 
 def _guessing_remark(counts: Tensor) -> tuple[str, ...]:
     """Return a sentence if the accuracy is not clearly above that of always guessing the most frequent class."""
+    from pellucid.doctor.simple_classifier import CorrectCount  # the first page does not need the doctor
+
     n = int(counts.sum())
     chance = float(counts.sum(1).max()) / n
     correct = CorrectCount(int(counts.diagonal().sum()), n, chance)

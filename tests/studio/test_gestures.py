@@ -73,8 +73,8 @@ def test_three_classes_are_measured_on_later_frames(taught: tuple[Tab, Any, Path
     assert answer["train"] == 3 * 2 * COUNT * 4 // 5
     assert answer["accuracy"] == pytest.approx(counts.trace() / counts.sum())
     assert answer["accuracy"] > 0.9
-    assert 0 < answer["threshold"] < 1
-    assert answer["knows_unlike"]
+    assert 0 < answer["unsure"] < 1
+    assert answer["unlike"] > 0
     assert answer["shortcuts"] == []
 
 
@@ -108,7 +108,7 @@ def test_noise_is_unlike_anything_and_half_and_half_is_unsure(taught: tuple[Tab,
     blends = [(frame("circle", 1, k) * 0.5 + frame("square", 1, k) * 0.5).to(torch.uint8) for k in range(6)]
     for blend in blends:
         found = tab.ask("gestures.predict", {"frame": blend})
-        assert found["is_unsure"] == (max(found["probabilities"]) < answer["threshold"])
+        assert found["is_unsure"] == (max(found["probabilities"]) < answer["unsure"])
 
 
 def test_repeated_frames_are_remarked(taught: tuple[Tab, Any, Path], tmp_path: Path) -> None:

@@ -76,6 +76,14 @@ class ClassFrames:
         """Remove the frames of one stretch from a class."""
         self.by_class[name] = [frame for frame in self.of(name) if frame.stretch != stretch]
 
+    def remove_frame(self, name: str, index: int, count: int) -> None:
+        """Remove one frame of a class; count: how many the class has, so that no frame is mistaken for another."""
+        frames = self.of(name)
+        if count != len(frames):  # another tab with the same collection has changed it
+            raise PellucidError(f"{shown(name)} has {len(frames)} frames by now, not {count}; open them again")
+        check(0 <= index < count, "index", f"from 0 to {count - 1}", index)
+        self.by_class[name] = frames[:index] + frames[index + 1 :]
+
     def copy(self) -> Self:
         """Return a copy with lists of its own."""
         return type(self)({name: list(frames) for name, frames in self.by_class.items()})

@@ -27,6 +27,7 @@ from pellucid.task import task_of
 # shortcut the background.
 METHOD = "layercam"
 LAYER = "features.stage5.block3"
+PAGE = 24  # frames that are shown at once
 MAX_KEPT = 3  # collections that are kept for pages that connect again
 LOST = f"the frames of this page are gone: the studio keeps the {MAX_KEPT} collections opened last, until it ends"
 RUN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,39}")
@@ -66,8 +67,33 @@ class DropStretch:
 
 
 @dataclass(frozen=True)
+class ReadFrames:
+    """gestures.frames: read PAGE frames of a class; page: 0 is the newest, 1 those before."""
+
+    name: str
+    page: int = 0
+
+
+@dataclass(frozen=True)
+class RemoveFrame:
+    """gestures.remove: remove the frame at an index, 0 for the oldest, from a class of `count` frames."""
+
+    name: str
+    index: int
+    count: int
+
+
+@dataclass(frozen=True)
 class FitGestures:
     """gestures.fit: fit a model to the collected frames."""
+
+
+@dataclass(frozen=True)
+class ReadHeldOut:
+    """gestures.cell: the held-out frames of class `true` that are predicted as class `predicted`."""
+
+    true: int
+    predicted: int
 
 
 @dataclass(frozen=True)
@@ -80,6 +106,14 @@ class PredictFrame:
 @dataclass(frozen=True)
 class ExplainFrame:
     """gestures.why: where the evidence for the class of the latest predicted frame lies."""
+
+
+@dataclass(frozen=True)
+class MoveThresholds:
+    """gestures.thresholds: set the probability of "unsure", and the distance of "unlike anything"; None: as it is."""
+
+    unsure: float | None = None
+    unlike: float | None = None
 
 
 @dataclass(frozen=True)
@@ -167,8 +201,26 @@ class GestureSession:
     def drop(self, request: DropStretch) -> Reply:
         """Remove a stretch from a class; return the frame that is then its latest, if any."""
         self.own.frames.remove_stretch(request.name, request.stretch)
-        frames = self.own.frames.of(request.name)
+        return self._remaining(request.name)
+
+    def _remaining(self, name: str) -> Reply:
+        frames = self.own.frames.of(name)
         return Reply({"classes": self._classes()}, {"frame": frames[-1].picture} if frames else {})
+
+    def read_frames(self, request: ReadFrames) -> Reply:
+        """Return frames of a class in the order of time; a page beyond the oldest is the oldest."""
+        frames = self.own.frames.of(request.name)
+        check(request.page >= 0, "page", "at least 0", request.page)
+        page = min(request.page, max(0, len(frames) - 1) // PAGE)
+        end = len(frames) - page * PAGE
+        first = max(0, end - PAGE)
+        tensors = {f"frame{k}": frame.picture for k, frame in enumerate(frames[first:end])}
+        return Reply({"name": request.name, "page": page, "first": first}, tensors)
+
+    def remove_frame(self, request: RemoveFrame) -> Reply:
+        """Remove a frame from a class; return the frame that is then its latest, if any."""
+        self.own.frames.remove_frame(request.name, request.index, request.count)
+        return self._remaining(request.name)
 
     def fit(self, request: FitGestures) -> Reply:
         """Fit a model; return its results on the held-out frames, remarks, and a map for each shortcut."""
@@ -183,24 +235,39 @@ class GestureSession:
             picture = parts.train.x[int((parts.train.y == label).nonzero()[0])]
             tensors[f"picture{k}"] = picture
             tensors[f"map{k}"] = self._map(taught, picture)[1]
-        confidence = taught.model.confidence
         fields = {
             "classes": parts.classes,
-            "counts": taught.counts.tolist(),
+            "counts": taught.tested.counts.tolist(),
             "accuracy": taught.accuracy,
             "train": len(parts.train),
-            "threshold": None if confidence is None else confidence.threshold,
-            "knows_unlike": taught.model.familiarity is not None,
+            **self._thresholds(taught),
             "remarks": taught.remarks,
             "shortcuts": [shortcut_text(shortcut, parts.classes) for shortcut in taught.shortcuts],
             "seconds": time.perf_counter() - began,
         }
         return Reply(fields, tensors)
 
+    def _thresholds(self, taught: Taught) -> dict[str, float | None]:
+        confidence, familiarity = taught.model.confidence, taught.model.familiarity
+        return {
+            "unsure": None if confidence is None else confidence.threshold,
+            "unlike": None if familiarity is None else familiarity.threshold,
+        }
+
+    def move_thresholds(self, request: MoveThresholds) -> Reply:
+        """Set thresholds of the model, which a saved run keeps."""
+        taught = self._taught()
+        taught.move_thresholds(request.unsure, request.unlike)
+        return Reply(self._thresholds(taught), {})
+
     def _taught(self) -> Taught:
         if self.own.taught is None:
             raise PellucidError("no model is fitted yet; collect frames of two classes, and send gestures.fit")
         return self.own.taught
+
+    def cell(self, request: ReadHeldOut) -> Reply:
+        """Return the first held-out frames of a cell of the confusion matrix, and their total number."""
+        return self._taught().tested.reply(request.true, request.predicted)
 
     def predict(self, request: PredictFrame) -> Reply:
         """Return the probability of each class for a frame, and whether the answer is unsure or unfamiliar."""
@@ -270,8 +337,12 @@ HANDLERS: dict[str, tuple[type, Handler]] = {
     "gestures.edit": (EditClass, _locked(GestureSession.edit)),
     "gestures.collect": (CollectFrame, _locked(GestureSession.collect)),
     "gestures.drop": (DropStretch, _locked(GestureSession.drop)),
+    "gestures.frames": (ReadFrames, _locked(GestureSession.read_frames)),
+    "gestures.remove": (RemoveFrame, _locked(GestureSession.remove_frame)),
     "gestures.fit": (FitGestures, _locked(GestureSession.fit)),
+    "gestures.cell": (ReadHeldOut, _locked(GestureSession.cell)),
     "gestures.predict": (PredictFrame, _locked(GestureSession.predict)),
     "gestures.why": (ExplainFrame, _locked(GestureSession.why)),
+    "gestures.thresholds": (MoveThresholds, _locked(GestureSession.move_thresholds)),
     "gestures.save": (SaveGestures, _locked(GestureSession.save)),
 }

@@ -7,6 +7,7 @@ import tempfile
 from collections import Counter
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,9 +16,10 @@ from torch import Tensor
 
 from pellucid.base.errors import PellucidError
 from pellucid.base.files import write_atomically
+from pellucid.base.settings.checks import check
 from pellucid.base.text import percent, plural
 from pellucid.data import float_images
-from pellucid.metrics import class_scores, confusion_matrix
+from pellucid.metrics import class_scores
 from pellucid.recipe.build import build_model
 from pellucid.recipe.checked.findings import data_warnings
 from pellucid.recipe.checked.reading import read_checked
@@ -25,6 +27,7 @@ from pellucid.recipe.own import recipe_for
 from pellucid.run.folder import RunFolder, next_run
 from pellucid.studio.gestures.frames import ClassFrames
 from pellucid.studio.gestures.shortcut import Shortcut, shortcut_text, shortcuts
+from pellucid.studio.train.analysis import Tested
 from pellucid.task import task_of
 
 if TYPE_CHECKING:
@@ -44,22 +47,44 @@ MIN_BLURRED = 0.2  # the part of a class that is blurred
 class Taught:
     """A classifier of collected frames.
 
-    frames: those that it learned from, and was measured on. counts: (C, C), the held-out frames by class (row) and
-    prediction. remarks: on the frames, without the shortcuts.
+    frames: those that it learned from, and was measured on. tested: the held-out ones, with its predictions. remarks:
+    on the frames, without the shortcuts.
     """
 
     frames: ClassFrames
     model: "Model"
     recipe: "Recipe"
     collection: "Collection"
-    counts: Tensor
+    tested: Tested
     remarks: tuple[str, ...]
     shortcuts: list[Shortcut]
 
     @property
     def accuracy(self) -> float:
         """The part of the held-out frames that is predicted correctly."""
-        return float(self.counts.diagonal().sum() / self.counts.sum())
+        return float((self.tested.true == self.tested.predicted).double().mean())
+
+    @cached_property
+    def distances(self) -> Tensor:
+        """The distances of the held-out frames from the training frames."""
+        distances = self.model.distance(float_images(self.tested.images))
+        assert distances is not None
+        return distances
+
+    def move_thresholds(self, unsure: float | None, unlike: float | None) -> None:
+        """Set the probability below which an answer is unsure, and the distance above which a frame is unlike anything.
+
+        None leaves one as it is. Raises PellucidError for a threshold that the model does not have.
+        """
+        confidence, familiarity = self.model.confidence, self.model.familiarity
+        if (unsure is not None and confidence is None) or (unlike is not None and familiarity is None):
+            raise PellucidError("the model has no such threshold; collect more frames, and train again")
+        if confidence is not None and unsure is not None:
+            self.model.confidence = replace(confidence, threshold=unsure)
+        if familiarity is not None and unlike is not None:
+            check(unlike > 0, "unlike", "above 0", unlike)
+            alarms = float((self.distances > unlike).double().mean())
+            self.model.familiarity = replace(familiarity, threshold=unlike, alarms=alarms)
 
     def shortcut_of(self, label: int) -> str | None:
         """Return in words the shortcut by which a class is told apart, None without one."""
@@ -84,7 +109,7 @@ def teach(frames: ClassFrames) -> Taught:
     task_of(model).finish(model, collection.train, collection.test, collection.test)
     test = collection.test
     predicted = class_scores(model.predict(test)).argmax(1)
-    counts = confusion_matrix(test.y, predicted, len(collection.classes))
+    tested = Tested(test.x, test.y, predicted, tuple(collection.classes))
     x = float_images(torch.cat([collection.train.x, test.x]))
     y = torch.cat([collection.train.y, test.y])
     return Taught(
@@ -92,8 +117,8 @@ def teach(frames: ClassFrames) -> Taught:
         model,
         recipe,
         collection,
-        counts,
-        (*_guessing_remark(counts), *_remarks(collection)),
+        tested,
+        (*_guessing_remark(tested.counts), *_remarks(collection)),
         shortcuts(lambda pictures: class_scores(model.predict(pictures)), x, y),
     )
 

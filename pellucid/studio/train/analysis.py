@@ -12,11 +12,13 @@ import torch
 from torch import Tensor
 
 from pellucid.base.errors import PellucidError
+from pellucid.base.settings.checks import check
 from pellucid.data import float_images
 from pellucid.metrics import class_scores, classes_of, confusion_matrix
 from pellucid.nested import flatten
 from pellucid.recipe.watched import is_taught
 from pellucid.run.folder import RunFolder
+from pellucid.studio.messages import Reply
 from pellucid.studio.runs import process_of
 from pellucid.task import task_of
 from pellucid.training.callbacks import snapshot_files
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
     from pellucid.model import Model
 
 MAX_TESTED = 2000  # held-out images of a confusion matrix, at evenly spaced indices
+MAX_IMAGES = 24  # of a cell of the confusion matrix
 BATCH = 256
 MAX_FILTERS = 16
 MAX_MAP_SIDE = 256  # of filters and feature maps
@@ -47,6 +50,15 @@ class Tested:
     def cell(self, true: int, predicted: int) -> Tensor:
         """Return the indices of the images of class `true` that are predicted as class `predicted`."""
         return torch.nonzero((self.true == true) & (self.predicted == predicted)).flatten()
+
+    def reply(self, true: int, predicted: int) -> Reply:
+        """Return the first images of a cell, and their total number; raise PellucidError for no class."""
+        last = len(self.classes) - 1
+        check(0 <= true <= last and 0 <= predicted <= last, "a class", f"from 0 to {last}", "beyond it")
+        indices = self.cell(true, predicted)
+        images = as_pictures(self.images[indices[:MAX_IMAGES]]) if len(indices) else None
+        tensors = {} if images is None else {"images": images}
+        return Reply({"true": true, "predicted": predicted, "count": len(indices)}, tensors)
 
 
 def weights_by_epoch(path: Path, epochs: int) -> dict[int, Path]:

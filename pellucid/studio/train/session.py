@@ -1,6 +1,6 @@
 """The requests of the view Train, and its state for one tab: the latest model, held-out images and predictions."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,7 +24,6 @@ from pellucid.studio.train.form import changed_recipe, epochs_to_keep, form_fiel
 from pellucid.studio.view import Library
 from pellucid.task import task_for, task_of
 
-MAX_IMAGES = 24  # of a cell of the confusion matrix
 MAX_COMPARED = 8
 MAX_GENERATED = 48  # samples of a generator
 
@@ -199,13 +198,7 @@ class TrainSession:
 
     def cell(self, request: ReadCell) -> Reply:
         """Return the first images of a cell of the confusion matrix, and their total number."""
-        test_results, last = self._tests(request.run, request.epoch), 0
-        last = len(test_results.classes) - 1
-        check(0 <= request.true <= last and 0 <= request.predicted <= last, "a class", f"from 0 to {last}", "beyond it")
-        indices = test_results.cell(request.true, request.predicted)
-        images = as_pictures(test_results.images[indices[:MAX_IMAGES]]) if len(indices) else None
-        tensors: Mapping[str, Tensor] = {} if images is None else {"images": images}
-        return Reply({"true": request.true, "predicted": request.predicted, "count": len(indices)}, tensors)
+        return self._tests(request.run, request.epoch).reply(request.true, request.predicted)
 
     def maps(self, request: ReadFilters) -> Reply:
         """Return the first filters of an epoch, their outputs for a held-out image, and a generator's samples."""

@@ -1,7 +1,9 @@
 // The view Teach: frames of a class while a button is held, a model of them in seconds, and its answers while one watches.
-import { $, $$, attempts, fill, html, percent, say, showing } from "/core/dom.js";
+import { $, $$, attempts, fill, html, num, percent, say, showing } from "/core/dom.js";
 import { paintPicture } from "/core/paint.js";
 import { LostError } from "/core/server.js";
+import { cellImages } from "/train/panels.js";
+import * as markup from "./markup.js";
 import * as results from "./results.js";
 import { droppedFiles, framesOf, grab, inOrder, isPlaying, play, stop } from "/core/source.js";
 
@@ -9,31 +11,11 @@ const SIDES = [128, 256]; // pixels of a frame: the shorter side, which the back
 const PACE = 100; // milliseconds between two frames
 const WHY_PACE = 450; // milliseconds between two maps, at most two a second at this pace
 const MIN_SIDE = 48; // pixels of the shorter side, which the server accepts
-const ACCEPTED = "image/png,image/jpeg,image/webp,image/gif,video/*";
-
-const FRAME = html`<div class="panes teach-panes">
-  <section class="pane" aria-labelledby="teach-h"><div class="head"><h2 id="teach-h">Teach</h2><p class="read" id="teach-total"></p></div>
-    <p class="cap">Frames stay on this machine. Hold a class's button, or drop pictures, videos or a folder on it.</p>
-    <div class="teach-shot" id="teach-shot"><video id="teach-video" muted playsinline aria-label="What is watched"></video><canvas class="still" id="teach-still" role="img" aria-label="The picture that is tried" hidden></canvas><canvas class="over" id="teach-map" role="img" aria-label="Where the evidence for the answer lies" hidden></canvas></div>
-    <div class="row"><button class="btn" id="teach-camera" type="button">Start the camera</button><label class="btn file">Try a file…<input type="file" id="teach-try" accept="${ACCEPTED}"></label></div>
-    <p class="notice" id="teach-problem" role="alert" hidden></p>
-    <label class="field inline" id="teach-saved-runs" hidden>Continue a saved one <select id="teach-continue"></select></label>
-    <div id="teach-classes"></div>
-    <form class="row" id="teach-add"><label class="field inline">New class <input id="teach-name" required autocomplete="off"></label><button class="btn">Add</button></form></section>
-  <section class="pane" aria-labelledby="teach-live-h"><div class="head"><h2 id="teach-live-h">Live</h2><p class="read" id="teach-rate"></p></div>
-    <div class="row"><button class="btn primary" id="teach-fit" type="button">Train</button><label class="check-l"><input type="checkbox" id="teach-why" checked> Why</label></div>
-    <p class="notice" id="teach-refusal" role="alert" hidden></p>
-    <p class="notice" id="teach-stale" role="status" hidden></p>
-    <p id="teach-answer" class="teach-answer" aria-live="off"></p><p class="cap" id="teach-reason"></p><div id="teach-bars"></div><p class="cap" id="teach-edge"></p>
-    <h3>Held-out frames</h3><div id="teach-confusion"><p class="cap">Not trained yet.</p></div>
-    <h3>Remarks</h3><div id="teach-remarks"><p class="cap">Not trained yet.</p></div>
-    <form class="row" id="teach-save" hidden><label class="field inline">Save as <input id="teach-run" value="gestures" required autocomplete="off" pattern="[A-Za-z0-9][A-Za-z0-9_\\-]{0,39}"></label><button class="btn" id="teach-store">Save</button><span class="cap" id="teach-saved" role="status"></span></form></section></div>`;
-
 /** Start the view in an element; returns what the frame of the page calls. */
 export function start(root, server, { state: address, remember }) {
-  fill(root, FRAME);
+  fill(root, markup.VIEW);
   const element = (id) => $(`#teach-${id}`, root), video = element("video");
-  const S = { collection: address.get("collection"), classes: [], limits: null, fitted: null, latest: new Map(), held: null, stretch: 0, busy: false, changes: 0, fittedChanges: 0, savedChanges: 0, times: [], mapped: 0, fits: 0, tried: null, explained: null, saved: [] };
+  const S = { collection: address.get("collection"), classes: [], limits: null, fitted: null, latest: new Map(), held: null, stretch: 0, busy: false, changes: 0, fittedChanges: 0, savedChanges: 0, times: [], mapped: 0, fits: 0, tried: null, explained: null, saved: [], shown: null, moved: {} };
 
   const problem = showing(root, "#teach-problem");
   const attempt = attempts(problem);
@@ -62,18 +44,21 @@ export function start(root, server, { state: address, remember }) {
   function list() {
     const total = S.classes.reduce((sum, one) => sum + one.frames, 0);
     element("total").textContent = `${total} frames of at most ${S.limits?.frames ?? ""}`;
-    fill(element("classes"), html`${S.classes.map(({ name, frames, stretch }) => html`<div class="teach-class" data-class="${name}"><canvas width="64" height="48" role="img" aria-label="The latest frame of ${name}"></canvas>
-      <div><div class="row tight"><input data-rename value="${name}" aria-label="Name of ${name}" autocomplete="off" data-k="rename ${name}"><span class="cap"><b data-frames>${frames}</b> <span data-unit>${frames === 1 ? "frame" : "frames"}</span></span></div>
-      <div class="row tight"><button class="btn" type="button" data-hold data-k="hold ${name}" aria-label="Hold to collect ${name}">Hold to collect</button><label class="btn file">Files…<input type="file" multiple data-files accept="${ACCEPTED}" aria-label="Files of ${name}"></label><label class="btn file">Folder…<input type="file" multiple webkitdirectory data-files aria-label="Folder of ${name}"></label>
-      <button class="btn quiet" type="button" data-drop ${stretch === null && html`disabled`} data-k="drop ${name}" aria-label="Remove the last stretch of ${name}">Undo</button><button class="btn quiet" type="button" data-remove data-k="remove ${name}" aria-label="Remove ${name}">Remove</button></div></div></div>`)}`);
+    fill(element("classes"), markup.cards(S.classes, S.shown));
+    if (S.shown) markup.paintFrames(root, S.shown);
     for (const card of $$("[data-class]", root)) if (S.latest.has(card.dataset.class)) paintPicture($("canvas", card), S.latest.get(card.dataset.class));
     element("saved-runs").hidden = S.classes.length > 0 || !S.saved.length;
     fill(element("continue"), html`<option value="">choose a run</option>${S.saved.map((name) => html`<option>${name}</option>`)}`);
-    const taught = S.fitted?.classes ?? [], isStale = S.fitted && !(taught.length === S.classes.length && S.classes.every(({ name }) => taught.includes(name)));
-    element("stale").hidden = !isStale;
-    element("stale").textContent = isStale ? `The model and the results below are still of ${taught.join(", ")}: train again for the classes as they are now. Save would save that model.` : "";
+    showStale();
     element("fit").disabled = S.busy || S.classes.length < 2;
     element("fit").title = S.classes.length < 2 ? "add two classes with pictures" : "";
+  }
+
+  /** Say so if the model is of other classes or frames. */
+  function showStale() {
+    const taught = S.fitted?.classes ?? [], isOther = taught.length !== S.classes.length || S.classes.some(({ name }) => !taught.includes(name));
+    element("stale").hidden = !S.fitted || !(isOther || S.changes !== S.fittedChanges);
+    element("stale").textContent = element("stale").hidden ? "" : `The model and the results below are still of ${isOther ? taught.join(", ") : "the frames before these changes"}: train again for the ${isOther ? "classes" : "frames"} as they are now. Save would save that model.`;
   }
 
   /** Show that a class has a further frame. */
@@ -86,7 +71,8 @@ export function start(root, server, { state: address, remember }) {
     const card = $(`[data-class="${CSS.escape(name)}"]`, root);
     $("[data-frames]", card).textContent = frames;
     $("[data-unit]", card).textContent = frames === 1 ? "frame" : "frames";
-    $("[data-drop]", card).disabled = false;
+    for (const button of $$("[data-drop], [data-show]", card)) button.disabled = false;
+    showStale();
     paintPicture($("canvas", card), frame);
     element("total").textContent = `${S.classes.reduce((sum, each) => sum + each.frames, 0)} frames of at most ${S.limits.frames}`;
   }
@@ -110,6 +96,7 @@ export function start(root, server, { state: address, remember }) {
       } while (S.held === held);
     } finally {
       if (S.held === held) S.held = null;
+      await refreshFrames();
     }
   });
   const release = () => (S.held = null);
@@ -134,6 +121,7 @@ export function start(root, server, { state: address, remember }) {
         reasons.set(file.name, error instanceof DOMException ? "it cannot be read" : error.message);
       }
     }
+    await refreshFrames();
     if (reasons.size) {
       const [[first, reason]] = reasons;
       throw new Error(`${reasons.size} of ${files.length} files left out, such as ${first}: ${reason}`);
@@ -154,7 +142,7 @@ export function start(root, server, { state: address, remember }) {
     S.busy = true;
     S.fits += 1;
     element("fit").disabled = true;
-    element("store").disabled = true;
+    element("store").disabled = element("thresholds").disabled = true;
     clearAnswer();
     const began = performance.now();
     const tick = () => (element("fit").textContent = `Training… ${Math.round((performance.now() - began) / 1000)} s`);
@@ -164,6 +152,7 @@ export function start(root, server, { state: address, remember }) {
       const changes = S.changes;
       S.fitted = await server.ask("gestures.fit");
       S.fittedChanges = changes;
+      S.moved = {};
       clearAnswer();
       element("saved").textContent = "";
       render();
@@ -174,7 +163,7 @@ export function start(root, server, { state: address, remember }) {
       clearInterval(clock);
       element("fit").textContent = "Train";
       element("fit").disabled = S.classes.length < 2;
-      element("store").disabled = false;
+      element("store").disabled = element("thresholds").disabled = false;
       if (hadFocus && document.activeElement === document.body) element("fit").focus(); // a disabled button loses it
     }
   });
@@ -261,6 +250,8 @@ export function start(root, server, { state: address, remember }) {
       const { classes } = await server.ask("gestures.edit", { name, becomes });
       if (name !== null && becomes !== null && S.latest.has(name)) S.latest.set(becomes, S.latest.get(name));
       if (name !== null) S.latest.delete(name);
+      if (name !== null && becomes === null) S.changes += 1;
+      if (S.shown?.name === name) S.shown = becomes === null ? null : { ...S.shown, name: becomes };
       take(classes);
       if (name === null) element("name").value = "";
     } catch (error) {
@@ -269,12 +260,57 @@ export function start(root, server, { state: address, remember }) {
     }
   });
 
+  /** Remove the class of a button; if it has frames, the button asks first. */
+  function remove(button) {
+    const name = classOf(button), { frames } = S.classes.find((one) => one.name === name);
+    if (!frames || button.dataset.remove) return edit(name, null);
+    button.dataset.remove = "asked";
+    button.textContent = "Sure?"; // not wider, so that it stays below the pointer
+    button.ariaLabel = `Sure? Remove ${name} with its ${frames} ${frames === 1 ? "frame" : "frames"}?`;
+    say(button.ariaLabel);
+  }
+
   const drop = attempt(async (name) => {
     const { stretch } = S.classes.find((one) => one.name === name);
-    const { classes, tensors } = await server.ask("gestures.drop", { name, stretch });
+    await takeRemaining(name, await server.ask("gestures.drop", { name, stretch }));
+  });
+
+  async function takeRemaining(name, { classes, tensors }) {
     if (tensors.frame) S.latest.set(name, tensors.frame);
     else S.latest.delete(name);
+    S.changes += 1;
     take(classes);
+    await refreshFrames();
+  }
+
+  /** Show a page of the frames of a class, 0 the newest. */
+  async function showFrames(name, page) {
+    S.shown = await server.ask("gestures.frames", { name, page });
+    list();
+  }
+  const refreshFrames = async () => S.shown && !S.held && showFrames(S.shown.name, S.shown.page);
+
+  const removeFrame = attempt(async (name, index) => {
+    const { frames } = S.classes.find((one) => one.name === name);
+    await takeRemaining(name, await server.ask("gestures.remove", { name, index, count: frames }));
+    say(`${name}: ${frames - 1} frames`);
+    if (document.activeElement === document.body) $$("[data-frame-index], [data-hold]", $(`[data-class="${CSS.escape(name)}"]`, root)).at(-1).focus(); // the newest is removed
+  });
+  const turnPage = attempt(showFrames);
+
+  const readCell = attempt(async ([t, p]) => {
+    const { fitted } = S;
+    const found = await server.ask("gestures.cell", { true: t, predicted: p });
+    if (fitted === S.fitted) cellImages(element("cell"), found, fitted.classes);
+  });
+
+  const moveThreshold = attempt(async (slider) => {
+    const { threshold } = slider.dataset, value = Number(slider.value);
+    S.moved[threshold] = value;
+    $("output", slider.parentElement).textContent = threshold === "unsure" ? percent(value) : num(value);
+    await server.ask("gestures.thresholds", { [threshold]: value });
+    element("saved").textContent = "";
+    if (S.tried) await predict(S.tried);
   });
 
   const save = attempt(async () => {
@@ -289,6 +325,7 @@ export function start(root, server, { state: address, remember }) {
     element("save").hidden = !S.fitted;
     if (!S.fitted) return;
     results.confusion(element("confusion"), S.fitted);
+    fill(element("thresholds"), results.thresholds({ ...S.fitted, ...S.moved }));
     results.remarks(element("remarks"), S.fitted);
   }
 
@@ -314,9 +351,19 @@ export function start(root, server, { state: address, remember }) {
     if ("rename" in target.dataset && target.value.trim() !== classOf(target)) edit(classOf(target), target.value.trim());
     if (target.type === "file") target.value = ""; // so that the same file can be chosen again
   });
-  root.addEventListener("click", ({ target }) => {
+  root.addEventListener("input", ({ target }) => target.dataset.threshold && moveThreshold(target));
+  root.addEventListener("click", ({ target, detail }) => {
     if ("drop" in target.dataset) drop(classOf(target));
-    if ("remove" in target.dataset) edit(classOf(target), null);
+    if (target.dataset.cell) readCell(target.dataset.cell.split(",").map(Number));
+    if (target.dataset.frameIndex) removeFrame(classOf(target), Number(target.dataset.frameIndex));
+    if (target.dataset.page) turnPage(classOf(target), Number(target.dataset.page));
+    if ("show" in target.dataset) {
+      if (S.shown?.name === classOf(target)) {
+        S.shown = null;
+        list();
+      } else turnPage(classOf(target), 0);
+    }
+    if ("remove" in target.dataset && detail < 2) remove(target); // a double click is one
   });
   root.addEventListener("pointerdown", (event) => {
     if (!("hold" in event.target.dataset) || event.button) return;
@@ -325,6 +372,12 @@ export function start(root, server, { state: address, remember }) {
   });
   for (const name of ["pointerup", "pointercancel", "keyup"]) root.addEventListener(name, release);
   root.addEventListener("focusout", ({ target }) => "hold" in target.dataset && classOf(target) === S.held?.name && release());
+  root.addEventListener("focusout", ({ target }) => {
+    if (!target.dataset.remove) return;
+    target.dataset.remove = "";
+    target.textContent = "Remove";
+    target.ariaLabel = `Remove ${classOf(target)}`;
+  });
   root.addEventListener("keydown", (event) => {
     if (!("hold" in event.target.dataset) || ![" ", "Enter"].includes(event.key)) return;
     event.preventDefault();

@@ -1,0 +1,68 @@
+"""The view Teach without a browser: single frames, the held-out frames of a cell, and thresholds that are moved."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from pellucid.model import Model
+from tests.studio.collected import frame
+from tests.studio.talk import Tab
+from tests.studio.test_gestures import collect, library_in, taught  # noqa: F401
+
+
+@pytest.mark.parametrize("index", [0, 11, 29])
+def test_one_frame_is_removed(index: int, tmp_path: Path) -> None:
+    tab = Tab(library_in(tmp_path))
+    tab.ask("gestures.edit", name=None, becomes="a")
+    frames = [frame("circle", 1, number) for number in range(30)]
+    collect(tab, "a", frames)
+    removed = tab.ask("gestures.remove", name="a", index=index, count=30)
+    del frames[index]
+    assert removed["classes"][0]["frames"] == 29
+    assert torch.equal(removed["tensors"]["frame"], frames[-1])
+    for page, (first, end) in enumerate([(5, 29), (0, 5), (0, 5)]):  # the last page is beyond the oldest
+        answer = tab.ask("gestures.frames", name="a", page=page)
+        assert (answer["page"], answer["first"]) == (min(page, 1), first)
+        shown = [answer["tensors"][f"frame{k}"] for k in range(end - first)]
+        assert torch.equal(torch.stack(shown), torch.stack(frames[first:end]))
+        assert len(answer["tensors"]) == end - first
+    for wrong in ({"index": 29, "count": 29}, {"index": -1, "count": 29}, {"index": 0, "count": 30}):
+        assert tab.ask("gestures.remove", name="a", **wrong)["kind"] == "error"
+
+
+def test_a_cell_has_the_held_out_frames_behind_it(taught: tuple[Tab, Any, Path]) -> None:  # noqa: F811
+    tab, answer, _ = taught
+    counts = np.array(answer["counts"])
+    for true, predicted in np.ndindex(counts.shape):
+        cell = tab.ask("gestures.cell", true=int(true), predicted=int(predicted))
+        assert cell["count"] == counts[true, predicted]
+        assert len(cell["tensors"].get("images", ())) == counts[true, predicted]
+    shown = tab.ask("gestures.cell", true=0, predicted=0)["tensors"]["images"].double()
+    red, blue = (shown[:, channel, 48:80, 48:80].mean() for channel in (0, 2))
+    assert red > blue + 20  # circles are red
+    assert tab.ask("gestures.cell", true=3, predicted=0)["kind"] == "error"
+
+
+def test_moved_thresholds_are_applied_and_saved(taught: tuple[Tab, Any, Path]) -> None:  # noqa: F811
+    tab, answer, folder = taught
+    before = {name: answer[name] for name in ("unsure", "unlike")}
+    picture = {"frame": frame("cross", 1, 999)}
+    distance = tab.ask("gestures.predict", picture)["distance"]
+    for unsure, unlike in ((1.0, distance * 0.99), (0.0, distance * 1.01)):
+        moved = tab.ask("gestures.thresholds", unsure=unsure, unlike=unlike)
+        assert moved["unsure"] == unsure
+        assert moved["unlike"] == pytest.approx(unlike)
+        found = tab.ask("gestures.predict", picture)
+        assert (found["is_unsure"], found["is_unlike"]) == (unsure == 1, unlike < distance)
+    tab.ask("gestures.thresholds", unlike=1e-9)
+    saved = Model.load(str(folder / tab.ask("gestures.save", name="moved")["run"]))
+    assert saved.confidence is not None
+    assert saved.confidence.threshold == 0
+    assert saved.familiarity is not None
+    assert (saved.familiarity.threshold, saved.familiarity.alarms) == (1e-9, 1.0)
+    for wrong in ({"unsure": 1.5}, {"unlike": 0.0}, {"unlike": -1.0}):
+        assert tab.ask("gestures.thresholds", **wrong)["kind"] == "error"
+    assert tab.ask("gestures.thresholds", **before)["unlike"] == before["unlike"]

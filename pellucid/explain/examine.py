@@ -48,6 +48,7 @@ from pellucid.report.write import write_picture
 from pellucid.training.model import BaseModel
 
 MAX_SHUFFLED_LAYERS = 4  # maximum number of explanations with shuffled weights, each of more layers
+MAX_SCORECAM_MAPS = 128  # with more, the ten Score-CAM maps of an examination cost more than all else
 CURVE_BATCH = 10  # number of maps whose curves are computed in one batch
 COLOURS = ("colours", "blue for the score, ochre against it; green is the strength of maps without a sign")
 OVERVIEW_NAME, BY_CLASS_NAME = "all", "occlusion-classes"  # names of files
@@ -156,6 +157,8 @@ def _examine_method(
     model: BaseModel, batch: Tensor, method: str, target: Target, random_areas: Areas, changes: ScoreChanges
 ) -> MethodResult:
     options: dict[str, Any] = {"fill": grey(model)} if method == "occlusion" else {}
+    if method == "scorecam":
+        options = {"maps": MAX_SCORECAM_MAPS}
     explain_image = partial(explain, model.net, x=batch, method=method, target=target, **options)
     map_ = explain_image(params=model.params)
     if not bool(map_.isfinite().all()):

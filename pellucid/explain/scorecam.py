@@ -22,11 +22,13 @@ def scorecam(
     layer: str | None = None,
     upsample: bool = True,
     batch: int = 32,
+    maps: int | None = None,
 ) -> Tensor:
     """Return max(Σ_k w_k A_k, 0), (N, 1, H, W), with w = softmax over k of the score of x times the mask of map A_k.
 
     The mask of a map is the map resized to x and scaled to the range from 0 to 1; a constant map has the mask 0. No
-    gradient is used: each map costs a forward pass of each image. batch: the number of images per forward pass. layer,
+    gradient is used: each map costs a forward pass of each image. maps: how many of the maps to use, those whose values
+    vary most; None for all. batch: the number of images per forward pass. layer,
     upsample: see `gradcam`. target: see `aim`; None is the class of x with the largest score.
     Raises PellucidError for a layer that has no maps or runs twice, and for several inputs.
     Source: Wang et al. 2020, equations 5 to 8.
@@ -34,16 +36,19 @@ def scorecam(
     if not isinstance(x, Tensor):
         raise PellucidError("scorecam needs one image as the network's input; use gradcam")
     if has_channels_last(net, x):
-        map_ = scorecam(*with_channels_first(net, params, x), target, layer, upsample, batch)
+        map_ = scorecam(*with_channels_first(net, params, x), target, layer, upsample, batch, maps)
         return map_.movedim(1, -1)
     batch = integer(batch, "scorecam: batch", 1)
     max_maps = variants_at_once("scorecam", batch, x)
     target = fix_target(net, params, x, target)
     a, _, _, path = maps_of_layer(net, params, x, target, layer)
+    if maps is not None and integer(maps, "scorecam: maps", 1) < a.shape[1]:
+        kept = a.flatten(2).var(2).topk(maps, 1).indices
+        a = a.gather(1, kept.view(*kept.shape, *(1,) * (a.dim() - 2)).expand(-1, -1, *a.shape[2:]))
     masked_scores: list[Tensor] = []
-    for maps in a.split(max_maps, dim=1):
-        n_maps = maps.shape[1]
-        masked = x[:, None] * _masks(resized_map(maps, x, True, net, path))[:, :, None]  # (N, n_maps, C, H, W)
+    for part in a.split(max_maps, dim=1):
+        n_maps = part.shape[1]
+        masked = x[:, None] * _masks(resized_map(part, x, True, net, path))[:, :, None]  # (N, n_maps, C, H, W)
         variant_scores = scores(net, params, masked.flatten(0, 1), repeated_target(target, n_maps))
         masked_scores.append(variant_scores.view(len(x), n_maps))
     weights = torch.cat(masked_scores, 1).softmax(1).view(*a.shape[:2], *(1,) * (a.dim() - 2))  # (N, K, 1, 1)

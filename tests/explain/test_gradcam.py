@@ -116,6 +116,11 @@ def test_score_cam_weighs_by_the_scores_of_masked_images(name: str, layer: str |
         expected = torch.relu((weights[:, None, None] * maps).sum(0))
         actual = scorecam(net, params, x, torch.tensor(classes), layer, upsample=False, batch=batch)
         assert_close(actual[n, 0], expected, 1e-11)
+        kept = maps.flatten(1).var(1).argsort(descending=True)[:2]
+        weights = torch.stack(masked_scores)[kept].softmax(0)
+        expected = torch.relu((weights[:, None, None] * maps[kept]).sum(0))
+        actual = scorecam(net, params, x, torch.tensor(classes), layer, upsample=False, batch=batch, maps=2)
+        assert_close(actual[n, 0], expected, 1e-11)
 
 
 def test_the_default_layer_has_the_last_feature_maps() -> None:

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from pellucid import Dense, Flatten, Model, ReLU, Sequential
+from pellucid import Conv2d, Dense, Flatten, Model, ReLU, Sequential
+from pellucid.explain import scorecam
 from pellucid.explain.examine import examine, write_examination
 from pellucid.explain.verdicts import (
     ORDERS,
@@ -98,3 +99,12 @@ def test_an_explanation_marks_its_maps_wherever_they_are_named(tmp_path: Path) -
     assert result.verdicts["map"].passed is False
     files = write_examination(tmp_path, model, x, examination, ("a", "b"))
     assert f"saliency ({ZERO})" in files[-1].read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(("channels", "maps"), [(100, None), (300, 128)])
+def test_an_examination_by_score_cam_uses_at_most_128_maps(channels: int, maps: int | None) -> None:
+    net = Sequential(conv=Conv2d(channels, 3), relu=ReLU(), flat=Flatten(), head=Dense(2))
+    model = Model(net, input_shape=(1, 8, 8), classes=2)
+    x = torch.rand(1, 8, 8, generator=torch.Generator().manual_seed(0))
+    (result,) = examine(model, x, ["scorecam"], 0).results
+    assert torch.equal(result.map, scorecam(model.net, model.params, x[None], 0, maps=maps)[0])

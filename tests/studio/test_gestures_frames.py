@@ -29,8 +29,8 @@ def test_one_frame_is_removed(index: int, tmp_path: Path) -> None:
         shown = [answer["tensors"][f"frame{k}"] for k in range(end - first)]
         assert torch.equal(torch.stack(shown), torch.stack(frames[first:end]))
         assert len(answer["tensors"]) == end - first
-    for wrong in ({"index": 29, "count": 29}, {"index": -1, "count": 29}, {"index": 0, "count": 30}):
-        assert tab.ask("gestures.remove", name="a", **wrong)["kind"] == "error"
+    for wrong, count in ((29, 29), (-1, 29), (0, 30)):
+        assert tab.ask("gestures.remove", name="a", index=wrong, count=count)["kind"] == "error"
 
 
 def test_a_cell_has_the_held_out_frames_behind_it(taught: tuple[Tab, Any, Path]) -> None:  # noqa: F811
@@ -63,6 +63,6 @@ def test_moved_thresholds_are_applied_and_saved(taught: tuple[Tab, Any, Path]) -
     assert saved.confidence.threshold == 0
     assert saved.familiarity is not None
     assert (saved.familiarity.threshold, saved.familiarity.alarms) == (1e-9, 1.0)
-    for wrong in ({"unsure": 1.5}, {"unlike": 0.0}, {"unlike": -1.0}):
-        assert tab.ask("gestures.thresholds", **wrong)["kind"] == "error"
-    assert tab.ask("gestures.thresholds", **before)["unlike"] == before["unlike"]
+    for name, value in (("unsure", 1.5), ("unlike", 0.0), ("unlike", -1.0)):
+        assert tab.ask("gestures.thresholds", None, **{name: value})["kind"] == "error"
+    assert tab.ask("gestures.thresholds", None, **before)["unlike"] == before["unlike"]

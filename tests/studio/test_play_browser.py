@@ -246,6 +246,17 @@ def test_points_of_an_address_that_are_none_are_left_out(opened: Any) -> None:
     assert "points of this address cannot be read" in tab.inner_text("#play-problem")
 
 
+def test_a_click_on_a_point_takes_it_away(opened: Any) -> None:
+    tab = opened("problem=own&points=-1.5_1.25_1*0.5_-2_0*2_-2_0&hidden=3")
+    tab.click(ADD_OCHRE)
+    count = "document.querySelectorAll('#play-marks circle').length"
+    for left in (2, 1, 0):  # without the last, the plane is empty
+        box = tab.locator("#play-marks circle").first.bounding_box()
+        tab.mouse.click(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+        until(tab, f"{count} === {left}")
+    assert "put some first" in tab.inner_text("#play-gap")
+
+
 def test_all_points_can_be_ones_own(opened: Any) -> None:
     tab = opened("hidden=2&rate=1")
     tab.click("#play-none")

@@ -1,5 +1,6 @@
 """The shortcut: two classes that a model tells apart by the edges of the pictures, where their backgrounds differ."""
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import combinations
@@ -9,7 +10,7 @@ from torch import Tensor
 
 EDGE = 0.2  # the width of the edge on each side, of the picture's height and width
 MAX_SWAPS = 12  # pictures of each class of a pair
-MIN_FOLLOWED = 0.5  # the part of the swapped pictures whose answer is that of the edge
+MIN_DEVIATIONS = 2.0  # by which the answers that follow the edge are more than half, as of a fair coin
 MIN_DIFFERENCE = 0.05  # of two classes' means of a pixel, 0 to 1, from which their backgrounds differ there
 MIN_DIFFERENT = 0.25  # the part of a side of the edge that differs
 MIN_SIDES = 3  # sides that differ; a hand that reaches into the picture changes one or two
@@ -58,7 +59,7 @@ def shortcuts(predict: Callable[[Tensor], Tensor], x: Tensor, y: Tensor) -> list
         is_second = probabilities[:, second] > probabilities[:, first]
         follows_edge = torch.cat([is_second[:count], ~is_second[count:]])
         followed = float(follows_edge.double().mean())
-        if followed > MIN_FOLLOWED:
+        if followed > 0.5 + MIN_DEVIATIONS * 0.5 / math.sqrt(2 * count):
             found.append(Shortcut((first, second), followed, 2 * count))
     return sorted(found, key=lambda shortcut: -shortcut.followed)
 

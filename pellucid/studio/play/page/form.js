@@ -1,5 +1,6 @@
 // The settings of the playground: their defaults, their controls, and how they stand in the address.
 import { html } from "/core/dom.js";
+import { nearest } from "./plane.js";
 
 export const DEFAULTS = {
   problem: "circles", noise: 0.1, count: 200, seed: 0, inputs: ["x1", "x2"], hidden: [4, 2], activation: "tanh", init: "xavier", loss: null,
@@ -15,14 +16,19 @@ const COUNTS = [20, 50, 100, 200, 400];
 const SEEDS = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9];
 const NOISES = [0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.7, 1];
 
+const DOT = 0.1; // the radius of a point, in units of the plane
 const PLACES = 100; // in which the coordinates of one's own points are rounded, to be the same in the address
 
 /** Points (N, 3), rounded as they stand in the address. */
 export const pointsOf = (numbers) => ({ dtype: "float32", shape: [numbers.length / 3, 3], data: Float32Array.from(numbers, (one) => Math.round(one * PLACES) / PLACES) });
 
-/** The settings of a point more (x1, x2, value), after the others for training; it is moved into the plane. */
-export function withPoint({ points: { data }, train }, point, extent) {
-  const [x1, x2, value] = point;
+/**
+ * The settings after a click into the plane with a point (x1, x2, value): without the point for training that lies there,
+ * or with this one more, after the others for training and moved into the plane.
+ */
+export function afterClick({ points, train }, [x1, x2, value], extent) {
+  const { data } = points, [index, distance] = nearest(points, [x1, x2]);
+  if (index < train && distance <= DOT) return { points: pointsOf([...data.slice(0, 3 * index), ...data.slice(3 * index + 3)]), train: train - 1 };
   const [left, up] = [x1, x2].map((one) => Math.min(extent, Math.max(-extent, one)));
   return { points: pointsOf([...data.slice(0, 3 * train), left, up, value, ...data.slice(3 * train)]), train: train + 1 };
 }

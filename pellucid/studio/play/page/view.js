@@ -4,7 +4,7 @@ import { inSlices, paintScales } from "/core/paint.js";
 import { LostError } from "/core/server.js";
 import { Described } from "/draw/model.js";
 import { why } from "/draw/why.js";
-import { changesOf, dataForm, fromAddress, hoodForm, pointsOf, toAddress, withPoint } from "./form.js";
+import { afterClick, changesOf, dataForm, fromAddress, hoodForm, pointsOf, toAddress } from "./form.js";
 import { FRAME } from "./frame.js";
 import { incoming, layOut, named, paint, valueOf } from "./network.js";
 import { boundary, cursorKeys, nearest, paintPlane, pictureMark, placeUnder, pointMarks } from "./plane.js";
@@ -259,7 +259,7 @@ export function start(root, server, { state: address, remember }) {
     button.tabIndex = isChosen ? 0 : -1;
   }
 
-  /** Use a place of the plane: choose the point there, or add one. */
+  /** Use a place of the plane: choose the point there, add one, or take the one there away. */
   function use([x1, x2]) {
     const [index, distance] = nearest(S.points, [x1, x2]);
     if (S.click === "ask" || S.hasPictures) {
@@ -268,9 +268,9 @@ export function start(root, server, { state: address, remember }) {
       show();
       return explain();
     }
-    const value = S.hasClasses ? Number(S.click) : 2 * Number(S.click) - 1;
     const before = wanted?.points ? wanted : S; // with the points of clicks that are not yet answered
-    return open({ ...withPoint(before, [x1, x2, value], S.extent), problem: S.hasClasses ? "own" : "own values" });
+    const after = afterClick(before, [x1, x2, S.hasClasses ? Number(S.click) : 2 * Number(S.click) - 1], S.extent);
+    return after.train ? open({ ...after, problem: S.hasClasses ? "own" : "own values" }) : removePoints();
   }
 
   /** Leave the network as it is, without points. */

@@ -1,4 +1,4 @@
-"""Print the lines of code, tests and pages with a message, given as it was printed, the longest common text first:
+"""Print the lines of code, tests and pages with a message as it was printed, or a part of it, the best matches first:
 
 `python tools/find_message.py "x has 3 inputs and 2 targets; give a list of one target for each input"`
 """
@@ -6,13 +6,16 @@
 import ast
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
+from textwrap import shorten
 
 ROOT = Path(__file__).absolute().parents[1]  # of the checkout, also where tools is a link
 VALUE = "\0"  # a value in a text, or what a test leaves open
+PRINTED_VALUE = r"'[^']*'|\d+(?:[.,]\d+)*"
 MIN_LENGTH = 10  # characters of a text without its values; shorter ones are parts of too many messages
 MAX_PRINTED = 6  # lines of each folder
+MAX_CHARACTERS = 160  # of a text when printed
 
 
 def texts_of_code(source: str) -> Iterator[tuple[int, str]]:
@@ -32,26 +35,57 @@ def texts_of_page(source: str) -> Iterator[tuple[int, str]]:
         yield from ((number, quoted) for quoted in re.findall("`([^`]+)`", line))
 
 
+def is_in_order(pieces: list[str], between: str, text: str) -> bool:
+    """Return whether a text contains all pieces in order, with a regular expression between them."""
+    return all(piece in text for piece in pieces) and bool(re.search(between.join(map(re.escape, pieces)), text))
+
+
 def common_length(text: str, message: str) -> int:
-    """Return the number of characters of a text without its values if the message contains them in order, else 0."""
+    """Return the number of characters, without values, that a text and a message share if one contains the other.
+
+    Without its values, the text is in the message in order, or the message is a fragment of the text; else 0.
+    """
     # Tests match messages by regular expressions, pages write "..." for values.
-    fixed = [piece for piece in re.split(rf"{VALUE}|\.\*|\.\.\.", text.replace("\\", "")) if piece]
-    return sum(map(len, fixed)) if re.search(".*".join(map(re.escape, fixed)), message) else 0
+    text = text.replace("\\", "")
+    fixed = [piece for piece in re.split(rf"{VALUE}|\.\*|\.\.\.", text) if piece]
+    if fixed and is_in_order(fixed, ".*", message):
+        return sum(map(len, fixed))
+    fixed = re.split(PRINTED_VALUE, message)
+    return sum(map(len, fixed)) if is_in_order(fixed, ".+?", text) else 0
 
 
-def lines_with(message: str, folder: str) -> list[str]:
-    """Return FILE:LINE: TEXT for the texts in a folder that the message contains, the longest first."""
-    found: list[tuple[int, str]] = []
+def matches(message: str, folder: str, code_texts: Collection[str] = ()) -> list[tuple[str, str]]:
+    """Return the place, as FILE:LINE, and the text of each match in a folder, the best first.
+
+    Texts that match one of `code_texts` are kept and come first: a test may quote only a few words of the message.
+    """
+    found: list[tuple[int, int, str, str]] = []
     for path in sorted((ROOT / folder).rglob("*.md" if folder == "docs" else "*.py")):
         source = path.read_text(encoding="utf-8")
         for line, text in texts_of_page(source) if folder == "docs" else texts_of_code(source):
-            place = f"{path.relative_to(ROOT).as_posix()}:{line}"
-            found.append((common_length(text, message), f"{place}: {text.replace(VALUE, '...')}"))
-    found.sort(key=lambda entry: -entry[0])
-    min_length = max(MIN_LENGTH, found[0][0] / 2)
-    return [text for length, text in found[:MAX_PRINTED] if length >= min_length]
+            if length := common_length(text, message):
+                in_code = max((common_length(text, code_text) for code_text in code_texts), default=0)
+                place = f"{path.relative_to(ROOT).as_posix()}:{line}"
+                found.append((in_code if in_code >= MIN_LENGTH else 0, length, place, text))
+    # Of texts that share as much, the shortest: a message before a docstring.
+    found.sort(key=lambda entry: (-entry[0], -entry[1], len(entry[3])))
+    min_length = max(min(MIN_LENGTH, len(message)), max((length for _, length, _, _ in found), default=0) / 2)
+    return [(place, text) for in_code, length, place, text in found if in_code or length >= min_length]
+
+
+def print_matches(message: str) -> None:
+    """Print FILE:LINE: TEXT for the best matches in the code, the tests and the pages."""
+    code = matches(message, "pellucid")
+    code_texts = [text for _, text in code[:MAX_PRINTED]]
+    for name, found in [
+        ("pellucid", code),
+        *((name, matches(message, name, code_texts)) for name in ("tests", "docs")),
+    ]:
+        for place, text in found[:MAX_PRINTED]:
+            print(f"{place}: {shorten(text.replace(VALUE, '...'), MAX_CHARACTERS, placeholder=' ...')}")
+        if len(found) > MAX_PRINTED or not found:
+            print(f"{name}: {len(found) - MAX_PRINTED} more" if found else f"{name}: no such text")
 
 
 if __name__ == "__main__":
-    for name in ("pellucid", "tests", "docs"):
-        print(*lines_with(sys.argv[1], name), sep="\n")
+    print_matches(sys.argv[1])

@@ -7,7 +7,7 @@ import pytest
 
 from pellucid.base.errors import PellucidError
 from pellucid.data import load
-from tools.find_message import common_length, lines_with, texts_of_code
+from tools.find_message import VALUE, common_length, matches, texts_of_code
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = (ROOT / "docs/how-to/troubleshooting.md").read_text(encoding="utf-8")
@@ -27,11 +27,11 @@ def test_every_message_is_in_the_code():
 def test_the_code_of_a_message_is_found_from_the_printed_text():
     with pytest.raises(PellucidError) as caught:
         load("no such data")
-    place, text = lines_with(f"pellucid: {caught.value}", "pellucid")[0].split(": ", 1)
+    place, text = matches(f"pellucid: {caught.value}", "pellucid")[0]
     file, line = place.split(":")
     source = (ROOT / file).read_text(encoding="utf-8").splitlines()[int(line) - 1]
-    assert text.replace("...", "")
-    assert any(piece in source for piece in text.split("...") if piece)
+    assert text.replace(VALUE, "")
+    assert any(piece in source for piece in text.split(VALUE) if piece)
 
 
 @pytest.mark.parametrize(
@@ -45,3 +45,27 @@ def test_the_code_of_a_message_is_found_from_the_printed_text():
 )
 def test_texts_without_their_values_are_compared_with_a_message(text, message, length):
     assert common_length(text, message) == length
+
+
+def test_every_fragment_of_a_message_finds_its_text():
+    words = ["data", "has", "3", "inputs", "and", "2", "targets", "in", "'a';", "give", "one"]
+    text = "\0 has \0 inputs and \0 targets in \0; give one"
+    for start in range(1, len(words)):
+        for end in range(start + 2, len(words) + 1):
+            assert common_length(text, " ".join(words[start:end]))
+    assert common_length(text, "has 3 targets and 2 inputs") == 0
+
+
+@pytest.mark.parametrize(
+    "words",  # separate, so that these texts are not found themselves
+    [
+        ("NOT", "BETTER"),
+        ("is", "NOT", "BETTER", "than that"),
+        ("the most frequent class; the model is NOT", "BETTER than that: train"),
+    ],
+)
+def test_a_fragment_and_a_whole_message_find_the_code_and_its_tests(words):
+    code = matches(" ".join(words), "pellucid/recipe")
+    assert code[0][0].startswith("pellucid/recipe/baseline.py:")
+    tests = matches(" ".join(words), "tests/recipe", [text for _, text in code])
+    assert tests[0][1] == " ".join(("NOT", "BETTER"))

@@ -2,6 +2,8 @@
 
 import ast
 import re
+import subprocess
+import sys
 from collections.abc import Iterable, Iterator
 from functools import cache
 from graphlib import TopologicalSorter
@@ -244,6 +246,10 @@ def test_folders_of_tests_are_those_of_the_package_and_each_file_says_what_it_te
         ("layers/conv2d.py", "layers/samples.py"),  # a name that the package exports
         ("training/updater.py", "training/test_step.py"),  # by the module that imports it
         ("cli/predict.py", "cli/test_many_pictures.py"),  # by the word of a command
+        *(
+            (f"studio/{view}/session.py", f"studio/test_{view}.py")  # by its messages and the name of its folder
+            for view in ("data", "draw", "explain", "gestures", "inspect", "learn", "look", "play", "train")
+        ),
         ("tasks/detect/command.py", "tasks/detect"),  # loaded by name: the folder
     ],
 )
@@ -253,3 +259,11 @@ def test_the_tests_of_a_module_are_found(module: str, test_file: str) -> None:
     nearest = [file for file in found if file.parent == found[0].parent]
     assert tests / test_file in nearest
     assert test_file.startswith("cli") or found[0] == tests / test_file
+
+
+@pytest.mark.parametrize("path", ["pellucid/studio/draw/page/view.js", "tools/tests_of.py", "pellucid/no_such.py"])
+def test_the_tests_of_other_files_are_refused_in_one_line(path: str) -> None:
+    command = [sys.executable, "tools/tests_of.py", path]
+    refused = subprocess.run(command, cwd=ROOT.parent, capture_output=True, text=True, check=False)
+    assert refused.returncode == 1
+    assert re.fullmatch("give a module of .*\n", refused.stderr)

@@ -1,8 +1,9 @@
 """Print the files in tests that test a module, the nearest first: `python tools/tests_of.py pellucid/layers/conv2d.py`.
 
-The nearest is the file with the module's name, tests/layers/test_conv2d.py. The files that import the module or its
-names follow, those of its folder tests/layers first; there, a string such as "predict" for pellucid/cli/predict.py is
-enough. Without any, the modules that import the module take its place.
+The nearest is the file with the module's name, tests/layers/test_conv2d.py, or else with its folder's, tests/studio/
+test_draw.py for pellucid/studio/draw/session.py. The files that import the module or its names, or send its messages
+such as "draw.open", follow, those of its folder tests/layers first; there, a string such as "predict" for
+pellucid/cli/predict.py is enough. Without any, the modules that import the module take its place.
 """
 
 import ast
@@ -36,19 +37,21 @@ def imported_names(path: Path) -> set[str]:
 
 
 def exported_names(path: Path) -> set[str]:
-    """Return the dotted names by which a module is imported, and by which packages above it may export its names."""
+    """Return the dotted names of a module, of its names in the packages above it, and the messages it answers."""
     name = module_name(path)
     tree = ast.parse(path.read_text(encoding="utf-8"))
     defined_names = [node.name for node in tree.body if isinstance(node, ast.FunctionDef | ast.ClassDef)]
     folders = [folder for folder in path.parents if folder.is_relative_to(ROOT / "pellucid")]
     packages = [module_name(folder / "__init__.py") for folder in folders]
-    return {name, *(f"{package}.{defined}" for package in packages for defined in defined_names)}
+    messages = {text for text in imported_names(path) if text.startswith(f"'{path.parent.name}.")}
+    return {name, *messages, *(f"{package}.{defined}" for package in packages for defined in defined_names)}
 
 
 def find_tests(path: Path) -> list[Path]:
     """Return the files that test a module, the nearest first; its folder in tests if none imports it in any way."""
     folder = ROOT / "tests" / path.relative_to(ROOT / "pellucid").parent
-    test_files = sorted((ROOT / "tests").rglob("*.py"))
+    folder_test = folder.with_name(f"test_{folder.name}.py")
+    test_files = sorted(f for f in (ROOT / "tests").rglob("*.py") if f.name.startswith("test_") or f.parent == folder)
     modules, seen = [path], {path}
     while modules:
         names = set[str]().union(*map(exported_names, modules))
@@ -62,7 +65,7 @@ def find_tests(path: Path) -> list[Path]:
         ]
         if found:
             n_used = {file: len(names & imported_names(file)) for file in found}
-            return sorted(found, key=lambda file: (file not in same_names, file.parent != folder, -n_used[file]))
+            return sorted(found, key=lambda f: (f not in same_names, f != folder_test, f.parent != folder, -n_used[f]))
         modules = [
             file
             for file in sorted((ROOT / "pellucid").rglob("*.py"))
@@ -73,5 +76,11 @@ def find_tests(path: Path) -> list[Path]:
 
 
 if __name__ == "__main__":
-    for file in find_tests(Path(sys.argv[1]).absolute())[:MAX_PRINTED]:
+    module = Path(sys.argv[1]).absolute()
+    if not (module.is_file() and module.suffix == ".py" and module.is_relative_to(ROOT / "pellucid")):
+        sys.exit(
+            "give a module of pellucid/, such as pellucid/layers/conv2d.py; "
+            "what the studio does in a browser is tested in tests/studio/test_*_browser.py"
+        )
+    for file in find_tests(module)[:MAX_PRINTED]:
         print(file.relative_to(ROOT))

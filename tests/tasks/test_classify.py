@@ -1,6 +1,7 @@
 """Predictions and evaluations of a trained network, and the pictures and data sets that are refused."""
 
 import io
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,8 +12,10 @@ from PIL import Image
 
 from pellucid.base.errors import PellucidError
 from pellucid.calibration.confidence import Confidence
+from pellucid.cli.main import main
 from pellucid.combine import Fork, Sequential
 from pellucid.data import Dataset, Splits
+from pellucid.fuse.inference.runs import AsWritten
 from pellucid.layers import Dense, Flatten
 from pellucid.losses import AuxiliaryCrossEntropy, Loss, SoftmaxCrossEntropy
 from pellucid.model import Model
@@ -206,3 +209,24 @@ def test_images_that_the_loss_ignores_are_not_measured(tmp_path: Path):
     model.weights["scores.bias"].copy_(torch.tensor([0.0, 1.0]))
     evaluation = evaluate(model, str(tmp_path / "mine"))
     assert (evaluation["n"], evaluation["accuracy"], [row["n"] for row in evaluation["classes"]]) == (2, 1.0, [0, 2])
+
+
+def test_the_functions_of_predict_are_those_of_the_architecture_page(tmp_path: Path, monkeypatch) -> None:
+    """The list on the page is the stack of calls, without nested functions, in which the network runs."""
+    stack: list[tuple[str, str]] = []
+    run = AsWritten.__call__
+
+    def recorded(*args):
+        stack[:] = [("fuse/inference/runs.py", "AsWritten.__call__")]
+        frame = sys._getframe()
+        while stack[0] != ("cli/predict.py", "handle") and (frame := frame.f_back):
+            if "<locals>" not in frame.f_code.co_qualname:
+                file = Path(frame.f_code.co_filename).as_posix().rpartition("pellucid/")[2]
+                stack.insert(0, (file, frame.f_code.co_qualname))
+        return run(*args)
+
+    monkeypatch.setattr(AsWritten, "__call__", recorded)
+    assert main(["predict", "mnist-mlp-100", str(draw_seven(tmp_path / "a.png", 255, 0))]) == 0
+    page = (Path(__file__).parents[2] / "docs" / "architecture.md").read_text(encoding="utf-8")
+    lines = page.partition("## From `pellucid predict`")[2].partition("```text\n")[2].partition("\n```")[0].splitlines()
+    assert [tuple(line.split()[:2]) for line in lines] == stack

@@ -224,6 +224,11 @@ def test_files_are_dropped_and_pasted(page: Any, tmp_path: Path) -> None:  # noq
     tab.wait_for_timeout(1000)
     assert tab.locator("#look-problem").is_visible()  # also when its card has been read
     assert tab.evaluate("document.querySelector('[data-bar]').dataset.bar") == "1"  # the model before still works
+    Model(Sequential(flat=Flatten(), scores=Dense(3)), input_shape=(5, 8, 8)).save(tmp_path / "five.safetensors")
+    tab.evaluate(DROP, [["five.safetensors", "", [*(tmp_path / "five.safetensors").read_bytes()]]])
+    until(tab, "document.querySelector('#look-problem').textContent.includes('(5, 8, 8)')", wait=2 * WAIT)
+    assert "model.safetensors: classification" in tab.inner_text("#look-h")
+    assert tab.evaluate(chosen).endswith("model.safetensors")
 
 
 def test_each_of_many_dropped_files_is_taken_or_named(page: Any, tmp_path: Path) -> None:  # noqa: F811

@@ -1,5 +1,6 @@
 """Models of Look that are broken or dropped, requests that do not fit, and the samples."""
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,10 @@ import torch
 from starlette.testclient import TestClient
 
 from pellucid.base import limits
+from pellucid.combine import Sequential
 from pellucid.command.models import open_network
+from pellucid.layers import Dense, Flatten
+from pellucid.losses import Quadratic
 from pellucid.model import Model
 from pellucid.studio.app import application
 from pellucid.studio.opened_files import MAX_DROPPED, OpenedFiles
@@ -44,6 +48,19 @@ def test_a_broken_file_says_why_and_breaks_no_other_model(tmp_path: Path) -> Non
     assert tab.ask("look.card", model="bccd")["figure"] == "AP50 90.35 %, AP 56.35 %"
     assert tab.ask("look.card", model="../secret.onnx")["kind"] == "error"
     assert tab.ask("explain.open", model="good.safetensors")["model"] == "good.safetensors"
+
+
+@pytest.mark.parametrize("shape", [(5,), (3, 7), (2, 8, 8), (28, 28, 1), (32, 32, 3)])
+def test_a_model_that_takes_no_pictures_leaves_the_one_before_open(shape: tuple[int, ...]) -> None:
+    refused = Model(Sequential(flat=Flatten(), scores=Dense(3)), loss=Quadratic(), input_shape=(math.prod(shape),))
+    refused.input_shape = shape  # as of a file of others
+    models = {"mnist-lenet": Model.load("mnist-lenet"), "refused": refused}
+    tab = Tab(Library(tuple(models), models.__getitem__))
+    tab.ask("look.open")
+    before = tab.ask("look.picture", sample="digit 3")["bars"]
+    message = tab.ask("look.open", model="refused")["message"]
+    assert str(shape) in message
+    assert tab.ask("look.picture", sample="digit 3")["bars"] == before
 
 
 def test_requests_that_do_not_fit_are_refused() -> None:

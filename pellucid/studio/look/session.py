@@ -127,21 +127,27 @@ class LookSession:
         return self._look
 
     def open(self, request: OpenLook) -> Reply:
-        """Open a model; return its controls, and the pictures that are offered."""
+        """Open a model; return its controls, and the pictures that are offered.
+
+        A model that takes no pictures is refused; then the one before stays open.
+        """
         name = self.library.names[0] if request.model is None else request.model
         model = self.library.open(name)
         task = task_of(model)
-        self._look = task.look(model)
-        self._labelled = self._index = None
+        look = task.look(model)
         kinds = sample_names()
+        first = kinds[family_for(name, model.nominal_shape[0])][0]
+        look.predictor.frame(sample(first))
+        self._look = look
+        self._labelled = self._index = None
         fields = {
             "model": name,
             "task": task.name,
-            "controls": [vars(control) for control in self._look.controls],
-            "takes_hints": self._look.takes_hints,
+            "controls": [vars(control) for control in look.controls],
+            "takes_hints": look.takes_hints,
             "methods": METHODS,
             "kinds": [{"name": kind, "samples": names} for kind, names in kinds.items()],
-            "sample": kinds[family_for(name, model.nominal_shape[0])][0],
+            "sample": first,
             "uploads": self.library.uploads.names(),
             "data": self.library.runs.data_paths,
         }

@@ -123,7 +123,13 @@ def _read_inputs(model: Model, source: str | Path | bytes, name: str) -> Tensor:
     """Return the inputs of `read_views`; pictures other than digits are uint8 (1, C, H, W), 0 to 255."""
     shape = model.nominal_shape
     if len(shape) != 3 or shape[0] not in (1, 3):
-        raise PellucidError(f"the model takes inputs of shape {shape}, not pictures; give one for (1 or 3, H, W)")
+        advice = "give another"
+        if len(shape) == 3 and shape[2] in (1, 3):
+            advice = (
+                "if `pellucid export --whole` wrote it, export it without --whole, or open the run or weights that it "
+                "came from"
+            )
+        raise PellucidError(f"the model takes inputs of shape {shape}, not pictures (1 or 3, H, W); {advice}")
     layout = LAYOUTS.get(data_name(model))
     if layout is not None:
         return torch.stack(

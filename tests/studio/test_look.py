@@ -244,6 +244,7 @@ def test_heat_maps_lie_over_their_points_in_a_wide_picture() -> None:
 def test_colours_are_those_of_predict_and_strength_0_is_grey() -> None:
     tab, answer, seen = opened("colorize")
     assert not answer["takes_hints"]
+    assert "trained without hints" in seen["line"]
     colorized = layer(seen, "colorized", "image")
     (expected,) = Model.load("colorize").predict([as_file(seen["tensors"]["picture"])])
     assert torch.equal(colorized, expected.image[:3])
@@ -269,7 +270,7 @@ def test_hints_colour_a_picture_for_a_model_that_takes_them() -> None:
     model = Model(l1(width=8, levels=2, hints=True), input_shape=(1, 16, 16))
     tab = Tab(Library(("coloured",), lambda _: model))
     assert tab.ask("look.open")["takes_hints"]
-    tab.ask("look.picture", sample="photo 0")
+    assert "hints" not in tab.ask("look.picture", sample="photo 0")["line"]
     picture = tab.session.sessions["look"].look.picture
     before = layer(tab.ask("look.change"), "colorized", "image")
     after = layer(tab.ask("look.change", hints=[[300, 200, 255, 0, 0]]), "colorized", "image")

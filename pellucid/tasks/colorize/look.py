@@ -47,6 +47,7 @@ class ColorizerLook(Look):
             MapLayer("b, blue to yellow", values=ab[1], group="Colours"),
         ]
         _, height, width = colorized.shape
-        return Shown(
-            f"{width}x{height}, mean chroma {float(ab.norm(dim=0).mean() * self.colorizer.strength):.1f}", layers
-        )
+        line = f"{width}x{height}, mean chroma {float(ab.norm(dim=0).mean() * self.colorizer.strength):.1f}"
+        if not self.takes_hints:
+            line += "; trained without hints of colours (a training with objective.hints=true takes them)"
+        return Shown(line, layers)

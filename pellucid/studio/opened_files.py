@@ -95,6 +95,8 @@ class OpenedFiles:
 
         Raises PellucidError above the limits of time and memory, within which the file may be opened another time.
         """
+        if not path.stat().st_size:
+            return f"{name} is empty; give it again"
         seconds = scaled_limit(MAX_OPENING_SECONDS)
         memory = scaled_limit(MAX_OPENING_MEMORY) + MEMORY_COPIES * path.stat().st_size
         settings = json.dumps({"source": str(path), "target": str(converted), "seconds": seconds, "memory": memory})

@@ -259,6 +259,7 @@ def test_each_of_many_dropped_files_is_taken_or_named(page: Any, tmp_path: Path)
     assert len(lines) == len(bad)
     for line, (name, _) in zip(lines, bad, strict=True):
         assert name in line
+    assert lines[0].startswith("empty.onnx is empty")
     assert all("may run code" in line for line in lines[4:])
     assert ".onnx" in lines[2]  # what may be dropped
     assert "blank" in lines[3]

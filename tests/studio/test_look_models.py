@@ -155,6 +155,7 @@ def test_files_that_cannot_be_opened_leave_the_list_before_models(
         names.append(answer["model"])
         faulty = tab.ask("look.card", model=answer["model"])["fault"]
         assert bool(faulty) == (name != "mine.safetensors")
+        assert ("is empty" in faulty) == (not content)
     monkeypatch.setattr(OpenedFiles, "_convert", None)  # each has been tried once, and is known
     for model in names:
         assert bool(tab.ask("look.card", model=model)["fault"]) == ("mine" not in model)

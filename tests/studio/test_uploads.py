@@ -77,6 +77,7 @@ def test_files_that_are_not_pictures_are_refused(body: bytes, status: int, opene
     before = LIBRARY.uploads.names()
     response = opened.post("/upload", content=body)
     assert (response.status_code, bool(response.json()["error"])) == (status, True)
+    assert ("is empty" in response.json()["error"]) == (not body)
     assert LIBRARY.uploads.names() == before
 
 

@@ -178,6 +178,8 @@ class UploadReader:
 
 def check_picture(body: bytes) -> None:
     """Raise RefusedError unless these are the bytes of a picture within the limits."""
+    if not body:
+        raise RefusedError(415, "the file is empty; give it again")
     if not any(body[start : start + len(magic)] == magic for start, magic in FORMAT_SIGNATURES.values()):
         raise RefusedError(415, f"this is no {', '.join(FORMAT_SIGNATURES)} file; give one of these")
     try:

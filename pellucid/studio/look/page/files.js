@@ -28,7 +28,8 @@ export function filesTaker(take, attempt, problem) {
     isBusy = true;
     try {
       while (waiting.length) {
-        const line = await take(waiting.shift()).catch((error) => {
+        const file = waiting.shift();
+        const line = !file.size ? `${file.name} is empty; give it again` : await take(file).catch((error) => {
           if (error instanceof LostError) throw error;
           return error.message;
         });

@@ -265,6 +265,14 @@ def test_each_of_many_dropped_files_is_taken_or_named(page: Any, tmp_path: Path)
     assert "blank" in lines[3]
     assert "own.safetensors: classification" in tab.inner_text("#look-h")
     assert tab.locator("#look-sample option:checked").inner_text() == "drawn.png"
+    tab.evaluate(DROP, [[f"notes{k}.{end}", "", []] for k in range(12) for end in ("onnx", "png")])
+    until(tab, f"{text}.includes('notes11.png')")
+    lines = tab.inner_text("#look-problem").split("\n")
+    assert len(lines) == 24
+    assert all("is empty" in line for line in lines)
+    assert tab.evaluate(
+        "(({ scrollHeight, clientHeight }) => scrollHeight > clientHeight)(document.querySelector('#look-problem'))"
+    )
     tab.evaluate(DROP, [])
     assert "no file" in tab.inner_text("#look-problem")
     shown.faults[:] = [fault for fault in shown.faults if "415" not in fault]  # of data.zip

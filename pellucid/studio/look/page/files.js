@@ -5,7 +5,6 @@ const MODEL_FILE = /\.(safetensors|onnx|pt2)$/i;
 const MODEL_KINDS = ".safetensors, .onnx or .pt2";
 const PICKLE = /\.(pt|pth|pkl|pickle|ckpt|bin|joblib)$/i; // formats of Python that may contain code
 const MAX_FILES = 24; // that are taken at once, as many as the studio keeps
-const MAX_LINES = 6; // about files that were not taken
 
 export const isModel = (file) => MODEL_FILE.test(file.name);
 
@@ -39,8 +38,7 @@ export function filesTaker(take, attempt, problem) {
       isBusy = false;
       waiting.length = 0;
     }
-    const shown = lines.splice(0), left = shown.length - MAX_LINES;
-    if (shown.length) throw new Error([...shown.slice(0, MAX_LINES), ...(left > 0 ? [`and ${left} more`] : [])].join("\n"));
+    if (lines.length) throw new Error(lines.splice(0).join("\n"));
   });
   return (files) => {
     if (!files.length) return problem(new Error("there is no file in it"));

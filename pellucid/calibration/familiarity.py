@@ -240,7 +240,7 @@ def with_lower_resolutions(x: Tensor) -> Tensor:
     """
     if x.dim() != 4:
         return x
-    x = float_images(x).clone()
+    x = float_images(x.clone())
     low, high = x.aminmax()
     size = x.shape[2:]
     for k, resolution in enumerate(RESOLUTIONS):

@@ -4,6 +4,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import fields, replace
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from pellucid.base.errors import PellucidError
@@ -141,15 +142,20 @@ def with_examples(case: Case, index: Tensor) -> Case:
     return rebuilt(replace(case, train=select(case.train, index)))
 
 
+def labelled_mask(loss: Any, y: Tensor) -> Tensor:
+    """Return bool in the shape of classes or masks y: whether the loss does not ignore the class."""
+    ignored = getattr(loss, "ignore", None)
+    return torch.ones_like(y, dtype=torch.bool) if ignored is None else y != ignored
+
+
 def with_balanced_loss(case: Case) -> Case:
     """Return the case with a cross-entropy that weights classes by the square roots of their inverse counts.
 
     Raises PellucidError for another loss.
     """
     loss, y = case.model.loss, case.train.y
-    valid = loss.valid_mask(y)
-    labels = (y if valid is None else y[valid]).flatten().long()
-    if isinstance(loss, BinaryCrossEntropy):
+    labels = y[labelled_mask(loss, y)].long()
+    if isinstance(loss, BinaryCrossEntropy) and case.model.output_shape[0] == 1:
         share = float(labels.double().mean())
         return rebuilt(case, loss=replace(loss, pos_weight=((1 - share) / share) ** 0.5))
     if not isinstance(loss, SoftmaxCrossEntropy):

@@ -43,8 +43,8 @@ def scorecam(
     target = fix_target(net, params, x, target)
     a, _, _, path = maps_of_layer(net, params, x, target, layer)
     if maps is not None and integer(maps, "scorecam: maps", 1) < a.shape[1]:
-        kept = a.flatten(2).var(2).topk(maps, 1).indices
-        a = a.gather(1, kept.view(*kept.shape, *(1,) * (a.dim() - 2)).expand(-1, -1, *a.shape[2:]))
+        indices = a.flatten(2).var(2, correction=0).topk(maps, 1).indices  # of the maps that vary most
+        a = a.gather(1, indices.view(*indices.shape, *(1,) * (a.dim() - 2)).expand(-1, -1, *a.shape[2:]))
     masked_scores: list[Tensor] = []
     for part in a.split(max_maps, dim=1):
         n_maps = part.shape[1]

@@ -187,7 +187,7 @@ class Tally(TorchDispatchMode):
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         """Run an operation, and count its outputs."""
-        result = _known_result(func, args)
+        result = None if kwargs else _known_result(func, args)
         if result is None:
             result = func(*args, **(kwargs or {}))
         results = result if isinstance(result, tuple | list) else (result,)
@@ -274,11 +274,13 @@ def _known_result(func: Any, args: tuple[Any, ...]) -> Any:
     operation = func.overloadpacket
     tensors = args[0] if operation is _aten.cat else [arg for arg in args if isinstance(arg, Tensor)]
     kinds = {(each.dtype, each.device) for each in tensors}
-    if len(kinds) != 1 or not tensors[0].is_floating_point():
+    if len(kinds) != 1 or not tensors[0].is_floating_point() or not tensors[0].is_meta:
         return None
     x = tensors[0]
     if operation in _NORMALIZATIONS:
-        return torch.empty_like(x), x.new_empty(0), x.new_empty(0)  # without statistics, which are small
+        # The statistics of a batch or a group are small; those of layers are many if the layers are small.
+        n_statistics = x.numel() // math.prod(args[1]) if operation is _aten.native_layer_norm else 0
+        return torch.empty_like(x), x.new_empty(n_statistics), x.new_empty(n_statistics)
     shape = _known_shape(operation, tensors, args)
     return None if shape is None else x.new_empty(shape)
 
@@ -290,11 +292,15 @@ def _known_shape(operation: Any, tensors: list[Tensor], args: tuple[Any, ...]) -
         shape = [*torch.broadcast_tensors(*tensors)[0].shape]
     elif operation is _aten.cat:
         axis = args[1] if len(args) > 1 else 0
+        if not -len(shape) <= axis < len(shape) or any(each.dim() != len(shape) for each in tensors):
+            return None
         shape[axis] = sum(each.shape[axis] for each in tensors)
         if any([*each.shape[:axis], shape[axis], *each.shape[axis:][1:]] != shape for each in tensors):
             return None  # PyTorch's own operation says what does not fit
-    elif operation is _aten.mean and len(args) == 3 and args[1]:  # over axes
+    elif operation is _aten.mean and len(args) == 3 and args[1] and shape:  # over axes
         axes = {axis % len(shape) for axis in args[1]}
+        if len(axes) < len(args[1]) or not all(-len(shape) <= axis < len(shape) for axis in args[1]):
+            return None
         shape = [1 if k in axes else side for k, side in enumerate(shape) if args[2] or k not in axes]
     elif operation is _aten.upsample_bilinear2d and args[1] is not None:
         shape = [*shape[:2], *args[1]]

@@ -33,7 +33,7 @@ class History:
 
     # epoch (from 1), step, lr (at the epoch's last step), train_loss (the mean over the epoch's batches, each before
     # its update, without regularization), train_accuracy (after the epoch, in evaluation mode without augmentation, on
-    # a tenth of the training images, but at least 500 and at most 5,000 of them), val_loss and val_accuracy if there
+    # a sample of the training images, see `sample_indices`), val_loss and val_accuracy if there
     # are validation data, seconds, images_per_second. A training in shards adds slowest_process, the process that the
     # others waited for, and wait_seconds, the longest of these waits. The columns of other metrics replace the
     # accuracies. Values that are not finite are None.

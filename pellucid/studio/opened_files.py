@@ -59,6 +59,7 @@ class OpenedFiles:
             faulty_names = [old_name for old_name, old_path in self.dropped.items() if old_path in self._faults]
             old_name = next(iter(faulty_names or self.dropped))  # a file that cannot be opened before a model
             old_path = self.dropped.pop(old_name)
+            self._faults.pop(old_path, None)
             with suppress(OSError):  # on Windows while it is opened; the folder is deleted at the end
                 old_path.unlink()
             if faulty_names:

@@ -26,6 +26,7 @@ from pellucid.training.learner import Learner
 from pellucid.training.step import training_form
 
 MIN_SAMPLE, MAX_SAMPLE = 500, 5_000  # limits of the number of training examples on which metrics are measured
+MIN_LARGE_SAMPLE = 10
 LARGE_IMAGE = 50_000  # values; 3 x 128 x 128 are 49,152
 Augmentation = Callable[[Any, torch.Generator], Any]  # (images, rng) -> images; with joint = True (Batch, rng) -> Batch
 
@@ -165,14 +166,16 @@ def read_images(x: Tensor | Source, batch_size: int, stats: FeatureStats | None,
 def sample_indices(data: Source, validation: Source | None, seed: int) -> list[int]:
     """Return the indices of the training examples on which metrics are measured, drawn with `seed`.
 
-    Their number is a tenth of the examples, but at least MIN_SAMPLE and at most MAX_SAMPLE, and for large images at
-    most that of the validation examples. For a stream, they are those of its first batch.
+    Their number is a tenth of the examples, but at least MIN_SAMPLE and at most MAX_SAMPLE; of large images at most as
+    many as the validation examples, but at least MIN_LARGE_SAMPLE. For a stream, they are those of its first batch.
     """
     if isinstance(data, Stream):
         return list(range(data.first_size))
     count = min(max(len(data) // 10, MIN_SAMPLE), MAX_SAMPLE)
     if validation is not None and not isinstance(validation, Stream) and first_batch(data).images.numel() > LARGE_IMAGE:
-        count = min(count, len(validation))  # measuring all of a hundred pictures took a third of the training
+        count = min(
+            count, max(len(validation), MIN_LARGE_SAMPLE)
+        )  # measuring all of a hundred pictures took a third of the training
     return cast(Any, drawn_indices(len(data), count, seed)).tolist()
 
 

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from pellucid.doctor.case import Case
 from pellucid.doctor.finding import Check, Evidence, Finding, Remedy
-from pellucid.doctor.remedies import with_balanced_loss
+from pellucid.doctor.remedies import labelled_mask, with_balanced_loss
 from pellucid.training.measures import boundary
 
 MIN_RATIO = 10.0  # of class sizes; from this ratio on, accuracies are lower (Buda, Maki and Mazurowski 2018)
@@ -50,12 +50,16 @@ def find(case: Case) -> list[Finding]:
 def _empty_masks(case: Case) -> list[Finding]:
     """Find masks of few foreground pixels for which a trained model predicts the background alone."""
     y, outputs = case.probe.y, case.model.output_shape
-    if not case.trained or y.dim() < 3 or len(outputs) != 3 or bool((y != y.round()).any()):
+    # Masks (N, C, H, W) of several classes, each present or absent, have no background.
+    is_multi_label = y.dim() == 4 and outputs[0] > 1
+    if not case.trained or y.dim() < 3 or len(outputs) != 3 or is_multi_label or bool((y != y.round()).any()):
         return []
     scores = case.model.predict(case.probe.x)
     predicted = scores.argmax(1) if outputs[0] > 1 else scores[:, 0] > boundary(case.model.net, case.model.loss)
-    valid = case.model.loss.valid_mask(y)
-    labels = (y if valid is None else y[valid]).flatten().long()
+    is_labelled = labelled_mask(case.model.loss, y)
+    predicted, labels = predicted.view_as(y)[is_labelled], y[is_labelled].long()
+    if not len(labels):
+        return []
     background = int(labels.mode().values)
     n_foreground = int((labels != background).sum())
     is_empty = float((predicted == background).float().mean()) > MAX_BACKGROUND

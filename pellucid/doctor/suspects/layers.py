@@ -135,7 +135,7 @@ def activation_suspects(case: Case) -> Iterator[Suspect]:
         return
     found = gradients(model, case.inputs(case.probe), case.probe.y)
     share = rms(found[weights[0]]) / (rms(found[weights[-1]]) or 1.0)
-    if share <= MAX_VANISHED:
+    if 0.0 < share <= MAX_VANISHED:  # without weights of 0, which stop all gradients
         yield suspect(
             "saturating-activations", "gradients vanish on the way back through activations whose slope is far below 1 "
             "(sigmoid, tanh), so that the first layers hardly learn",

@@ -24,12 +24,12 @@ export function start(root, server, { state: address, remember }) {
   const open = attempt(async (run = null) => {
     const answer = await server.ask("gestures.open", { collection: S.collection, run });
     S.saved = answer.saved;
-    if (answer.collection !== S.collection) Object.assign(S, { fitted: null, latest: new Map() });
+    if (answer.collection !== S.collection) Object.assign(S, { fitted: null, latest: new Map(), shown: null, tried: null, changes: 0, fittedChanges: 0, savedChanges: 0 });
     Object.assign(S, { collection: answer.collection, limits: answer.limits });
     remember({ collection: S.collection });
     answer.classes.forEach(({ name }, k) => answer.tensors[`frame${k}`] && S.latest.set(name, answer.tensors[`frame${k}`]));
     take(answer.classes);
-    S.changes ||= answer.classes.some(({ frames }) => frames > 0) ? 1 : 0; // of frames before a reload it is unknown whether they were saved
+    S.changes ||= !run && answer.classes.some(({ frames }) => frames > 0) ? 1 : 0; // of frames before a reload it is unknown whether they were saved
     if (answer.is_taught && !S.fitted) await fit();
     render();
     if (answer.note) problem(new Error(answer.note));
@@ -112,19 +112,19 @@ export function start(root, server, { state: address, remember }) {
   /** Collect the frames of files as one stretch; a file that cannot be used does not end it. */
   const collect = attempt(async (name, files) => {
     const stretch = ++S.stretch;
-    const reasons = new Map(); // why a file is left out, by its name
+    const reasons = []; // [name, why] of each file that is left out
     for (const file of files) {
       try {
         for await (const frame of framesOfFile(file)) await send(name, frame, stretch);
       } catch (error) {
         if (error instanceof LostError) throw error;
-        reasons.set(file.name, error instanceof DOMException ? "it cannot be read" : error.message);
+        reasons.push([file.name, error instanceof DOMException ? "it cannot be read" : error.message]);
       }
     }
     await refreshFrames();
-    if (reasons.size) {
+    if (reasons.length) {
       const [[first, reason]] = reasons;
-      throw new Error(`${reasons.size} of ${files.length} files left out, such as ${first}: ${reason}`);
+      throw new Error(`${reasons.length} of ${files.length} files left out, such as ${first}: ${reason}`);
     }
     say(`${name}: collected ${files.length} files`);
   });
@@ -323,7 +323,7 @@ export function start(root, server, { state: address, remember }) {
   function render() {
     list();
     element("save").hidden = !S.fitted;
-    if (!S.fitted) return;
+    if (!S.fitted) return Object.entries({ confusion: "Not trained yet.", thresholds: "", remarks: "" }).forEach(([id, text]) => (element(id).textContent = text));
     results.confusion(element("confusion"), S.fitted);
     fill(element("thresholds"), results.thresholds({ ...S.fitted, ...S.moved }));
     results.remarks(element("remarks"), S.fitted);

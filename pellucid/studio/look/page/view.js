@@ -58,7 +58,7 @@ export function start(root, server, { state: address, remember: put }) {
       clearTimeout(slow);
       heading();
     });
-    if (S.open?.model !== answer.model) Object.assign(S, { hints: [], place: null, why: null, hidden: new Set(), switched: new Map(), maps: new Map() });
+    if (S.open?.model !== answer.model) Object.assign(S, { hints: [], place: null, point: null, why: null, hidden: new Set(), switched: new Map(), maps: new Map() });
     const given = isFirst && !refused ? (address.get("values") ?? "").split("_").filter(Boolean).map(Number) : S.open?.model === answer.model ? S.values : [];
     S.values = given.length === answer.controls.length && given.every(Number.isFinite) ? given : answer.controls.map((one) => one.value);
     const isGone = S.source?.labelled !== undefined; // the server compares pictures anew for each model that is opened

@@ -283,7 +283,7 @@ export function start(root, server, { state: address, remember }) {
   function removePoints() {
     empty();
     question.end();
-    Object.assign(S, { subject: null, running: false, click: S.click === "ask" ? "1" : S.click });
+    Object.assign(S, { settings: { ...S.settings, points: null }, subject: null, running: false, click: S.click === "ask" ? "1" : S.click });
     draw();
     say(NO_POINTS);
   }

@@ -99,7 +99,7 @@ def test_images_must_have_the_size_stated_in_the_annotations(write_tree):
 
 
 def test_folders_without_annotations_are_refused(write_tree):
-    with pytest.raises(PellucidError, match="contains no annotations; give a folder of Pascal VOC"):
+    with pytest.raises(PellucidError, match="contains no annotations; give a folder of CVAT, "):
         DetectionFolder(write_tree("set", {"a/a.png": picture_bytes((0, 0, 0))}))
 
 

@@ -56,7 +56,8 @@ def test_the_fused_form_of_whole_networks_computes_the_same(name: str, options: 
     assert leaves(fused_y).keys() == leaves(y).keys()
     assert fused_dparams.keys() == dparams.keys()
     for path, leaf in {**leaves(y), **dparams}.items():
-        assert difference({**leaves(fused_y), **fused_dparams}[path], leaf) < 1e-12, path
+        # 1.4e-12 in a bias of mobilenet_v2 on an Intel Xeon, whose true gradient is 0.
+        assert difference({**leaves(fused_y), **fused_dparams}[path], leaf) < 1e-11, path
 
 
 # One network per family: the side of its images, and blocks that are omitted since other blocks are like them.

@@ -43,5 +43,5 @@ def test_data_with_a_class_that_the_detector_lacks_are_refused_with_both_lists(f
 def test_data_without_annotated_objects_are_refused(tmp_path: Path) -> None:
     (tmp_path / "red").mkdir()
     Image.new("RGB", (8, 8)).save(tmp_path / "red" / "0.png")
-    with pytest.raises(PellucidError, match="has no annotated objects; give images with annotations of Pascal VOC"):
+    with pytest.raises(PellucidError, match="has no annotated objects; give images with annotations of CVAT, "):
         case_of_detector_model(detector("green", "red"), str(tmp_path))

@@ -1,5 +1,6 @@
 """Classes with few examples or none."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -101,3 +102,19 @@ def test_predicting_the_background_alone_is_found(loss: Any, side: int, bias: fl
             assert changed.pos_weight == pytest.approx(ratio)
         else:
             assert changed.class_weights == pytest.approx((1, ratio))
+
+
+@pytest.mark.parametrize("ignored", [255, 2, -1])
+@pytest.mark.parametrize("side", [0, 2])
+def test_ignored_pixels_are_no_foreground(side: int, ignored: int) -> None:
+    y = torch.zeros(12, 20, 20, dtype=torch.int64)
+    y[:, 0] = ignored
+    y[:, 4 : 4 + side, 4 : 4 + side] = 1
+    case = masks_case(side, SoftmaxCrossEntropy(ignore=ignored), -9.0)
+    case = replace(case, train=replace(case.train, y=y))
+    found = CHECK.find(case)
+    assert len(found) == (side > 0)
+    for one in found:
+        assert one.evidence["foreground_pixels_of_the_masks"] == pytest.approx(4 / 380)
+        assert one.remedy is not None
+        assert one.remedy.apply(case).model.loss.class_weights == pytest.approx((1, (376 / 4) ** 0.5))

@@ -265,32 +265,6 @@ def test_classes_of_pixels_are_switched_and_explained(page: Any) -> None:
     assert tab.inner_text("[data-of][aria-pressed=true] b") == largest
 
 
-RING = """([x, y, width]) => {
-  const canvas = document.querySelector('#look-canvas');
-  const scale = canvas.width / width;
-  return [...canvas.getContext('2d').getImageData(x * scale - 9, y * scale, 1, 1).data];
-}"""
-
-
-def test_the_least_certain_or_chosen_point_is_marked(page: Any) -> None:
-    shown = page("model=faces")
-    tab = shown.tab
-    before = shown.pixels()
-    bars, points = shown.last("look.picture")["bars"], layer(shown.last("look.picture"), "points", "points")
-    width = shown.last("look.picture")["tensors"]["picture"].shape[2]
-    scores = [bar["value"] for bar in bars]
-    chosen = "document.querySelector('[data-point][aria-pressed=true]').dataset.bar"
-    assert tab.evaluate(chosen) == bars[scores.index(min(scores))]["name"]
-    views = {before}
-    for k, act in ((3, "hover"), (30, "click"), (57, "focus")):
-        without = tab.evaluate(RING, [*points[k, :2].tolist(), width])
-        getattr(tab.locator(f"[data-point='{k}']"), act)()
-        until(tab, f"{chosen} === {bars[k]['name']!r}")
-        assert tab.evaluate(RING, [*points[k, :2].tolist(), width]) != without  # the ring around this point
-        views.add(shown.pixels())
-    assert len(views) == 4
-
-
 def test_heat_maps_bars_and_colours(page: Any) -> None:
     shown = page("model=faces")
     tab = shown.tab

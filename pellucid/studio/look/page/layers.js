@@ -1,5 +1,5 @@
 // What the view Look draws over a picture, by the kind of a layer; and numbers as bars.
-import { $$, html, maxAbs, num, percent } from "/core/dom.js";
+import { html, maxAbs, num, percent } from "/core/dom.js";
 import { classColour, colour, heat, isDark, paintClasses, paintPicture } from "/core/paint.js";
 
 const SIDE = 640; // pixels of the longer side of the canvas
@@ -46,28 +46,15 @@ const DRAW = {
     }
     pen.setLineDash([]);
   },
-  points(pen, { tensors: { points } }, { scale, bars, point }) {
+  points(pen, { tensors: { points } }, { scale }) {
     pen.fillStyle = "oklch(0.82 0.15 205)";
     for (let k = 0; k < points.shape[0]; k++) {
       pen.beginPath();
       pen.arc(points.data[3 * k] * scale, points.data[3 * k + 1] * scale, 3.5, 0, 2 * Math.PI);
       pen.fill();
     }
-    const k = areOfPoints(bars, points) ? (point ?? leastOf(bars)) : -1;
-    if (k < 0) return;
-    const x = points.data[3 * k] * scale, y = points.data[3 * k + 1] * scale;
-    pen.lineWidth = 3;
-    pen.strokeStyle = colour("div", -1);
-    pen.beginPath();
-    pen.arc(x, y, 9, 0, 2 * Math.PI);
-    pen.stroke();
-    write(pen, bars[k].name, x + 12, y + 9, "white");
   },
 };
-
-/** Whether the bars are the scores of the points, in their order. */
-const areOfPoints = (bars, points) => bars.length > 0 && bars.length === points?.shape[0] && bars.every(({ value }, k) => value === points.data[3 * k + 2]);
-const leastOf = (bars) => bars.reduce((least, { value }, k) => (value < bars[least].value ? k : least), 0);
 
 function write(pen, text, x, y, colour) {
   pen.font = "600 13px system-ui, sans-serif";
@@ -89,8 +76,8 @@ function heatOf({ data, shape }, isUnsigned) {
 
 /** Draw the picture with the layers that are on, and the map of an explanation over them. */
 export function draw(canvas, S) {
-  const { picture, layers, isOn, why, opacity, place, classes, hidden, hints, bars, point } = S;
-  const size = sizeOf(picture), given = { ...size, opacity, classes, hidden, place, bars, point };
+  const { picture, layers, isOn, why, opacity, place, classes, hidden, hints } = S;
+  const size = sizeOf(picture), given = { ...size, opacity, classes, hidden, place };
   Object.assign(canvas, { width: size.width, height: size.height });
   const pen = canvas.getContext("2d");
   pen.imageSmoothingEnabled = size.scale < 4;
@@ -133,23 +120,10 @@ export const areaOf = (corners) => {
 /** Recall to the right and precision upwards: the curve, and the point at the present thresholds. */
 export const precisionRecall = (curve, recall, precision) => html`<p class="cap">Precision, upwards, by recall, to the right, both from 0 to 100 %; the dot is at the sliders. A box is right if its IoU with a labelled one of its class is at least 0.5.</p><svg class="look-curve" viewBox="0 0 100 100" role="img" aria-label="Precision ${percent(precision)} at a recall of ${percent(recall)}"><rect class="ground" width="100" height="100"/><polyline points="${curve.map(([x, y]) => `${100 * x},${100 - 100 * y}`).join(" ")}"/><circle cx="${100 * recall}" cy="${100 - 100 * precision}" r="3"/></svg>`;
 
-/** The numbers of a prediction, the largest first; those of points can be chosen, of which `point` is marked. */
-export function bars(given, layers, point) {
-  const ofPoints = layers.some((one) => one.kind === "points" && areOfPoints(given, one.tensors.points)), marked = point ?? leastOf(given);
+/** The numbers of a prediction, the largest first. */
+export function bars(given) {
   const areParts = given.every((one) => one.is_fraction), most = areParts ? 1 : maxAbs(given.map((one) => one.value)) || 1;
   const hasScale = areParts || given.length > 1; // a single quantity has nothing to be compared with
   const order = given.length > MAX_BARS || areParts ? given.toSorted((a, b) => b.value - a.value).slice(0, MAX_BARS) : given;
-  return html`${order.map((bar) => [bar, given.indexOf(bar)]).map(([{ name, value, threshold }, k]) => html`<div class="look-bar ${threshold !== null && value < threshold && "below"}" data-bar="${name}" ${ofPoints && html`role="button" tabindex="0" data-k="point${k}" data-point="${k}" aria-pressed="${k === marked}"`}><span>${name}</span><svg class="look-track" viewBox="0 0 100 10" preserveAspectRatio="none" aria-hidden="true">${hasScale && html`<rect class="ground" width="100" height="10"/><rect class="value ${value < 0 && "minus"}" width="${(100 * Math.abs(value)) / most}" height="10"/>`}${threshold !== null && html`<path d="M${(100 * threshold) / most},0V10"/>`}</svg><b>${areParts ? percent(value) : num(value, 4)}</b></div>`)}${order.length < given.length && html`<p class="cap">The largest ${order.length} of ${given.length}</p>`}`;
-}
-
-/** Mark the point whose row is pointed at, focused or clicked. */
-export function markPoints(root, canvas, S) {
-  const mark = ({ target }) => {
-    const row = target.closest?.("[data-point]");
-    if (!row || Number(row.dataset.point) === S.point) return;
-    S.point = Number(row.dataset.point);
-    for (const one of $$("[data-point]", root)) one.setAttribute("aria-pressed", String(one === row));
-    draw(canvas, S);
-  };
-  for (const kind of ["pointerover", "focusin", "click"]) root.addEventListener(kind, mark);
+  return html`${order.map(({ name, value, threshold }) => html`<div class="look-bar ${threshold !== null && value < threshold && "below"}" data-bar="${name}"><span>${name}</span><svg class="look-track" viewBox="0 0 100 10" preserveAspectRatio="none" aria-hidden="true">${hasScale && html`<rect class="ground" width="100" height="10"/><rect class="value ${value < 0 && "minus"}" width="${(100 * Math.abs(value)) / most}" height="10"/>`}${threshold !== null && html`<path d="M${(100 * threshold) / most},0V10"/>`}</svg><b>${areParts ? percent(value) : num(value, 4)}</b></div>`)}${order.length < given.length && html`<p class="cap">The largest ${order.length} of ${given.length}</p>`}`;
 }

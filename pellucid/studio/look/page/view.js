@@ -41,7 +41,7 @@ export function start(root, server, { state: address, remember: put }) {
   const S = {
     open: null, source: address.get("upload") ? { upload: address.get("upload") } : address.get("sample") ? { sample: address.get("sample") } : null,
     picture: null, layers: [], classes: [], bars: [], hidden: new Set(), switched: new Map(), maps: new Map(), values: [], hints: [],
-    opacity: 0.6, place: null, point: null, why: null, turn: 0, names: new Map(), changing: false, changed: false, rows: null, judging: null, times: [],
+    opacity: 0.6, place: null, why: null, turn: 0, names: new Map(), changing: false, changed: false, rows: null, judging: null, times: [],
     isOn: (layer) => (layer.group ? S.maps.get(layer.group) === layer.name : (S.switched.get(layer.name) ?? layer.on)),
   };
 
@@ -154,7 +154,7 @@ export function start(root, server, { state: address, remember: put }) {
     }
     if (turn !== S.turn) return;
     Object.assign(S, { picture: answer.tensors.picture, place: null, why: null });
-    if (!frame) Object.assign(S, { source, point: null });
+    if (!frame) S.source = source;
     if (source.labelled !== undefined) element("labelled").textContent = S.rows?.[source.labelled].name ?? "";
     if (!frame) element("sample").value = source.sample ?? source.upload ?? "labelled";
     take(answer);
@@ -242,7 +242,7 @@ export function start(root, server, { state: address, remember: put }) {
     element("line").textContent = S.line;
     switches();
     fill(element("boxes"), html`${layers.boxButtons(mainBoxes(), S.classes, S.place)}`);
-    fill(element("bars"), layers.bars(S.bars, S.layers, S.point));
+    fill(element("bars"), layers.bars(S.bars));
     showWhy();
   }
 
@@ -385,7 +385,6 @@ export function start(root, server, { state: address, remember: put }) {
     const files = [...(event.clipboardData?.files ?? [])];
     if (!root.hidden && root.isConnected && files.length) accept(files);
   });
-  layers.markPoints(root, canvas, S);
   watch();
   /** Show it again; models may have been trained and saved meanwhile. */
   const show = () => {

@@ -4,7 +4,6 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import fields, replace
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from pellucid.base.errors import PellucidError
@@ -18,7 +17,7 @@ from pellucid.doctor.rehearsal import reinitialized
 from pellucid.doctor.training_case import T, optional_fields
 from pellucid.layers import BatchNorm, Conv2d, ConvTranspose2d, Dense, Flatten, Identity, MaxPool2d, ReLU
 from pellucid.layers.base import Layer
-from pellucid.losses import BinaryCrossEntropy, Quadratic, SoftmaxCrossEntropy
+from pellucid.losses import Quadratic, SoftmaxCrossEntropy
 from pellucid.nested import flatten, shared_paths
 from pellucid.optim import Adam
 from pellucid.optim.schedules import Cosine
@@ -140,29 +139,6 @@ def with_examples(case: Case, index: Tensor) -> Case:
     index: the indices of the examples, or a mask (N,).
     """
     return rebuilt(replace(case, train=select(case.train, index)))
-
-
-def labelled_mask(loss: Any, y: Tensor) -> Tensor:
-    """Return bool in the shape of classes or masks y: whether the loss does not ignore the class."""
-    ignored = getattr(loss, "ignore", None)
-    return torch.ones_like(y, dtype=torch.bool) if ignored is None else y != ignored
-
-
-def with_balanced_loss(case: Case) -> Case:
-    """Return the case with a cross-entropy that weights classes by the square roots of their inverse counts.
-
-    Raises PellucidError for another loss.
-    """
-    loss, y = case.model.loss, case.train.y
-    labels = y[labelled_mask(loss, y)].long()
-    if isinstance(loss, BinaryCrossEntropy) and case.model.output_shape[0] == 1:
-        share = float(labels.double().mean())
-        return rebuilt(case, loss=replace(loss, pos_weight=((1 - share) / share) ** 0.5))
-    if not isinstance(loss, SoftmaxCrossEntropy):
-        raise PellucidError(f"{type(loss).__name__} has no class weights")
-    counts = labels.bincount(minlength=case.model.output_shape[0]).double()
-    weights = (counts.max() / counts.clamp_min(1)).sqrt() * (counts > 0)
-    return rebuilt(case, loss=replace(loss, class_weights=tuple(weights.tolist())))
 
 
 def with_standardised_targets(case: Case) -> Case:

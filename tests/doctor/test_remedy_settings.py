@@ -65,7 +65,8 @@ def test_settings_give_the_training_that_the_remedy_gives(tmp_path: Path) -> Non
             made.add(suspect.remedy.key)
     assert made == {
         "without-L2", "dropout-too-strong", "frozen-too-much", "no-mirroring", "no-augmentation", "clipping-too-tight",
-        "default-hyperparameters", "constant-rate", "softmax-cross-entropy", "he-weights", "no-class-weights",
+        "default-hyperparameters", "default-hyperparameters-and-lower-rate",
+        "constant-rate", "softmax-cross-entropy", "he-weights", "no-class-weights",
         "class-weight-roots", "rate-0.0003", "rate-0.03", "rate-3e-05", "rate-0.001", "rate-1e-08", "rate-1e-06",
         "rate-1e-09",
     }  # fmt: skip

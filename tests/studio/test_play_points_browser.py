@@ -142,7 +142,7 @@ def test_buttons_end_where_the_network_may_not_grow_or_shrink(opened: Any) -> No
     assert tab.is_enabled('[data-less="0"]')
     tab.click("#play-more")
     tab.wait_for_selector('[data-unit="6:0"]')
-    assert tab.is_disabled("#play-more")
+    until(tab, "document.querySelector('#play-more').disabled")
     assert not tab.is_visible("#play-problem")
 
 

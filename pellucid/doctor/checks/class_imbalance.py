@@ -6,22 +6,17 @@ import torch
 from torch import Tensor
 
 from pellucid.doctor.case import Case
-from pellucid.doctor.finding import Check, Evidence, Finding, Remedy
-from pellucid.doctor.remedies import labelled_mask, with_balanced_loss
-from pellucid.training.measures import boundary
+from pellucid.doctor.finding import Check, Evidence, Finding
 
 MIN_RATIO = 10.0  # of class sizes; from this ratio on, accuracies are lower (Buda, Maki and Mazurowski 2018)
 LACKED_CLASS = "lacked-class"  # the kind of findings that name a class that is lacking
-MAX_BACKGROUND = 0.999  # of the predicted pixels; above it, nothing else is predicted
 MAX_PROBABILITY = 1e-3  # that a class is missing or as small as measured by chance
 
 
 def find(case: Case) -> list[Finding]:
     """Count the labels of each class in the training and validation data."""
     y = case.train.y
-    if not case.classifies:
-        return _empty_masks(case)
-    if int(y.min()) < 0:
+    if not case.classifies or int(y.min()) < 0:
         return []
     labels = y if case.validation is None else torch.cat([y, case.validation.y])
     class_names = case.train.classes or case.model.classes or ()
@@ -45,37 +40,6 @@ def find(case: Case) -> list[Finding]:
         fix = "collect more of the rare classes, or sample them more often; evaluate the accuracy of each class"
         findings.append(Finding(NAME, "train", evidence, cause, fix))
     return findings
-
-
-def _empty_masks(case: Case) -> list[Finding]:
-    """Find masks of few foreground pixels for which a trained model predicts the background alone."""
-    y, outputs = case.probe.y, case.model.output_shape
-    # Masks (N, C, H, W) of several classes, each present or absent, have no background.
-    is_multi_label = y.dim() == 4 and outputs[0] > 1
-    if not case.trained or y.dim() < 3 or len(outputs) != 3 or is_multi_label or bool((y != y.round()).any()):
-        return []
-    scores = case.model.predict(case.probe.x)
-    predicted = scores.argmax(1) if outputs[0] > 1 else scores[:, 0] > boundary(case.model.net, case.model.loss)
-    is_labelled = labelled_mask(case.model.loss, y)
-    predicted, labels = predicted.view_as(y)[is_labelled], y[is_labelled].long()
-    if not len(labels):
-        return []
-    background = int(labels.mode().values)
-    n_foreground = int((labels != background).sum())
-    is_empty = float((predicted == background).float().mean()) > MAX_BACKGROUND
-    if not is_empty or not 0 < n_foreground * MIN_RATIO <= len(labels):
-        return []
-    evidence: Evidence = {
-        "background": case.class_name(background), "foreground_pixels_of_the_masks": n_foreground / len(labels),
-        "foreground_pixels_of_the_predictions": float((predicted != background).float().mean()),
-    }  # fmt: skip
-    cause = "so few pixels are foreground that predicting the background alone has a low loss, and the model does so"
-    fix = (
-        "weight the foreground by the square root of the ratio of pixels (class_weights, pos_weight), use a loss of "
-        "overlap such as Dice, or crop around objects; and train longer"
-    )
-    remedy = Remedy("classes weighted by square roots of inverse counts", with_balanced_loss, "balanced-loss")
-    return [Finding(NAME, "train", evidence, cause, fix, remedy)]
 
 
 def _probability_by_chance(max_count: int, n: int, classes: int) -> float:

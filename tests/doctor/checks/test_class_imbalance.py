@@ -1,17 +1,9 @@
 """Classes with few examples or none."""
 
-from dataclasses import replace
-from typing import Any
-
-import pytest
 import torch
 
-from pellucid.combine import Sequential
 from pellucid.doctor import Case, case_of
 from pellucid.doctor.checks.class_imbalance import CHECK
-from pellucid.layers import Conv2d
-from pellucid.losses import BinaryCrossEntropy, SoftmaxCrossEntropy
-from pellucid.model import Model
 from tests.doctor.small_cases import corners, make_model
 
 
@@ -64,57 +56,3 @@ def test_few_examples_and_regression_targets_are_skipped() -> None:
     x, y = corners(40)
     assert CHECK.find(case_of(make_model(loss="quadratic", metrics=()), x, torch.rand(40, 4))) == []
     assert CHECK.find(case_of(make_model(), x[:10], y[:10], validation=(x[:3], y[:3]))) == []
-
-
-def masks_case(side: int, loss: Any, bias: float, y: torch.Tensor | None = None) -> Case:
-    """Return the case of a segmenter that is trained to predict by its bias alone.
-
-    side: of the square of foreground in masks of 20 x 20 pixels. bias: of the foreground.
-    """
-    x = torch.rand(12, 1, 20, 20, generator=torch.Generator().manual_seed(0))
-    masks = torch.zeros(12, 20, 20, dtype=torch.int64)
-    masks[:, 4 : 4 + side, 4 : 4 + side] = 1
-    is_binary = isinstance(loss, BinaryCrossEntropy)
-    model = Model(Sequential(Conv2d(1 if is_binary else 2, 1)), loss, input_shape=(1, 20, 20), metrics=())
-    start = model.weights["conv2d1.bias"].clone()
-    model.weights["conv2d1.weight"].zero_()
-    model.weights["conv2d1.bias"].copy_(start + (bias if is_binary else torch.tensor([0.0, bias])))
-    return case_of(model, x, masks[:, None].float() if is_binary else masks)
-
-
-LOSSES = [SoftmaxCrossEntropy(), BinaryCrossEntropy()]
-
-
-@pytest.mark.parametrize("loss", LOSSES)
-@pytest.mark.parametrize(
-    ("side", "bias", "is_found"), [(2, -9.0, True), (6, -9.0, True), (2, 9.0, False), (12, -9.0, False)]
-)
-def test_predicting_the_background_alone_is_found(loss: Any, side: int, bias: float, is_found: bool) -> None:
-    found = CHECK.find(masks_case(side, loss, bias))
-    assert len(found) == is_found
-    for one in found:
-        assert one.evidence["foreground_pixels_of_the_masks"] == pytest.approx(side**2 / 400)
-        assert one.evidence["foreground_pixels_of_the_predictions"] == 0
-        assert one.remedy is not None
-        changed = one.remedy.apply(masks_case(side, loss, bias)).model.loss
-        ratio = (400 / side**2 - 1) ** 0.5
-        if isinstance(loss, BinaryCrossEntropy):
-            assert changed.pos_weight == pytest.approx(ratio)
-        else:
-            assert changed.class_weights == pytest.approx((1, ratio))
-
-
-@pytest.mark.parametrize("ignored", [255, 2, -1])
-@pytest.mark.parametrize("side", [0, 2])
-def test_ignored_pixels_are_no_foreground(side: int, ignored: int) -> None:
-    y = torch.zeros(12, 20, 20, dtype=torch.int64)
-    y[:, 0] = ignored
-    y[:, 4 : 4 + side, 4 : 4 + side] = 1
-    case = masks_case(side, SoftmaxCrossEntropy(ignore=ignored), -9.0)
-    case = replace(case, train=replace(case.train, y=y))
-    found = CHECK.find(case)
-    assert len(found) == (side > 0)
-    for one in found:
-        assert one.evidence["foreground_pixels_of_the_masks"] == pytest.approx(4 / 380)
-        assert one.remedy is not None
-        assert one.remedy.apply(case).model.loss.class_weights == pytest.approx((1, (376 / 4) ** 0.5))

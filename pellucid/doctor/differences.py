@@ -78,9 +78,11 @@ def _can_be_chance(a: Tensor, b: Tensor, seed: int) -> bool:
     The variance of all values together is that of such divisions; the variances of the parts would be far too small for
     a class that a few images have, and the smaller part lacks.
     """
-    values, count = torch.cat([a, b]), min(len(a), len(b))
+    smaller, larger = sorted((a, b), key=len)
+    count = len(smaller)
+    values = torch.cat([smaller, larger])
     values = values - values.mean()
-    shift = float((a if len(a) == count else b).mean() - torch.cat([a, b]).mean())
+    shift = float(values[:count].mean())
     if abs(shift) < MIN_DEVIATIONS * float(values.std()) * sqrt(1 / count - 1 / len(values)):
         return True
     orders = torch.rand(N_DIVISIONS, len(values), generator=generator(seed)).argsort(1)[:, :count]

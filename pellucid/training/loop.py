@@ -289,7 +289,7 @@ class Loop:
                 self.schedule_memory = model.schedule.observe(self.schedule_memory, row["val_loss"])
             for callback in plan.callbacks:
                 callback.on_epoch_end(training, row)
-        # Callbacks, which may have set these, run in the first process only
+        # Callbacks, which may have set these, run in the first process only.
         training.stop, training.lr_factor = self.processes.from_first(lambda: (training.stop, training.lr_factor))
         if training.epoch < training.epochs and not training.stop:
             if self.batch_step.stop_requested:

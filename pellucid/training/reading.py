@@ -172,10 +172,11 @@ def sample_indices(data: Source, validation: Source | None, seed: int) -> list[i
     if isinstance(data, Stream):
         return list(range(data.first_size))
     count = min(max(len(data) // 10, MIN_SAMPLE), MAX_SAMPLE)
-    if validation is not None and not isinstance(validation, Stream) and first_batch(data).images.numel() > LARGE_IMAGE:
-        count = min(
-            count, max(len(validation), MIN_LARGE_SAMPLE)
-        )  # measuring all of a hundred pictures took a third of the training
+    if validation is not None and not isinstance(validation, Stream):
+        # Measuring all of a hundred large images would take a third of the training.
+        large_count = max(len(validation), MIN_LARGE_SAMPLE)
+        if large_count < min(count, len(data)) and first_batch(data).images.numel() > LARGE_IMAGE:
+            count = large_count
     return cast(Any, drawn_indices(len(data), count, seed)).tolist()
 
 

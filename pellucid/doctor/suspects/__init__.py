@@ -48,12 +48,10 @@ def replaced_parts(case: TrainingCase, findings: Sequence[Finding] = ()) -> list
     findings: of the checks; those with remedies are suspects too, faults and unusual inputs as the first. General
     learning rates are last; for a training that stopped with an error, they follow the first.
     """
-    rates = [*settings.rate_suspects(case)]
-    particular = [candidate for candidate in rates if candidate.unusual]
+    particular, rates = _rates(case)
     if isinstance(case, Case) and isinstance(case.model.objective, Supervised):
         particular += [candidate for source in SUPERVISED_SOURCES for candidate in source(case)]
     particular += [candidate for source in ANY_TASK_SOURCES for candidate in source(case)]
-    rates = [candidate for candidate in rates if candidate.general]
     first, symptoms = found_suspects(findings)
     usual = [*particular, *symptoms]
     return [*first, *rates, *usual] if optional_fields(case).stopped else [*first, *usual, *rates]
@@ -64,12 +62,16 @@ def suspects(case: Case, findings: Sequence[Finding] = ()) -> list[Suspect]:
 
     findings: of the checks. Those with remedies are suspects too, faults and unusual inputs as the first.
     """
-    rates = [*settings.rate_suspects(case)]
-    particular = [candidate for candidate in rates if candidate.unusual]
+    particular, rates = _rates(case)
     particular += [candidate for source in PARTICULAR_SOURCES for candidate in source(case)]
-    general = [candidate for candidate in rates if candidate.general]
     first, symptoms = found_suspects(findings)
-    return [*first, *particular, *symptoms, *general]
+    return [*first, *particular, *symptoms, *rates]
+
+
+def _rates(case: TrainingCase) -> tuple[list[Suspect], list[Suspect]]:
+    """Return the suspects for the learning rate that are tried before other suspects, and those that follow them."""
+    rates = [*settings.rate_suspects(case)]
+    return [rate for rate in rates if not rate.general], [rate for rate in rates if rate.general]
 
 
 def found_suspects(findings: Sequence[Finding]) -> tuple[list[Suspect], list[Suspect]]:

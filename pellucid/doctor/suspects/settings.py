@@ -159,14 +159,15 @@ def optimizer_suspects(case: TrainingCase) -> Iterator[Suspect]:
             **{name: getattr(optimizer, name) for name in defaults},
         )  # fmt: skip
         if has_high_momentum and unusual:
-            new_rate = f"{RATE_FACTORS[0] * optimizer.lr:.2g}"
-            new_options = ", ".join(f"{name}={value:g}" for name, value in {**defaults, "lr": float(new_rate)}.items())
+            new_rate = float(f"{RATE_FACTORS[0] * optimizer.lr:.2g}")
+            new_options = {**defaults, "lr": new_rate}
             yield suspect(
                 "momentum-too-high", "this momentum and this learning rate together make each step too large",
-                f"use {new_options}", f"the optimizer's default hyperparameters and a learning rate of {new_rate}",
-                lambda case: rebuilt(case, optimizer=replace(optimizer, lr=float(new_rate), **defaults)), unusual=True,
+                f"use {', '.join(f'{name}={value:g}' for name, value in new_options.items())}",
+                f"the optimizer's default hyperparameters and a learning rate of {new_rate:.2g}",
+                lambda case: rebuilt(case, optimizer=replace(optimizer, **new_options)), unusual=True,
                 key="default-hyperparameters-and-lower-rate",
-                settings={f"optimizer.{name}": value for name, value in {**defaults, "lr": float(new_rate)}.items()},
+                settings={f"optimizer.{name}": value for name, value in new_options.items()},
                 learning_rate=optimizer.lr, **{name: getattr(optimizer, name) for name in defaults},
             )  # fmt: skip
 

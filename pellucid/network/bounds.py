@@ -22,13 +22,9 @@ from pellucid.base.limits import (
 )
 from pellucid.combine.base import Combinator, LayerRun, join, shape_of, uses_flow
 from pellucid.extend.registry import is_ours
-from pellucid.layers import Dense, MaxUnpool2d, ReLU, RoIAlign, RoIPool, Sigmoid, Tanh
+from pellucid.layers import Dense, MaxUnpool2d, RoIAlign, RoIPool
 from pellucid.layers.base import Cache, Layer, Mode, Params, Trait
 from pellucid.objective import ONE_INPUT, InputCount, LayerWrapper, Objective
-
-# Layers whose counts follow from the shape of their output. A network of these alone, such as an MLP, does not run on
-# "meta", for which PyTorch imports its compiler.
-NEED_NO_RUN = (Dense, ReLU, Sigmoid, Tanh)
 
 
 def init_within_bounds(
@@ -123,7 +119,7 @@ def _run_children(tally: "Tally", parent_path: str) -> LayerRun:
                 own_params, out_shape = layer.init(shape_of(x), torch.Generator())
             has_inputs = not isinstance(x, tuple) or len(x) > 0  # parameters and constants in a graph have none
             with tally:
-                runs = _can_run_on_meta(layer) and type(layer) not in NEED_NO_RUN and not tally.trusted
+                runs = _can_run_on_meta(layer) and not tally.trusted
                 if out_shape is None or not has_inputs or runs:
                     y = layer.forward(own_params, x, mode)[0]
                 else:
@@ -259,6 +255,9 @@ _ELEMENTWISE = {
     _aten.hardtanh,
     _aten.leaky_relu,
     _aten.mul,
+    _aten.relu,
+    _aten.sigmoid,
+    _aten.tanh,
     _aten._log_softmax,
 }
 _NORMALIZATIONS = {_aten.native_batch_norm, _aten.native_group_norm, _aten.native_layer_norm}
@@ -302,6 +301,11 @@ def _known_shape(operation: Any, tensors: list[Tensor], args: tuple[Any, ...]) -
         if len(axes) < len(args[1]) or not all(-len(shape) <= axis < len(shape) for axis in args[1]):
             return None
         shape = [1 if k in axes else side for k, side in enumerate(shape) if args[2] or k not in axes]
+    elif operation in (_aten.mm, _aten.addmm):
+        left, right = tensors[-2:]
+        if left.shape[1] != right.shape[0]:
+            return None
+        shape = [left.shape[0], right.shape[1]]
     elif operation is _aten.upsample_bilinear2d and args[1] is not None:
         shape = [*shape[:2], *args[1]]
     else:

@@ -110,6 +110,14 @@ size. Written by `python -m benchmarks.reading`.
 | resized to | reader | images/s | of the decoder |
 |---:|---|---:|---:|
 """
+READING_TRAINING_HEAD = """
+An epoch of training a network of four convolutions on the same files, mirrored: read by Pellucid's loader and by
+PyTorch's DataLoader as above, each with its own training step, and from memory. The limit is the slower of the decoder
+alone and the training from memory; both share the processors, so it cannot be reached.
+
+| resized to | training | images/s | of the limit |
+|---:|---|---:|---:|
+"""
 
 
 def write_table(results: dict[str, dict[str, Any]]) -> str:
@@ -121,7 +129,7 @@ def write_table(results: dict[str, dict[str, Any]]) -> str:
     sections += [OTHERS_HEAD + "".join(_other_rows(measured))]
     sections += [_threads_section(results["threads"]["rows"])] if "threads" in results else []
     sections += [_stream_section(results["stream"]["rows"])] if "stream" in results else []
-    sections += [_reading_section(results["reading"]["speeds_by_side"])] if "reading" in results else []
+    sections += [_reading_section(results["reading"])] if "reading" in results else []
     conditions_text = "; ".join(dict.fromkeys(one["measured"] for one in results.values()))
     return "\n".join([HEAD, *sections, f"Measured {conditions_text}.\n"])
 
@@ -253,10 +261,17 @@ def _stream_section(rows: list[dict[str, Any]]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _reading_section(speeds_by_side: dict[str, dict[str, float]]) -> str:
+def _reading_section(figures: dict[str, dict[str, dict[str, float]]]) -> str:
     lines = [READING_HEAD.rstrip("\n")]
-    for side, speeds in speeds_by_side.items():
-        *_, limit = speeds.values()
+    limits = dict[str, float]()
+    for side, speeds in figures["speeds_by_side"].items():
+        *_, limits[side] = speeds.values()
+        for name, speed in speeds.items():
+            lines.append(f"| {side} x {side} | {name} | {speed:,.0f} | {speed / limits[side]:.0%} |")
+    lines += READING_TRAINING_HEAD.rstrip("\n").split("\n")
+    for side, speeds in figures["training_speeds_by_side"].items():
+        *_, from_memory = speeds.values()
+        limit = min(limits[side], from_memory)
         for name, speed in speeds.items():
             lines.append(f"| {side} x {side} | {name} | {speed:,.0f} | {speed / limit:.0%} |")
     return "\n".join(lines) + "\n"

@@ -99,6 +99,7 @@ def _thin_recipe(n_classes: int, ignored_value: int, weights: list[float], sizes
 
     The features of FCN-8s have an eighth of the size, in which such structures are less than one pixel thick. Few
     images are turned, mirrored and deformed, as for the membranes of Ronneberger, Fischer and Brox 2015, section 3.1.
+    They are not enlarged: lines have one thickness, unlike the objects of a road scene at all distances.
     """
     longest_side = min(MAX_THIN_SIDE, max(map(max, sizes)))
     fitted_sizes = [resized_size(size, longest_side) for size in sizes]
@@ -113,10 +114,12 @@ def _thin_recipe(n_classes: int, ignored_value: int, weights: list[float], sizes
     return OwnRecipe(THIN_RECIPE, {
         "data.size": longest_side,
         "data.stream": True,
+        "augment.scale": [1.0, 1.0],
         "augment.crop_size": crop,
         "augment.ignore": ignored_value,
         **(few_images_settings if len(sizes) <= FEW_IMAGES else {}),
         "network.classes": n_classes,
+        "loss.name": "dice",
         "loss.ignore": ignored_value,
         "loss.class_weights": weights,
         **training_length(THIN_STEPS, len(sizes), THIN_BATCH_SIZE, max_epochs=MAX_THIN_EPOCHS),

@@ -38,6 +38,7 @@ def test_the_network_follows_the_thickness_of_lines(tmp_path: Path, draw: str, n
     recipe, settings = recipe_for("segment", str(tmp_path), {})
     assert recipe.network.name == name
     assert ("augment.elastic_alpha" in settings) == (name == "unet")
+    assert (settings.get("augment.scale") == [1.0, 1.0]) == (name == "unet")
     assert settings["data.size"] == (side if name == "unet" else min(side, 320))
 
 

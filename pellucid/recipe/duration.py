@@ -29,7 +29,7 @@ from pellucid.training.reading import Augmentation, batch_loader, sample_indices
 from pellucid.training.step import NotFiniteError, TrainingStep
 
 WARM_UP = 2  # steps that are not timed: they start threads and choose kernels
-MAX_SECONDS, MAX_STEPS = 3.0, 30  # of the timed steps
+MAX_SECONDS, MAX_STEPS = 3.0, 30  # of all steps, after which one timed step is enough; and of the timed ones
 MAX_TIMED_EVALUATIONS = 32  # images whose evaluation is timed
 MAX_EPOCHS = 1_000
 
@@ -94,7 +94,7 @@ def _seconds_per_batch(loader: Any, process_batch: Callable[[Batch], object]) ->
             process_batch(batch)
             seconds.append(perf_counter() - start)
             timed_seconds = seconds[WARM_UP:]
-            if len(timed_seconds) >= MAX_STEPS or sum(timed_seconds) >= MAX_SECONDS:
+            if len(timed_seconds) >= MAX_STEPS or (timed_seconds and sum(seconds) >= MAX_SECONDS):
                 return sum(timed_seconds) / len(timed_seconds)
             start = perf_counter()
 

@@ -26,7 +26,7 @@ from pellucid.training.learner import Learner
 from pellucid.training.step import training_form
 
 MIN_SAMPLE, MAX_SAMPLE = 500, 5_000  # limits of the number of training examples on which metrics are measured
-MIN_LARGE_SAMPLE = 10
+MIN_LARGE_SAMPLE = 4
 LARGE_IMAGE = 50_000  # values; 3 x 128 x 128 are 49,152
 Augmentation = Callable[[Any, torch.Generator], Any]  # (images, rng) -> images; with joint = True (Batch, rng) -> Batch
 

@@ -87,7 +87,8 @@ def test_errors_of_metrics_are_raised_before_the_first_step(case, tmp_path):
     (28, 6_000, 20, 600),
     (224, 60, 20, 20),
     (224, 20, 60, 20),
-    (224, 60, 5, 10),
+    (224, 60, 5, 5),
+    (224, 60, 2, 4),
     (224, 60, 0, 60),
 ])  # fmt: skip
 def test_of_large_images_no_more_are_measured_in_training_than_in_validation(side, n_train, n_validation, expected):

@@ -41,7 +41,7 @@ def parser() -> Parser:
 
 def handle(args: argparse.Namespace) -> int:
     """Write the files and print their names; return 1 and leave no file if the outputs differ."""
-    from pellucid.export import TARGETS, TOLERANCE, ParityError, to_onnx
+    from pellucid.export import TARGETS, TOLERANCE, ParityError
     from pellucid.export.metadata import takes_any_size, training_size
     from pellucid.model import Model
     from pellucid.run.folder import weights_file
@@ -50,13 +50,16 @@ def handle(args: argparse.Namespace) -> int:
         hint = nearest(args.to, TARGETS)
         raise PellucidError(f"pellucid export: unknown format {args.to!r}{hint}; known: {', '.join(TARGETS)}")
     target, weights_path = TARGETS[args.to], weights_file(args.model)
+    if args.whole:
+        if target.whole is None:
+            titles = [other.title for other in TARGETS.values() if other.whole is not None]
+            raise PellucidError(f"--whole is for {' and '.join(titles)} files; leave it out")
+        target = target.whole
     if args.out is None:
         path = Path(target.stem(Path(args.model).resolve().name.removesuffix(".safetensors")) + target.suffix)
     else:
         path = check_output_path(args.out, "--out", (target.suffix,))
-    if args.whole and target.name != "onnx":
-        raise PellucidError("--whole is for ONNX files; leave it out")
-    files = (path, path.with_suffix(".html")) if args.whole else target.files(path)
+    files = target.files(path)
     for file in files:
         if file.exists() and file.samefile(weights_path):
             raise PellucidError(f"{file} is the model itself; give another --out")
@@ -68,12 +71,12 @@ def handle(args: argparse.Namespace) -> int:
         size = height, width
     try:
         model = Model.load(weights_path)
-        parity = to_onnx(model, path, size, whole=True) if args.whole else target.write(model, path, size)
+        parity = target.write(model, path, size)
     except ParityError as error:
         note(str(error))
         return 1
     lines = [f"wrote {file} ({file.stat().st_size:,} bytes)" for file in files]
-    if target.name == "onnx" and size is None and takes_any_size(model):
+    if not target.size_fault and size is None and takes_any_size(model):
         height, width = training_size(model)
         lines.append(f"the file takes pictures of {height}x{width} pixels; --size HxW writes it for others")
     comparison = {"difference": parity.difference, "tolerance": TOLERANCE, "images": parity.images}

@@ -4,6 +4,7 @@ import json
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -72,7 +73,19 @@ def to_onnx(
     return parity
 
 
-TARGET = ExportTarget("onnx", ".onnx", to_onnx)
+TARGET = ExportTarget(
+    "onnx",
+    "ONNX",
+    ".onnx",
+    to_onnx,
+    whole=ExportTarget(
+        "onnx",
+        "ONNX",
+        ".onnx",
+        partial(to_onnx, whole=True),
+        files=lambda path: (path, path.with_suffix(".html")),
+    ),
+)
 
 
 class OutputConversion(NamedTuple):

@@ -10,21 +10,22 @@ from pellucid.model import Model
 
 @dataclass(frozen=True)
 class ExportTarget:
-    """A file format to which models are exported.
+    """A file format to which models are exported."""
 
-    name: the format's name in commands.
-    suffix: the file's suffix.
-    write: writes a model into a file, for images of a size (H, W) or None for the model's size, and returns the
-        difference of the file's outputs from the model's; raises PellucidError for models that the format cannot
-        express, and ParityError.
-    files: returns the paths of all files that are written, from the path of the first.
-    stem: returns the file's name without suffix from the model's name.
-    size_fault: the error message for an image size, "" if the format accepts one.
-    """
-
+    # The format's name in commands.
     name: str
+    # Its name in texts.
+    title: str
+    # The suffix of the first file.
     suffix: str
+    # (model, path, size (H, W) of the images, or None for the model's) -> the difference of the file's outputs from the
+    # model's, after it is written; raises PellucidError for models that the format cannot express, and ParityError.
     write: Callable[[Model, Path, tuple[int, int] | None], Parity]
+    # (path of the first file) -> the paths of all files that are written.
     files: Callable[[Path], tuple[Path, ...]] = lambda path: (path,)
+    # (model's name) -> the file's name without suffix.
     stem: Callable[[str], str] = str
+    # The error message for an image size; "" if the format accepts one.
     size_fault: str = ""
+    # What --whole writes: a file from pictures to the values of `predict`; None if the format has none.
+    whole: "ExportTarget | None" = None

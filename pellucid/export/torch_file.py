@@ -116,6 +116,7 @@ def weights_path(path: Path) -> Path:
 
 TARGET = ExportTarget(
     "torch",
+    "PyTorch",
     ".py",
     lambda model, path, size: to_torch(model, path),
     files=lambda path: (path, weights_path(path)),

@@ -1,12 +1,19 @@
 """Every target of `pellucid export` writes the files that it declares, and the command's help lists all targets."""
 
+from pathlib import Path
+
 import pytest
 
-from pellucid.cli.export import parser
+from pellucid.base.foreign import MODEL_ANSWERS
+from pellucid.cli.export import ABOUT, parser
+from pellucid.cli.main import GENERAL_COMMANDS
 from pellucid.combine import Sequential
 from pellucid.export import TARGETS, TOLERANCE
 from pellucid.layers import Conv2d, ReLU
 from pellucid.model import Model
+from pellucid.training.arguments import OTHER_FORMATS
+
+PAGES = Path(__file__).resolve().parents[2] / "docs" / "how-to"
 
 
 @pytest.mark.slow
@@ -15,12 +22,30 @@ def test_a_target_writes_its_files(name: str, tmp_path) -> None:
     target = TARGETS[name]
     model = Model(Sequential(conv=Conv2d(2, 3), relu=ReLU()), input_shape=(1, 8, 8))
     path = tmp_path / f"{target.stem('a-net')}{target.suffix}"
-    assert target.write(model, path, None).difference <= TOLERANCE
-    assert sorted(tmp_path.iterdir()) == sorted(target.files(path))
-    assert path in target.files(path)
+    for form in (target, target.whole):
+        if form is not None:
+            assert form.write(model, path, None).difference <= TOLERANCE
+            assert sorted(tmp_path.iterdir()) == sorted(form.files(path))
+            assert path in form.files(path)
 
 
 def test_the_help_lists_all_targets() -> None:
     text = " ".join(parser().format_help().split())
     assert f"--to FORMAT {' or '.join(TARGETS)} " in text
     assert f"with {' or '.join(target.suffix for target in TARGETS.values())}, in the current folder" in text
+
+
+@pytest.mark.parametrize("name", TARGETS)
+def test_texts_about_all_formats_name_a_target(name: str) -> None:
+    texts = {
+        "ABOUT of pellucid/cli/export.py": ABOUT,
+        '"export" in pellucid/cli/main.py': GENERAL_COMMANDS["export"],
+        "docs/how-to/export.md": (PAGES / "export.md").read_text(encoding="utf-8").splitlines()[0],
+    }
+    commands = {
+        '"export" in pellucid/base/foreign.py': (MODEL_ANSWERS["export"], f"to_{name}("),
+        "docs/how-to/deploy.md": ((PAGES / "deploy.md").read_text(encoding="utf-8"), f"--to {name}`"),
+        "OTHER_FORMATS of pellucid/training/arguments.py": (" ".join(OTHER_FORMATS.values()), f"to_{name}("),
+    }
+    wanted = {place: (text, TARGETS[name].title) for place, text in texts.items()} | commands
+    assert [place for place, (text, words) in wanted.items() if words not in text] == [], f"name {name} in these texts"

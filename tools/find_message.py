@@ -12,7 +12,6 @@ from textwrap import shorten
 
 ROOT = Path(__file__).absolute().parents[1]  # of the checkout, also where tools is a link
 VALUE = "\0"  # a value in a text, or what a test leaves open
-PRINTED_VALUE = r"'[^']*'|\d+(?:[.,]\d+)*"
 MIN_LENGTH = 10  # characters of a text without its values; shorter ones are parts of too many messages
 MAX_PRINTED = 6  # lines of each folder
 MAX_CHARACTERS = 160  # of a text when printed
@@ -35,23 +34,35 @@ def texts_of_page(source: str) -> Iterator[tuple[int, str]]:
         yield from ((number, quoted) for quoted in re.findall("`([^`]+)`", line))
 
 
-def is_in_order(pieces: list[str], between: str, text: str) -> bool:
-    """Return whether a text contains all pieces in order, with a regular expression between them."""
-    return all(piece in text for piece in pieces) and bool(re.search(between.join(map(re.escape, pieces)), text))
+def overlap(end: str, start: str) -> int:
+    """Return the largest number of characters at the end of one text that another text starts with."""
+    return max((n for n in range(1, min(len(end), len(start)) + 1) if end.endswith(start[:n])), default=0)
 
 
 def common_length(text: str, message: str) -> int:
-    """Return the number of characters, without values, that a text and a message share if one contains the other.
+    """Return the number of characters, without values, that a text and a message share.
 
-    Without its values, the text is in the message in order, or the message is a fragment of the text; else 0.
+    The message may be a fragment: it may begin and end anywhere in the text, also in a value.
     """
     # Tests match messages by regular expressions, pages write "..." for values.
     text = text.replace("\\", "")
     fixed = [piece for piece in re.split(rf"{VALUE}|\.\*|\.\.\.", text) if piece]
-    if fixed and is_in_order(fixed, ".*", message):
-        return sum(map(len, fixed))
-    fixed = re.split(PRINTED_VALUE, message)
-    return sum(map(len, fixed)) if is_in_order(fixed, ".+?", text) else 0
+    if any(message in piece for piece in fixed):
+        return len(message)
+    return max((_length_from(fixed[first:], message) for first in range(len(fixed))), default=0)
+
+
+def _length_from(pieces: list[str], message: str) -> int:
+    """Return the number of characters of the pieces, from the first on, that are in the message in order."""
+    # The message begins in the first piece, or before it.
+    end = length = 0 if pieces[0] in message else overlap(pieces[0], message)
+    for piece in pieces[1:] if length else pieces:
+        start = message.find(piece, end)
+        if start < 0:
+            return length + overlap(message[end:], piece)
+        end = start + len(piece)
+        length += len(piece)
+    return length
 
 
 def matches(message: str, folder: str, code_texts: Collection[str] = ()) -> list[tuple[str, str]]:
@@ -63,12 +74,13 @@ def matches(message: str, folder: str, code_texts: Collection[str] = ()) -> list
     for path in sorted((ROOT / folder).rglob("*.md" if folder == "docs" else "*.py")):
         source = path.read_text(encoding="utf-8")
         for line, text in texts_of_page(source) if folder == "docs" else texts_of_code(source):
-            if length := common_length(text, message):
+            # A message has several words; a name such as "running_var" is none.
+            if (" " in text or " " not in message) and (length := common_length(text, message)):
                 in_code = max((common_length(text, code_text) for code_text in code_texts), default=0)
                 place = f"{path.relative_to(ROOT).as_posix()}:{line}"
                 found.append((in_code if in_code >= MIN_LENGTH else 0, length, place, text))
-    # Of texts that share as much, the shortest: a message before a docstring.
-    found.sort(key=lambda entry: (-entry[0], -entry[1], len(entry[3])))
+    # Of texts that share as much, messages before docstrings, which end with a full stop, and the shortest first.
+    found.sort(key=lambda entry: (-entry[0], -entry[1], entry[3].endswith("."), len(entry[3])))
     min_length = max(min(MIN_LENGTH, len(message)), max((length for _, length, _, _ in found), default=0) / 2)
     return [(place, text) for in_code, length, place, text in found if in_code or length >= min_length]
 

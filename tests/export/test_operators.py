@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+import onnx
 import pytest
 import torch
 from torch import Tensor, nn
@@ -12,6 +13,8 @@ from pellucid.export import onnx_bytes
 from pellucid.export.parity import plain_tensor
 from pellucid.export.torch_file import source
 from pellucid.nested import flatten, map_tree
+from pellucid.opening.onnx_nodes.operators import COMPOSED_FUNCTIONS, FUNCTION_OPS
+from pellucid.operators import FUNCTIONS as NUMBER_FUNCTIONS
 from tests.export.test_onnx_file import run
 from tests.export.test_torch_file import module_of
 from tests.opening.networks import NETWORKS
@@ -68,6 +71,16 @@ def assert_exports(network: nn.Module) -> None:
 @pytest.mark.parametrize("name", [*FUNCTIONS, *MORE_FUNCTIONS])
 def test_function_equals_pytorchs(name: str) -> None:
     assert_exports(Function({**FUNCTIONS, **MORE_FUNCTIONS}[name]))
+
+
+def test_functions_of_which_onnx_has_an_operator_are_written() -> None:
+    known = {name: name.capitalize() for name in NUMBER_FUNCTIONS if onnx.defs.has(name.capitalize())}
+    assert known == FUNCTION_OPS, "change FUNCTION_OPS of pellucid/opening/onnx_nodes/operators.py"
+
+
+@pytest.mark.parametrize("name", [*FUNCTION_OPS, *COMPOSED_FUNCTIONS])
+def test_a_function_of_each_number_equals_pytorchs(name: str) -> None:
+    assert_exports(Function(lambda x: getattr(torch, name)(0.1 + 0.8 * x.sigmoid())))
 
 
 @pytest.mark.parametrize("kind", [Standardized, TwoPaths, FullPrecision])

@@ -16,6 +16,7 @@ from pellucid.layers import Upsample
 from pellucid.nested import flatten
 from pellucid.opening.onnx.file import read_onnx
 from pellucid.opening.onnx.runtime import runtime_outputs
+from pellucid.opening.onnx_nodes.operators import FUNCTION_OPS
 from tests.opening.onnxfiles import f32, node, write
 from tests.opening.test_onnx import assert_equal_outputs, i64, refusal_message
 
@@ -27,6 +28,8 @@ CASES: dict[str, tuple[list[Any], list[Any], dict[str, Any], int]] = {
     "functions": (
         [node("Sin", "x", "a"), node("Cos", "a", "b"), node("Erf", "b", "c"), node("Softplus", "c", "d"),
          node("Log", "d", "e"), node("Abs", "e", "y")], ["N", 5], {}, 13),
+    **{f"functions, {op}": ([node("Sigmoid", "x", "a"), node(op, "a", "y")], ["N", 5], {}, 13)
+       for op in FUNCTION_OPS.values()},
     "shrinking": (
         [node("Shrink", "x", "a", lambd=0.2), node("Shrink", "a", "b", lambd=0.3, bias=0.3),
          node("ThresholdedRelu", "b", "c", alpha=0.1), node("Celu", "b", "d", alpha=1.5),

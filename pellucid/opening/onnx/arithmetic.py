@@ -9,6 +9,7 @@ from torch import Tensor
 from pellucid import layers
 from pellucid.opening.onnx.reading import NodeReading, Reader, shortest_decimal
 from pellucid.opening.onnx.values import Unreadable, Value, broadcastable_tensor, constant
+from pellucid.opening.onnx_nodes.operators import FUNCTION_OPS
 from pellucid.operators import (
     Absolute,
     AffineMap,
@@ -26,6 +27,7 @@ from pellucid.operators import (
     MaskedFill,
     Mean,
     Minus,
+    NumberFunction,
     Over,
     Plus,
     Power,
@@ -258,6 +260,7 @@ READERS: dict[str, Reader] = {
     "Cos": lambda r: r.layer(CosineFunction()),
     "Erf": lambda r: r.layer(ErrorFunction()),
     "Softplus": lambda r: r.layer(SoftPlus()),
+    **{op: lambda r, name=name: r.layer(NumberFunction(name)) for name, op in FUNCTION_OPS.items()},
     "CumSum": running_sum,
     "Einsum": einsum,
     "Where": where,

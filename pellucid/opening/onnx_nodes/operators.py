@@ -113,12 +113,21 @@ def step(layer: operators.StepFunction, n: Nodes) -> None:
         n.last("IsInf", n.x, detect_positive=int(is_positive), detect_negative=int(not is_positive))
         return
     if layer.function not in STEP_OPS:
-        raise PellucidError(f"to_onnx: ONNX has no operator for StepFunction({layer.function!r})")
+        raise PellucidError(f"to_onnx: {n.step.name}: ONNX has no operator for {layer.function}")
     numbers = [] if layer.number is None else [n.number("number", layer.number)]
     n.last(STEP_OPS[layer.function], *n.sources, *numbers)
 
 
+# ONNX's operators for names in `operators.FUNCTIONS`, by which functions are written and read; the others are composed.
 FUNCTION_OPS = {"acos": "Acos", "asin": "Asin", "atan": "Atan", "asinh": "Asinh", "atanh": "Atanh", "tan": "Tan"}
+COMPOSED_FUNCTIONS: dict[str, Callable[[Nodes], None]] = {
+    "log1p": lambda n: n.last("Log", n.inner("Add", n.x, n.number("one", 1.0))),
+    "expm1": lambda n: n.last("Sub", n.inner("Exp", n.x), n.number("one", 1.0)),
+    "erfc": lambda n: n.last("Sub", n.number("one", 1.0), n.inner("Erf", n.x)),
+    "exp2": lambda n: n.last("Exp", n.inner("Mul", n.x, n.number("scale", math.log(2)))),
+    "log2": lambda n: n.last("Div", n.inner("Log", n.x), n.number("scale", math.log(2))),
+    "log10": lambda n: n.last("Div", n.inner("Log", n.x), n.number("scale", math.log(10))),
+}
 
 
 def number_function(layer: operators.NumberFunction, n: Nodes) -> None:
@@ -126,18 +135,10 @@ def number_function(layer: operators.NumberFunction, n: Nodes) -> None:
     name = layer.function
     if name in FUNCTION_OPS:
         n.last(FUNCTION_OPS[name], n.x)
-    elif name == "log1p":
-        n.last("Log", n.inner("Add", n.x, n.number("one", 1.0)))
-    elif name == "expm1":
-        n.last("Sub", n.inner("Exp", n.x), n.number("one", 1.0))
-    elif name == "erfc":
-        n.last("Sub", n.number("one", 1.0), n.inner("Erf", n.x))
-    elif name == "exp2":
-        n.last("Exp", n.inner("Mul", n.x, n.number("scale", math.log(2))))
-    elif name in ("log2", "log10"):
-        n.last("Div", n.inner("Log", n.x), n.number("scale", math.log(float(name.removeprefix("log")))))
+    elif name in COMPOSED_FUNCTIONS:
+        COMPOSED_FUNCTIONS[name](n)
     else:
-        raise PellucidError(f"to_onnx: ONNX has no operator for {name}")
+        raise PellucidError(f"to_onnx: {n.step.name}: ONNX has no operator for {name}")
 
 
 def no_operator(layer: Layer, n: Nodes) -> None:

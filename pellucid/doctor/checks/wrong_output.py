@@ -10,7 +10,22 @@ from pellucid.combine.base import replace_layer
 from pellucid.doctor.case import Case
 from pellucid.doctor.finding import Check, Evidence, Finding, Remedy
 from pellucid.doctor.remedies import rebuilt
-from pellucid.layers import ELU, GELU, Dropout, Identity, LeakyReLU, LogSoftmax, ReLU, ReLU6, Sigmoid, Softmax, Tanh
+from pellucid.layers import (
+    ELU,
+    GELU,
+    Dropout,
+    HardSigmoid,
+    HardSwish,
+    Identity,
+    LeakyReLU,
+    LogSoftmax,
+    ReLU,
+    ReLU6,
+    Sigmoid,
+    SiLU,
+    Softmax,
+    Tanh,
+)
 from pellucid.layers.base import Layer
 from pellucid.losses import AuxiliaryCrossEntropy, BinaryCrossEntropy, SoftmaxCrossEntropy
 from pellucid.network.ending import last_layers, only_reshapes
@@ -18,11 +33,14 @@ from pellucid.network.ending import last_layers, only_reshapes
 # The smallest and largest output of each layer type.
 OUTPUT_RANGES: dict[type[Layer], tuple[float, float]] = {
     Sigmoid: (0.0, 1.0),
+    HardSigmoid: (0.0, 1.0),
     Softmax: (0.0, 1.0),
     Tanh: (-1.0, 1.0),
     ReLU: (0.0, inf),
     ReLU6: (0.0, 6.0),
     GELU: (-0.17, inf),
+    SiLU: (-0.28, inf),
+    HardSwish: (-0.375, inf),
     ELU: (-1.0, inf),
     LogSoftmax: (-inf, 0.0),
     LeakyReLU: (-inf, inf),

@@ -5,12 +5,13 @@ import torch
 
 from pellucid.combine import Fork, Graph, Parallel, Sequential, Shared
 from pellucid.doctor import case_of
-from pellucid.doctor.checks.wrong_output import CHECK
+from pellucid.doctor.checks.wrong_output import CHECK, OUTPUT_RANGES
 from pellucid.layers import Add, Dense, Dropout, Flatten, Identity, LeakyReLU, LogSoftmax, ReLU, Sigmoid, Softmax, Tanh
-from pellucid.layers.base import Layer
+from pellucid.layers.base import Layer, Trait
 from pellucid.losses import L1, AuxiliaryCrossEntropy, BinaryCrossEntropy, Huber, Loss, Quadratic, SoftmaxCrossEntropy
 from pellucid.model import Model
 from tests.doctor.small_cases import corners, make_case
+from tests.layers.elementwise import ELEMENTWISE
 
 
 def net_ending_in(*last_layers: Layer, units: int = 4) -> Sequential:
@@ -30,6 +31,17 @@ def test_an_activation_before_the_softmax_of_the_loss_is_found(layer: Layer) -> 
 def test_an_activation_inside_nested_sequentials_has_its_whole_path() -> None:
     net = Sequential(flatten=Flatten(), head=Sequential(dense=Dense(4), relu=ReLU(), shape=Flatten()))
     assert [finding.path for finding in CHECK.find(make_case(net))] == ["head.relu"]
+
+
+@pytest.mark.parametrize("layer_type", [kind for kind in ELEMENTWISE if kind.traits & Trait.ACTIVATION])
+def test_the_range_of_an_activation_is_known(layer_type: type[Layer]) -> None:
+    x = torch.cat([torch.linspace(-1e4, 1e4, 101), torch.linspace(-10, 10, 20_001)]).double()
+    y = ELEMENTWISE[layer_type].reference(layer_type(), x)
+    place = "OUTPUT_RANGES of pellucid/doctor/checks/wrong_output.py"
+    assert layer_type in OUTPUT_RANGES, f"add {layer_type.__name__} to {place}"
+    limits = OUTPUT_RANGES[layer_type]
+    for limit, value in zip(limits, (y.min().item(), y.max().item()), strict=True):
+        assert value == pytest.approx(limit, abs=0.005) if abs(value) < 90 else abs(limit) == float("inf"), place
 
 
 def make_graph(*outputs: str, **nodes: tuple[object, ...]) -> Graph:

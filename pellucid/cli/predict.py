@@ -4,7 +4,7 @@ import argparse
 
 from pellucid.command.args import Parser
 from pellucid.command.models import open_model
-from pellucid.command.pictures import MANY_HELP, check_source, predict_pictures
+from pellucid.command.pictures import MANY_HELP, check_source, print_predictions
 
 
 def parser() -> Parser:
@@ -37,4 +37,4 @@ def handle(args: argparse.Namespace) -> int:
 
     check_source(args)
     model = open_model(args.model, args.device, args.score)
-    return predict_pictures(args, lambda out: task_of(model).predictor(model, out))
+    return print_predictions(args, lambda out: task_of(model).predictor(model, out))

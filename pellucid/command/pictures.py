@@ -18,7 +18,7 @@ MANY_HELP = "for many pictures a .zip, .tar files, a .txt file of paths or addre
 
 
 def add_source(parser: Parser) -> Parser:
-    """Add the arguments that `predict_pictures` needs, and return the parser."""
+    """Add the arguments that `print_predictions` needs, and return the parser."""
     parser.add_argument("source", metavar="SOURCE", nargs="?", help=f"{SOURCE_HELP}; or {MANY_HELP}")
     parser.add_argument("--camera", metavar="N", type=int, help="a camera by its number, from 0; Ctrl-C ends it")
     return parser
@@ -30,7 +30,7 @@ def check_source(args: argparse.Namespace) -> None:
         raise PellucidError(f"give either {SOURCE_HELP}, or --camera N")
 
 
-def predict_pictures(args: argparse.Namespace, make_predictor: Callable[[Path | None], Predictor], **about: Any) -> int:
+def print_predictions(args: argparse.Namespace, make_predictor: Callable[[Path | None], Predictor], **about: Any) -> int:
     """Predict on all pictures that can be read, print each result, and return the exit code.
 
     Many pictures are predicted part by part, into files that a later run continues, see `are_results_in_parts`.

@@ -12,7 +12,7 @@ from pellucid.command.args import Action, Actions, Parser
 from pellucid.command.files import check_output_path
 from pellucid.command.models import open_model
 from pellucid.command.out import print_result, repeat_command
-from pellucid.command.pictures import add_source, predict_pictures
+from pellucid.command.pictures import add_source, print_predictions
 from pellucid.shipped_files import MODEL_HELP
 
 if TYPE_CHECKING:
@@ -76,7 +76,7 @@ def colorize(args: argparse.Namespace) -> int:
     def make_predictor(out: Path | None) -> ColorPredictor:
         return ColorPredictor(model, out, strength=args.strength, hints=hints, title=f"Colorized by {args.model}")
 
-    return predict_pictures(args, make_predictor, strength=args.strength)
+    return print_predictions(args, make_predictor, strength=args.strength)
 
 
 def _read_hints_option(args: argparse.Namespace) -> "dict[str, tuple[Hint, ...]]":

@@ -4,7 +4,7 @@ import argparse
 
 from pellucid.command.args import Parser
 from pellucid.command.models import open_model
-from pellucid.command.pictures import add_source, predict_pictures
+from pellucid.command.pictures import add_source, print_predictions
 
 
 def parser() -> Parser:
@@ -28,4 +28,4 @@ def handle(args: argparse.Namespace) -> int:
     from pellucid.tasks.detect.predictor import DetectionPredictor
 
     model = open_model(args.model, args.device, args.score)
-    return predict_pictures(args, lambda out: DetectionPredictor(model, out))
+    return print_predictions(args, lambda out: DetectionPredictor(model, out))

@@ -4,7 +4,7 @@ import argparse
 
 from pellucid.command.args import Parser
 from pellucid.command.models import open_model
-from pellucid.command.pictures import add_source, predict_pictures
+from pellucid.command.pictures import add_source, print_predictions
 
 
 def parser() -> Parser:
@@ -36,4 +36,4 @@ def handle(args: argparse.Namespace) -> int:
 
     model = open_model(args.model, args.device)
     boxes = open_boxes(args.boxes, KeypointFinder(model).kind, args.device) if args.boxes else None
-    return predict_pictures(args, lambda out: KeypointPredictor(model, out, boxes))
+    return print_predictions(args, lambda out: KeypointPredictor(model, out, boxes))

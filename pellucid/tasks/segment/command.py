@@ -4,7 +4,7 @@ import argparse
 
 from pellucid.command.args import Parser
 from pellucid.command.models import open_model
-from pellucid.command.pictures import add_source, predict_pictures
+from pellucid.command.pictures import add_source, print_predictions
 
 
 def parser() -> Parser:
@@ -25,4 +25,4 @@ def handle(args: argparse.Namespace) -> int:
     from pellucid.tasks.segment.predictor import SegmentationPredictor
 
     model = open_model(args.model, args.device)
-    return predict_pictures(args, lambda out: SegmentationPredictor(model, out, args.crf))
+    return print_predictions(args, lambda out: SegmentationPredictor(model, out, args.crf))

@@ -7,6 +7,7 @@ from pellucid.base.errors import PellucidError
 from pellucid.base.text import note
 from pellucid.command.args import Parser
 from pellucid.command.results import print_runs
+from pellucid.task import tasks
 
 if TYPE_CHECKING:
     from pellucid.recipe.job import Run
@@ -14,11 +15,12 @@ if TYPE_CHECKING:
 
 def parser() -> Parser:
     """Return the parser of this command."""
+    verbs = [task.verb for task in reversed(tasks()) if task.verb]
     parser = Parser(
         "train",
         "Train a network, and write a new run folder: with a recipe (`pellucid recipes` lists them), or on your own "
         "data, `pellucid train TASK DATA`, with a recipe that fits the data and starts from a shipped model. TASK is "
-        "classify, regress, detect, segment, keypoints or colorize.",
+        f"one of {', '.join(verbs)}.",
     )
     parser.add_argument("recipe", nargs="?", metavar="RECIPE|TASK", help="a built-in name or a TOML file; or a task")
     parser.add_argument(

@@ -30,7 +30,9 @@ def check_source(args: argparse.Namespace) -> None:
         raise PellucidError(f"give either {SOURCE_HELP}, or --camera N")
 
 
-def print_predictions(args: argparse.Namespace, make_predictor: Callable[[Path | None], Predictor], **about: Any) -> int:
+def print_predictions(
+    args: argparse.Namespace, make_predictor: Callable[[Path | None], Predictor], **about: Any
+) -> int:
     """Predict on all pictures that can be read, print each result, and return the exit code.
 
     Many pictures are predicted part by part, into files that a later run continues, see `are_results_in_parts`.

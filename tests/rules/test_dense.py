@@ -1,6 +1,7 @@
 """Every relevance rule on every linear layer, against explicit matrices and sums over their entries."""
 
 from collections.abc import Callable
+from dataclasses import fields
 from functools import partial
 from typing import Any
 
@@ -8,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from pellucid import rules
 from pellucid.base.errors import PellucidError
 from pellucid.layers import (
     AdaptiveAvgPool2d,
@@ -59,6 +61,10 @@ WEIGHT_RULES = [
     (WSquare(), dense.w_square_rule(1e-6)),
     (Flat(), dense.flat_rule(1e-6)),
 ]
+# The classes of rules in pellucid/rules/relevance.py, and Norm, which is for layers without weights.
+RULES = [kind for kind in vars(rules).values() if isinstance(kind, type) and kind.__module__.endswith(".relevance")]
+RULES_AND_NORM = [*(partial(kind, 0.0, 1.0) if kind is ZBox else kind for kind in RULES), Norm]
+STABILIZED = [kind for kind in RULES_AND_NORM if "stabilizer" in {field.name for field in fields(kind())}]
 
 
 def layer_run(layer: Layer, shape: tuple[int, ...], positive: bool = False) -> tuple[Any, Any, Any, Any]:
@@ -68,6 +74,11 @@ def layer_run(layer: Layer, shape: tuple[int, ...], positive: bool = False) -> t
     x = x.abs() if positive else x
     y, cache = layer.forward(params, x, Mode())
     return params, x, cache, normal(y.shape, rng)
+
+
+def test_every_rule_has_its_formula() -> None:
+    with_formula = {type(rule) for rule, _ in WEIGHT_RULES} | {ZBox}  # ZBox: see its own test below
+    assert with_formula == {*RULES}, "add (rule, formula) to WEIGHT_RULES of tests/rules/test_dense.py"
 
 
 @pytest.mark.parametrize(("layer", "shape"), LINEAR, ids=str)
@@ -119,7 +130,7 @@ def test_norm_shares_a_p_norm_by_the_powers_of_the_values() -> None:
     assert_close(actual, x**3 / 100, 1e-12)  # 100 = 1 + 8 + 27 + 64
 
 
-@pytest.mark.parametrize("rule", [Epsilon(), Gamma(), ZPlus(), AlphaBeta(), WSquare(), Flat(), Norm(), ZBox(0.0, 1.0)])
+@pytest.mark.parametrize("rule", [kind() for kind in RULES_AND_NORM], ids=str)
 @pytest.mark.parametrize("layer", [ReLU(), MaxPool2d(2)], ids=str)
 def test_layers_that_do_not_sum_weighted_inputs_are_refused(rule: Any, layer: Layer) -> None:
     x = torch.ones(1, 1, 2, 2)
@@ -146,7 +157,7 @@ def test_invalid_weights_of_rules_are_refused() -> None:
 
 
 @pytest.mark.parametrize("value", [-1e-6, float("nan"), float("inf"), "x"])
-@pytest.mark.parametrize("rule", [Gamma, AlphaBeta, ZPlus, WSquare, Flat, Norm, partial(ZBox, 0.0, 1.0)])
+@pytest.mark.parametrize("rule", STABILIZED)
 def test_stabilizers_below_0_are_refused(rule: Callable[..., Any], value: Any) -> None:
     with pytest.raises(PellucidError, match="stabilizer must be a number of at least 0"):
         rule(stabilizer=value)

@@ -14,8 +14,9 @@ from pellucid.operators import (
     Over,
     ParametricReLU,
 )
-from pellucid.rules import AlphaBeta, AsWeighted, Epsilon, First, Flat, Gamma, WSquare, ZPlus
+from pellucid.rules import AsWeighted, Epsilon, First
 from tests.oracle import assert_close, normal, randomized
+from tests.rules.test_dense import WEIGHT_RULES
 
 
 def rng() -> torch.Generator:
@@ -51,7 +52,7 @@ def test_the_first_input_receives_the_sum_over_broadcast_axes() -> None:
 
 
 @pytest.mark.parametrize("has_bias", [True, False])
-@pytest.mark.parametrize("rule", [Epsilon(), ZPlus(), Gamma(0.3), AlphaBeta(), WSquare(), Flat()], ids=str)
+@pytest.mark.parametrize("rule", [rule for rule, _ in WEIGHT_RULES], ids=str)
 def test_a_convolution_with_given_weights_shares_as_one_with_its_own(rule: Any, has_bias: bool) -> None:
     layer = Conv2d(6, 3, stride=2, padding=1, groups=2, bias=has_bias)
     params = randomized(layer.init((4, 7, 5), rng())[0], rng())

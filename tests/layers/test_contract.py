@@ -10,7 +10,7 @@ from torch import Tensor
 
 from pellucid import layers
 from pellucid.base.errors import PellucidError
-from pellucid.layers import LAYERS, Layer
+from pellucid.layers import LAYERS, Layer, Trait
 from pellucid.sweep import forward
 from tests.cases import each_sample
 from tests.layers.samples import SAMPLES
@@ -31,23 +31,11 @@ from tests.oracle import (
 from tests.references import REFERENCES
 
 FLOAT32_PARAMETERS = (layers.BatchNorm, layers.GroupNorm, layers.InstanceNorm2d, layers.LayerNorm)
-CACHES_INPUT = (
-    layers.Dense,
-    layers.Conv2d,
-    layers.ConvTranspose2d,
-    layers.AvgPool2d,
-    layers.AdaptiveAvgPool2d,
-    layers.Flatten,
-    layers.Reshape,
-    layers.Pad2d,
-    layers.PadChannels,
-    layers.Upsample,
+CACHES_INPUT = [
+    *(kind for kind in LAYERS if Trait.LINEAR in kind.traits and kind is not layers.Identity),
     layers.BatchNorm,
-    layers.Add,
-    layers.Concat,
-    layers.Crop,
     layers.Multiply,
-)
+]
 every_sample = each_sample(SAMPLES)
 
 

@@ -119,7 +119,7 @@ def test_data_sets_in_unusual_forms_are_read_as_meant_or_refused(kind, tmp_path)
     [
         ("mask-values", "pellucid.tasks.segment.own.check_values", lambda *arguments, **options: None),
         ("mask-values", "pellucid.data.images.JPEG", b"another"),
-        ("parts", "pellucid.data.parts.part_named", lambda folder: folder if folder == "train" else ""),
+        ("parts", "pellucid.data.parts.standard_part", lambda folder: folder if folder == "train" else ""),
         ("parts", "pellucid.data.parts.note_once", lambda text: None),
         ("pixels", "pellucid.data.folder.check_bits", lambda tree, names: None),
         ("line-shapes", "pellucid.data.annotations.yolo_lines.PolygonLines.fault", lambda self: ""),

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from benchmarks.detection import roi_align_by_index
 from benchmarks.jobs import DETECTORS, Job, scenes
-from pellucid.detectors import SSD, YOLO1, YOLO3, FastRCNN, MaskRCNN, OneStage, ProposalDetector, SingleStage
+from pellucid.detectors import SSD, YOLO1, YOLO3, FastRCNN, MaskRCNN, OneStageDetector, ProposalDetector, SingleStage
 from pellucid.detectors.base import Anchors, Positives, collect_positives, join_maps
 from pellucid.detectors.mask import mask_targets
 from pellucid.detectors.regions import DEVIATIONS, Regions, class_agnostic, draw_regions
@@ -96,7 +96,7 @@ def yolo3(detector: YOLO3, y: Tensor, anchors: Anchors, targets: Targets) -> Ten
     predictions, (low, high) = y[matched_indices], matched.target_boxes.split(2, 1)
     cell_offsets = (((low + high) / 2 - corner[matched.anchor]) / size[matched.anchor]).clamp(0, 1)
     shape = anchors.boxes[matched.anchor, 2:] - anchors.boxes[matched.anchor, :2]
-    weight = 2 - (high - low).prod(1, keepdim=True) / (anchors.image[0] * anchors.image[1])
+    weight = 2 - (high - low).prod(1, keepdim=True) / (anchors.image_size[0] * anchors.image_size[1])
     box = F.binary_cross_entropy_with_logits(predictions[:, :2], cell_offsets, weight, reduction="sum")
     box = box + (weight * (predictions[:, 2:4] - ((high - low) / shape).log()) ** 2).sum() / 2
     objectness = torch.zeros_like(y[..., 4])
@@ -112,7 +112,7 @@ def yolo1(detector: YOLO1, y: Tensor, anchors: Anchors, targets: Targets) -> Ten
     matched, _ = _matched_anchors(detector, y, anchors, targets)
     matched_indices = (matched.image, matched.anchor)
     numbers, cell = y[..., : 5 * detector.boxes].unflatten(2, (detector.boxes, 5)), anchors.boxes[matched.anchor]
-    boxes = detector._decode_boxes(numbers[matched_indices].detach(), cell, anchors.image)
+    boxes = detector._decode_boxes(numbers[matched_indices].detach(), cell, anchors.image_size)
     iou, best_box = torch.stack(
         [iou_and_giou(boxes[:, k], matched.target_boxes)[0] for k in range(detector.boxes)], 1
     ).max(1)
@@ -120,7 +120,7 @@ def yolo1(detector: YOLO1, y: Tensor, anchors: Anchors, targets: Targets) -> Ten
         numbers[matched_indices][torch.arange(len(best_box)), best_box],
         matched.target_boxes.split(2, 1),
     )
-    image_size = torch.tensor(anchors.image).flip(0)
+    image_size = torch.tensor(anchors.image_size).flip(0)
     box_targets = torch.cat([((low + high) / 2 - cell[:, :2]) / detector.stride, ((high - low) / image_size).sqrt()], 1)
     background = matched.negative[..., None].expand(-1, -1, detector.boxes).clone()
     background[matched_indices] = True
@@ -139,7 +139,9 @@ def region_loss(sampled: Regions, scores: Tensor) -> Tensor:
     return (value + F.smooth_l1_loss(scores[sampled.positive, -4:], offsets, reduction="sum")) / max(len(scores), 1)
 
 
-def _matched_anchors(detector: OneStage, y: Tensor, anchors: Anchors, targets: Targets) -> tuple[Positives, int]:
+def _matched_anchors(
+    detector: OneStageDetector, y: Tensor, anchors: Anchors, targets: Targets
+) -> tuple[Positives, int]:
     with torch.no_grad():
         matched = collect_positives([detector.assign(anchors, one) for one in targets], targets, y)
     return matched, max(len(matched.image), 1)
@@ -182,7 +184,7 @@ def make(job: Job) -> Callable[[int], None]:
     def loss() -> Tensor:
         maps = nets["neck"](nets["backbone"](images))
         maps = maps if isinstance(maps, tuple) else (maps,)
-        if isinstance(detector, OneStage):
+        if isinstance(detector, OneStageDetector):
             y = nets["head"](maps if len(maps) > 1 else maps[0])
             y = y if isinstance(y, tuple) else (y,)
             outputs = join_maps(y, detector.outputs_per_anchor)

@@ -6,7 +6,7 @@ from pathlib import PurePosixPath
 from pellucid.base.errors import PellucidError
 from pellucid.base.files import is_picture
 from pellucid.base.text import case_variants, note_once, plural
-from pellucid.data.parts import TRAIN, PartUse, part_named, parts_among, spelled
+from pellucid.data.parts import TRAIN, PartUse, matching_part, parts_among, standard_part
 from pellucid.data.tree import Tree
 
 # Names of folders of masks, in lower case, which are unlikely to be classes.
@@ -20,7 +20,7 @@ def root_of(tree: Tree) -> str:
     top_folders = {folder[0] for folder in folders}
     is_nested = all(name.count("/") >= 2 for name in tree.names)
     # A single part, such as train/, is not the root, unless its folders are parts, as in training_data/train.
-    is_part = any(map(part_named, top_folders)) and not all(part_named(folder[-1]) for folder in folders)
+    is_part = any(map(standard_part, top_folders)) and not all(standard_part(folder[-1]) for folder in folders)
     is_wrapped = len(top_folders) == 1 and is_nested and not is_part
     # CLASS/folder/IMAGE with a single class has the same structure, but one class cannot be learned.
     return f"{top_folders.pop()}/" if is_wrapped else ""
@@ -44,7 +44,7 @@ def class_parts(tree: Tree, root: str) -> PartUse:
     flat_folders -= {*subfolders}
     if part_use.train is not None:
         return part_use._replace(unused=tuple(sorted({*part_use.unused, *flat_folders})))
-    named_folders = sorted(filter(part_named, subfolders))
+    named_folders = sorted(filter(standard_part, subfolders))
     have_same_classes = len(subfolders) > 1 and len(set(map(frozenset, subfolders.values()))) == 1
     have_same_classes = have_same_classes and all(len(names) > 1 for names in subfolders.values())
     if named_folders and (have_same_classes or len(named_folders) == len(subfolders) + len(flat_folders)):
@@ -135,7 +135,7 @@ def part_classes(tree: Tree, root: str, part: str) -> tuple[str, tuple[str, ...]
     not in the training part.
     """
     folders = {name.removeprefix(root).split("/", 1)[0] for name in tree.names}
-    folder = spelled(part, folders)
+    folder = matching_part(part, folders)
     prefix = f"{root}{folder}/" if part else root
     part_names = classes_of(tree, prefix)
     train = class_parts(tree, root).train if part else None

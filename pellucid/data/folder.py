@@ -16,7 +16,7 @@ from pellucid.data.class_folders import class_of, class_parts, files_of, note_cl
 from pellucid.data.dataset import Dataset, Splits, arrays_checksum, make_dataset
 from pellucid.data.files import check_bits, refuse_unreadable
 from pellucid.data.image_formats import ColourMode
-from pellucid.data.images import OnError, attempt_all, check_format, check_on_error, decode, strict_warnings
+from pellucid.data.images import OnError, attempt_all, check_format, check_on_error, decode, pillow_warnings_as_errors
 from pellucid.data.mask_layouts import mask_layout
 from pellucid.data.masks import MaskFolder
 from pellucid.data.skipping import note_skipped, skips
@@ -126,7 +126,7 @@ def load_masks(
     classes = source.classes
     images: list[Tensor] = []
     masks: list[Tensor] = []
-    with strict_warnings():
+    with pillow_warnings_as_errors():
         for k, name in enumerate(source.names):
             try:
                 image, mask = source.example(k)

@@ -147,7 +147,7 @@ _READERS: tuple[tuple[bytes, Callable[[io.BytesIO], ImageFile.ImageFile]], ...] 
 )
 SUPPORTED_FORMATS = "PNG, JPEG, BMP, GIF, WEBP, PPM or TIFF"
 
-# Exceptions of Pillow's readers for damaged files; includes warnings, which `strict_warnings` turns into errors.
+# Exceptions of Pillow's readers for damaged files, and its warnings, see `pillow_warnings_as_errors`.
 DAMAGE_ERRORS = (
     OSError, SyntaxError, ValueError, TypeError, LookupError, EOFError, ArithmeticError, MemoryError,
     AttributeError, AssertionError, NotImplementedError, RuntimeError, struct.error, zlib.error,

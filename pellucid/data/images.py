@@ -68,7 +68,7 @@ def load_image(
     naming the file, unless it is a complete image in one of SUPPORTED_FORMATS with at most 64 million pixels.
     """
     size, name, data = check_format(size, mode), name or _name_of(source), _bytes_of(source)
-    with strict_warnings():
+    with pillow_warnings_as_errors():
         image = decode(data, name, size, mode)
         if (maximum := deep_maximum(data, name)) is not None and 0 < maximum <= MAX_DARK_VALUE:
             note_once(
@@ -95,7 +95,7 @@ def load_channels(source: str | os.PathLike[str] | bytes, name: str = "") -> Ten
         is_grey = upright.mode in ("1", "L", "LA", "La")
         return upright.convert(("L" if is_grey else "RGB") + ("A" if upright.has_transparency_data else ""))
 
-    with strict_warnings():
+    with pillow_warnings_as_errors():
         return channels_first(decode_array(_bytes_of(source), name or _name_of(source), channels))
 
 
@@ -122,7 +122,7 @@ def check_on_error(on_error: str) -> str:
 
 
 @contextlib.contextmanager
-def strict_warnings() -> Iterator[None]:
+def pillow_warnings_as_errors() -> Iterator[None]:
     """Turn Pillow's warnings about damaged files into errors; must not be entered by several threads.
 
     Pillow's log messages are not printed unless logging is configured.
@@ -155,7 +155,7 @@ def attempt_all(
 ) -> Generator[Iterator[tuple[K, T | PellucidError]], None, None]:
     """Return a context manager of an iterator over (item, function(item)), or (item, error) if PellucidError is raised.
 
-    The results are computed ahead in threads, inside `strict_warnings`.
+    The results are computed ahead in threads, inside `pillow_warnings_as_errors`.
     """
 
     def attempt(item: K) -> T | PellucidError:
@@ -164,12 +164,12 @@ def attempt_all(
         except PellucidError as error:
             return error
 
-    with strict_warnings(), contextlib.closing(map_in_threads(attempt, items)) as results:
+    with pillow_warnings_as_errors(), contextlib.closing(map_in_threads(attempt, items)) as results:
         yield results
 
 
 def decode(source: str | os.PathLike[str] | bytes, name: str, size: tuple[int, int] | None, mode: ColourMode) -> Tensor:
-    """Decode an image as `load_image` does, from any thread; call inside `strict_warnings`.
+    """Decode an image as `load_image` does, from any thread; call inside `pillow_warnings_as_errors`.
 
     A JPEG is decoded at 1/2, 1/4 or 1/8 of its size, which is much faster, if JPEG_SCALE_MARGIN times `size` remain.
     """

@@ -16,7 +16,7 @@ from pellucid.base.limits import MAX_DATA_BYTES
 from pellucid.base.text import case_variants, note_once, plural
 from pellucid.data.files import ImageFiles, split_by_readability
 from pellucid.data.image_formats import ColourMode
-from pellucid.data.parts import part_named, parts_among
+from pellucid.data.parts import parts_among, standard_part
 from pellucid.data.skipping import check_skipped, skips
 from pellucid.data.source import Subset
 from pellucid.data.splitting import hold_out
@@ -265,10 +265,10 @@ def parts_of(images: TableImages, seed: int = 0) -> TableParts:
             f"{images.tree.path}: the parts {', '.join(sorted({*images.parts})):.100} have none to train on; call "
             "one train"
         )
-    unused_parts = tuple(part for part in part_use.unused if not part_named(part).startswith("val"))
+    unused_parts = tuple(part for part in part_use.unused if not standard_part(part).startswith("val"))
     part_use._replace(unused=unused_parts).note_use(images.tree.path)
     indices = {part: _indices_of_part(images, part) for part in {*images.parts}}
-    validation = next((part for part in part_use.unused if part_named(part).startswith("val")), None)
+    validation = next((part for part in part_use.unused if standard_part(part).startswith("val")), None)
     train = indices[part_use.train]
     if part_use.held_out is None:
         remaining_positions, drawn_positions = images.draw(train, TEST_FRACTION, seed)

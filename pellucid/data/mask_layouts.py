@@ -9,7 +9,7 @@ from pathlib import PurePosixPath
 from pellucid.base.errors import PellucidError
 from pellucid.base.files import decode_text, is_picture
 from pellucid.data.mask_settings import MaskSettings, mask_settings
-from pellucid.data.parts import part_named, spelled
+from pellucid.data.parts import matching_part, standard_part
 from pellucid.data.tree import Tree
 
 MASK_SUFFIX = "annot"  # of the folder of masks beside the folder of images: train and trainannot
@@ -140,7 +140,7 @@ def _without_parts(masks: Sequence[_Picture], images: Sequence[_Picture]) -> tup
 
 
 def _without_part(file: _Picture) -> _Picture:
-    return replace(file, folders=tuple(folder for folder in file.folders if not part_named(folder)))
+    return replace(file, folders=tuple(folder for folder in file.folders if not standard_part(folder)))
 
 
 def unpaired_folders(tree: Tree, top: str) -> str:
@@ -174,8 +174,8 @@ def _files(tree: Tree, top: str, settings: MaskSettings) -> Iterator[_Picture]:
                 role, role_folder = found_role, path
                 is_sibling = bool(rest_of_name)
             if rest_of_name:
-                other_folders.append(part_named(rest_of_name) or rest_of_name.lower())
-                part = part or (rest_of_name if part_named(rest_of_name) else "")
+                other_folders.append(standard_part(rest_of_name) or rest_of_name.lower())
+                part = part or (rest_of_name if standard_part(rest_of_name) else "")
         yield _Picture(name, role, tuple(other_folders), part, role_folder, is_sibling)
 
 
@@ -195,9 +195,9 @@ def _folder_role(folder: str, siblings: set[str], settings: MaskSettings) -> tup
 def _beside_masks(folder: str, word: str, siblings: set[str]) -> str:
     """Return the part, or the folder of images, whose masks are in a folder, from its name; "" for other folders."""
     letters = _LETTERS.sub("", folder.lower())
-    if letters.endswith(word) and part_named(letters.removesuffix(word)):
-        return spelled(letters.removesuffix(word), siblings)
-    if letters.startswith(word) and part_named(letters.removeprefix(word)):
+    if letters.endswith(word) and standard_part(letters.removesuffix(word)):
+        return matching_part(letters.removesuffix(word), siblings)
+    if letters.startswith(word) and standard_part(letters.removeprefix(word)):
         return letters.removeprefix(word)
     name_before_word = folder[: -len(word)] if folder.lower().endswith(word) else ""
     image_folder = name_before_word.rstrip("_- ")
@@ -264,7 +264,7 @@ def _masks_beside(
     pairs = [(image_by_key[key], mask) for mask, key in keys if key in image_by_key and image_by_key[key] is not mask]
     folders = {mask.folders for _, mask in pairs}
     n_images = sum(file.folders in folders for file in images) - len(pairs)
-    is_in_parts = all(part_named(folder) for path in folders for folder in path)
+    is_in_parts = all(standard_part(folder) for path in folders for folder in path)
     if len(pairs) < MIN_PAIRED * n_images or not (is_in_parts or settings.targets == "masks"):
         return []
     return pairs
@@ -343,7 +343,7 @@ def _listed_parts(tree: Tree) -> dict[str, tuple[str, ...]]:
         path = PurePosixPath(name)
         if _VOC_LISTS_FOLDER not in f"/{name}" or path.suffix != ".txt":
             continue
-        part = part_named(path.stem)
+        part = standard_part(path.stem)
         for line in decode_text(tree.document(name), tree.where(name)).splitlines():
             stem = PurePosixPath(line.strip().replace("\\", "/")).name
             parts[stem] = (*parts.get(stem, ()), part)

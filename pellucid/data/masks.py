@@ -22,7 +22,7 @@ from pellucid.data.mask_checks import check_values, class_shares, described_valu
 from pellucid.data.mask_classes import CLASSES_FILE, N_VALUES, note_other_lists, read_class_list
 from pellucid.data.mask_colours import FOREGROUND, MaskReader, choose_reader, colour_name
 from pellucid.data.mask_layouts import MaskPairs, mask_layout
-from pellucid.data.parts import PartUse, parts_among, spelled
+from pellucid.data.parts import PartUse, matching_part, parts_among
 from pellucid.data.skipping import ADVICE, skips
 from pellucid.data.tree import Tree, tree_at
 
@@ -60,7 +60,7 @@ class MaskFolder(ImageFiles):
         tree = tree_at(path)
         top = root_of(tree)
         parts = mask_layout(tree, top)
-        part = spelled(part, parts)
+        part = matching_part(part, parts)
         pairs = parts.get(part, MaskPairs())
         if not pairs.images:
             raise PellucidError(f"{tree.where(f'{top}{part}')} contains no images; give the image folder as part=")

@@ -20,7 +20,7 @@ _OTHER_WORDS = ("dataset", "set", "data", "split", "part", "images", "image", "i
 _WORD = re.compile("[a-z]+")
 
 
-def part_named(folder: str) -> str:
+def standard_part(folder: str) -> str:
     """Return the part that a folder's name means, such as "train" for Train, training or train_set1; "" for others.
 
     Case, digits and the words of _OTHER_WORDS do not matter. A name with any other word, such as "test tube", may be
@@ -33,17 +33,17 @@ def part_named(folder: str) -> str:
 
 def part_words(name: str) -> list[str]:
     """Return the parts that the words of a name mean, in order: "train" for instances_train2017."""
-    return [part for part in map(part_named, _WORD.findall(name.lower())) if part]
+    return [part for part in map(standard_part, _WORD.findall(name.lower())) if part]
 
 
-def spelled(part: str, names: Iterable[str]) -> str:
+def matching_part(part: str, names: Iterable[str]) -> str:
     """Return `part` if it is one of `names`, otherwise the first of them that means the same part, if there is one."""
     names = sorted(names)
-    meant_part = part_named(part)
+    meant_part = standard_part(part)
     return (
         part
         if part in names or not meant_part
-        else next((name for name in names if part_named(name) == meant_part), part)
+        else next((name for name in names if standard_part(name) == meant_part), part)
     )
 
 
@@ -81,7 +81,7 @@ class PartUse(NamedTuple):
 def parts_among(names: Iterable[str]) -> PartUse:
     """Return the use of the parts with these names.
 
-    The training part is "train" in any spelling, see `part_named`, otherwise "trainval", otherwise the files without a
+    The training part is "train" in any spelling (`standard_part`), otherwise "trainval", otherwise the files without a
     part. The held-out part is the first of HELD_OUT_PARTS in any spelling; beside "trainval", which contains the images
     of "val", only "test". Of several spellings of one part, the usual one is used, otherwise the first in alphabetical
     order.
@@ -89,11 +89,11 @@ def parts_among(names: Iterable[str]) -> PartUse:
     names = sorted(names)
 
     def first_present(parts: Sequence[str]) -> str | None:
-        names_of_parts = (spelled(part, names) for part in parts)
+        names_of_parts = (matching_part(part, names) for part in parts)
         return next((name for name in names_of_parts if name in names), None)
 
     train = first_present((TRAIN, TRAINVAL))
     if train is None and "" in names:
         train = ""
-    held_out = first_present(HELD_OUT_PARTS[:1] if train and part_named(train) == TRAINVAL else HELD_OUT_PARTS)
+    held_out = first_present(HELD_OUT_PARTS[:1] if train and standard_part(train) == TRAINVAL else HELD_OUT_PARTS)
     return PartUse(train, held_out, tuple(name for name in names if name not in (train, held_out)))

@@ -8,7 +8,7 @@ from pathlib import Path, PurePosixPath
 from pellucid.base.errors import PellucidError
 from pellucid.base.files import STILL_SUFFIXES, read_regular, reason_of
 from pellucid.base.limits import MAX_TABLE_BYTES
-from pellucid.data.parts import TRAIN, part_named
+from pellucid.data.parts import TRAIN, standard_part
 from pellucid.data.table_targets import file_column
 from pellucid.data.tables import TABLE_SUFFIXES, LabelTable, read_table
 from pellucid.data.tree import FolderTree, Tree, ZipTree
@@ -95,7 +95,7 @@ def table_files(path: Path) -> tuple[Path, list[TableFile]]:
         entries = sorted(os.scandir(path), key=lambda entry: entry.name)
         names_by_folder = {"": [entry.name for entry in entries if entry.is_file()]}
         for entry in entries:
-            if part_named(entry.name) and entry.is_dir():
+            if standard_part(entry.name) and entry.is_dir():
                 names_by_folder[entry.name] = [f"{entry.name}/{name}" for name in sorted(os.listdir(entry.path))]
     else:
         return path, []
@@ -105,14 +105,14 @@ def table_files(path: Path) -> tuple[Path, list[TableFile]]:
     tables_in_parts = [
         TableFile(name, folder)
         for folder in tables_by_folder
-        if part_named(folder)
+        if standard_part(folder)
         for name in _main_table(tables_by_folder[folder])
     ]
     if tables_in_parts:
         return path, tables_in_parts
     tables_named_as_parts = [TableFile(name, PurePosixPath(name).stem) for name in tables_by_folder.get("", ())]
-    tables_named_as_parts = [table for table in tables_named_as_parts if part_named(table.part)]
-    if any(part_named(table.part) == TRAIN for table in tables_named_as_parts):
+    tables_named_as_parts = [table for table in tables_named_as_parts if standard_part(table.part)]
+    if any(standard_part(table.part) == TRAIN for table in tables_named_as_parts):
         return path, tables_named_as_parts
     names = _main_table(tables_by_folder.get("", [])) or _in_one_subfolder(path, tables_by_folder)
     return path, [TableFile(name, "") for name in names]

@@ -14,7 +14,7 @@ from pellucid.base.errors import PellucidError
 from pellucid.base.limits import MAX_CLASSES, MAX_TABLE_CELLS
 from pellucid.base.settings.checks import check_known
 from pellucid.base.text import plural, shown
-from pellucid.data.parts import TRAIN, part_named
+from pellucid.data.parts import TRAIN, standard_part
 from pellucid.data.table_cells import (
     check_groups,
     empty_error,
@@ -133,7 +133,7 @@ def _split_column(table: LabelTable, files: str) -> str:
             return name
         if name != files and _plain_name(name) in SPLIT_NAMES:
             cells = [str(cell or "") for cell in table.column(name)]
-            unknown_row = next((k for k, cell in enumerate(cells) if not part_named(cell)), None)
+            unknown_row = next((k for k, cell in enumerate(cells) if not standard_part(cell)), None)
             if unknown_row is None:
                 return name
             if _plain_name(name) == SPLIT_NAMES[0]:
@@ -147,7 +147,7 @@ def part_of_cell(cell: Any, column: str) -> str:
     """Return the part that a cell of the column of parts names; in fastai's column is_valid, true means "valid"."""
     if _plain_name(column) == VALIDATION_FLAG:
         return "valid" if flag_of(cell) else TRAIN
-    return part_named(str(cell))
+    return standard_part(str(cell))
 
 
 def _is_index(table: LabelTable, name: str) -> bool:

@@ -21,7 +21,7 @@ from torch import Tensor
 
 from pellucid.base.errors import PellucidError
 from pellucid.base.limits import MAX_IMAGE_PIXELS
-from pellucid.data.images import DAMAGE_ERRORS, load_image, read_file, read_full_size, strict_warnings
+from pellucid.data.images import DAMAGE_ERRORS, load_image, pillow_warnings_as_errors, read_file, read_full_size
 from pellucid.data.tree import open_tree
 
 GIF_MAGIC = (b"GIF87a", b"GIF89a")
@@ -107,17 +107,17 @@ def _numeric_key(name: str) -> list[tuple[int, str]]:
 def _gif_frames(path: Path, every: int) -> Frames:
     data, number, seconds = read_file(path), 0, 0.0
     try:
-        with strict_warnings():
+        with pillow_warnings_as_errors():
             animation = Image.open(io.BytesIO(data), formats=["GIF"])
         with animation:
             while True:
-                with strict_warnings():  # not around the yield: the caller has its own filters
+                with pillow_warnings_as_errors():  # not around the yield: the caller has its own filters
                     picture, duration = _gif_frame(animation, path)
                 if number % every == 0:
                     yield VideoFrame(number, seconds, picture)
                 number, seconds = number + 1, seconds + duration
                 try:
-                    with strict_warnings():
+                    with pillow_warnings_as_errors():
                         animation.seek(number)
                 except EOFError:
                     return

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from pellucid.detectors.base import FATES, Anchors, Candidates, Decision, Detector, Fate, OneStage
+from pellucid.detectors.base import FATES, Anchors, Candidates, Decision, Detector, Fate, OneStageDetector
 from pellucid.detectors.fast import FastRCNN, fast_rcnn
 from pellucid.detectors.faster import FasterRCNN, ProposalDetector, faster_rcnn
 from pellucid.detectors.keypoint import KeypointRCNN, keypoint_rcnn
@@ -42,7 +42,7 @@ __all__ = [
     "Fate",
     "KeypointRCNN",
     "MaskRCNN",
-    "OneStage",
+    "OneStageDetector",
     "ProposalDetector",
     "SingleStage",
     "fast_rcnn",

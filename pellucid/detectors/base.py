@@ -62,7 +62,7 @@ class Anchors(NamedTuple):
 
     boxes: Tensor  # (A, 4), ordered by map, row, column and then by anchor within the cell
     sizes: Sequence[Size]  # (H', W') of each map
-    image: Size  # (H, W) of the images
+    image_size: Size  # (H, W) of the images
 
 
 class Candidates(NamedTuple):
@@ -166,7 +166,7 @@ class Detector(Objective):
 
 
 @dataclass(frozen=True)
-class OneStage(Detector):
+class OneStageDetector(Detector):
     """A detector whose networks run in sequence; the losses are computed from the maps that the last network outputs.
 
     The last network outputs one map (N, K D, H', W') or a tuple of maps. Each cell of a map has K anchors with D values
@@ -274,7 +274,7 @@ class OneStage(Detector):
 
         return evaluate
 
-    def fused(self) -> "OneStage":
+    def fused(self) -> "OneStageDetector":
         """Return the detector with the fused forms of its networks."""
         first, *_ = self.nets
         return self.with_nets({name: fuse(net, need_dx=name != first) for name, net in self.nets.items()})
@@ -313,7 +313,7 @@ class OneStage(Detector):
         for y in join_maps(maps, self.outputs_per_anchor):
             boxes, scores = self.decode(y, anchors)
             indices = torch.arange(len(boxes), device=boxes.device) // (len(boxes) // len(anchors.boxes))
-            candidates.append(Candidates(clip(boxes, anchors.image), scores, indices, anchors.image))
+            candidates.append(Candidates(clip(boxes, anchors.image_size), scores, indices, anchors.image_size))
         return candidates
 
 

@@ -13,7 +13,7 @@ from pellucid.base.text import plural
 
 
 class AnchorDetector(Protocol):
-    """The part of `OneStage` that determines the number of values that its networks must output."""
+    """The part of `OneStageDetector` that determines the number of values that its networks must output."""
 
     @property
     def outputs_per_anchor(self) -> int:

@@ -189,7 +189,7 @@ class ProposalDetector(TwoStage):
     def propose(self, outputs: Tensor, proposer: SingleStage, anchors: Anchors) -> list[tuple[Tensor, Tensor]]:
         """Return the proposals of each image, and the indices of their anchors."""
         pairs = (proposer.decode(output, anchors) for output in outputs)
-        return [propose(boxes, scores[:, 0], anchors.image, self.proposals) for boxes, scores in pairs]
+        return [propose(boxes, scores[:, 0], anchors.image_size, self.proposals) for boxes, scores in pairs]
 
     def _candidates(self, params: Params, maps: tuple[Tensor, ...], images: Tensor) -> list[Candidates]:
         proposer, anchors, outputs = self.first_stage(
@@ -197,7 +197,7 @@ class ProposalDetector(TwoStage):
         )
         proposals, indices = zip(*self.propose(outputs, proposer, anchors), strict=True)
         return refined_candidates(
-            self.outputs(params, "", maps[0], indexed_regions(proposals)), proposals, indices, anchors.image
+            self.outputs(params, "", maps[0], indexed_regions(proposals)), proposals, indices, anchors.image_size
         )
 
 

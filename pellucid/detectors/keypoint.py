@@ -19,7 +19,7 @@ from pellucid.losses import SoftmaxCrossEntropy
 from pellucid.losses.base import upcast_half
 from pellucid.models.pyramid import Pyramid
 from pellucid.objective import Losses
-from pellucid.ops.heatmaps import quarter
+from pellucid.ops.heatmaps import peaks_by_quarter
 from pellucid.ops.image_objects import Detections, Objects
 
 
@@ -91,7 +91,7 @@ class KeypointRCNN(ProposalDetector):
         scores = y.flatten(2).softmax(2).amax(2)  # (n, K)
         corner = regions[:, None, 1:3]
         extent = (regions[:, 3:] - regions[:, 1:3])[:, None]
-        position = corner + quarter(y) / y.shape[3] * extent
+        position = corner + peaks_by_quarter(y) / y.shape[3] * extent
         detection_counts = [len(detection) for detection in detections]
         image_keypoints = torch.cat([position, scores[..., None]], 2).split(detection_counts)
         return [

@@ -12,7 +12,7 @@ from pellucid.base.limits import MAX_DETECTOR_LENGTH
 from pellucid.base.settings.checks import check_above_zero
 from pellucid.combine import Sequential, Shared
 from pellucid.constant import constant
-from pellucid.detectors.base import Anchors, OneStage, Size, collect_positives, draw_small_weights
+from pellucid.detectors.base import Anchors, OneStageDetector, Size, collect_positives, draw_small_weights
 from pellucid.detectors.checks import check_strides
 from pellucid.layers import Conv2d, GroupNorm, ReLU
 from pellucid.layers.base import Layer, Params
@@ -32,7 +32,7 @@ PRIOR = 0.01
 
 
 @dataclass(frozen=True)
-class SingleStage(OneStage):
+class SingleStage(OneStageDetector):
     """A single-stage detector with one square anchor in each cell, matched by ATSS.
 
     The side of an anchor is `scale` strides. The target of an anchor's score is the IoU of its predicted box with the

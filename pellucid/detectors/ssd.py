@@ -13,7 +13,7 @@ from pellucid.base.settings.checks import check_above_zero
 from pellucid.base.text import plural
 from pellucid.combine import Graph, Sequential
 from pellucid.constant import constant
-from pellucid.detectors.base import Anchors, OneStage, Size, collect_positives, draw_small_weights
+from pellucid.detectors.base import Anchors, OneStageDetector, Size, collect_positives, draw_small_weights
 from pellucid.detectors.checks import check_strides
 from pellucid.layers import Conv2d, GroupNorm, ReLU
 from pellucid.layers.base import Layer, Params
@@ -30,7 +30,7 @@ DEVIATIONS = (0.1, 0.1, 0.2, 0.2)  # standard deviations of dx, dy, dw, dh; the 
 
 
 @dataclass(frozen=True)
-class SSD(OneStage):
+class SSD(OneStageDetector):
     """The single shot detector.
 
     backbone, neck: together they output the maps of an image at `strides`.

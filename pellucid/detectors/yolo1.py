@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from pellucid.base.settings.checks import check_whole
 from pellucid.combine import Graph, Sequential
 from pellucid.constant import constant
-from pellucid.detectors.base import Anchors, OneStage, Size, collect_positives, draw_small_weights
+from pellucid.detectors.base import Anchors, OneStageDetector, Size, collect_positives, draw_small_weights
 from pellucid.detectors.checks import check_stride
 from pellucid.layers import Concat, Conv2d, Crop, GroupNorm, LeakyReLU, Upsample
 from pellucid.layers.base import Layer, Params
@@ -28,7 +28,7 @@ LOSS_WEIGHTS = {"box": 5.0, "background": 0.5}  # Redmon et al. 2016, section 2.
 
 
 @dataclass(frozen=True)
-class YOLO1(OneStage):
+class YOLO1(OneStageDetector):
     """YOLO v1 with a convolution instead of the dense layers, so images may have any size.
 
     The image is divided into a grid whose cells have `stride` x `stride` pixels. The losses are squared errors: "box"
@@ -85,14 +85,14 @@ class YOLO1(OneStage):
         matches = collect_positives(assignments, targets, y)
         index = (matches.image, matches.anchor)
         box_outputs = y[..., : 5 * self.boxes].unflatten(2, (self.boxes, 5))  # (N, A, B, 5)
-        boxes = self._decode_boxes(box_outputs[index], anchors.boxes[matches.anchor], anchors.image)  # (P, B, 4)
+        boxes = self._decode_boxes(box_outputs[index], anchors.boxes[matches.anchor], anchors.image_size)  # (P, B, 4)
         iou = paired_iou(boxes.flatten(0, 1), matches.target_boxes.repeat_interleave(self.boxes, 0))  # (P B,)
         iou, best_box = constant(tuple(iou.view(-1, self.boxes).max(1)))  # (P,) each
         assigned_outputs = box_outputs[index][torch.arange(len(best_box), device=y.device), best_box]  # (P, 5)
 
         cell = anchors.boxes[matches.anchor]
         low, high = matches.target_boxes.split(2, 1)
-        image_size = matches.target_boxes.new_tensor(anchors.image).flip(0)  # (width, height)
+        image_size = matches.target_boxes.new_tensor(anchors.image_size).flip(0)  # (width, height)
         expected_outputs = torch.cat(
             [((low + high) / 2 - cell[:, :2]) / self.stride, ((high - low) / image_size).sqrt()], 1
         )
@@ -120,7 +120,7 @@ class YOLO1(OneStage):
     def decode(self, y: Tensor, anchors: Anchors) -> tuple[Tensor, Tensor]:
         """Return the B boxes of each cell, and their scores: confidence times class score, both limited to 0 to 1."""
         box_outputs = y[:, : 5 * self.boxes].unflatten(1, (self.boxes, 5))  # (A, B, 5)
-        boxes = self._decode_boxes(box_outputs, anchors.boxes, anchors.image)
+        boxes = self._decode_boxes(box_outputs, anchors.boxes, anchors.image_size)
         scores = box_outputs[..., 4:].clamp(0, 1) * y[:, None, 5 * self.boxes :].clamp(0, 1)  # (A, B, C)
         return boxes.flatten(0, 1), scores.flatten(0, 1)
 

@@ -15,7 +15,7 @@ from pellucid.base.settings.checks import check_above_zero
 from pellucid.base.text import plural
 from pellucid.combine import Graph
 from pellucid.constant import constant
-from pellucid.detectors.base import Anchors, OneStage, Size, collect_positives, draw_small_weights
+from pellucid.detectors.base import Anchors, OneStageDetector, Size, collect_positives, draw_small_weights
 from pellucid.detectors.checks import check_strides
 from pellucid.layers import Conv2d
 from pellucid.layers.base import Layer, Params
@@ -40,7 +40,7 @@ BINARY_CROSS_ENTROPY = BinaryCrossEntropy(reduction="sum")
 
 
 @dataclass(frozen=True)
-class YOLO3(OneStage):
+class YOLO3(OneStageDetector):
     """YOLO v3.
 
     The centre of a box is at sigmoid(x), sigmoid(y) in the anchor's cell; its width and height are the anchor's times
@@ -113,7 +113,7 @@ class YOLO3(OneStage):
         position = (((low + high) / 2 - corner[matches.anchor]) / size[matches.anchor]).clamp(0, 1)  # (P, 2)
         shape = anchors.boxes[matches.anchor, 2:] - anchors.boxes[matches.anchor, :2]
         log_size = ((high - low) / shape).clamp_min(1e-3).log()
-        area_fraction = (high - low).prod(1, keepdim=True) / (anchors.image[0] * anchors.image[1])
+        area_fraction = (high - low).prod(1, keepdim=True) / (anchors.image_size[0] * anchors.image_size[1])
         weight = 2 - area_fraction  # (P, 1)
 
         doutputs = torch.zeros_like(outputs)

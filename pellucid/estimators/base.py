@@ -135,7 +135,7 @@ MAX_ONE_THREAD_WORK = 5_000_000
 
 
 @contextmanager
-def value_errors() -> Iterator[None]:
+def raising_value_errors() -> Iterator[None]:
     """Turn PellucidError into ValueError, which scikit-learn's estimators raise."""
     try:
         yield
@@ -154,13 +154,13 @@ class NetworkEstimator(BaseEstimator):
     # Arguments of scikit-learn's `validate_data`:
     _data_requirements: ClassVar[Mapping[str, Any]] = {"dtype": np.float64}
 
-    @value_errors()
+    @raising_value_errors()
     def _network_outputs(self, X: Any) -> Array:
         """Return the predictions of the network's loss, such as probabilities, (n, outputs)."""
         check_is_fitted(self, "model_")
         return self.model_.predict(self._inputs(X)).numpy()
 
-    @value_errors()
+    @raising_value_errors()
     def _scores(self, X: Any) -> Array:
         """Return the network's outputs unchanged, (n, outputs), computed in batches that fit into memory."""
         check_is_fitted(self, "model_")

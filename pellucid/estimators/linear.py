@@ -16,9 +16,9 @@ from pellucid.estimators.base import (
     checked_weights,
     coefficients,
     one_layer,
+    raising_value_errors,
     seed_of,
     train,
-    value_errors,
 )
 from pellucid.estimators.least_squares import closed_form, curvature, max_example_curvature
 from pellucid.estimators.plotting import CoefficientPlot, PathPlot
@@ -46,7 +46,7 @@ class _LinearRegressor(CoefficientPlot, RegressorMixin, NetworkEstimator):
     coef_: Array
     intercept_: float
 
-    @value_errors()
+    @raising_value_errors()
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
         """Fit to X (n, n_features) and y (n,), with sample weights (n,)."""
         if self.solver not in self.solvers:

@@ -21,9 +21,9 @@ from pellucid.estimators.base import (
     checked_weights,
     coefficients,
     one_layer,
+    raising_value_errors,
     seed_of,
     train,
-    value_errors,
 )
 from pellucid.estimators.least_squares import curvature
 from pellucid.estimators.plotting import CoefficientPlot
@@ -86,7 +86,7 @@ class _LinearClassifier(CoefficientPlot, ProbabilisticClassification):
                     L2(penalty_strength * steps),
                 )  # Model divides it by the number of examples of an epoch
                 callbacks = [convergence_test] if steps == STEPS_PER_EPOCH else []
-                with value_errors():
+                with raising_value_errors():
                     history = train(
                         model, *examples, weights, epochs=epochs, batch_size=len(x), callbacks=callbacks, steps=steps
                     )
@@ -211,7 +211,7 @@ class Perceptron(CoefficientPlot, NetworkClassification):
         self.fit_intercept = fit_intercept
         self.random_state = random_state
 
-    @value_errors()
+    @raising_value_errors()
     def fit(self, X: Any, y: Any) -> Self:
         """Fit to X (n, n_features) and classes y (n,)."""
         X, y = validate_data(self, X, y, dtype=np.float64)

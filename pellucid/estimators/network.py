@@ -17,9 +17,9 @@ from pellucid.estimators.base import (
     ProbabilisticClassification,
     checked_classes,
     checked_weights,
+    raising_value_errors,
     seed_of,
     train,
-    value_errors,
 )
 from pellucid.layers import Dense, Flatten, ReLU
 from pellucid.layers.base import Layer
@@ -71,7 +71,7 @@ class _Network(NetworkEstimator):
             if not callable(net):
                 raise TypeError(f"network must be a layer or a function (n_features, n_outputs) -> layer, not {net!r}")
             net = net(X.shape[1], n_outputs)
-        with value_errors():
+        with raising_value_errors():
             model = Model(
                 net,
                 self.loss,
@@ -93,7 +93,7 @@ class _Network(NetworkEstimator):
         self.model_.seed = mix(self.model_.seed, 1) >> 1  # seeds are below 2^63
         return self.model_
 
-    @value_errors()
+    @raising_value_errors()
     def _train(self, model: Model, X: Array, y: Array, weights: Array | None, epochs: int, hold_out: bool) -> None:
         """Train, with early stopping on held-out data if `hold_out`, and store the model and its history."""
         callbacks = [EarlyStopping(self.patience)] if hold_out and self.patience is not None else []

@@ -22,7 +22,7 @@ from pellucid.lessons.lesson import Result, Setting
 from pellucid.model import Model
 from pellucid.models import mobilenet_v2
 from pellucid.models.fpn import fpn
-from pellucid.models.surface import features
+from pellucid.models.structure import features
 from pellucid.network.counts import counts
 from pellucid.ops.assign import highest_iou
 from pellucid.ops.boxes import box_iou

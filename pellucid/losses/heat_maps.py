@@ -97,6 +97,6 @@ class HeatMaps(KeypointLoss):
         if self.decode == "expectation":
             points = heatmaps.expectation(p)
         else:
-            points = heatmaps.quarter(y) if self.decode == "quarter" else heatmaps.taylor(y)
+            points = heatmaps.peaks_by_quarter(y) if self.decode == "quarter" else heatmaps.peaks_by_parabola(y)
         score = heatmaps.sum_within(p, points, max(1.0, heatmaps.CUTOFF_SIGMAS * self.sigma))
         return torch.cat((points * self.stride, score[..., None]), -1)

@@ -168,11 +168,11 @@ class Coco:
 
         level: the confidence level. The limits are NaN if the figure is NaN.
         """
-        figures = self.resampled_figures(names)
+        figures = self.weighted_figures(names)
         values = resampled(lambda weights: list(figures(weights).values()), len(self.images), resamples, seed)
         return dict(zip(names, percentile_intervals(values, level), strict=True))
 
-    def resampled_figures(self, names: Sequence[str]) -> Callable[[Tensor], dict[str, float]]:
+    def weighted_figures(self, names: Sequence[str]) -> Callable[[Tensor], dict[str, float]]:
         """Return `figures` as a function of the weights of the images, which is fast for many weights."""
         class_detections = self._class_detections()
         return lambda weights: self._figures(class_detections, weights, names)

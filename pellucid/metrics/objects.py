@@ -152,7 +152,7 @@ class NME(Metric):
         }
 
 
-def unit_points(metrics: Iterable[Any]) -> tuple[int, int] | None:
+def normalizing_points(metrics: Iterable[Any]) -> tuple[int, int] | None:
     """Return `NME.normalise` of the NME among a model's metrics; None if it is the default or there is no NME."""
     point_pairs = (getattr(metric, "normalise", None) for metric in metrics)
     return next((points for points in point_pairs if points is not None), None)
@@ -193,14 +193,14 @@ def required_points(normalise: tuple[int, int] | None) -> str:
     return f"labelled key-points {normalise[0]} and {normalise[1]} at different positions"
 
 
-def default_unit(points: int) -> tuple[int, int] | None:
+def default_normalizing_points(points: int) -> tuple[int, int] | None:
     """Return `NME.normalise` for a number of points where it is None: the outer eye corners of a face, or None."""
     return OUTER_EYE_CORNERS if points == N_FACE_POINTS else None
 
 
 def check_points(points: Tensor, truth: Tensor, normalise: tuple[int, int] | None) -> None:
     """Raise PellucidError unless outputs and objects have equally many points, among them those of `normalise`."""
-    normalise = default_unit(truth.shape[1]) if normalise is None else normalise
+    normalise = default_normalizing_points(truth.shape[1]) if normalise is None else normalise
     if points.shape[:2] != truth.shape[:2] or (normalise is not None and max(normalise) >= truth.shape[1]):
         normalization = "" if normalise is None else f", normalized by the points {normalise[0]} and {normalise[1]}"
         raise PellucidError(
@@ -213,7 +213,7 @@ def _divisors(truth: Tensor, normalise: tuple[int, int] | None) -> Tensor:
     """Return the divisor of each object's NME, (n,), 0 where the points that define it are not labelled."""
     points = truth[:, :, :2].double()
     labelled = truth[:, :, 2] > 0
-    normalise = default_unit(truth.shape[1]) if normalise is None else normalise
+    normalise = default_normalizing_points(truth.shape[1]) if normalise is None else normalise
     if normalise is not None:
         first, second = normalise
         return (points[:, first] - points[:, second]).norm(dim=1) * (labelled[:, first] & labelled[:, second])

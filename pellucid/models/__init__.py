@@ -20,7 +20,7 @@ from pellucid.models.pix2pix import patch_discriminator, unet_generator
 from pellucid.models.resnet import resnet18, resnet20, resnet32, resnet34, resnet50, resnet56, resnet101, resnet152
 from pellucid.models.resnet_generator import resnet_generator
 from pellucid.models.squeezenet import squeezenet1_1
-from pellucid.models.surface import features, head, match, replace_head
+from pellucid.models.structure import features, head, match, replace_head
 from pellucid.models.swin import swin
 from pellucid.models.transfer import regressor, transfer
 from pellucid.models.unet import unet

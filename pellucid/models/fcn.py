@@ -12,7 +12,7 @@ from pellucid.layers.base import Layer
 from pellucid.models.airbench import airbench96
 from pellucid.models.mobilenet import mobilenet_v2
 from pellucid.models.parts import LOGITS_INITIALIZER, chain
-from pellucid.models.surface import features
+from pellucid.models.structure import features
 from pellucid.models.vgg import vgg11, vgg11_bn, vgg13, vgg13_bn, vgg16, vgg16_bn, vgg19, vgg19_bn
 
 Backbone = Literal[

@@ -7,7 +7,7 @@ from pellucid.layers.base import Layer
 from pellucid.models.fcn import KERAS_EPSILON
 from pellucid.models.mobilenet import mobilenet_v2
 from pellucid.models.parts import LOGITS_INITIALIZER, chain
-from pellucid.models.surface import features
+from pellucid.models.structure import features
 
 # Stages of MobileNetV2 whose outputs the head receives, coarse to fine: 32, 16, 8 and 4 times smaller than the image.
 OUTPUT_STAGES = ("stage7", "stage5", "stage3", "stage2")

@@ -12,7 +12,7 @@ from pellucid.layers.base import Layer, Params
 from pellucid.models.fcn import backbone_path, feature_nodes
 from pellucid.models.parts import chain
 from pellucid.models.resnet import resnet18, resnet34, resnet50
-from pellucid.models.surface import features
+from pellucid.models.structure import features
 from pellucid.nested import flatten, nest
 from pellucid.rules.fold import fold
 

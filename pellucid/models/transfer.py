@@ -13,7 +13,7 @@ from pellucid.models.mobilenet import mobilenet_v2
 from pellucid.models.parts import average_head, units_head
 from pellucid.models.resnet import resnet18, resnet34, resnet50, resnet101, resnet152
 from pellucid.models.squeezenet import squeezenet1_1
-from pellucid.models.surface import features
+from pellucid.models.structure import features
 from pellucid.models.vgg import vgg11, vgg11_bn, vgg13, vgg13_bn, vgg16, vgg16_bn, vgg19, vgg19_bn
 from pellucid.operators import AffineMap
 

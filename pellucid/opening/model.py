@@ -30,7 +30,8 @@ class OpenedModel(Model):
 
     dtypes: dict[str, torch.dtype]  # of the tensors in the network's state_dict, in its order
     unused: dict[str, Tensor]  # entries of the state_dict that are not part of the graph
-    tied: dict[str, str]  # by key of the state_dict, the path in the graph or the first key of the same tensor
+    # by key of the state_dict: the path in the graph, or the first key of the same tensor
+    path_by_tied_key: dict[str, str]
     cut: tuple[str, ...] = ()  # the omitted operators of an ONNX file
 
     def __call__(self, x: Any) -> Any:
@@ -85,7 +86,7 @@ class OpenedModel(Model):
         opened network, such as batch normalization's count of batches, and buffers from which constants were computed.
         """
         current = {**self.unused, **self.weights}
-        return {key: _copy(current[self.tied.get(key, key)], dtype) for key, dtype in self.dtypes.items()}
+        return {key: _copy(current[self.path_by_tied_key.get(key, key)], dtype) for key, dtype in self.dtypes.items()}
 
     @property
     def _has_several_inputs(self) -> bool:
@@ -124,12 +125,12 @@ class OpenedModel(Model):
         graph_tensors: the tensors of the state_dict that became parameters of the graph, by path.
         """
         first_names = {memory_key(tensor): path for path, tensor in graph_tensors.items() if tensor.numel()}
-        self.tied = {}
+        self.path_by_tied_key = {}
         for key, tensor in state.items():
             if tensor.numel():
-                self.tied[key] = first_names.setdefault(memory_key(tensor), key)
+                self.path_by_tied_key[key] = first_names.setdefault(memory_key(tensor), key)
         self.dtypes = {key: tensor.dtype for key, tensor in state.items()}
-        unused_keys = (key for key in state if key not in graph_tensors and self.tied.get(key, key) == key)
+        unused_keys = (key for key in state if key not in graph_tensors and self.path_by_tied_key.get(key, key) == key)
         self.unused = {key: state[key].detach().clone() for key in unused_keys}
 
 

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 CUTOFF_SIGMAS = 3  # distance from the point, in standard deviations, beyond which a Gaussian is set to 0
-QUARTER_SHIFT = 0.25  # shift in cells that `quarter` adds
+QUARTER_SHIFT = 0.25  # shift in cells that `peaks_by_quarter` adds
 
 
 def gaussians(points: Tensor, size: tuple[int, int], sigma: float) -> Tensor:
@@ -60,7 +60,7 @@ def expectation_slope(p: Tensor, mean: Tensor, dmean: Tensor) -> Tensor:
     return along_y[..., :, None] + along_x[..., None, :]
 
 
-def quarter(maps: Tensor) -> Tensor:
+def peaks_by_quarter(maps: Tensor) -> Tensor:
     """Return the centre (..., 2) of each map's highest cell, shifted by a quarter of a cell to its higher neighbour.
 
     maps: (..., H, W). Each axis has its own shift, which is 0 if both neighbours are equal or one is outside the map.
@@ -72,7 +72,7 @@ def quarter(maps: Tensor) -> Tensor:
     return torch.stack((x, y), -1) + 0.5 + shift.where(_has_neighbours(x, y, maps), 0.0)
 
 
-def taylor(maps: Tensor) -> Tensor:
+def peaks_by_parabola(maps: Tensor) -> Tensor:
     """Return the maximum (..., 2) of the parabola through the log probabilities around each map's highest cell.
 
     maps: (..., H, W), logits or log probabilities. On each axis, the result is at most half a cell from the highest

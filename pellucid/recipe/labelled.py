@@ -12,7 +12,7 @@ from pellucid.data import CATALOGUE
 from pellucid.data.class_folders import MASK_FOLDERS, class_of, class_parts, files_of, root_of
 from pellucid.data.detection import has_objects
 from pellucid.data.labelled_images import TableImages, TableParts, load_table, parts_of
-from pellucid.data.parts import part_named
+from pellucid.data.parts import standard_part
 from pellucid.data.source import Subset
 from pellucid.data.table_files import has_table, table_files
 from pellucid.data.table_targets import TableFormat, TargetKind
@@ -68,7 +68,7 @@ def _has_class_folders(name: str) -> bool:
             folders = {class_of(file, prefix) for file in files_of(tree, prefix)}
     except PellucidError:  # parts without a training part
         return False
-    return sum(not part_named(folder) and folder.lower() not in ("images", *MASK_FOLDERS) for folder in folders) > 1
+    return sum(not standard_part(folder) and folder.lower() not in ("images", *MASK_FOLDERS) for folder in folders) > 1
 
 
 def format_of(table: Data, kind: TargetKind | None) -> TableFormat:

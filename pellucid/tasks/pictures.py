@@ -18,7 +18,7 @@ from pellucid.data.dataset import float_images, make_dataset
 from pellucid.data.files import check_bits, refuse_unreadable
 from pellucid.data.folder import TEST_FRACTION
 from pellucid.data.images import read_full_size
-from pellucid.data.parts import HELD_OUT_PARTS, part_named, parts_among
+from pellucid.data.parts import HELD_OUT_PARTS, parts_among, standard_part
 from pellucid.data.seeds import generator
 from pellucid.data.skipping import check_skipped, skips
 from pellucid.data.tree import Tree, open_tree
@@ -186,7 +186,7 @@ def _load_class_folders(model: Model, data: str, all_images: bool) -> Dataset:
     with open_tree(data) as tree:
         files, part = _evaluation_part([label for label in tree.names if "/" in label and is_picture(label)], classes)
         check_bits(tree, files)
-        is_held_out = part_named(part) in HELD_OUT_PARTS
+        is_held_out = standard_part(part) in HELD_OUT_PARTS
         has_list = not all_images and not is_held_out and HELD_OUT_KEY in model.preprocess
         if has_list:
             files = _listed_files(model, tree, files)
@@ -271,6 +271,6 @@ def _digest(tree: Tree, file: str) -> str:
 def _evaluation_part(files: list[str], classes: tuple[str, ...]) -> tuple[list[str], str]:
     """Return the files of the part to evaluate on, and the name of the part; all files and "" if there are no parts."""
     folders = {folder for file in files for folder in file.split("/")[:-2]} - set(classes)
-    parts = parts_among(filter(part_named, folders))
+    parts = parts_among(filter(standard_part, folders))
     part = parts.held_out or parts.train or ""
     return [file for file in files if not part or part in file.split("/")[:-2]], part

@@ -127,7 +127,7 @@ class Chain:
     def key_of_parameter(self, path: str, index: int) -> DerivativeKey:
         """Return the key of a parameter: of its only use, or of the sum over all uses and regularizers."""
         calls = self.calls_using(path)
-        if len(calls) == 1 and path not in self.trace.penalties:
+        if len(calls) == 1 and path not in self.trace.penalty_gradients:
             return DerivativeKey("call", calls[0].index, path.removeprefix(calls[0].path).lstrip("."), index)
         return DerivativeKey("param", -1, path, index)
 
@@ -164,7 +164,9 @@ class Chain:
             next_link = self.link_index(self.key_of_value(source, output)) if expand else None
             return ProductTerm((delta, *layer_factors), float(products[k]), next_link)
 
-        loss_symbol = "L" if input_number is None and join(call.path, key.argument) in self.trace.penalties else "C"
+        loss_symbol = (
+            "L" if input_number is None and join(call.path, key.argument) in self.trace.penalty_gradients else "C"
+        )
         formula = column.formula.replace(r"\partial C", rf"\partial {loss_symbol}", 1)
         rule = (name, call.name or "the network", call.title, column.words, formula)
         return self.add_up(rule, float(gradient.flatten()[key.element]), products, magnitudes, term, loss_symbol)
@@ -219,7 +221,7 @@ class Chain:
             )
             sources.append((factor, DerivativeKey("call", call.index, name_in_layer, key.element)))
         gradient = 0.0 if path not in trace.gradients else float(trace.gradients[path].flatten()[key.element])
-        penalties = trace.settings.penalties if path in trace.penalties else []
+        penalties = trace.settings.penalties if path in trace.penalty_gradients else []
         for penalty in penalties:
             weight_element = weight.flatten()[key.element : key.element + 1]
             n = trace.settings.examples
@@ -228,7 +230,7 @@ class Chain:
             formula = PENALTY_DERIVATIVES.get(type(penalty), "penalty")
             sources.append((Factor(f"{formula} of {penalty!r}, n = {n}", float(grad), "penalty"), None))
         if penalties:
-            total_gradient = trace.penalties[path] + trace.gradients.get(path, 0)
+            total_gradient = trace.penalty_gradients[path] + trace.gradients.get(path, 0)
             gradient = float(total_gradient.flatten()[key.element])
         if not sources:
             return self.unused_link(name)
@@ -243,7 +245,7 @@ class Chain:
         """Return the link of an output of the network, by the rule of the loss."""
         trace = self.trace
         value = trace.passes.ys[key.call]
-        pieces = trace.pieces[key.call]
+        pieces = trace.loss_pieces[key.call]
         factors = pieces.factors(key.element)
         products = torch.tensor([math.prod(factor.value for factor in factors)], dtype=torch.float64)
         magnitudes = torch.tensor([math.prod(factor.magnitude for factor in factors)], dtype=torch.float64)

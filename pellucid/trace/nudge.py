@@ -121,8 +121,8 @@ def nudge(trace: TraceRecord, element_name: str, h: float) -> Nudge:
         params = nest(settings.params, flat)
         passes = settings.run(params)
     gradient = element.gradient
-    if target.argument in trace.penalties and target.call is None:
-        gradient += float(trace.penalties[target.argument].flatten()[element.index])
+    if target.argument in trace.penalty_gradients and target.call is None:
+        gradient += float(trace.penalty_gradients[target.argument].flatten()[element.index])
     return Nudge(
         name=element.label,
         value=element.value,
@@ -253,7 +253,7 @@ def step(trace: TraceRecord, optimizer: str | Optimizer | None, lr: float | None
     zeros = {path: torch.zeros_like(weight, memory_format=torch.contiguous_format) for path, weight in weights.items()}
     grads = [zeros[path] + trace.gradients.get(path, 0) for path in paths]
     tensors = list(weights.values())
-    total_grads = [grad + trace.penalties.get(path, 0) for path, grad in zip(paths, grads, strict=True)]
+    total_grads = [grad + trace.penalty_gradients.get(path, 0) for path, grad in zip(paths, grads, strict=True)]
     groups = parameter_groups(paths, tensors, settings.decayed_paths, settings.rates)
     regularizers = in_order(settings.regularizers)
     penalize(groups, regularizers, grads, settings.examples)

@@ -32,7 +32,7 @@ ALPHAS = bytes(round(255 * math.sqrt(abs(level) / COLOUR_LEVELS)) for level in r
 
 def overview(trace: TraceRecord) -> dict[str, Any]:
     """Return the loss, the outputs of each example, statistics of each call, and all tensor names, as JSON values."""
-    regularizer = {"regularizer": trace.regularizer, "cost": trace.cost} if trace.penalties else {}
+    regularizer = {"regularizer": trace.regularizer, "cost": trace.cost} if trace.penalty_gradients else {}
     return {
         "loss": trace.loss,
         **regularizer,
@@ -81,7 +81,7 @@ def statistics(tensor: Tensor) -> dict[str, float]:
 def example_outputs(trace: TraceRecord, row: int) -> list[dict[str, Any]]:
     """Return up to MAX_OUTPUTS outputs of an example, largest |dy| first: class, index, y, probability, target, dy."""
     y = trace.passes.ys[0].tensor
-    intermediates = trace.pieces[0].intermediates
+    intermediates = trace.loss_pieces[0].intermediates
     columns = {"y": y, "probability": intermediates.get("probabilities"), "target": intermediates.get("targets")}
     columns["dy"] = trace.output_delta(0)
     flat = {name: tensor[row].flatten() for name, tensor in columns.items() if tensor is not None}
@@ -156,7 +156,7 @@ def heading_texts(trace: TraceRecord) -> tuple[str, str, str]:
     """Return as text: the number of examples and the mode, the loss, and the number of tensors."""
     examples = len(trace.passes.ys[0].tensor)
     examples_text = "one example" if examples == 1 else f"{examples:,} examples"
-    regularized = f" + {brief(trace.regularizer)} from regularizers" if trace.penalties else ""
+    regularized = f" + {brief(trace.regularizer)} from regularizers" if trace.penalty_gradients else ""
     target_text = f", target {_target_names(trace)} ({trace.settings.chosen})" if trace.settings.chosen else ""
     return (
         f"{examples_text} in {trace.mode_name} mode{target_text}",

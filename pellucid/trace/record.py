@@ -87,12 +87,12 @@ class TraceRecord:
             gradients = self.passes.backward(dy)
             self.passes.to_cpu()
             self.dy, (self.dx, self.dparams) = on_device((dy, gradients), CPU)
-            self.pieces: list[LossPieces] = loss_pieces(
+            self.loss_pieces: list[LossPieces] = loss_pieces(
                 settings.loss, self.passes.y, settings.target, loss_value.cpu(), self.dy
             )
         self.loss = float(loss_value)
         self.gradients: dict[str, Tensor] = flatten(self.dparams)
-        self.penalties: dict[str, Tensor] = {}  # gradients of the regularization term, by path
+        self.penalty_gradients: dict[str, Tensor] = {}  # gradients of the regularization term, by path
         self.regularizer = 0.0
         if settings.penalties:
             weights = settings.decayed()
@@ -100,7 +100,7 @@ class TraceRecord:
             for penalty in settings.penalties:
                 penalty.add_gradient(weights, grads, settings.examples)
                 self.regularizer += float(penalty.cost(weights, settings.examples))
-            self.penalties = dict(zip(settings.decayed_paths, grads, strict=True))
+            self.penalty_gradients = dict(zip(settings.decayed_paths, grads, strict=True))
         self.params = flatten(settings.params)
         self.buffers = buffer_paths(settings.net)
         self.tensors: dict[str, Named] = {}
@@ -220,12 +220,12 @@ class TraceRecord:
                 self._add_value(run.value, join(run.name, "y"), join(run.name, "dy"))
         self._add_tensors("y", "y", "", passes.y)
         self._add_tensors("target", "loss", "", self.settings.target)
-        for position, pieces in enumerate(self.pieces):
-            suffix = f".{position}" if len(self.pieces) > 1 else ""
+        for position, pieces in enumerate(self.loss_pieces):
+            suffix = f".{position}" if len(self.loss_pieces) > 1 else ""
             for name, tensor in {**pieces.intermediates, "cost": pieces.cost}.items():
                 self._add_tensors(f"loss.{name}{suffix}", "loss", "", tensor)
         self._add_tensors("loss", "loss", "", loss_value)
-        if self.penalties:
+        if self.penalty_gradients:
             self._add_tensors("loss.regularizer", "loss", "", loss_value.new_tensor(self.regularizer))
             self._add_tensors("cost", "loss", "", loss_value.new_tensor(self.cost))
         self._add_tensors("dy", "dy", "", self.dy)
@@ -246,7 +246,9 @@ class TraceRecord:
             weight = self.params[path]
             self._add_tensors(path, "params", call.path, weight)
             self._add_tensors(path_of(f"d{name}"), "dparams", call.path, self.gradients.get(path))
-            self._add_tensors(path_of(f"d{name}.regularizer"), "regularizer", call.path, self.penalties.get(path))
+            self._add_tensors(
+                path_of(f"d{name}.regularizer"), "regularizer", call.path, self.penalty_gradients.get(path)
+            )
             if path not in self.buffers:
                 self._add_target(
                     GradientTarget(path, weight, self.gradients.get(path), argument=path), path_of(f"d{name}")

@@ -10,7 +10,7 @@ from pellucid.base.errors import PellucidError
 from pellucid.base.text import note_first_time
 from pellucid.data import DetectionFolder, ImageFolder, load_objects, load_splits
 from pellucid.data.annotations.formats import find_format
-from pellucid.data.parts import part_named, parts_among
+from pellucid.data.parts import parts_among, standard_part
 from pellucid.data.tree import open_tree
 from pellucid.recipe.material import load_material
 from pellucid.recipe.material import load_splits as load_mask_splits
@@ -100,7 +100,7 @@ ANNOTATIONS = {"yolo": yolo, "labelme": labelme, "voc": voc_lists, "coco": coco}
     ("names", "part"), [(TRAIN_NAMES, "train"), (TEST_NAMES, "test"), (VALIDATION_NAMES, "val"), (OTHER_NAMES, "")]
 )
 def test_spellings_of_parts(names, part):
-    assert {part_named(name).replace("validation", "val").replace("valid", "val") for name in names} == {part}
+    assert {standard_part(name).replace("validation", "val").replace("valid", "val") for name in names} == {part}
 
 
 def test_the_usual_spelling_is_preferred_and_others_are_unused():

@@ -10,7 +10,7 @@ from torch import Tensor
 from conformance.detection import draw_set, pycocotools_figures
 from pellucid.base.errors import PellucidError
 from pellucid.metrics import METRICS, NME, AveragePrecision, Metric, fresh
-from pellucid.metrics.objects import unit_points
+from pellucid.metrics.objects import normalizing_points
 from pellucid.ops.image_objects import Detections, Objects
 
 
@@ -83,9 +83,9 @@ def test_the_normalised_error_is_a_loop(size: int) -> None:
 
 
 def test_unit_points_are_those_of_the_models_nme() -> None:
-    assert unit_points(["accuracy", NME((3, 4))]) == (3, 4)
-    assert unit_points(["nme"]) is None
-    assert unit_points(["accuracy", AveragePrecision()]) is None
+    assert normalizing_points(["accuracy", NME((3, 4))]) == (3, 4)
+    assert normalizing_points(["nme"]) is None
+    assert normalizing_points(["accuracy", AveragePrecision()]) is None
 
 
 def test_other_points_may_define_the_unit_length() -> None:

@@ -256,7 +256,7 @@ def test_tied_weights_stay_one_parameter(tmp_path: Path) -> None:
     x = torch.randn(2, 4)
     torch.testing.assert_close(model(x), module(x).detach(), rtol=1e-5, atol=1e-6)
     assert sum(weight.numel() for weight in model.weights.values()) == 16 + 4 + 4
-    assert model.tied["second.weight"] == "first.weight"
+    assert model.path_by_tied_key["second.weight"] == "first.weight"
     assert set(model.state_dict()) == set(module.state_dict())
 
 

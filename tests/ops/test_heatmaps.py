@@ -41,7 +41,7 @@ def test_quarter_shifts_by_a_quarter_cell_to_the_higher_neighbour() -> None:
     maps[0, 2, 4] = maps[0, 1, 3] = 1.0  # shift right and up
     maps[1, 2, 2] = maps[1, 3, 3] = 1.0  # shift left and down
     maps[3, 0, 0] = 10.0  # in the corner, without neighbours on both sides
-    assert heatmaps.quarter(maps).tolist() == [[3.75, 2.25], [3.25, 2.75], [3.5, 2.5], [0.5, 0.5]]
+    assert heatmaps.peaks_by_quarter(maps).tolist() == [[3.75, 2.25], [3.25, 2.75], [3.5, 2.5], [0.5, 0.5]]
 
 
 def test_the_logarithm_of_a_gaussian_has_its_maximum_exactly_at_its_centre() -> None:
@@ -51,15 +51,15 @@ def test_the_logarithm_of_a_gaussian_has_its_maximum_exactly_at_its_centre() -> 
     rows, columns = torch.meshgrid(torch.arange(12) + 0.5, torch.arange(12) + 0.5, indexing="ij")
     dx, dy = columns - centre[:, 0, None, None], rows - centre[:, 1, None, None]
     log_gaussian = -(0.3 * dx**2 + 0.2 * dx * dy + 0.4 * dy**2)  # a Gaussian whose principal axes are rotated
-    torch.testing.assert_close(heatmaps.taylor(log_gaussian), centre, atol=1e-9, rtol=0)
+    torch.testing.assert_close(heatmaps.peaks_by_parabola(log_gaussian), centre, atol=1e-9, rtol=0)
 
 
 def test_a_maximum_without_a_parabola_is_not_shifted() -> None:
     maps = torch.zeros(2, 4, 4)
     maps[1, 0, 2] = 5.0  # on the border
-    assert heatmaps.taylor(maps).tolist() == [[0.5, 0.5], [2.5, 0.5]]
+    assert heatmaps.peaks_by_parabola(maps).tolist() == [[0.5, 0.5], [2.5, 0.5]]
     single = torch.ones(1, 1, 1)
-    assert heatmaps.quarter(single).tolist() == heatmaps.taylor(single).tolist() == [[0.5, 0.5]]
+    assert heatmaps.peaks_by_quarter(single).tolist() == heatmaps.peaks_by_parabola(single).tolist() == [[0.5, 0.5]]
 
 
 def test_the_mass_within_a_radius_is_the_sum_of_its_cells() -> None:

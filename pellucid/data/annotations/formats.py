@@ -15,7 +15,7 @@ from pellucid.base.text import case_variants, plural
 from pellucid.data.annotations.base import Annotations, join_names
 from pellucid.data.annotations.format import AnnotationFormat
 from pellucid.data.format_names import ANNOTATION_FORMATS, TITLES
-from pellucid.data.parts import parts_among, spelled
+from pellucid.data.parts import matching_part, parts_among
 from pellucid.data.tree import Tree
 from pellucid.ops.masks import outline_length
 
@@ -89,7 +89,7 @@ def read_annotations(tree: Tree, part: str = "", classes: Sequence[str] | None =
         parts = {part: (part,)}
     if not part and len(parts) == 1:
         part = next(iter(parts))
-    part = spelled(part, parts)
+    part = matching_part(part, parts)
     if part not in parts:
         available_text = ", ".join(map(repr, parts))
         raise PellucidError(f"{tree.path} has no part {part!r}{nearest(part, parts)}; it has {available_text:.200}")

@@ -11,7 +11,7 @@ from torch import Tensor
 from pellucid.base.errors import PellucidError
 from pellucid.base.limits import MAX_OBJECTS
 from pellucid.data.annotations.base import Annotations, ImageRecord, Instance
-from pellucid.data.images import strict_warnings
+from pellucid.data.images import pillow_warnings_as_errors
 from pellucid.data.mask_checks import VOID, check_values, plain_values
 from pellucid.data.mask_classes import N_VALUES
 from pellucid.data.mask_settings import MaskSettings, reading_masks
@@ -27,7 +27,7 @@ def mask_annotations(path: str | os.PathLike[str], background: str | None = None
     background: the class whose regions are no objects, by default one of BACKGROUNDS if there is one. All other classes
     have objects. Raises PellucidError for masks that a training refuses, and if no class has the name `background`.
     """
-    with reading_masks(MaskSettings(targets="masks")), ExitStack() as trees, strict_warnings():
+    with reading_masks(MaskSettings(targets="masks")), ExitStack() as trees, pillow_warnings_as_errors():
         sources = {part: MaskFolder(path, part) for part in mask_parts(path)}
         for source in sources.values():
             trees.enter_context(closing(source.tree))

@@ -46,7 +46,7 @@ from pellucid.data.quality.survey import survey
 from pellucid.data.table_files import TABLE_STEMS, has_table, table_files
 from pellucid.data.table_targets import TableFormat
 from pellucid.data.tree import Tree, open_tree
-from pellucid.metrics.objects import default_unit, measurable, required_points
+from pellucid.metrics.objects import default_normalizing_points, measurable, required_points
 from pellucid.ops.boxes import box_iou
 from pellucid.ops.masks import span_box
 
@@ -303,7 +303,9 @@ def _unmeasurable_objects(annotations: Annotations) -> Iterator[AnnotationFault]
     pointed_labels = {
         instance.label for record in annotations.records for instance in record.instances if instance.points
     }
-    reason = f"has no {required_points(default_unit(n_keypoints))}; the normalised mean error leaves it out"
+    reason = (
+        f"has no {required_points(default_normalizing_points(n_keypoints))}; the normalised mean error leaves it out"
+    )
     for record in annotations.records:
         for instance in record.instances:
             has_points = instance.label in pointed_labels and not instance.crowd

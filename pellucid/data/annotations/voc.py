@@ -31,7 +31,7 @@ from pellucid.data.annotations.class_masks import BACKGROUND, MAX_MASK_CLASSES, 
 from pellucid.data.annotations.format import AnnotationFormat
 from pellucid.data.annotations.images import ImageIndex, group_images_by_part
 from pellucid.data.annotations.readings import CORNERS, BoxReadings
-from pellucid.data.parts import PART_OF_WORD, part_named, part_words, spelled
+from pellucid.data.parts import PART_OF_WORD, matching_part, part_words, standard_part
 from pellucid.data.tree import Tree
 
 BOX_TAGS = ("xmin", "ymin", "xmax", "ymax")
@@ -48,7 +48,7 @@ def find_parts(tree: Tree) -> dict[str, tuple[str, ...]]:
     """
     files = [name for name in tree.names if PurePosixPath(name).suffix.lower() == ".xml"]
     lists = {PurePosixPath(name).stem: name for name in tree.names if _is_list(name)}
-    if not (files and any(map(part_named, lists))):
+    if not (files and any(map(standard_part, lists))):
         return group_images_by_part(files)
     names_by_part: dict[str, tuple[str, ...]] = {}
     file_by_stem = {PurePosixPath(name).stem: name for name in files}
@@ -57,7 +57,7 @@ def find_parts(tree: Tree) -> dict[str, tuple[str, ...]]:
         lines = decode_text(tree.document(name), tree.where(name)).splitlines()
         stems = [line.strip() if line.strip() in file_by_stem else line.split()[0] for line in lines if line.strip()]
         listed_files = tuple(file_by_stem.get(stem, f"{folder}/{stem}.xml") for stem in dict.fromkeys(stems))
-        part = spelled(stem, PART_OF_WORD)
+        part = matching_part(stem, PART_OF_WORD)
         names_by_part[part] = (*names_by_part.get(part, ()), *listed_files)
     return names_by_part
 
@@ -69,7 +69,7 @@ def _is_list(name: str) -> bool:
     """
     stem = f"/{name}".partition(_LIST_FOLDER)[2].removesuffix(".txt")
     words = part_words(stem)
-    is_part_name = not words or (len(words) == 1 and bool(part_named(stem)))
+    is_part_name = not words or (len(words) == 1 and bool(standard_part(stem)))
     return name.endswith(".txt") and "/" not in stem and bool(stem) and is_part_name
 
 

@@ -11,7 +11,7 @@ from pellucid.base.limits import MAX_YAML_BYTES
 from pellucid.base.text import note_once
 from pellucid.data.annotations.images import ImageIndex, group_images_by_part, part_of
 from pellucid.data.annotations.yolo_lines import parse_word
-from pellucid.data.parts import HELD_OUT_PARTS, TRAIN, TRAINVAL, part_named
+from pellucid.data.parts import HELD_OUT_PARTS, TRAIN, TRAINVAL, standard_part
 from pellucid.data.tree import YAML_SUFFIXES, Tree
 
 LABELS_FOLDER = "labels"
@@ -100,7 +100,7 @@ def path_faults(settings: Mapping[str, Any], tree: Tree) -> Iterator[str]:
         if not named_keys or key in named_keys or (key, {*named_keys}) == ("val", {"test"}):
             continue
         # Not before, since it looks at all files.
-        existing_keys = {_yaml_key(part_named(part)) for part in find_parts(tree)}
+        existing_keys = {_yaml_key(standard_part(part)) for part in find_parts(tree)}
         if {key, *named_keys} <= existing_keys:
             yield (
                 f"{key}: {', '.join(paths):.200} names the part {named_keys[0]!r}, but parts are read by the names of "
@@ -132,7 +132,7 @@ def _labels_without_image(tree: Tree, images: Sequence[str], labelled_images: Se
 def _folders_without_parts(label: str) -> tuple[str, ...]:
     """Return the folders of a label file without "labels" and without the names of parts."""
     folders = label.split("/")[:-1]
-    return tuple(folder for folder in folders if folder != LABELS_FOLDER and not part_named(folder))
+    return tuple(folder for folder in folders if folder != LABELS_FOLDER and not standard_part(folder))
 
 
 def _has_objects(tree: Tree, name: str) -> bool:

@@ -46,7 +46,7 @@ class TorchObjects:
         _check_training_modes(network)
         self.evaluating_norms = _evaluating_norms(network)
         # the paths in the graph, by key of the state_dict
-        self.path_by_key = {key: model.tied.get(key, key) for key in model.dtypes}
+        self.path_by_key = {key: model.path_by_tied_key.get(key, key) for key in model.dtypes}
         self.group_by_path = self._groups(model)
         model.frozen = self._frozen(model)
 
@@ -198,7 +198,7 @@ def take_weights(network: nn.Module, model: OpenedModel) -> None:
     """Copy the present weights and statistics of a network into the model that it was opened as."""
     weights = model.weights
     for key, tensor in network.state_dict().items():
-        path = model.tied.get(key, key)
+        path = model.path_by_tied_key.get(key, key)
         if path in weights:
             weights[path].copy_(tensor)
 

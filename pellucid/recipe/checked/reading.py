@@ -18,7 +18,7 @@ from pellucid.data.dataset import arrays_checksum
 from pellucid.data.files import check_bits
 from pellucid.data.folder import TEST_FRACTION
 from pellucid.data.image_formats import ColourMode
-from pellucid.data.parts import part_named
+from pellucid.data.parts import standard_part
 from pellucid.data.quality import (
     DisjointSets,
     SimilarPair,
@@ -141,7 +141,7 @@ def _files_by_name(tree: Tree) -> tuple[tuple[str, ...], dict[str, _File]]:
         raise PellucidError(f"{tree.path} is empty; put a folder of pictures into it for each class")
     root = root_of(tree)
     parts = class_parts(tree, root)
-    validation = next((name for name in parts.unused if part_named(name) in VALIDATION_PARTS), None)
+    validation = next((name for name in parts.unused if standard_part(name) in VALIDATION_PARTS), None)
     unused_parts = tuple(name for name in parts.unused if name != validation)
     if parts.train is None:
         classes = classes_of(tree, root)

@@ -12,7 +12,7 @@ from pellucid.base.errors import PellucidError
 from pellucid.data.augment import FeatureStats
 from pellucid.data.augment.standardise import scaled
 from pellucid.data.files import ImageFiles
-from pellucid.data.images import attempt_all, image_size, strict_warnings
+from pellucid.data.images import attempt_all, image_size, pillow_warnings_as_errors
 from pellucid.data.keypoints import KeypointSource
 from pellucid.data.loader import augment_batch
 from pellucid.data.seeds import generator
@@ -212,7 +212,7 @@ def _file_sizes(source: Any, indices: Sequence[int]) -> list[tuple[int, int]]:
         source = getattr(source, "source", None)
         if source is None:
             return []
-    with strict_warnings():
+    with pillow_warnings_as_errors():
         return [image_size(source.tree.read(source.names[k]), source.tree.where(source.names[k])) for k in indices]
 
 

@@ -137,7 +137,7 @@ def compare(args: argparse.Namespace) -> int:
     )
     about = {
         "n": measurements.n_images,
-        "n_judged": measurements.judged_images,
+        "n_judged": measurements.backbone_images,
         "data": measurements.data,
         "skipped": {},
     }
@@ -145,7 +145,7 @@ def compare(args: argparse.Namespace) -> int:
         args,
         {"page": args.out, "rows": measurements.rows, "true": measurements.true, **about},
         f"{measurements.n_images:,} images of {measurements.data}; answers and frechet are over "
-        f"{measurements.judged_images:,} of them",
+        f"{measurements.backbone_images:,} of them",
         *str(table(measurements)).split("\n"),
         "",
         f"page  {path}",

@@ -16,7 +16,7 @@ from pellucid.calibration.familiarity import features
 from pellucid.data.files import readable_images
 from pellucid.data.images import load_image
 from pellucid.data.mask_layouts import MASK_SUFFIX, mask_layout
-from pellucid.data.parts import HELD_OUT_PARTS, part_named, parts_among
+from pellucid.data.parts import HELD_OUT_PARTS, parts_among, standard_part
 from pellucid.data.tree import Tree, open_tree
 from pellucid.layers.base import Mode
 from pellucid.metrics import PSNR, SSIM, ab_histogram, colourfulness_lab, colourfulness_rgb, frechet_distance, overlap
@@ -107,13 +107,13 @@ class MeasuredColorizers:
     """The metrics of several models.
 
     rows: the metrics by name, for each model and "grey". true: the metrics of the true colours. n_images: the number of
-    images. judged_images: the number of images that the backbone received. data: the folder or zip.
+    images. backbone_images: the number of images that the backbone received. data: the folder or zip.
     """
 
     rows: dict[str, dict[str, float | None]]
     true: dict[str, float | None]
     n_images: int
-    judged_images: int
+    backbone_images: int
     data: str
 
 
@@ -129,7 +129,7 @@ def evaluate(model: Model, data: str | None = None, processes: Processes = ALONE
     true = {f"{name}_true": measurements.true[name] for name in ("colourfulness", "colourfulness_lab")}
     about = {
         "n": measurements.n_images,
-        "n_judged": measurements.judged_images,
+        "n_judged": measurements.backbone_images,
         "backbone": BACKBONE,
         "data": measurements.data,
         "skipped": {},
@@ -150,7 +150,7 @@ def measure(models: Mapping[str, Model], data: str | None, processes: Processes 
     with open_tree(path) as tree:
         files = readable_images(tree, colour_images(tree))
         if data is None and not any(
-            part_named(folder) in HELD_OUT_PARTS for name in files for folder in name.split("/")[:-1]
+            standard_part(folder) in HELD_OUT_PARTS for name in files for folder in name.split("/")[:-1]
         ):
             note(f"{path} has no held-out part: all its images are measured, including training images")
         backbone_indices = {
@@ -181,7 +181,7 @@ def measure(models: Mapping[str, Model], data: str | None, processes: Processes 
         rows=rows,
         true=true.compute(true, len(files)),
         n_images=len(files),
-        judged_images=n_judged_images,
+        backbone_images=n_judged_images,
         data=str(path),
     )
 
@@ -199,7 +199,7 @@ def colour_images(tree: Tree) -> list[str]:
         if file not in masks and not any(parent.endswith(MASK_SUFFIX) for parent in parents)
     ]
     folder_names = {folder for file in files for folder in folders[file]}
-    parts = parts_among(filter(part_named, folder_names))
+    parts = parts_among(filter(standard_part, folder_names))
     if parts.train is None or parts.held_out is None:
         return files
     parts.note_use(tree.path)

@@ -56,7 +56,7 @@ def _format(value: float | None) -> str:
 
 def comparison_page(measurements: MeasuredColorizers, models: Mapping[str, Model], title: str, command: str) -> Page:
     """Return the page: the table, descriptions of its metrics, and evenly spaced images of the data as examples."""
-    judged_text = f"answers and frechet are measured on {measurements.judged_images:,} of them"
+    judged_text = f"answers and frechet are measured on {measurements.backbone_images:,} of them"
     about = f"{measurements.n_images:,} images of {measurements.data}; {judged_text}."
     examples = [part for images in _examples(models, measurements) for part in (Heading(images.name), images)]
     sections = [

@@ -232,7 +232,7 @@ def _compared_detector(
     boxes = coco_evaluation("boxes", detections, objects)
     figures, masks = boxes.figures(), metrics_of_kind("masks", detections, objects)
     mean_times = mean_stages(stages)
-    ap50 = boxes.resampled_figures(["ap50"])
+    ap50 = boxes.weighted_figures(["ap50"])
     values = {
         "figures": {name: figures[name] for name in METRICS},
         "masks": None if masks is None else {name: masks[name] for name in ("ap", "ap50")},

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from pellucid.base.errors import PellucidError
 from pellucid.combine import Sequential
-from pellucid.detectors import Anchors, Candidates, OneStage
+from pellucid.detectors import Anchors, Candidates, OneStageDetector
 from pellucid.detectors.base import MAX_CANDIDATES, MAX_DETECTIONS
 from pellucid.export.metadata import training_size
 from pellucid.export.onnx_file import BATCH_AXIS, graph_bytes, network_nodes
@@ -47,7 +47,7 @@ def detector_bytes(model: Model, size: tuple[int, int] | None, metadata: Mapping
     outputs_text = "the detections of predict: boxes, scores (probabilities), labels and their count"
     metadata = {**metadata, "outputs": json.dumps(outputs_text)}
     onnx, detector = import_optional("onnx"), model.objective
-    if not isinstance(detector, OneStage):
+    if not isinstance(detector, OneStageDetector):
         raise PellucidError(
             f"{type(detector).__name__} selects regions between its networks, which cannot be written as ONNX; export "
             "a single-stage detector"
@@ -89,7 +89,9 @@ def detector_bytes(model: Model, size: tuple[int, int] | None, metadata: Mapping
     return file_bytes(OUTPUTS), parity
 
 
-def _write_clipped_candidates(nodes: Nodes, graph: GraphTrace, detector: OneStage, anchors: Anchors) -> tuple[str, str]:
+def _write_clipped_candidates(
+    nodes: Nodes, graph: GraphTrace, detector: OneStageDetector, anchors: Anchors
+) -> tuple[str, str]:
     """Write the boxes (N, A, 4), clipped to the image, and the scores (N, A, C); return their names."""
     map_rows: list[str] = []
     row_shape = nodes.integers("joined", 0, -1, detector.outputs_per_anchor)
@@ -98,12 +100,12 @@ def _write_clipped_candidates(nodes: Nodes, graph: GraphTrace, detector: OneStag
         map_rows.append(nodes.inner("Reshape", channels_last, row_shape))
     y = nodes.inner("Concat", *map_rows, axis=1)
     boxes, scores = write_candidates(detector, nodes, y, anchors)
-    height, width = anchors.image
+    height, width = anchors.image_size
     image_corner = nodes.constant("image", torch.tensor([width, height, width, height]).float())
     return nodes.inner("Min", nodes.inner("Max", boxes, nodes.number("border", 0.0)), image_corner), scores
 
 
-def _write_decision(nodes: Nodes, candidates: tuple[str, str], detector: OneStage) -> None:
+def _write_decision(nodes: Nodes, candidates: tuple[str, str], detector: OneStageDetector) -> None:
     """Write `Detector.decide` for each image of a batch; boxes that are not selected or have no area get score -1."""
     boxes, scores = candidates
     classes = nodes.integers("classes", detector.classes)
@@ -175,7 +177,7 @@ def _write_top_k(nodes: Nodes, values: str, k: int) -> tuple[str, str]:
 
 
 def _check_decision(
-    detector: OneStage, boxes: Tensor, scores: Tensor, file_outputs: list[Tensor], size: tuple[int, int]
+    detector: OneStageDetector, boxes: Tensor, scores: Tensor, file_outputs: list[Tensor], size: tuple[int, int]
 ) -> None:
     """Raise ParityError unless the file selects the same detections as `decide` does from the file's candidates.
 

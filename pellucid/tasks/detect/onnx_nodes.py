@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pellucid.detectors import SSD, YOLO1, YOLO3, Anchors, OneStage, SingleStage
+from pellucid.detectors import SSD, YOLO1, YOLO3, Anchors, OneStageDetector, SingleStage
 from pellucid.detectors.ssd import DEVIATIONS
 from pellucid.opening.onnx_nodes.node import Nodes
 from pellucid.ops.coding import MAX_LOG_SIZE
@@ -39,7 +39,7 @@ def yolo1(detector: YOLO1, nodes: Nodes, y: str, anchors: Anchors) -> tuple[str,
     shift = nodes.inner("Mul", write_slice(nodes, box_outputs, 0, 2), nodes.number("stride", float(detector.stride)))
     centre = nodes.inner("Add", nodes.constant("corner", anchors.boxes[:, None, :2]), shift)
     sqrt_size = write_slice(nodes, box_outputs, 2, 4)
-    image_size = anchors.boxes.new_tensor(anchors.image).flip(0)
+    image_size = anchors.boxes.new_tensor(anchors.image_size).flip(0)
     half_size = nodes.inner(
         "Mul", nodes.inner("Mul", sqrt_size, sqrt_size), nodes.constant("half_image", image_size / 2)
     )
@@ -66,7 +66,7 @@ def yolo3(detector: YOLO3, nodes: Nodes, y: str, anchors: Anchors) -> tuple[str,
     return write_boxes(nodes, centre, half_size), nodes.inner("Mul", objectness, classes)
 
 
-DECODERS: dict[type[OneStage], Callable[[Any, Nodes, str, Anchors], tuple[str, str]]] = {
+DECODERS: dict[type[OneStageDetector], Callable[[Any, Nodes, str, Anchors], tuple[str, str]]] = {
     SingleStage: single_stage,
     SSD: ssd,
     YOLO1: yolo1,
@@ -74,8 +74,8 @@ DECODERS: dict[type[OneStage], Callable[[Any, Nodes, str, Anchors], tuple[str, s
 }
 
 
-def write_candidates(detector: OneStage, nodes: Nodes, y: str, anchors: Anchors) -> tuple[str, str]:
-    """Write `OneStage.decode` for the outputs y (N, A, D); return the names of boxes (N, n, 4) and scores (N, n, C).
+def write_candidates(detector: OneStageDetector, nodes: Nodes, y: str, anchors: Anchors) -> tuple[str, str]:
+    """Write `decode` of a detector for the outputs y (N, A, D); return the names of boxes (N, n, 4), scores (N, n, C).
 
     The nodes are written by the function in DECODERS for the detector's class, or by its own method `onnx`. Raises
     PellucidError for a detector with neither.

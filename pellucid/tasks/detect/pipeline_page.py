@@ -317,7 +317,7 @@ class BoxPage:
         """Return the anchors of the cell in each map that contains the centre of a box."""
         walk = self.pipeline.walk
         assert walk.anchors is not None
-        centre, (height, width) = (box[:2] + box[2:]) / 2, walk.anchors.image
+        centre, (height, width) = (box[:2] + box[2:]) / 2, walk.anchors.image_size
         cell_anchors: list[Tensor] = []
         for map_, map_anchors in zip(walk.maps, walk.anchors.boxes.split(walk.anchor_counts), strict=True):
             rows, columns = map_.shape[2:]

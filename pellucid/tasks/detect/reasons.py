@@ -9,7 +9,7 @@ from torch import Tensor
 
 from pellucid.base.text import plural
 from pellucid.data.detection import scale_objects
-from pellucid.detectors import FATES, Fate, OneStage
+from pellucid.detectors import FATES, Fate, OneStageDetector
 from pellucid.detectors.regions import MIN_POSITIVE_IOU
 from pellucid.metrics.error_split import ERRORS, MIN_HIT_IOU, MISSED
 from pellucid.ops.assign import REASONS, assign_by_iou
@@ -48,7 +48,7 @@ def with_reasons(
 
 def assign_objects(pipeline: Pipeline, objects: Objects) -> Assignment:
     """Return the object that is assigned to each anchor, or to each proposal of a two-stage detector."""
-    if isinstance(pipeline.detector, OneStage) and pipeline.walk.anchors is not None:
+    if isinstance(pipeline.detector, OneStageDetector) and pipeline.walk.anchors is not None:
         return pipeline.detector.assign(pipeline.walk.anchors, objects)
     assert pipeline.walk.proposals is not None
     return assign_by_iou(

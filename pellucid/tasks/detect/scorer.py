@@ -23,7 +23,7 @@ from pellucid.detectors import (
     Candidates,
     Detector,
     FastRCNN,
-    OneStage,
+    OneStageDetector,
     ProposalDetector,
     SingleStage,
 )
@@ -87,7 +87,7 @@ def walk(detector: Detector, params: Params, image: Tensor) -> Walk:
 
 
 @walk.register
-def _(detector: OneStage, params: Params, image: Tensor) -> Walk:
+def _(detector: OneStageDetector, params: Params, image: Tensor) -> Walk:
     maps, _ = detector.forward(params, image, Mode(keep=False))
     anchors = detector.anchors_at(maps, image)
     _, scores = detector.decode(join_maps(maps, detector.outputs_per_anchor)[0], anchors)
@@ -125,7 +125,7 @@ def _(detector: ProposalDetector, params: Params, image: Tensor) -> Walk:
     _, scores = first_stage.decode(outputs[0], anchors)
     ((proposals, indices),) = detector.propose(outputs, first_stage, anchors)
     head = detector.outputs(params, "", maps[0], indexed_regions([proposals]))
-    (candidates,) = refined_candidates(head, [proposals], [indices], anchors.image)
+    (candidates,) = refined_candidates(head, [proposals], [indices], anchors.image_size)
     return Walk(
         maps=tuple(y),
         anchors=anchors,
@@ -162,7 +162,9 @@ def scorer(
 
 
 @scorer.register
-def _(detector: OneStage, params: Params, walk: Walk, candidate: int, label: int, side: int | None = None) -> Scorer:
+def _(
+    detector: OneStageDetector, params: Params, walk: Walk, candidate: int, label: int, side: int | None = None
+) -> Scorer:
     # The networks in sequence, followed by the sum of their outputs times the derivatives (slopes) of the score: this
     # sum has the same gradient as the score.
     assert walk.anchors is not None
@@ -221,7 +223,9 @@ def map_path(nets: Mapping[str, Layer], level: int, is_neck_last: bool = False) 
 
 
 @singledispatch
-def slopes(detector: OneStage, y: Tensor, anchors: Anchors, candidate: int, label: int, side: int | None) -> Tensor:
+def slopes(
+    detector: OneStageDetector, y: Tensor, anchors: Anchors, candidate: int, label: int, side: int | None
+) -> Tensor:
     """Return the derivative (A, D) of the output of `scorer` with respect to the detector's outputs y (A, D).
 
     Raises PellucidError for a class of detectors for which no function is registered by `slopes.register`.
@@ -268,7 +272,7 @@ def _(detector: YOLO1, y: Tensor, anchors: Anchors, candidate: int, label: int, 
         return dy
     axis, sign = side % 2, -1 if side < 2 else 1
     dy[cell, first_column + axis] = detector.stride
-    dy[cell, first_column + 2 + axis] = sign * y[cell, first_column + 2 + axis] * anchors.image[1 - axis]
+    dy[cell, first_column + 2 + axis] = sign * y[cell, first_column + 2 + axis] * anchors.image_size[1 - axis]
     return dy
 
 

@@ -12,7 +12,7 @@ from torch import Tensor
 from pellucid.base.errors import PellucidError
 from pellucid.combine import Sequential
 from pellucid.data.augment.standardise import scaled
-from pellucid.detectors import Anchors, OneStage
+from pellucid.detectors import Anchors, OneStageDetector
 from pellucid.detectors.base import join_maps, split_maps
 from pellucid.losses.base import Loss
 from pellucid.ops.image_objects import Objects
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 class TracedBatch:
     """A detector, the number of images in the batch, and their size (H, W) in pixels."""
 
-    detector: OneStage
+    detector: OneStageDetector
     n_images: int
     size: tuple[int, int]
 
@@ -66,7 +66,7 @@ def traced_detector(model: Model, x: Any, target: Any) -> Traced:
     two-stage detectors, since the input of their second stage is not the output of a layer.
     """
     detector = model.objective
-    if not isinstance(detector, OneStage):
+    if not isinstance(detector, OneStageDetector):
         raise PellucidError(
             f"trace: {type(detector).__name__} computes regions between its networks, outside of any layer; trace a "
             "single-stage detector"

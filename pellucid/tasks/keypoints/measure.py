@@ -10,7 +10,7 @@ from torch import Tensor
 from pellucid.data.keypoints import KeypointSource
 from pellucid.metrics.bootstrap import percentile_intervals, resampled, weighted_mean
 from pellucid.metrics.coco import Coco
-from pellucid.metrics.objects import check_measurable, check_points, measurable, normalised_errors, unit_points
+from pellucid.metrics.objects import check_measurable, check_points, measurable, normalised_errors, normalizing_points
 from pellucid.metrics.overlaps import sigmas_of, truth_areas
 from pellucid.model import Model
 from pellucid.network.ending import check_same_names
@@ -34,18 +34,18 @@ def evaluate(model: Model, data: str | None = None, processes: Processes = ALONE
     objects are left out.
     """
     finder, source = KeypointFinder(model), keypoint_source(model, data)
-    unit = unit_points(model.metrics)
+    normalise = normalizing_points(model.metrics)
 
     def find_chunk(start: int) -> Tensor:
         return finder(read_chunk(source, start)[0])
 
     points = torch.cat([*processes.shared(range(0, len(source), CHUNK_SIZE), find_chunk)])
     true_points = torch.stack([source.points(k) for k in range(len(source))])
-    check_points(points, true_points, unit)
-    can_measure = measurable(true_points, unit)
-    errors = normalised_errors(points[can_measure], true_points[can_measure], unit)
+    check_points(points, true_points, normalise)
+    can_measure = measurable(true_points, normalise)
+    errors = normalised_errors(points[can_measure], true_points[can_measure], normalise)
     n_left_out = len(source) - len(errors)
-    check_measurable(len(errors), n_left_out, unit)
+    check_measurable(len(errors), n_left_out, normalise)
     mean_error = weighted_mean(errors)
     means = resampled(lambda weights: [mean_error(weights)], len(errors), RESAMPLES)
     return {

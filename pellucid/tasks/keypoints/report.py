@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from pellucid.data import float_images
 from pellucid.data.seeds import generator
-from pellucid.metrics.objects import check_points, measurable, normalised_errors, unit_points
+from pellucid.metrics.objects import check_points, measurable, normalised_errors, normalizing_points
 from pellucid.report.figures.pictures import worst_keypoints
 from pellucid.report.sections import FigurePart, Missing, Section
 from pellucid.task import Reported
@@ -58,13 +58,13 @@ def find_worst_images(model: Model, test: KeypointSource, max_images: int = MAX_
 
     Images whose error has no divisor are left out, see `NME`.
     """
-    unit = unit_points(model.metrics)
-    if unit is None:
+    normalise = normalizing_points(model.metrics)
+    if normalise is None:
         return None
     predicted, true = predict_source(model, test)
-    check_points(predicted, true, unit)
-    indices = measurable(true, unit).nonzero()[:, 0]
-    errors = normalised_errors(predicted[indices], true[indices], unit)
+    check_points(predicted, true, normalise)
+    indices = measurable(true, normalise).nonzero()[:, 0]
+    errors = normalised_errors(predicted[indices], true[indices], normalise)
     worst_errors = errors.argsort(descending=True)[:max_images]
     order = indices[worst_errors]
     images = (float_images(test.batch(order.tolist(), generator(0)).images) * 255).round().to(torch.uint8)

@@ -13,7 +13,7 @@ from pellucid.base.errors import PellucidError
 from pellucid.data import CATALOGUE, MaskFolder, data_root, load
 from pellucid.data.class_folders import root_of
 from pellucid.data.files import resized_size
-from pellucid.data.images import image_size, strict_warnings
+from pellucid.data.images import image_size, pillow_warnings_as_errors
 from pellucid.data.mask_checks import VOID, check_values, plain_values
 from pellucid.data.mask_classes import N_VALUES
 from pellucid.data.mask_layouts import unpaired_folders
@@ -136,7 +136,7 @@ def has_thin_lines(source: MaskFolder | ObjectMasks, values: Sequence[int], larg
     n_pixels = n_edges = 0
     class_values = torch.tensor(values)
     n_masks = min(len(source), MAX_MEASURED)
-    with strict_warnings():
+    with pillow_warnings_as_errors():
         for k in torch.linspace(0, len(source) - 1, n_masks).round().long().tolist():
             mask = source.read_mask(k) if isinstance(source, MaskFolder) else source.example(k)[1]
             is_structure = torch.isin(mask.long(), class_values) & (mask != largest_value)
@@ -176,7 +176,7 @@ def _counts_and_sizes(source: MaskFolder | ObjectMasks) -> tuple[Tensor, list[tu
         counts = source.count_values(source.others)
         return counts, [image_size(source.tree.read(name), source.tree.where(name)) for name in source.others]
     counts, sizes = torch.zeros(N_VALUES, dtype=torch.int64), []
-    with strict_warnings():
+    with pillow_warnings_as_errors():
         for _, mask in map(source.example, range(len(source))):
             counts += torch.bincount(mask.flatten(), minlength=N_VALUES)
             sizes.append((mask.shape[0], mask.shape[1]))

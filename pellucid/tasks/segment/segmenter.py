@@ -17,7 +17,7 @@ from pellucid.data import MaskFolder
 from pellucid.data.detection import has_objects
 from pellucid.data.files import resized_size
 from pellucid.data.image_formats import ColourMode
-from pellucid.data.images import resized, strict_warnings
+from pellucid.data.images import pillow_warnings_as_errors, resized
 from pellucid.data.mask_layouts import MASK_SUFFIX
 from pellucid.data.mask_settings import MaskSettings, mask_settings, reading_masks
 from pellucid.data.masks import has_masks, mask_parts, mask_split
@@ -188,7 +188,7 @@ def evaluate(model: Model, data: str | None = None, crf: bool = False, processes
                 metric.update(probabilities[None], mask[None])
         return metrics
 
-    with strict_warnings():
+    with pillow_warnings_as_errors():
         for chunk in processes.shared(range(0, len(source), CHUNK_SIZE), measure_chunk):
             for metric, chunk_metric in zip((mean_iou, boundary_f1), chunk, strict=True):
                 metric.merge(chunk_metric)

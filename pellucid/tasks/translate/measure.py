@@ -8,7 +8,7 @@ from torch import Tensor
 
 from pellucid.base.errors import PellucidError
 from pellucid.data import MaskFolder
-from pellucid.data.images import strict_warnings
+from pellucid.data.images import pillow_warnings_as_errors
 from pellucid.data.source import label_channels
 from pellucid.generators import Translator
 from pellucid.metrics import PSNR, SSIM, Metric, frechet_distance
@@ -38,7 +38,7 @@ def evaluate(model: Model, data: str | None = None, processes: Processes = ALONE
     objective, backbone = cast(Translator, model.objective), CifarBackbone()
     metrics_by_kind = {kind: (PSNR(), SSIM()) for kind in ("", FLAT)}
     features: dict[str, list[Tensor]] = {"": [], FLAT: [], "true": []}
-    with strict_warnings(), torch.inference_mode():
+    with pillow_warnings_as_errors(), torch.inference_mode():
         mean_colours = _mean_colours(source, n_labels)
 
         def measure_photo(k: int) -> tuple[list[Metric], dict[str, Tensor]]:

@@ -9,7 +9,7 @@ import torch
 
 from pellucid.base.errors import PellucidError
 from pellucid.command.models import open_network
-from pellucid.detectors import SSD, OneStage, SingleStage
+from pellucid.detectors import SSD, OneStageDetector, SingleStage
 from pellucid.export import ParityError, to_onnx
 from pellucid.model import Model
 from pellucid.nested import leaves
@@ -28,7 +28,7 @@ def noise_images(count: int) -> torch.Tensor:
     return noise * torch.arange(1, count + 1).view(-1, 1, 1, 1) / count
 
 
-def random_model(detector: OneStage, seed: int = 1, **options) -> Model:
+def random_model(detector: OneStageDetector, seed: int = 1, **options) -> Model:
     model = Model(detector, input_shape=(3, None, None), **options)
     rng = torch.Generator().manual_seed(seed)
     for leaf in leaves(model.params):

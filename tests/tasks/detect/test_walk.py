@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from pellucid.base.errors import PellucidError
-from pellucid.detectors import SSD, YOLO1, Detector, FasterRCNN, FastRCNN, OneStage, SingleStage
+from pellucid.detectors import SSD, YOLO1, Detector, FasterRCNN, FastRCNN, OneStageDetector, SingleStage
 from pellucid.detectors.base import join_maps
 from pellucid.detectors.regions import decode_head_outputs, indexed_regions
 from pellucid.explain import explain
@@ -50,7 +50,7 @@ def first_uncut_candidate(boxes: torch.Tensor, scores: torch.Tensor) -> int:
 def reference(detector, params, x: torch.Tensor, candidate: int, label: int) -> tuple[torch.Tensor, torch.Tensor]:
     """Return the box (4,) of a candidate and its logit for a class (for YOLO v1 the score), by the detector's parts."""
     steps = walk(detector, params, x)
-    if isinstance(detector, OneStage):
+    if isinstance(detector, OneStageDetector):
         score, box = steps.candidates.scores[candidate, label], steps.candidates.boxes[candidate]
         if isinstance(detector, YOLO1):
             return box, score

@@ -11,7 +11,7 @@ from torch import Tensor
 from pellucid.base.errors import PellucidError
 from pellucid.data import DetectionFolder, Objects, Source
 from pellucid.data.seeds import generator
-from pellucid.detectors import Detector, OneStage, ProposalDetector
+from pellucid.detectors import Detector, OneStageDetector, ProposalDetector
 from pellucid.doctor.inputs import drawn_indices
 from pellucid.training.device import CPU
 from pellucid.training.model import BaseModel
@@ -94,7 +94,7 @@ class DetectionCase:
     def anchor_boxes(self) -> list[Tensor]:
         """The boxes (A, 4) of the anchors for each image of the sample; [] for a detector without anchors."""
         detector = self.detector
-        if not isinstance(detector, OneStage | ProposalDetector):
+        if not isinstance(detector, OneStageDetector | ProposalDetector):
             return []
         with torch.inference_mode():
             return [detector.anchors_of(self.model.params, self.inputs(image)).boxes.cpu() for image, _ in self.sample]

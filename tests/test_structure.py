@@ -246,6 +246,8 @@ def test_folders_of_tests_are_those_of_the_package_and_each_file_says_what_it_te
         ("layers/conv2d.py", "layers/samples.py"),  # a name that the package exports
         ("training/updater.py", "training/test_step.py"),  # by the module that imports it
         ("cli/predict.py", "cli/test_many_pictures.py"),  # by the word of a command
+        ("command/pictures.py", "cli/test_many_pictures.py"),  # by that of a command that imports it, and the name
+        ("opening/choice_calls.py", "opening/test_choice_calls.py"),
         *(
             (f"studio/{view}/session.py", f"studio/test_{view}.py")  # by its messages and the name of its folder
             for view in ("data", "draw", "explain", "gestures", "inspect", "learn", "look", "play", "train")

@@ -47,25 +47,37 @@ def exported_names(path: Path) -> set[str]:
     return {name, *messages, *(f"{package}.{defined}" for package in packages for defined in defined_names)}
 
 
+def _test_folder(path: Path) -> Path:
+    return ROOT / "tests" / path.relative_to(ROOT / "pellucid").parent
+
+
 def find_tests(path: Path) -> list[Path]:
     """Return the files that test a module, the nearest first; its folder in tests if none imports it in any way."""
-    folder = ROOT / "tests" / path.relative_to(ROOT / "pellucid").parent
+    folder = _test_folder(path)
+    own_test = folder / f"test_{path.name}"
     folder_test = folder.with_name(f"test_{folder.name}.py")
     test_files = sorted(f for f in (ROOT / "tests").rglob("*.py") if f.name.startswith("test_") or f.parent == folder)
     modules, seen = [path], {path}
     while modules:
         names = set[str]().union(*map(exported_names, modules))
-        same_names = {ROOT / "tests" / m.relative_to(ROOT / "pellucid").with_name(f"test_{m.name}") for m in modules}
+        same_names = {_test_folder(module) / f"test_{module.name}" for module in modules}
+        words = {(_test_folder(module), repr(module.stem)) for module in modules}  # such as that of a command
         found = [
             file
             for file in test_files
             if file in same_names
             or names & imported_names(file)
-            or (file.parent == folder and repr(path.stem) in imported_names(file))
+            or any(file.parent == parent and word in imported_names(file) for parent, word in words)
         ]
         if found:
             n_used = {file: len(names & imported_names(file)) for file in found}
-            return sorted(found, key=lambda f: (f not in same_names, f != folder_test, f.parent != folder, -n_used[f]))
+            return sorted(
+                found,
+                key=lambda f: (
+                    *(f != own_test, f != folder_test, path.stem not in f.stem, f not in same_names),
+                    *(f.parent != folder, -n_used[f]),
+                ),
+            )
         modules = [
             file
             for file in sorted((ROOT / "pellucid").rglob("*.py"))

@@ -20,7 +20,7 @@ from conformance.networks.network import Network
 from pellucid import models
 from pellucid.base.errors import PellucidError
 from pellucid.combine import Sequential
-from pellucid.models.parts import dense_head
+from pellucid.models.parts import vgg_head
 
 
 def cases() -> Iterator[Case]:
@@ -42,7 +42,7 @@ def cases() -> Iterator[Case]:
 
 def _vgg_for_64_pixels(net: Sequential) -> Sequential:
     """Return a VGG with a head for images of 64 x 64 pixels, whose last feature maps are 2 x 2."""
-    return Sequential(features=net.layers["features"], head=Sequential(**dense_head(1000, 2)))
+    return Sequential(features=net.layers["features"], head=Sequential(**vgg_head(1000, 2)))
 
 
 @lru_cache(maxsize=1)  # the cases of one network follow one another

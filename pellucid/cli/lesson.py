@@ -88,19 +88,22 @@ def _is_playground(name: str) -> bool:
 
 def _check_options(args: argparse.Namespace) -> None:
     """Refuse options that have no effect on what is written, and the playground without its file."""
-    given = [name for name in (*FILES, *SETTINGS) if getattr(args, name)]
-    files = [name for name in given if name in FILES]
-    unused, place = list[str](), ""
+    given_options = [name for name in (*FILES, *SETTINGS) if getattr(args, name)]
+    files = [name for name in given_options if name in FILES]
+    unused, reason = list[str](), ""
     if args.name is None:
-        unused, place = given, "without the NAME of a lesson"
+        unused, reason = given_options, "without the NAME of a lesson"
     elif _is_playground(args.name):
         if args.html is None:
             raise PellucidError("the playground is not run in the terminal; give --html FILE for recorded trainings")
-        unused, place = [name for name in given if name != "html"], "on the recorded trainings of the playground"
+        unused, reason = (
+            [name for name in given_options if name != "html"],
+            "on the recorded trainings of the playground",
+        )
     elif len(files) > 1:
         raise PellucidError(f"--{files[1]} and --{files[0]} write different files; give one of them")
     if unused:
-        raise PellucidError(f"--{unused[0]} has no effect {place}; leave it out")
+        raise PellucidError(f"--{unused[0]} has no effect {reason}; leave it out")
 
 
 def _list_lessons(args: argparse.Namespace) -> int:

@@ -21,7 +21,7 @@ def parser() -> Parser:
 
 def handle(args: argparse.Namespace) -> int:
     """Write the samples, and print the command to try on each."""
-    from pellucid.data.samples.written import command_for, write_samples
+    from pellucid.data.samples.files import command_for, write_samples
 
     folder = Path(args.folder)
     samples = write_samples(folder)

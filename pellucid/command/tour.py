@@ -12,7 +12,7 @@ from pellucid.base.text import percent, plural
 from pellucid.data import load_image
 from pellucid.data.images import luma
 from pellucid.data.samples.cells import blood_smear
-from pellucid.data.samples.written import SAMPLES, command_for, single_pictures
+from pellucid.data.samples.files import SAMPLES, command_for, single_pictures
 from pellucid.explain.examine import MethodResult, examine, heat_map
 from pellucid.metrics import colourfulness_rgb
 from pellucid.metrics.error_split import HIT, MISSED, classify_detections

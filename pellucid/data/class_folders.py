@@ -69,7 +69,7 @@ def class_parts(tree: Tree, root: str) -> PartUse:
 
 def note_class_folders(tree: Tree, root: str, part_use: PartUse) -> None:
     """Write notes on unused parts, and on files that are not read. part_use: of `class_parts`."""
-    part_use.note_use(tree.path)
+    part_use.note_used_parts(tree.path)
     classes = {class_of(name, f"{root}{part_use.train}/" if part_use.train else root) for name in files_of(tree, root)}
     if masks := sorted(name for name in classes if name.lower() in MASK_FOLDERS):
         note_once(

@@ -214,7 +214,7 @@ def load_objects(
     train = DetectionFolder(path, parts[0] if parts else "", size, mode, classes, swaps, on_error)
     test = DetectionFolder(path, parts[1], size, mode, train.classes, swaps, on_error) if len(parts) > 1 else None
     note_skipped(path, train, test)
-    part_use.note_use(path, files)
+    part_use.note_used_parts(path, files)
     if test is not None:
         if test.keypoints != train.keypoints and test.keypoints and train.keypoints:
             test = test.with_keypoints(train.keypoints)

@@ -40,8 +40,10 @@ KEY_BYTES = 8  # of the hash of a picture's name, which decides the order of the
 class TableImages(ImageFiles):
     """Images whose targets are in a table: one class (an index), or several labels or numbers (a tensor).
 
-    y: the targets of all images, see `targets_of`. parts: the name of the part of each image, "" for none. Images are
-    decoded once and stay in memory if they have one size and fit; with stream=True they are always decoded anew.
+    tree: the files of the folder or zip by their paths in it; names: those of the images. y: the targets of all images,
+    see `targets_of`. format_found: how the table states them. parts: the name of the part of each image, "" for none.
+    Images are decoded once and stay in memory if they have one size and fit; with stream=True they are always decoded
+    anew.
     """
 
     def __init__(
@@ -266,7 +268,7 @@ def parts_of(images: TableImages, seed: int = 0) -> TableParts:
             "one train"
         )
     unused_parts = tuple(part for part in part_use.unused if not standard_part(part).startswith("val"))
-    part_use._replace(unused=unused_parts).note_use(images.tree.path)
+    part_use._replace(unused=unused_parts).note_used_parts(images.tree.path)
     indices = {part: _indices_of_part(images, part) for part in {*images.parts}}
     validation = next((part for part in part_use.unused if standard_part(part).startswith("val")), None)
     train = indices[part_use.train]

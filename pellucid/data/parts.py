@@ -57,7 +57,7 @@ class PartUse(NamedTuple):
     held_out: str | None
     unused: tuple[str, ...] = ()
 
-    def note_use(self, path: object, files: Mapping[str, Sequence[str]] | None = None) -> None:
+    def note_used_parts(self, path: object, files: Mapping[str, Sequence[str]] | None = None) -> None:
         """Write a note on the use of all parts if some are unused or nameless. files: of each part, to name one."""
         is_plain = self.train != "" or self.held_out is None
         if not self.unused and is_plain:

@@ -176,8 +176,8 @@ class OneStageDetector(Detector):
     per_positive_losses: ClassVar[tuple[str, ...]] = ()
 
     @abstractmethod
-    def anchors(self, sizes: Sequence[Size], image: Size) -> Tensor:
-        """Return the anchors (A, 4) for maps of these sizes (H', W') and images of the size (H, W)."""
+    def anchors(self, sizes: Sequence[Size]) -> Tensor:
+        """Return the anchors (A, 4) for maps of these sizes (H', W')."""
 
     @abstractmethod
     def assign(self, anchors: Anchors, objects: Objects) -> Assignment:
@@ -302,7 +302,7 @@ class OneStageDetector(Detector):
     def anchors_for(self, sizes: Sequence[Size], images: Tensor) -> Anchors:
         """Return the anchors for maps of these sizes (H', W') of images (N, C, H, W)."""
         height, width = images.shape[2:]
-        boxes = self.anchors(sizes, (height, width))
+        boxes = self.anchors(sizes)
         precision = torch.float32 if images.dtype in HALF_DTYPES else images.dtype
         return Anchors(boxes.to(images.device, precision), sizes, (height, width))
 

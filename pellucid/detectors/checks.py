@@ -20,7 +20,7 @@ class AnchorDetector(Protocol):
         """The number of values for each anchor."""
         ...
 
-    def anchors(self, sizes: Sequence[tuple[int, int]], image: tuple[int, int]) -> Tensor:
+    def anchors(self, sizes: Sequence[tuple[int, int]]) -> Tensor:
         """Return the anchors (A, 4) for maps of these sizes."""
         ...
 
@@ -52,9 +52,7 @@ def check_maps(detector: AnchorDetector, name: str, maps: Sequence[Any], image_s
                 f"{n_outputs} channels, or a multiple"
             )
     try:
-        n_anchors = len(
-            detector.anchors([(height, width) for _, height, width in maps], (image_shape[1], image_shape[2]))
-        )
+        n_anchors = len(detector.anchors([(height, width) for _, height, width in maps]))
     except ValueError as error:  # the detector has strides or anchors for another number of maps
         raise PellucidError(
             f"{kind}: {name} outputs {plural(len(maps), 'map')}, but there are anchors for another number; "

@@ -73,9 +73,9 @@ class ProposalDetector(TwoStage):
 
     @abstractmethod
     def complete(
-        self, params: Params, finest_map: Tensor, detections: list[Detections], size: Size
+        self, params: Params, finest_map: Tensor, detections: list[Detections], image_size: Size
     ) -> list[Detections]:
-        """Return the detections of each image with the outputs of the additional heads."""
+        """Return the detections of each image with the outputs of the additional heads; image_size: (H, W)."""
 
     @property
     def proposer(self) -> SingleStage:
@@ -183,7 +183,7 @@ class ProposalDetector(TwoStage):
         height, width = images.shape[2:]
         outputs = join_maps(y, proposer.outputs_per_anchor)
         sizes = [(map_.shape[2], map_.shape[3]) for map_ in y]
-        boxes = proposer.anchors(sizes, (height, width)).to(outputs)
+        boxes = proposer.anchors(sizes).to(outputs)
         return proposer, Anchors(boxes, sizes, (height, width)), outputs
 
     def propose(self, outputs: Tensor, proposer: SingleStage, anchors: Anchors) -> list[tuple[Tensor, Tensor]]:
@@ -216,7 +216,7 @@ class FasterRCNN(ProposalDetector):
         return {}
 
     def complete(
-        self, params: Params, finest_map: Tensor, detections: list[Detections], size: Size
+        self, params: Params, finest_map: Tensor, detections: list[Detections], image_size: Size
     ) -> list[Detections]:
         """Return the detections unchanged."""
         return detections

@@ -83,7 +83,7 @@ class KeypointRCNN(ProposalDetector):
         return {"points": float(is_counted.sum())}
 
     def complete(
-        self, params: Params, finest_map: Tensor, detections: list[Detections], size: Size
+        self, params: Params, finest_map: Tensor, detections: list[Detections], image_size: Size
     ) -> list[Detections]:
         """Return the detections with their key-points."""
         regions = indexed_regions([detection.boxes for detection in detections])

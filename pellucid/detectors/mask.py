@@ -78,7 +78,7 @@ class MaskRCNN(ProposalDetector):
         return {"mask": float(len(sampled_regions.positive))}
 
     def complete(
-        self, params: Params, finest_map: Tensor, detections: list[Detections], size: Size
+        self, params: Params, finest_map: Tensor, detections: list[Detections], image_size: Size
     ) -> list[Detections]:
         """Return the detections, each with the mask predicted for its class."""
         y = self.outputs(
@@ -90,7 +90,7 @@ class MaskRCNN(ProposalDetector):
             for masks, detection in zip(image_masks, detections, strict=True)
         )
         return [
-            replace(detection, masks=paste_masks(masks, detection.boxes, size))
+            replace(detection, masks=paste_masks(masks, detection.boxes, image_size))
             for masks, detection in zip(class_masks, detections, strict=True)
         ]
 

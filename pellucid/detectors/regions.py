@@ -56,7 +56,7 @@ class Regions(NamedTuple):
 
 def indexed_regions(boxes: Sequence[Tensor]) -> Tensor:
     """Return the boxes (m, 4) of each image as regions (M, 5), whose first column is the index of the image."""
-    return torch.cat([torch.cat([one.new_full((len(one), 1), index), one], 1) for index, one in enumerate(boxes)])
+    return torch.cat([torch.cat([part.new_full((len(part), 1), index), part], 1) for index, part in enumerate(boxes)])
 
 
 def draw_regions(

@@ -72,7 +72,7 @@ class SingleStage(OneStageDetector):
         last_conv["bias"][: self.classes] = math.log(PRIOR / (1 - PRIOR))
         return params, output_shape
 
-    def anchors(self, sizes: Sequence[Size], image: Size) -> Tensor:
+    def anchors(self, sizes: Sequence[Size]) -> Tensor:
         """Return a square anchor around the centre of each cell."""
         bases = [torch.tensor([[1 - self.scale, 1 - self.scale, 1 + self.scale, 1 + self.scale]]) for _ in sizes]
         return grid_anchors(

@@ -73,7 +73,7 @@ class SSD(OneStageDetector):
         draw_small_weights(params["head"], rng)
         return params, output_shape
 
-    def anchors(self, sizes: Sequence[Size], image: Size) -> Tensor:
+    def anchors(self, sizes: Sequence[Size]) -> Tensor:
         """Return the priors (A, 4), see `ssd_priors`."""
         return ssd_priors(sizes, self.strides, self.sides, self.ratios)
 

@@ -69,7 +69,7 @@ class YOLO1(OneStageDetector):
         box_bias[:, 2:4] = INITIAL_ROOT
         return params, output_shape
 
-    def anchors(self, sizes: Sequence[Size], image: Size) -> Tensor:
+    def anchors(self, sizes: Sequence[Size]) -> Tensor:
         """Return the cells of the grid as boxes (A, 4)."""
         side = float(self.stride)
         return grid_anchors([torch.tensor([[0.0, 0.0, side, side]])], sizes, [side])

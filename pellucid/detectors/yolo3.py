@@ -87,7 +87,7 @@ class YOLO3(OneStageDetector):
             last["bias"].view(-1, self.outputs_per_anchor)[:, 4] = math.log(PRIOR / (1 - PRIOR))
         return params, output_shape
 
-    def anchors(self, sizes: Sequence[Size], image: Size) -> Tensor:
+    def anchors(self, sizes: Sequence[Size]) -> Tensor:
         """Return the anchors around the centre of each cell."""
         half_sizes = [torch.tensor(shapes) / 2 for shapes in self.shapes]
         bases = [

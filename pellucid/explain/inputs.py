@@ -65,7 +65,7 @@ def explain_joined(
         if isinstance(value, tuple):
             values = cast("tuple[Any, ...]", value)
             joined_options[name] = join(
-                tuple(baseline_like(name, one, part) for one, part in zip(values, x, strict=True))
+                tuple(baseline_like(name, baseline, part) for baseline, part in zip(values, x, strict=True))
             )
     path_or_target = f"net.{target}" if isinstance(target, str) else target
     map_ = method(one_input, {"split": {}, "net": params}, join(x), path_or_target, **joined_options)

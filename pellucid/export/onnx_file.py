@@ -224,7 +224,7 @@ def _proto(onnx: Any, traced: GraphTrace, stats: FeatureStats | None, metadata: 
 
 def _axis_sizes(value: GraphValue) -> tuple[str | int | None, ...]:
     """Return the axis sizes of an output, with BATCH_AXIS for a first axis of any size."""
-    return tuple(BATCH_AXIS if size is None and not axis else size for axis, size in enumerate(value.axes))
+    return tuple(BATCH_AXIS if size is None and not axis else size for axis, size in enumerate(value.sizes))
 
 
 def graph_bytes(

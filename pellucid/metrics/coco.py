@@ -103,7 +103,7 @@ class Coco:
         """The figures of this kind by name."""
         return KEYPOINT_FIGURES if self.kind == "keypoints" else FIGURES
 
-    def add(self, found: Detections, truth: Objects, areas: Tensor | None = None) -> None:
+    def add(self, detections: Detections, truth: Objects, areas: Tensor | None = None) -> None:
         """Compare the detections in one image with its objects.
 
         areas: (m,), the areas of the objects in square pixels, which determine whether they are small, medium or large;
@@ -113,11 +113,11 @@ class Coco:
         areas = truth_areas(truth) if areas is None else areas.double()
         if areas.shape != (len(truth),):
             raise PellucidError(f"Coco: areas have shape {tuple(areas.shape)}; give ({len(truth)},), one per object")
-        labels = set(found.labels.tolist()) | set(truth.labels.tolist())
+        labels = set(detections.labels.tolist()) | set(truth.labels.tolist())
         image: dict[int, Matches] = {}
         for label in sorted(labels):
-            is_detected, is_true = found.labels == label, truth.labels == label
-            image[label] = self._matches(found.take(is_detected), truth.take(is_true), areas[is_true])
+            is_detected, is_true = detections.labels == label, truth.labels == label
+            image[label] = self._matches(detections.take(is_detected), truth.take(is_true), areas[is_true])
         self.images.append(image)
 
     def _matches(self, detections: Detections, truth: Objects, areas: Tensor) -> Matches:

@@ -4,7 +4,7 @@ from pellucid.base.settings.arguments import checked
 from pellucid.combine import Sequential
 from pellucid.layers import AdaptiveAvgPool2d, Conv2d, LocalResponseNorm, MaxPool2d, ReLU
 from pellucid.layers.base import Layer
-from pellucid.models.parts import dense_head, network, units_head
+from pellucid.models.parts import dense_head, network, vgg_head
 
 
 @checked
@@ -19,9 +19,9 @@ def alexnet(classes: int = 1000, original: bool = False) -> Sequential:
     Krizhevsky, Sutskever and Hinton 2012, section 3.5.
     """
     if original:
-        return network(_original_features(), dense_head(classes, 6))
+        return network(_original_features(), vgg_head(classes, 6))
     # Dropout precedes each dense layer; in the network of 2012, it follows each hidden dense layer.
-    head = {"pool": AdaptiveAvgPool2d(6), **units_head(classes, (4096, 4096), 0.5)}
+    head = {"pool": AdaptiveAvgPool2d(6), **dense_head(classes, (4096, 4096), 0.5)}
     return network(_features(Conv2d(64, 11, stride=4, padding=2), 64), head)
 
 
@@ -34,7 +34,7 @@ def alexnet_small(classes: int = 10, width: int = 24, dropout: float = 0.5) -> S
     the child `features` outputs (96, 2, 2).
     Source: adapted from Krizhevsky 2014, section 5.
     """
-    return network(_features(Conv2d(width, 5, padding=2), width), units_head(classes, (256, 256), dropout))
+    return network(_features(Conv2d(width, 5, padding=2), width), dense_head(classes, (256, 256), dropout))
 
 
 def _features(first_conv: Conv2d, width: int) -> dict[str, Layer]:
@@ -102,4 +102,4 @@ def zfnet(classes: int = 1000) -> Sequential:
         "relu5": ReLU(),
         "pool5": MaxPool2d(3, 2),
     }
-    return network(features, dense_head(classes, 6))
+    return network(features, vgg_head(classes, 6))

@@ -75,12 +75,12 @@ def average_head(classes: int, dropout: float = 0.0) -> dict[str, Layer]:
     }
 
 
-def dense_head(classes: int, size: int) -> dict[str, Layer]:
+def vgg_head(classes: int, size: int) -> dict[str, Layer]:
     """Return a head with adaptive average pooling to `size` x `size` and three dense layers, as in AlexNet and VGG."""
-    return {"pool": AdaptiveAvgPool2d(size), **units_head(classes, (4096, 4096), 0.5, dropout_last=True)}
+    return {"pool": AdaptiveAvgPool2d(size), **dense_head(classes, (4096, 4096), 0.5, dropout_last=True)}
 
 
-def units_head(classes: int, units: Sequence[int], dropout: float, dropout_last: bool = False) -> dict[str, Layer]:
+def dense_head(classes: int, units: Sequence[int], dropout: float, dropout_last: bool = False) -> dict[str, Layer]:
     """Return a head with dense layers and ReLU over the flattened maps, and `scores`.
 
     units: the number of units of each dense layer before the scores. dropout: the probability before each of these

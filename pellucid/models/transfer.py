@@ -10,7 +10,7 @@ from pellucid.models.airbench import airbench96
 from pellucid.models.alexnet import alexnet
 from pellucid.models.densenet import densenet121
 from pellucid.models.mobilenet import mobilenet_v2
-from pellucid.models.parts import average_head, units_head
+from pellucid.models.parts import average_head, dense_head
 from pellucid.models.resnet import resnet18, resnet34, resnet50, resnet101, resnet152
 from pellucid.models.squeezenet import squeezenet1_1
 from pellucid.models.structure import features
@@ -76,5 +76,5 @@ def transfer(
     for name in arguments:
         if name not in signature(BACKBONES[backbone]).parameters:
             raise PellucidError(f"the backbone {backbone} has no argument {name}; leave it out")
-    head = units_head(classes, units, dropout, dropout_last=True)
+    head = dense_head(classes, units, dropout, dropout_last=True)
     return Sequential(features=features(BACKBONES[backbone](**arguments)), head=Sequential(**head))

@@ -3,7 +3,7 @@
 from pellucid.base.settings.arguments import checked
 from pellucid.combine import Sequential
 from pellucid.layers import MaxPool2d
-from pellucid.models.parts import convolutions, dense_head, network, units_head
+from pellucid.models.parts import convolutions, dense_head, network, vgg_head
 
 # By the number of layers with weights, the number of 3 x 3 convolutions in each of the five blocks: Simonyan and
 # Zisserman 2015, table 1, columns A, B, D and E.
@@ -92,13 +92,13 @@ def vgg_small(classes: int = 10, width: int = 32, dropout: float = 0.5) -> Seque
     Source: adapted from Simonyan and Zisserman 2015, table 1, column B.
     """
     blocks = {f"block{index}": _block(2, width * 2 ** (index - 1), norm=False) for index in (1, 2, 3)}
-    return network(blocks, units_head(classes, (256, 256), dropout))
+    return network(blocks, dense_head(classes, (256, 256), dropout))
 
 
 def _vgg(n_layers: int, classes: int, norm: bool = False) -> Sequential:
     blocks = zip(CONVOLUTIONS_PER_BLOCK[n_layers], FILTERS, strict=True)
     features = {f"block{index}": _block(*block, norm) for index, block in enumerate(blocks, start=1)}
-    return network(features, dense_head(classes, 7))
+    return network(features, vgg_head(classes, 7))
 
 
 def _block(n_convolutions: int, filters: int, norm: bool) -> Sequential:

@@ -25,13 +25,13 @@ class GraphValue:
     """A value between layers, by name."""
 
     name: str
-    axes: tuple[int | None, ...]  # its sizes, with None for a size that depends on the number of examples
+    sizes: tuple[int | None, ...]  # of all axes, with None for a size that depends on the number of examples
     dtype: torch.dtype = torch.float32
 
     @property
     def shape(self) -> Any:
         """The sizes of all axes but the first."""
-        return self.axes[1:]
+        return self.sizes[1:]
 
 
 _MetaPair = tuple[Tensor, Tensor]  # a value for both batch sizes in BATCHES, on the device "meta"

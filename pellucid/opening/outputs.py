@@ -45,9 +45,9 @@ def check_outputs(
         outputs = _network_outputs(network, inputs)
     expected = [output.detach() for output in output_tensors(outputs)]
     check_equal("open", y if isinstance(y, tuple) else (y,), expected, "the network's", hint)
-    named = cast("Mapping[Any, Any]", outputs) if isinstance(outputs, Mapping) else {}
-    names = [str(name) for name, value in named.items() if value is not None]
-    has_only_tensors = all(value is None or isinstance(value, Tensor) for value in named.values())
+    outputs_by_name = cast("Mapping[Any, Any]", outputs) if isinstance(outputs, Mapping) else {}
+    names = [str(name) for name, value in outputs_by_name.items() if value is not None]
+    has_only_tensors = all(value is None or isinstance(value, Tensor) for value in outputs_by_name.values())
     return functions, tuple(names) if has_only_tensors else ()
 
 
@@ -113,8 +113,8 @@ def loss_for(net: Graph, y: Any) -> str:
         )
         return "quadratic"
     if y.dim() < 2 or y.shape[1] == 1:
-        place = "a pixel" if y.dim() > 2 else "an example"
-        note(f'open: one number {place}, so the default loss is "quadratic"; a logit has "binary_cross_entropy"')
+        unit = "a pixel" if y.dim() > 2 else "an example"
+        note(f'open: one number {unit}, so the default loss is "quadratic"; a logit has "binary_cross_entropy"')
         return "quadratic"
     return "softmax_cross_entropy"
 

@@ -282,7 +282,7 @@ def mask_parts_of(name: str, root: str | os.PathLike[str] | None = None) -> list
             f"{name} has masks for {', '.join(names):.80}, but none to train on; name these folders {TRAIN} and "
             f"{TRAIN}{MASK_SUFFIX}"
         )
-    parts.note_use(name)
+    parts.note_used_parts(name)
     return [parts.train] if parts.held_out is None else [parts.train, parts.held_out]
 
 

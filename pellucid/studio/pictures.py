@@ -17,9 +17,9 @@ from pellucid.base.settings.checks import check_known
 from pellucid.data.digits import bundled_digits
 from pellucid.data.images import channels_first, load_image, read_full_size, resized
 from pellucid.data.samples.cells import blood_smear
+from pellucid.data.samples.files import SAMPLES
 from pellucid.data.samples.portraits import face, hand
 from pellucid.data.samples.scenes import people, street
-from pellucid.data.samples.written import SAMPLES
 
 MAX_UPLOADS = 24  # uploads in memory
 MAX_UPLOAD_SIDE = 640  # pixels; larger uploads are reduced

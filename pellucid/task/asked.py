@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 Area = tuple[int, int, int, int]  # top, left, bottom and right in pixels; bottom and right are excluded
 
 
-class Asked(NamedTuple):
+class ScoreToExplain(NamedTuple):
     """A score to explain: the arguments of `pellucid.explain.explain` for one picture, and all scores to choose from.
 
     label: the name of the score. x: (1, C, H, W), standardized. target: see `pellucid.explain.aim`. choices: the names
@@ -37,7 +37,7 @@ class Asked(NamedTuple):
     are_logits: bool = True
 
 
-def ask_scores(model: Any, x: "Tensor", choice: str | None) -> Asked | None:
+def ask_scores(model: Any, x: "Tensor", choice: str | None) -> ScoreToExplain | None:
     """Return one score of a model for an image; None unless the model has one network with outputs (N, K).
 
     choice: a class, by default the one with the largest score, or a unit such as "features.conv2[3]".
@@ -57,7 +57,7 @@ def ask_scores(model: Any, x: "Tensor", choice: str | None) -> Asked | None:
     read = getattr(getattr(model.objective, "loss", None), "predict", None)
     chosen = int(y[0].argmax()) if choice is None else None if "[" in choice else index_of(choice, choices)
     label, target = (choice, choice) if chosen is None else (choices[chosen], chosen)
-    return Asked(
+    return ScoreToExplain(
         label=str(label),
         net=net,
         params=params,

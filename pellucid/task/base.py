@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from pellucid.base.errors import PellucidError
 from pellucid.predictor import Predictor
-from pellucid.task.asked import Area, Asked, ask_scores, resized_to
+from pellucid.task.asked import Area, ScoreToExplain, ask_scores, resized_to
 from pellucid.task.values import (
     Baseline,
     Command,
@@ -208,8 +208,10 @@ class Task(ABC):
         """
         return resized_to(model.input_shape[1:], image)
 
-    def score_to_explain(self, model: Any, x: "Tensor", choice: str | None = None, area: Area | None = None) -> Asked:
-        """Return the score of an image x that a user asks about; see `Asked`.
+    def score_to_explain(
+        self, model: Any, x: "Tensor", choice: str | None = None, area: Area | None = None
+    ) -> ScoreToExplain:
+        """Return the score of an image x that a user asks about; see `ScoreToExplain`.
 
         x: as `resize_to_input` returns it. choice: one of the `choices` of the result, or a unit such as
         "features.conv2[3]"; by default the largest score. area: where the user pointed. The default implementation is

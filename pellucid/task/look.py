@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pellucid.base.errors import PellucidError
 from pellucid.predictor import Picture, Predicted
-from pellucid.task.asked import Area, Asked
+from pellucid.task.asked import Area, ScoreToExplain
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -108,7 +108,7 @@ class Shown:
     label: str | None = field(default=None, kw_only=True)
 
 
-class Judged(NamedTuple):
+class MatchCounts(NamedTuple):
     """The numbers of right and of false predictions for a labelled picture, and of missed objects."""
 
     right: int
@@ -130,7 +130,7 @@ class LabelledPictures(ABC):
         """Return a picture (3, H, W) uint8."""
 
     @abstractmethod
-    def judge(self, index: int, values: Mapping[str, float]) -> Judged:
+    def judge(self, index: int, values: Mapping[str, float]) -> MatchCounts:
         """Return how the predictions for a picture compare with its labels."""
 
     @abstractmethod
@@ -226,7 +226,7 @@ class Look:
         """
         raise PellucidError(f"labels are not compared here for a {self.task.model}; use `pellucid evaluate`")
 
-    def ask(self, values: Mapping[str, float], choice: str | None, area: Area | None) -> Asked:
+    def ask(self, values: Mapping[str, float], choice: str | None, area: Area | None) -> ScoreToExplain:
         """Return the score that is explained; area: in pixels of `picture`. See `Task.score_to_explain`."""
         x = self.input
         return self.task.score_to_explain(self.model, x, choice, None if area is None else self.area_in(x, area))

@@ -87,7 +87,7 @@ def held_out(model: Model, data: str | None, classes: Sequence[str] | None) -> t
         note_skipped(path, source)
         source = images_held_out(model, source) if part == training_part else source
         source.refuse_unreadable()
-    parts_among(parts).note_use(path, parts)
+    parts_among(parts).note_used_parts(path, parts)
     return source, part
 
 

@@ -64,8 +64,8 @@ def softmax_cross_entropy(loss: losses.SoftmaxCrossEntropy, y: Tensor, target: T
         denominator = position_divisor(loss.reduction, y)
     else:
         positions = position_targets(loss, y, target, loss.class_weights, loss.ignore)
-        kept = positions.keep_mask
-        t = torch.zeros_like(y).scatter_(1, positions.classes, kept) * (1 - e) + e / y.shape[1] * kept
+        keep_mask = positions.keep_mask
+        t = torch.zeros_like(y).scatter_(1, positions.classes, keep_mask) * (1 - e) + e / y.shape[1] * keep_mask
         log_likelihood = log_a.gather(1, positions.classes).squeeze(1)
         denominator = positions.divisor(loss.reduction)
     class_weights = 1.0 if loss.class_weights is None else class_weights_like(loss, loss.class_weights, y)

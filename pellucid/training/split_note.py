@@ -26,11 +26,11 @@ def note_split_differences(model: Predicting, data: Source, held_out: Source | N
     ]
     all_examples = [*examples_by_part[0], *examples_by_part[1]]
     of_targets = target_traits(model, all_examples)
-    inputs = [scaled(one.images, model.stats)[0] for one in all_examples]
+    inputs = [scaled(example.images, model.stats)[0] for example in all_examples]
     of_inputs = received_traits([(float(x.min()), float(x.max())) for x in inputs], [x.shape for x in inputs])
     names_and_counts = ("training", len(examples_by_part[0])), ("held-out", len(examples_by_part[1]))
     differences = split_differences({**of_inputs, **of_targets}, names_and_counts, [*of_targets])
-    stated = [str(one) for one in differences if one.kind in (VALUES, CLASSES, KINDS)]
+    stated = [str(difference) for difference in differences if difference.kind in (VALUES, CLASSES, KINDS)]
     if stated:
         more = f"; and {len(stated) - MAX_STATED} more" if len(stated) > MAX_STATED else ""
         note(f"training and held-out data differ: {'; '.join(stated[:MAX_STATED])}{more}; see pellucid.data_page")

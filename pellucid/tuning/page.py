@@ -80,7 +80,7 @@ def write_results(results: TuningResult) -> TuningResult:
 
 def merit_of(results: TuningResult) -> Merit:
     """Return the figure of merit that a sweep compares; the loss before the first result."""
-    column = results.figure.figure if results.figure is not None else ""
+    column = results.first_outcome.figure if results.first_outcome is not None else ""
     merits = (merit for task in tasks() for merit in task.merits)
     return next((merit for merit in merits if f"val_{merit.name}" == column), LOSS)
 
@@ -161,7 +161,7 @@ def _range_text(merit: Merit, trial: TunedTrial) -> str:
 
 
 def _run_curve(results: TuningResult, run: TunedRun, scale: float) -> EpochValues:
-    column = "" if results.figure is None else results.figure.figure
+    column = "" if results.first_outcome is None else results.first_outcome.figure
     return {epoch: scale * value for epoch, value in values_by_epoch(run.rows, column).items()}
 
 

@@ -109,7 +109,7 @@ class TuningResult:
         return self.folder.page
 
     @property
-    def figure(self) -> Outcome | None:
+    def first_outcome(self) -> Outcome | None:
         """An outcome with the column that is compared, and its direction; None before the first result."""
         outcomes = (run.outcome for trial in self.trials for run in trial.runs)
         return next((outcome for outcome in outcomes if outcome is not None and outcome.figure), None)
@@ -117,7 +117,7 @@ class TuningResult:
     @property
     def lower(self) -> bool:
         """Whether smaller values are better."""
-        return self.figure is not None and self.figure.lower
+        return self.first_outcome is not None and self.first_outcome.lower
 
     @cached_property
     def ranked(self) -> list[TunedTrial]:
@@ -149,7 +149,11 @@ class TuningResult:
             **{"recipe": plan.name, "folder": str(self.folder.path), "page": str(self.page)},
             "over": {key: str(values) for key, values in plan.space.items()},
             **{"seeds": list(plan.seeds), "sampler": plan.sampler, "prune": plan.prune, "threads": plan.threads},
-            **{"figure": self.figure and self.figure.figure, "lower_is_better": self.lower, "counts": self.counts},
+            **{
+                "figure": self.first_outcome and self.first_outcome.figure,
+                "lower_is_better": self.lower,
+                "counts": self.counts,
+            },
             "best": None if best is None else best.to_json(),
             "trials": [trial.to_json() for trial in self.trials],
         }

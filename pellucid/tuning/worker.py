@@ -83,7 +83,9 @@ def optuna_study(results: TuningResult, sampler: Any = None) -> "Study":
                 value=trial.value,
                 params={key: _to_optuna(results.plan.space[key], value) for key, value in trial.settings.items()},
                 distributions=distributions,
-                intermediate_values=values_by_epoch(rows, "" if results.figure is None else results.figure.figure),
+                intermediate_values=values_by_epoch(
+                    rows, "" if results.first_outcome is None else results.first_outcome.figure
+                ),
             ))  # fmt: skip
     return study
 

@@ -12,7 +12,7 @@ import torch
 from pellucid.base.errors import PellucidError
 from pellucid.cli.main import main
 from pellucid.data import Arrays
-from pellucid.data.samples.written import write_samples
+from pellucid.data.samples.files import write_samples
 from pellucid.generators import GMMN
 from pellucid.model import Model
 from pellucid.models.gmmn import gmmn_generator

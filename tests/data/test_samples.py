@@ -13,12 +13,12 @@ from pellucid.data import DetectionFolder, MaskFolder, load_folder
 from pellucid.data.samples import Sample, write_samples
 from pellucid.data.samples.cells import CLASSES as CELLS
 from pellucid.data.samples.cells import blood_smear
+from pellucid.data.samples.files import PART_SIZES, PICTURES_PER_CLASS, SHAPES
 from pellucid.data.samples.mice import POINTS as MOUSE_POINTS
 from pellucid.data.samples.mice import mice
 from pellucid.data.samples.portraits import face, hand
 from pellucid.data.samples.scenes import CLASSES as STREET
 from pellucid.data.samples.scenes import people, street
-from pellucid.data.samples.written import PART_SIZES, PICTURES_PER_CLASS, SHAPES
 from pellucid.model import Model
 from pellucid.ops.boxes import box_iou
 from pellucid.predictor import Picture

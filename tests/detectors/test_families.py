@@ -20,7 +20,7 @@ def ssd_losses(detector, batch):
     """Return a function from outputs to the losses of Liu et al. 2016, equations 1 to 3."""
 
     def losses(y, sizes):
-        anchors = detector.anchors([tuple(size) for size in sizes], (0, 0)).double()
+        anchors = detector.anchors([tuple(size) for size in sizes]).double()
         class_loss, box_loss, count = 0 * y.sum(), y.new_zeros(()), 0  # 0 * y.sum(): has a gradient without positives
         for outputs, objects in zip(y, batch.targets, strict=True):
             assignment = assign_bipartite(anchors, objects.boxes.double())
@@ -51,7 +51,7 @@ def yolo3_losses(detector, batch):
 
     def losses(y, sizes):
         sizes = [tuple(size) for size in sizes]
-        anchors = detector.anchors(sizes, (0, 0)).double()
+        anchors = detector.anchors(sizes).double()
         map_settings = zip(sizes, detector.strides, detector.shapes, strict=True)
         strides = [s for (h, w), s, k in map_settings for _ in range(h * w * len(k))]
         box_loss, object_loss, class_loss, count = (y.new_zeros(()) for _ in range(4))

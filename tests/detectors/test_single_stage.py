@@ -32,7 +32,7 @@ def reference_losses(detector, batch):
     """Return a function from outputs to the losses, computed anchor by anchor."""
 
     def losses(y, sizes):
-        anchors = detector.anchors([tuple(size) for size in sizes], tuple(batch.images.shape[2:])).double()
+        anchors = detector.anchors([tuple(size) for size in sizes]).double()
         counts = [height * width for height, width in sizes]
         score_loss, box_loss, count = 0.0, y.new_zeros(()), 0
         for outputs, objects in zip(y, batch.targets, strict=True):

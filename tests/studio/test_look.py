@@ -20,7 +20,7 @@ from pellucid.studio.look.session import METHODS, LookSession, OpenLook, SeePict
 from pellucid.studio.runs import Runs
 from pellucid.studio.view import Library
 from pellucid.task import Task, register_task, registered
-from pellucid.task.look import Judged, LabelledPictures
+from pellucid.task.look import LabelledPictures, MatchCounts
 from pellucid.tasks.detect.pipeline import pipeline
 from tests.studio.talk import Tab
 
@@ -381,8 +381,8 @@ class _WithoutMistakes(LabelledPictures):
     def picture(self, index: int) -> torch.Tensor:
         return torch.zeros(3, 48, 64, dtype=torch.uint8)
 
-    def judge(self, index: int, values: Any) -> Judged:
-        return Judged(1, 0, 0)
+    def judge(self, index: int, values: Any) -> MatchCounts:
+        return MatchCounts(1, 0, 0)
 
     def mistakes(self, index: int, values: Any) -> Any:
         return ()

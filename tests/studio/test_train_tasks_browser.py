@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from pellucid.cli.main import main
-from pellucid.data.samples.written import write_samples
+from pellucid.data.samples.files import write_samples
 from tests.cli.test_train_own import coco
 from tests.report.test_browser import FIND_FAULTS, browser  # noqa: F401  (a fixture)
 from tests.studio.accessibility import serious_faults

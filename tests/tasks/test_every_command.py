@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from pellucid.cli.main import main
-from pellucid.data.samples.written import write_samples
+from pellucid.data.samples.files import write_samples
 from pellucid.model import Model
 from pellucid.studio.serve.app import application
 from pellucid.studio.view import Library

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from sklearn.metrics import accuracy_score, f1_score
 
-from pellucid.data.samples.written import write_samples
+from pellucid.data.samples.files import write_samples
 from tests.cli.conftest import Cli, cli
 from tests.coco_figures import coco_figures
 

@@ -20,7 +20,7 @@ from scipy import stats
 from sklearn.datasets import load_digits
 from sklearn.metrics import average_precision_score, jaccard_score
 
-from pellucid.data.samples.written import write_samples
+from pellucid.data.samples.files import write_samples
 from pellucid.model import Model
 from tests.cli.conftest import Cli, cli
 from tests.coco_figures import coco_figures

@@ -18,7 +18,7 @@ from sklearn import metrics as sklearn_metrics
 
 from pellucid.base.errors import PellucidError
 from pellucid.cli.main import main
-from pellucid.data.samples.written import write_samples
+from pellucid.data.samples.files import write_samples
 from pellucid.metrics import MultiLabel, label_average_precision
 from pellucid.model import Model
 from pellucid.recipe.labelled import images_of, is_table

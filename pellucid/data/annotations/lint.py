@@ -138,7 +138,7 @@ def _lint_annotations(
         for record in annotations_by_part[part].records:
             faults.extend(_record_faults(record))
         faults.extend(_unmeasurable_objects(annotations_by_part[part]))
-    parts_among(files).note_use(tree.path, files)
+    parts_among(files).note_used_parts(tree.path, files)
     faults.extend(_image_faults(tree, annotations_by_part, progress))
     images = [record.image for annotations in annotations_by_part.values() for record in annotations.records]
     _add_error_of(faults, tree, lambda: check_bits(tree, images))
@@ -200,7 +200,7 @@ def _lint_masks(
                     faults.add(_file_of(str(error), source.tree), None, str(error), "refused")
         for source in sources.values():
             _add_error_of(faults, source.tree, partial(check_bits, source.tree, source.names))
-    part_use.note_use(path)
+    part_use.note_used_parts(path)
     return {part: PartCounts(images=len(source), objects=0, empty=0) for part, source in sources.items()}
 
 

@@ -105,7 +105,9 @@ GATE_ORDERS: Mapping[str, tuple[int, ...]] = {"LSTM": (0, 3, 1, 2), "GRU": (1, 0
 def recurrent(layer: Recurrent, n: Nodes) -> None:
     """Write one node for each level, whose gates are in another order; raises PellucidError for a last state."""
     if layer.output != "sequence":
-        raise PellucidError(f"{n.step.name}: {type(layer).__name__} with output={layer.output!r} has no form in ONNX")
+        raise PellucidError(
+            f"{n.layer_run.name}: {type(layer).__name__} with output={layer.output!r} has no form in ONNX"
+        )
     op = type(layer).__name__
     options: dict[str, Any] = {"hidden_size": layer.units}
     if op == "GRU":
@@ -181,7 +183,7 @@ def local_contrast_norm(layer: layers.LocalContrastNorm, n: Nodes) -> None:
 
 def reshape(layer: layers.Reshape, n: Nodes) -> None:
     """Write Reshape; the size 0 means the size of the batch axis."""
-    n.last("Reshape", n.x, n.integers("shape", 0, *n.step.output.shape))
+    n.last("Reshape", n.x, n.integers("shape", 0, *n.layer_run.output.shape))
 
 
 def pad2d(layer: layers.Pad2d, n: Nodes) -> None:
@@ -221,7 +223,11 @@ def crop(layer: layers.Crop, n: Nodes) -> None:
     """Write Slice to the height and width of the second input, which are fixed in the file."""
     n.needs_metadata = True
     n.last(
-        "Slice", n.x, n.integers("starts", 0, 0), n.integers("ends", *n.step.output.shape[1:]), n.integers("axes", 2, 3)
+        "Slice",
+        n.x,
+        n.integers("starts", 0, 0),
+        n.integers("ends", *n.layer_run.output.shape[1:]),
+        n.integers("axes", 2, 3),
     )
 
 

@@ -18,13 +18,13 @@ SLICE_END = torch.iinfo(torch.int64).max  # the stop of a slice up to the end of
 
 def to_shape(layer: operators.ToShape, n: Nodes) -> None:
     """Write Reshape; 0 keeps a size of x, and other sizes that depend on the number of examples are read from x."""
-    axes = n.step.inputs[0].axes
-    kept_sizes = axes[len(axes) - layer.after :]
+    sizes = n.layer_run.inputs[0].sizes
+    kept_sizes = sizes[len(sizes) - layer.after :]
     starts = [0] * layer.before + [*layer.sizes]
     if None not in kept_sizes:
         n.last("Reshape", n.x, n.integers("shape", *starts, *(size or 0 for size in kept_sizes)))
         return
-    ends = n.inner("Shape", n.x, start=len(axes) - layer.after)
+    ends = n.inner("Shape", n.x, start=len(sizes) - layer.after)
     n.last("Reshape", n.x, n.inner("Concat", n.integers("starts", *starts), ends, axis=0) if starts else ends)
 
 
@@ -49,7 +49,7 @@ def replace(layer: operators.ReplaceSlice | operators.ReplaceSelected, n: Nodes)
 def index(layer: operators.Index, n: Nodes) -> None:
     """Write Gather, after a Cast to int64 of indices that are an input of floats."""
     x, indices = n.sources
-    if n.step.inputs[1].dtype.is_floating_point:
+    if n.layer_run.inputs[1].dtype.is_floating_point:
         indices = n.inner("Cast", indices, to=7)  # TensorProto.INT64
     n.last("Gather", x, indices, axis=layer.axis)
 
@@ -111,7 +111,7 @@ def fold(layer: operators.Fold, n: Nodes) -> None:
 
 def repeat(layer: operators.Repeat, n: Nodes) -> None:
     """Write Tile, after Unsqueeze for new axes."""
-    n_new_axes = len(layer.counts) - len(n.step.inputs[0].axes)
+    n_new_axes = len(layer.counts) - len(n.layer_run.inputs[0].sizes)
     x = n.inner("Unsqueeze", n.x, n.integers("axes", *range(n_new_axes))) if n_new_axes else n.x
     n.last("Tile", x, n.integers("counts", *layer.counts))
 

@@ -28,14 +28,14 @@ class Node:
 
 
 class Nodes:
-    """The nodes of one step, and the constants that they use.
+    """The nodes of one run of a layer, and the constants that they use.
 
     A layer's function adds nodes by `inner`, and the node with the layer's output by `last`. Inputs of nodes are names:
     `x` (or `sources` for several), parameters from `param`, and constants from `constant`, `integers` and `number`.
     """
 
-    def __init__(self, step: TracedLayer, is_built_in: bool = True) -> None:
-        self.step = step
+    def __init__(self, layer_run: TracedLayer, is_built_in: bool = True) -> None:
+        self.layer_run = layer_run
         self.built_in = is_built_in  # whether the layer's class is Pellucid's own, so the import can build it
         self.written: list[Node] = []
         self.needs_metadata = False  # whether the import cannot identify the layer from its single node
@@ -43,28 +43,29 @@ class Nodes:
 
     @property
     def x(self) -> str:
-        """The name of the step's first input."""
-        return self.step.inputs[0].name
+        """The name of the layer's first input."""
+        return self.layer_run.inputs[0].name
 
     @property
     def sources(self) -> list[str]:
-        """The names of all inputs of the step."""
-        return [value.name for value in self.step.inputs]
+        """The names of all inputs of the layer."""
+        return [value.name for value in self.layer_run.inputs]
 
     @property
     def shape(self) -> Shape:
-        """The shape of the step's first input, without the batch axis."""
-        return self.step.inputs[0].shape
+        """The shape of the layer's first input, without the batch axis."""
+        return self.layer_run.inputs[0].shape
 
     def size(self, axis: int, index: int = 0) -> int:
         """Return the size of an axis of the input `index`.
 
         Raises PellucidError if the size depends on the number of examples.
         """
-        size = self.step.inputs[index].axes[axis]
+        size = self.layer_run.inputs[index].sizes[axis]
         if size is None:
             raise PellucidError(
-                f"{self.step.name}: {type(self.step.layer).__name__} along the axis of examples has no form in ONNX"
+                f"{self.layer_run.name}: {type(self.layer_run.layer).__name__} along the axis of examples has no form "
+                "in ONNX"
             )
         return size
 
@@ -73,16 +74,16 @@ class Nodes:
 
         Raises PellucidError if the layer has no such parameter.
         """
-        path = join(self.step.path, name)
-        if name not in self.step.params:
-            known = ", ".join(self.step.params) or "none"
-            raise PellucidError(f"{type(self.step.layer).__name__}: no parameter {name!r}; known: {known}")
-        self.constants[path] = self.step.params[name]
+        path = join(self.layer_run.path, name)
+        if name not in self.layer_run.params:
+            known = ", ".join(self.layer_run.params) or "none"
+            raise PellucidError(f"{type(self.layer_run.layer).__name__}: no parameter {name!r}; known: {known}")
+        self.constants[path] = self.layer_run.params[name]
         return path
 
     def constant(self, name: str, value: Tensor) -> str:
         """Add a constant tensor, and return its name."""
-        full_name = f"{self.step.name}/{name}"
+        full_name = f"{self.layer_run.name}/{name}"
         self.constants[full_name] = value
         return full_name
 
@@ -96,24 +97,24 @@ class Nodes:
 
     def inner(self, op: str, *inputs: str, **attributes: Any) -> str:
         """Add a node before the last one, and return the name of its output."""
-        name = f"{self.step.name}/{len(self.written) + 1}"
+        name = f"{self.layer_run.name}/{len(self.written) + 1}"
         self.written.append(Node(op, name, inputs, (name,), attributes))
         return name
 
     def inners(self, op: str, count: int, *inputs: str, **attributes: Any) -> tuple[str, ...]:
         """Add a node with `count` outputs, none of which is the layer's output, and return their names."""
-        name = f"{self.step.name}/{len(self.written) + 1}"
+        name = f"{self.layer_run.name}/{len(self.written) + 1}"
         outputs = tuple(f"{name}/{number}" for number in range(1, count + 1))
         self.written.append(Node(op, name, inputs, outputs, attributes))
         return outputs
 
     def output(self, op: str, name: str, *inputs: str) -> None:
         """Add a node whose output is the file's output `name`."""
-        self.written.append(Node(op, f"{self.step.name}/{name}", inputs, (name,)))
+        self.written.append(Node(op, f"{self.layer_run.name}/{name}", inputs, (name,)))
 
     def last(self, op: str, *inputs: str, **attributes: Any) -> None:
         """Add the node whose output is the layer's output."""
-        self.written.append(Node(op, self.step.name, inputs, (self.step.output.name,), attributes))
+        self.written.append(Node(op, self.layer_run.name, inputs, (self.layer_run.output.name,), attributes))
 
     def with_layer_metadata(self, readable: Collection[str]) -> list[Node]:
         """Return the nodes, with the layer's configuration unless the import can find the layer without it.
@@ -122,6 +123,8 @@ class Nodes:
         """
         if not self.built_in or (len(self.written) == 1 and not self.needs_metadata and self.written[0].op in readable):
             return self.written
-        inputs = [value.name for value in self.step.inputs]
-        layer_metadata = json.dumps({"path": self.step.path, "inputs": inputs, "layer": to_config(self.step.layer)})
+        inputs = [value.name for value in self.layer_run.inputs]
+        layer_metadata = json.dumps(
+            {"path": self.layer_run.path, "inputs": inputs, "layer": to_config(self.layer_run.layer)}
+        )
         return [replace(node, layer_metadata=layer_metadata) for node in self.written]

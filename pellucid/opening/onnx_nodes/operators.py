@@ -22,7 +22,7 @@ def single_node(op: str) -> Callable[[Any, Nodes], None]:
 
 def source(layer: operators.Learned | operators.Fixed | operators.ShiftMask, n: Nodes) -> None:
     """Write the value as a constant of the file, under the name of the parameter."""
-    n.constants[n.step.output.name] = n.step.params[""]
+    n.constants[n.layer_run.output.name] = n.layer_run.params[""]
 
 
 def affine_map(layer: operators.AffineMap, n: Nodes) -> None:
@@ -113,7 +113,7 @@ def step(layer: operators.StepFunction, n: Nodes) -> None:
         n.last("IsInf", n.x, detect_positive=int(is_positive), detect_negative=int(not is_positive))
         return
     if layer.function not in STEP_OPS:
-        raise PellucidError(f"to_onnx: {n.step.name}: ONNX has no operator for {layer.function}")
+        raise PellucidError(f"to_onnx: {n.layer_run.name}: ONNX has no operator for {layer.function}")
     numbers = [] if layer.number is None else [n.number("number", layer.number)]
     n.last(STEP_OPS[layer.function], *n.sources, *numbers)
 
@@ -138,12 +138,12 @@ def number_function(layer: operators.NumberFunction, n: Nodes) -> None:
     elif name in COMPOSED_FUNCTIONS:
         COMPOSED_FUNCTIONS[name](n)
     else:
-        raise PellucidError(f"to_onnx: {n.step.name}: ONNX has no operator for {name}")
+        raise PellucidError(f"to_onnx: {n.layer_run.name}: ONNX has no operator for {name}")
 
 
 def no_operator(layer: Layer, n: Nodes) -> None:
     """Raise PellucidError for a layer that ONNX cannot express."""
-    raise PellucidError(f"to_onnx: {n.step.name}: ONNX has no operator for {type(layer).__name__}")
+    raise PellucidError(f"to_onnx: {n.layer_run.name}: ONNX has no operator for {type(layer).__name__}")
 
 
 def positions(layer: operators.Positions, n: Nodes) -> None:
@@ -153,7 +153,7 @@ def positions(layer: operators.Positions, n: Nodes) -> None:
         return
     is_all = layer.search in ("ascending", "descending")
     if not is_all and layer.search not in ("largest", "smallest"):
-        raise PellucidError(f"to_onnx: {n.step.name}: ONNX has no operator for the positions of {layer.search!r}")
+        raise PellucidError(f"to_onnx: {n.layer_run.name}: ONNX has no operator for the positions of {layer.search!r}")
     count = n.integers("count", n.size(layer.axis) if is_all else layer.count)
     largest = int(layer.search in ("largest", "descending"))
     _, found_positions = n.inners("TopK", 2, n.x, count, axis=layer.axis, largest=largest)
@@ -176,14 +176,14 @@ def scatter(layer: operators.Scatter, n: Nodes) -> None:
     """Write ScatterElements."""
     x, indices, *values = n.sources
     if layer.value is not None:
-        raise PellucidError(f"to_onnx: {n.step.name}: Scatter of a number has no form in ONNX")
+        raise PellucidError(f"to_onnx: {n.layer_run.name}: Scatter of a number has no form in ONNX")
     n.last("ScatterElements", x, n.inner("Cast", indices, to=CASTS["int64"]), *values, axis=layer.axis)
 
 
 def batch_norm(layer: operators.UnscaledBatchNorm, n: Nodes) -> None:
     """Write BatchNormalization with the scale 1 and the shift 0."""
-    statistics = [n.constant(name, n.step.params[name]) for name in layer.buffers]
-    size = len(n.step.params["running_mean"])
+    statistics = [n.constant(name, n.layer_run.params[name]) for name in layer.buffers]
+    size = len(n.layer_run.params["running_mean"])
     affine = n.constant("scale", torch.ones(size)), n.constant("shift", torch.zeros(size))
     n.last("BatchNormalization", n.x, *affine, *statistics, epsilon=float(layer.epsilon))
 
@@ -236,8 +236,8 @@ def grid_sample(layer: operators.GridSample, n: Nodes) -> None:
 def parametric_relu(layer: operators.ParametricReLU, n: Nodes) -> None:
     """Write PRelu, whose slopes have one axis for each axis of x after the channels."""
     x, slopes = n.sources
-    n_later_axes = len(n.step.inputs[0].axes) - 2
-    if n.step.inputs[1].axes != (1,) and n_later_axes > 0:
+    n_later_axes = len(n.layer_run.inputs[0].sizes) - 2
+    if n.layer_run.inputs[1].sizes != (1,) and n_later_axes > 0:
         slopes = n.inner("Reshape", slopes, n.integers("slopes", -1, *(1,) * n_later_axes))
     n.last("PRelu", x, slopes)
 
@@ -255,7 +255,7 @@ def linear_map(layer: operators.LinearMap, n: Nodes) -> None:
 def attention(layer: operators.Attention, n: Nodes) -> None:
     """Write scaled dot-product attention as matrix products, masks and Softmax."""
     q, k, v, *masks = n.sources
-    order = list(range(len(n.step.inputs[1].axes)))
+    order = list(range(len(n.layer_run.inputs[1].sizes)))
     order[-2:] = order[-1], order[-2]
     scale = 1 / math.sqrt(n.size(-1)) if layer.scale is None else layer.scale
     scores = n.inner("MatMul", n.inner("Mul", q, n.number("scale", scale)), n.inner("Transpose", k, perm=order))
@@ -265,7 +265,7 @@ def attention(layer: operators.Attention, n: Nodes) -> None:
         scores = n.inner(
             "Where", n.constant("later", torch.ones(sizes, dtype=torch.bool).triu(1)), masked_value, scores
         )
-    for mask, value in zip(masks, n.step.inputs[3:], strict=True):
+    for mask, value in zip(masks, n.layer_run.inputs[3:], strict=True):
         is_choice = value.dtype is torch.bool
         scores = n.inner("Where", mask, scores, masked_value) if is_choice else n.inner("Add", scores, mask)
     n.last("MatMul", n.inner("Softmax", scores, axis=-1), v)
@@ -286,7 +286,7 @@ def convolve(layer: operators.Convolve, n: Nodes) -> None:
     output_padding = [*layer.output_padding] or [0] * len(layer.stride)
     if any(extra >= step for extra, step in zip(output_padding, layer.stride, strict=True)):
         raise PellucidError(
-            f"{n.step.name}: onnxruntime has no output padding of a stride or more, as {output_padding}"
+            f"{n.layer_run.name}: onnxruntime has no output padding of a stride or more, as {output_padding}"
         )
     n.last("ConvTranspose", *n.sources, **window, pads=pads, output_padding=output_padding)
 
@@ -304,7 +304,7 @@ def normalize_groups(layer: operators.NormalizeGroups, n: Nodes) -> None:
 
 def normalize_channels(layer: operators.NormalizeChannels, n: Nodes) -> None:
     """Write w (x - μ) / sqrt(σ² + ε) + b in primitive nodes; μ and σ² are over all axes except the channels."""
-    rank = len(n.step.inputs[0].axes)
+    rank = len(n.layer_run.inputs[0].sizes)
     axes = n.integers("axes", 0, *range(2, rank))
     centred = n.inner("Sub", n.x, n.inner("ReduceMean", n.x, axes, keepdims=1))
     mean_square = n.inner("ReduceMean", n.inner("Mul", centred, centred), axes, keepdims=1)

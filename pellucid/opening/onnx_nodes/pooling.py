@@ -56,7 +56,7 @@ def _pads(layer: MaxPool2d | AvgPool2d | LpPool2d, padding: tuple[int, int], n: 
     """
     spans = [d * (k - 1) + 1 for d, k in zip(pair(layer.dilation), pair(layer.kernel), strict=True)]
     starts = [size + 2 * p - span for size, p, span in zip(n.shape[1:], padding, spans, strict=True)]
-    output_size = n.step.output.shape[1:]
+    output_size = n.layer_run.output.shape[1:]
     strides = pair(layer.step)
     if (
         all(out == -(-start // s) + 1 for out, start, s in zip(output_size, starts, strides, strict=True))
@@ -67,8 +67,8 @@ def _pads(layer: MaxPool2d | AvgPool2d | LpPool2d, padding: tuple[int, int], n: 
     end_padding = [p + added for p, added in zip(padding, extra, strict=True)]
     if any(p >= k for p, k in zip(end_padding, pair(layer.kernel), strict=True)):
         raise PellucidError(
-            f"{n.step.name}: {layer} on an image of {n.shape[1]}x{n.shape[2]} needs a padding as large as the kernel, "
-            "which onnxruntime does not support; use less dilation, or ceil_mode=False"
+            f"{n.layer_run.name}: {layer} on an image of {n.shape[1]}x{n.shape[2]} needs a padding as large as the "
+            "kernel, which onnxruntime does not support; use less dilation, or ceil_mode=False"
         )
     return [*padding, *end_padding], 0
 
@@ -100,8 +100,8 @@ def adaptive_avg_pool2d(layer: AdaptiveAvgPool2d, n: Nodes) -> None:
 
 def max_unpool2d(layer: MaxUnpool2d, n: Nodes) -> None:
     """Write ScatterElements into zeros, since the indices of ONNX's MaxUnpool count over all images and channels."""
-    values, switches = (value.name for value in n.step.inputs)
-    size = n.step.output.shape[1:]
+    values, switches = (value.name for value in n.layer_run.inputs)
+    size = n.layer_run.output.shape[1:]
     planes = n.integers("planes", 0, 0, -1)  # (N, C, positions)
     images = n.inner("Shape", values, start=0, end=2)
     zeros = n.inner(

@@ -21,7 +21,7 @@ RESIZE_MODES = {"bilinear": "linear", "bicubic": "cubic"}
 def upsample(layer: Upsample, n: Nodes) -> None:
     """Write Resize if it computes the same output; else Gather for nearest neighbours, or two matrix products."""
     input_size = n.shape[1:]
-    output_size = n.step.output.shape[1:]
+    output_size = n.layer_run.output.shape[1:]
     integer_ratio = all(new % old == 0 for old, new in zip(input_size, output_size, strict=True))
     if layer.kind in RESIZE_MODES:
         if layer.antialias or not _is_exact_ratio(layer, input_size, output_size):

@@ -20,7 +20,7 @@ def explained_file(
 ) -> str:
     """Return an HTML document that explains one score for an image file by all methods, and needs no other file.
 
-    name: name of the model. of: the score, as for `pellucid.task.asked.Asked`; None for the most confident one.
+    name: name of the model. of: the score, as for `Task.score_to_explain`; None for the most confident one.
     options: the task's options of `pellucid explain`, such as the number of a box. Raises PellucidError for an image
     that cannot be read, and for a score that the model does not have.
     """

@@ -7,10 +7,10 @@ from torch import Tensor
 from pellucid.combine.base import Combinator
 from pellucid.layers.base import Layer, Mode, Trait
 from pellucid.sweep import forward
-from pellucid.task.asked import Asked
+from pellucid.task.asked import ScoreToExplain
 
 
-def maps_of(asked: Asked) -> list[dict[str, Any]]:
+def maps_of(asked: ScoreToExplain) -> list[dict[str, Any]]:
     """Return the layers whose outputs are maps (K, h, w), in forward order, without layers that run more than once."""
     found: list[dict[str, Any]] = []
 

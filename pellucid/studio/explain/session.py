@@ -36,7 +36,7 @@ from pellucid.studio.pictures import as_bytes, family_for, sample, sample_names
 from pellucid.studio.view import Library
 from pellucid.sweep import forward
 from pellucid.task import task_of
-from pellucid.task.asked import Asked
+from pellucid.task.asked import ScoreToExplain
 
 BUDGET = 0.7  # approximate seconds of computation for one answer
 RECORDED_PACE = 1e-7  # approximate seconds of a forward pass per input value, for files
@@ -64,11 +64,11 @@ class ExplainSession:
         self.kinds = sample_names() if pictures is None else {GIVEN_PICTURES: tuple(pictures)}
         self.model: Any = None
         self.x: Tensor | None = None
-        self.asked: Asked | None = None
+        self.asked: ScoreToExplain | None = None
         self.family = ""
 
     @property
-    def question(self) -> Asked:
+    def question(self) -> ScoreToExplain:
         """The score of the picture that is explained; raises PellucidError before explain.aim."""
         if self.asked is None:
             raise PellucidError("nothing is asked yet; send explain.picture and explain.aim first")

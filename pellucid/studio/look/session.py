@@ -17,7 +17,7 @@ from pellucid.studio.messages import Reply
 from pellucid.studio.pictures import family_for, sample, sample_names
 from pellucid.studio.view import Library
 from pellucid.task import task_of
-from pellucid.task.asked import Area, Asked
+from pellucid.task.asked import Area, ScoreToExplain
 from pellucid.task.look import (
     BoxLayer,
     ClassLayer,
@@ -282,7 +282,7 @@ class LookSession:
 
     def _explained(
         self, values: dict[str, float], of: str | None, area: Area | None, method: str
-    ) -> tuple[Asked, Tensor]:
+    ) -> tuple[ScoreToExplain, Tensor]:
         """Return the question, and the map (h, w) over the network's input."""
         with torch.no_grad():
             question = self.look.ask(values, of, area)

@@ -8,7 +8,7 @@ from pellucid.base.errors import PellucidError
 from pellucid.base.text import plural
 from pellucid.predictor import Predictor
 from pellucid.task import Command, Evaluation, Explained, Merit, Option, OwnRecipe, Request, Task, Traced
-from pellucid.task.asked import Area, Asked
+from pellucid.task.asked import Area, ScoreToExplain
 from pellucid.tasks.baseline import baseline_table
 
 if TYPE_CHECKING:
@@ -101,7 +101,7 @@ class Colorization(Task):
 
     def score_to_explain(
         self, model: "Model", x: "Tensor", choice: str | None = None, area: Area | None = None
-    ) -> Asked:
+    ) -> ScoreToExplain:
         """Return the score "a" or "b" (a colour channel) of the pixel at the centre of an area, or of the picture."""
         from pellucid.tasks.colorize.why import ask_pixel
 

@@ -202,7 +202,7 @@ def colour_images(tree: Tree) -> list[str]:
     parts = parts_among(filter(standard_part, folder_names))
     if parts.train is None or parts.held_out is None:
         return files
-    parts.note_use(tree.path)
+    parts.note_used_parts(tree.path)
     return [file for file in files if parts.held_out in folders[file]]
 
 

@@ -25,7 +25,7 @@ from pellucid.ops.colour import recolour, rgb_to_lab
 from pellucid.report.figures.heat import heat
 from pellucid.report.write import write_picture
 from pellucid.task import Explained, Request
-from pellucid.task.asked import Area, Asked, index_of
+from pellucid.task.asked import Area, ScoreToExplain, index_of
 from pellucid.tasks.colorize.colorizer import Colorizer, is_colorizer
 
 Channel = Literal["a", "b"]
@@ -78,7 +78,7 @@ def explain_pixel(
     return PixelColour(row=row, column=column, a=a, b=b, target=target, of=of, map=attributions[0].cpu())
 
 
-def ask_pixel(model: Model, x: Tensor, choice: str | None, area: Area | None) -> Asked:
+def ask_pixel(model: Model, x: Tensor, choice: str | None, area: Area | None) -> ScoreToExplain:
     """Return the output that `explain_pixel` explains, for the pixel at the centre of an area.
 
     See `Task.score_to_explain`.
@@ -88,7 +88,7 @@ def ask_pixel(model: Model, x: Tensor, choice: str | None, area: Area | None) ->
     axis = 0 if choice is None else index_of(choice, channels)
     ab, target, description = _pixel_target(model, x, row, column, channels[axis])
     objective = _translator(model)
-    return Asked(
+    return ScoreToExplain(
         label=f"{channels[axis]} = {ab[axis]:.1f} of pixel {row}, {column} ({description})",
         net=objective.generator,
         params=model.params["generator"],

@@ -22,7 +22,7 @@ from pellucid.task import (
     Task,
     Traced,
 )
-from pellucid.task.asked import Area, Asked, resized_to
+from pellucid.task.asked import Area, ScoreToExplain, resized_to
 from pellucid.tasks.detect.thresholds import score_of
 
 if TYPE_CHECKING:
@@ -128,7 +128,7 @@ class Detection(Task):
 
     def score_to_explain(
         self, model: "Model", x: "Tensor", choice: str | None = None, area: Area | None = None
-    ) -> Asked:
+    ) -> ScoreToExplain:
         """Return the logit of a class, or a coordinate, of the box in an area, by default of the highest score."""
         from pellucid.tasks.detect.explained import ask_box
 

@@ -14,7 +14,7 @@ from pellucid.model import Model
 from pellucid.ops.boxes import box_iou
 from pellucid.report.write import write_picture
 from pellucid.task import Explained, Request
-from pellucid.task.asked import Area, Asked
+from pellucid.task.asked import Area, ScoreToExplain
 from pellucid.tasks.detect.finder import ObjectFinder
 from pellucid.tasks.detect.pipeline import LAYER_METHODS, METHODS, SIDES, WITHOUT_BIAS, pipeline
 from pellucid.tasks.detect.pipeline_page import BoxPage, sentences
@@ -72,7 +72,7 @@ def _overlaps(area: Area, boxes: Tensor) -> Tensor:
     return box_iou(torch.tensor([[left, top, right, bottom]], dtype=boxes.dtype), boxes)[0]
 
 
-def ask_box(model: Model, x: Tensor, choice: str | None, area: Area | None, score: float) -> Asked:
+def ask_box(model: Model, x: Tensor, choice: str | None, area: Area | None, score: float) -> ScoreToExplain:
     """Return the logit of a class for one box, by default of its own class, or a coordinate of it.
 
     See `Task.score_to_explain`. x: the resized picture (C, h, w), 0 to 1. area: selects the box with the highest IoU
@@ -97,7 +97,7 @@ def ask_box(model: Model, x: Tensor, choice: str | None, area: Area | None, scor
     scores = box_pipeline.walk.candidates.scores[box_pipeline.decision.selected_indices[index]]
     options: dict[str, dict[str, Any]] = {method: {"layer": scorer.path} for method in LAYER_METHODS}
     options["gradcam"]["local"], options["lrp"] = True, {"composite": WITHOUT_BIAS}
-    return Asked(
+    return ScoreToExplain(
         label=f"{name} of box {index + 1}",
         net=scorer.net,
         params=scorer.params,

@@ -10,7 +10,7 @@ from pellucid.data.detection import scale_objects
 from pellucid.detectors.base import Candidates
 from pellucid.metrics.error_split import HIT, IGNORED, MatchedImage, classify_detections, crowd_mask
 from pellucid.ops.image_objects import Detections, Objects
-from pellucid.task.look import BoxLayer, Judged, LabelledPictures, PictureLayer
+from pellucid.task.look import BoxLayer, LabelledPictures, MatchCounts, PictureLayer
 from pellucid.tasks.annotated import held_out
 from pellucid.tasks.detect.score_choice import score_curve
 
@@ -38,13 +38,13 @@ class LabelledObjects(LabelledPictures):
         image = self.source.example(index)[0]
         return image[:3].expand(3, -1, -1)
 
-    def judge(self, index: int, values: Mapping[str, float]) -> Judged:
+    def judge(self, index: int, values: Mapping[str, float]) -> MatchCounts:
         """Return the numbers of hits, of other detections, and of objects without a hit, at an IoU of 0.5."""
         detections, objects = self._detections_and_objects(index, values)
         matching = classify_detections(detections, objects)
         n_right = sum(verdict.kind == HIT for verdict in matching.verdicts)
         n_false = len(_false_indices(matching))
-        return Judged(n_right, n_false, int((~crowd_mask(objects)).sum()) - n_right)
+        return MatchCounts(n_right, n_false, int((~crowd_mask(objects)).sum()) - n_right)
 
     def mistakes(self, index: int, values: Mapping[str, float]) -> Sequence[PictureLayer]:
         """Return the false detections and the missed objects."""

@@ -19,7 +19,7 @@ from pellucid.fuse.inference import inference
 from pellucid.layers.base import Cache, Mode, Params
 from pellucid.objective import InferenceNetwork
 from pellucid.ops.image_objects import Detections
-from pellucid.task.asked import Area, Asked
+from pellucid.task.asked import Area, ScoreToExplain
 from pellucid.task.look import (
     NO_VALUES,
     BoxLayer,
@@ -203,7 +203,7 @@ class DetectorLook(Look):
             mask[object_mask] = label
         return mask
 
-    def ask(self, values: Mapping[str, float], choice: str | None, area: Area | None) -> Asked:
+    def ask(self, values: Mapping[str, float], choice: str | None, area: Area | None) -> ScoreToExplain:
         """Return the logit of a class of the box at an area, among the boxes at the thresholds of the controls."""
         model = copy(self.model)
         detector = cast(Detector, model.objective)

@@ -50,7 +50,7 @@ class DetectionLoss(Loss):
         maps: Sequence[Tensor] = y if isinstance(y, tuple) else (y,)
         detector, size = self.batch.detector, self.batch.size
         sizes = [(map_.shape[2], map_.shape[3]) for map_ in maps]
-        anchors = Anchors(detector.anchors(sizes, size).to(maps[0]), sizes, size)
+        anchors = Anchors(detector.anchors(sizes).to(maps[0]), sizes, size)
         losses, dy = detector.losses(
             join_maps(maps, detector.outputs_per_anchor), anchors, _objects_from_rows(target, self.batch.n_images)
         )

@@ -20,7 +20,7 @@ from pellucid.task import (
     TargetChange,
     Task,
 )
-from pellucid.task.asked import Area, Asked, resized_to
+from pellucid.task.asked import Area, ScoreToExplain, resized_to
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -118,7 +118,7 @@ class Keypoints(Task):
 
     def score_to_explain(
         self, model: "Model", x: "Tensor", choice: str | None = None, area: Area | None = None
-    ) -> Asked:
+    ) -> ScoreToExplain:
         """Return the x or the y coordinate of the key-point nearest to an area, by default of the first key-point."""
         from pellucid.tasks.keypoints.finder import ask_point
 

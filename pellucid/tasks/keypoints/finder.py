@@ -20,7 +20,7 @@ from pellucid.losses import HeatMaps
 from pellucid.losses.keypoints import KeypointLoss
 from pellucid.model import Model
 from pellucid.objective import Supervised
-from pellucid.task.asked import Area, Asked, index_of
+from pellucid.task.asked import Area, ScoreToExplain, index_of
 from pellucid.tasks.annotated import check_image, mode_of
 
 Axis = Literal["x", "y"]
@@ -121,7 +121,7 @@ def explain_point(
     return (maps.amax(0) if method == "saliency" else maps.sum(0)).cpu()
 
 
-def ask_point(model: Model, x: Tensor, choice: str | None, area: Area | None) -> Asked:
+def ask_point(model: Model, x: Tensor, choice: str | None, area: Area | None) -> ScoreToExplain:
     """Return a coordinate of the key-point nearest to the centre of an area, by default the first.
 
     See `Task.score_to_explain`.
@@ -138,7 +138,7 @@ def ask_point(model: Model, x: Tensor, choice: str | None, area: Area | None) ->
     left, top = (int(value) for value in points[point])
     label = f"{axes[axis]} of {KeypointFinder(model).point_names[point]}"
     scores = y[2 * point : 2 * point + 2]
-    return Asked(
+    return ScoreToExplain(
         label=label,
         net=net,
         params=params,

@@ -8,7 +8,7 @@ from pellucid.base.errors import PellucidError
 from pellucid.base.text import table
 from pellucid.predictor import Predictor
 from pellucid.task import Baseline, Command, Evaluation, Example, Explained, Merit, OwnRecipe, Reported, Request
-from pellucid.task.asked import Area, Asked, ask_scores
+from pellucid.task.asked import Area, ScoreToExplain, ask_scores
 from pellucid.tasks.classify import Classification
 
 if TYPE_CHECKING:
@@ -82,7 +82,7 @@ class NumberRegression(Classification):
 
     def score_to_explain(
         self, model: "Model", x: "Tensor", choice: str | None = None, area: Area | None = None
-    ) -> Asked:
+    ) -> ScoreToExplain:
         """Return a number, by default the first, or a unit."""
         from pellucid.task.asked import index_of
 

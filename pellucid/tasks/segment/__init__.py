@@ -21,7 +21,7 @@ from pellucid.task import (
     TargetChange,
     Task,
 )
-from pellucid.task.asked import Area, Asked, resized_to
+from pellucid.task.asked import Area, ScoreToExplain, resized_to
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -94,7 +94,7 @@ class Segmentation(Task):
 
     def score_to_explain(
         self, model: "Model", x: "Tensor", choice: str | None = None, area: Area | None = None
-    ) -> Asked:
+    ) -> ScoreToExplain:
         """Return the mean score of a class over pixels, by default of the most frequent class where it is predicted."""
         from pellucid.tasks.segment.explained import ask_pixels
 

@@ -16,7 +16,7 @@ from pellucid.layers.base import Mode
 from pellucid.model import Model
 from pellucid.objective import Supervised
 from pellucid.task import Example
-from pellucid.task.asked import Area, Asked, index_of
+from pellucid.task.asked import Area, ScoreToExplain, index_of
 from pellucid.tasks.classify.explained import UNIT_HINT, class_index
 from pellucid.tasks.segment.segmenter import classes_of
 
@@ -90,7 +90,7 @@ def restrict_loss(model: Model, x: Tensor, target: Region | None) -> tuple[Model
     return new_model, torch.where(target.weights > 0, target.classes[:, None, None], ignored)
 
 
-def ask_pixels(model: Model, x: Tensor, choice: str | None, area: Area | None) -> Asked:
+def ask_pixels(model: Model, x: Tensor, choice: str | None, area: Area | None) -> ScoreToExplain:
     """Return the mean score of a class over the pixels of an area; see `Task.score_to_explain`.
 
     choice: the name of the class, by default the class that is predicted at the most of these pixels. Without an area,
@@ -108,7 +108,7 @@ def ask_pixels(model: Model, x: Tensor, choice: str | None, area: Area | None) -
     target = region_of_class(model, x, label, window)
     scores = (y * target.weights.cpu()).sum((1, 2))
     label = int(target.classes[0])
-    return Asked(
+    return ScoreToExplain(
         label=target_text(target, classes),
         net=model.net,
         params=model.params,

@@ -239,5 +239,5 @@ def mask_folder(model: Model, data: str | None, ignored: int | None) -> MaskFold
         source = images_held_out(model, source) if part == parts.train else source
         source.refuse_unreadable()
         source.check_values(training=False)
-    parts.note_use(path)
+    parts.note_used_parts(path)
     return source

@@ -14,8 +14,8 @@ from PIL import Image
 from pellucid.base.text import note_first_time
 from pellucid.cli.main import main
 from pellucid.data import load_image
+from pellucid.data.samples.files import PART_SIZES, write_samples
 from pellucid.data.samples.mice import POINTS, Mouse, mice
-from pellucid.data.samples.written import PART_SIZES, write_samples
 from pellucid.layers import Mode
 from pellucid.model import Model
 from pellucid.run.folder import RunFolder

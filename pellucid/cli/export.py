@@ -52,8 +52,8 @@ def handle(args: argparse.Namespace) -> int:
     target, weights_path = TARGETS[args.to], weights_file(args.model)
     if args.whole:
         if target.whole is None:
-            titles = [other.title for other in TARGETS.values() if other.whole is not None]
-            raise PellucidError(f"--whole is for {' and '.join(titles)} files; leave it out")
+            titles = " and ".join(other.title for other in TARGETS.values() if other.whole is not None)
+            raise PellucidError(f"--whole is for {titles} files; leave it out")
         target = target.whole
     if args.out is None:
         path = Path(target.stem(Path(args.model).resolve().name.removesuffix(".safetensors")) + target.suffix)

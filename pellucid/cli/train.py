@@ -15,12 +15,11 @@ if TYPE_CHECKING:
 
 def parser() -> Parser:
     """Return the parser of this command."""
-    verbs = [task.verb for task in reversed(tasks()) if task.verb]
     parser = Parser(
         "train",
         "Train a network, and write a new run folder: with a recipe (`pellucid recipes` lists them), or on your own "
         "data, `pellucid train TASK DATA`, with a recipe that fits the data and starts from a shipped model. TASK is "
-        f"one of {', '.join(verbs)}.",
+        f"one of {', '.join(task.verb for task in reversed(tasks()) if task.verb)}.",
     )
     parser.add_argument("recipe", nargs="?", metavar="RECIPE|TASK", help="a built-in name or a TOML file; or a task")
     parser.add_argument(

@@ -89,6 +89,7 @@ def run(plugin_folder: Path) -> Path:
 def test_a_recipe_of_the_plugin_is_known_by_name(plugin_folder: Path, cli: Cli) -> None:
     assert "How far a picture is turned" in cli("recipes").out
     assert "turn a picture by an angle" in cli("--help").out
+    assert "turned" in cli("train", "--help").out  # the verb of its task
     assert '[objective]\nmodel = "angle"' in cli("recipes", "upright").out
 
 

@@ -132,13 +132,12 @@ COMPOSED_FUNCTIONS: dict[str, Callable[[Nodes], None]] = {
 
 def number_function(layer: operators.NumberFunction, n: Nodes) -> None:
     """Write the operator, or its composition of an exponential or a logarithm."""
-    name = layer.function
-    if name in FUNCTION_OPS:
-        n.last(FUNCTION_OPS[name], n.x)
-    elif name in COMPOSED_FUNCTIONS:
-        COMPOSED_FUNCTIONS[name](n)
+    if layer.function in FUNCTION_OPS:
+        n.last(FUNCTION_OPS[layer.function], n.x)
+    elif layer.function in COMPOSED_FUNCTIONS:
+        COMPOSED_FUNCTIONS[layer.function](n)
     else:
-        raise PellucidError(f"to_onnx: {n.layer_run.name}: ONNX has no operator for {name}")
+        raise PellucidError(f"to_onnx: {n.layer_run.name}: ONNX has no operator for {layer.function}")
 
 
 def no_operator(layer: Layer, n: Nodes) -> None:

@@ -45,7 +45,7 @@ class Trait(Flag):
     LINEAR = auto()  # each output is a weighted sum of inputs, plus a constant
     WEIGHTED = auto()  # has the learned parameter `weight`, and optionally `bias`
     CONVOLUTION = auto()  # applies the same weights at each position of an image
-    ADDITIVE = auto()  # each output is a sum of contributions of the inputs
+    ADDITIVE = auto()  # several inputs add up to an output, possibly their powers: relevance is shared by contribution
     RESHAPE = auto()  # the values of each example are returned unchanged, in the same order
     RESAMPLE = auto()  # changes the size of an image without learned parameters: pooling and resizing
     MULTIPLE_INPUTS = auto()  # the input is a tuple of tensors

@@ -48,7 +48,7 @@ class RoIAlign(Layer):
     """
 
     traits: ClassVar[Trait] = Trait.ADDITIVE | Trait.RESAMPLE | Trait.MULTIPLE_INPUTS
-    constants: ClassVar[tuple[int, ...]] = (1,)
+    constants: ClassVar[tuple[int, ...]] = (1,)  # the regions get no gradient
 
     size: int | tuple[int, int]
     scale: float = 1.0

@@ -33,7 +33,7 @@ class RoIPool(Layer):
     """
 
     traits: ClassVar[Trait] = Trait.RESAMPLE | Trait.MULTIPLE_INPUTS
-    constants: ClassVar[tuple[int, ...]] = (1,)
+    constants: ClassVar[tuple[int, ...]] = (1,)  # the regions get no gradient
 
     size: int | tuple[int, int]
     scale: float = 1.0

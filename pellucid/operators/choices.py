@@ -17,7 +17,7 @@ class MaskedFill(TensorLayer):
     """Replace values with the number `value` where a second input, a mask of booleans, is True."""
 
     traits: ClassVar[Trait] = Trait.ANY_AXES | Trait.COPIES_VALUES
-    constants: ClassVar[tuple[int, ...]] = (1,)
+    constants: ClassVar[tuple[int, ...]] = (1,)  # the mask gets no gradient
 
     value: float
 
@@ -36,7 +36,7 @@ class Where(TensorLayer):
     """Return the second input's values where the first input, a mask of booleans, is True, else the third input's."""
 
     traits: ClassVar[Trait] = Trait.ANY_AXES | Trait.COPIES_VALUES | Trait.MULTIPLE_INPUTS
-    constants: ClassVar[tuple[int, ...]] = (0,)
+    constants: ClassVar[tuple[int, ...]] = (0,)  # the mask gets no gradient
 
     def forward(self, params: Params, x: tuple[Tensor, Tensor, Tensor], mode: Mode) -> tuple[Tensor, InputsCache]:
         """Return the chosen values."""

@@ -164,7 +164,7 @@ class Expand(TensorLayer):
     """
 
     traits: ClassVar[Trait] = Trait.ANY_AXES | Trait.COPIES_VALUES
-    constants: ClassVar[tuple[int, ...]] = (1,)
+    constants: ClassVar[tuple[int, ...]] = (1,)  # the second input gets no gradient
 
     sizes: tuple[int, ...]
 
@@ -261,7 +261,7 @@ class Index(TensorLayer):
     """
 
     traits: ClassVar[Trait] = Trait.ANY_AXES | Trait.COPIES_VALUES
-    constants: ClassVar[tuple[int, ...]] = (1,)
+    constants: ClassVar[tuple[int, ...]] = (1,)  # the indices get no gradient
 
     axis: int = 0
     ignored: int | None = None

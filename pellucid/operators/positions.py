@@ -88,7 +88,7 @@ class Gather(TensorLayer):
     """
 
     traits: ClassVar[Trait] = Trait.ANY_AXES | Trait.COPIES_VALUES
-    constants: ClassVar[tuple[int, ...]] = (1,)
+    constants: ClassVar[tuple[int, ...]] = (1,)  # the positions get no gradient
 
     axis: int
 
@@ -112,7 +112,7 @@ class Scatter(TensorLayer):
     """
 
     traits: ClassVar[Trait] = Trait.ANY_AXES | Trait.COPIES_VALUES | Trait.MULTIPLE_INPUTS
-    constants: ClassVar[tuple[int, ...]] = (1,)
+    constants: ClassVar[tuple[int, ...]] = (1,)  # the positions get no gradient
 
     axis: int
     value: float | None = None

@@ -59,14 +59,14 @@ class R2(Metric):
     As for scikit-learn's r2_score, the coefficient of an output whose targets are all equal is 1 if all predictions are
     exact, else 0; for fewer than two examples, the result is NaN. The sums of squares are updated as in Chan, Golub and
     LeVeque 1979.
-    around_mean: Σ (t - mean t)² of each output so far.
-    apart: Σ (t - y)² of each output so far.
+    squared_deviations: Σ (t - mean t)² of each output so far.
+    squared_errors: Σ (t - y)² of each output so far.
     """
 
     count: int = field(default=0, init=False)
     mean: Tensor = field(default_factory=lambda: torch.zeros(()), init=False, repr=False, compare=False)
-    around_mean: Tensor = field(default_factory=lambda: torch.zeros(()), init=False, repr=False, compare=False)
-    apart: Tensor = field(default_factory=lambda: torch.zeros(()), init=False, repr=False, compare=False)
+    squared_deviations: Tensor = field(default_factory=lambda: torch.zeros(()), init=False, repr=False, compare=False)
+    squared_errors: Tensor = field(default_factory=lambda: torch.zeros(()), init=False, repr=False, compare=False)
 
     def update(self, outputs: Tensor, targets: Tensor) -> None:
         """Add the batch."""
@@ -77,8 +77,8 @@ class R2(Metric):
         batch = R2()
         batch.count = n
         batch.mean = target.mean(0)
-        batch.around_mean = (target - batch.mean).square().sum(0)
-        batch.apart = (outputs.double().reshape(n, -1) - target).square().sum(0)
+        batch.squared_deviations = (target - batch.mean).square().sum(0)
+        batch.squared_errors = (outputs.double().reshape(n, -1) - target).square().sum(0)
         self.merge(batch)
 
     def merge(self, other: Any) -> None:
@@ -88,8 +88,8 @@ class R2(Metric):
             return
         mean_change = other.mean - self.mean
         between_batches = mean_change.square() * (self.count * other.count / total)
-        self.around_mean = self.around_mean + other.around_mean + between_batches
-        self.apart = self.apart + other.apart
+        self.squared_deviations = self.squared_deviations + other.squared_deviations + between_batches
+        self.squared_errors = self.squared_errors + other.squared_errors
         self.mean = self.mean + mean_change * (other.count / total)
         self.count = total
 
@@ -99,9 +99,9 @@ class R2(Metric):
             raise PellucidError("R2: no examples were measured; call update first")
         if self.count < 2:
             return {"r2": math.nan}
-        is_constant = self.around_mean == 0
-        scores = 1 - self.apart / self.around_mean.masked_fill(is_constant, 1)
-        return {"r2": torch.where(is_constant, (self.apart == 0).double(), scores).mean().item()}
+        is_constant = self.squared_deviations == 0
+        scores = 1 - self.squared_errors / self.squared_deviations.masked_fill(is_constant, 1)
+        return {"r2": torch.where(is_constant, (self.squared_errors == 0).double(), scores).mean().item()}
 
 
 def target_values(targets: Tensor, outputs: Tensor) -> Tensor:

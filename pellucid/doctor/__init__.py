@@ -35,7 +35,6 @@ __all__ = ["Case", "Check", "Diagnosis", "Finding", "Remedy", "case_of", "diagno
 
 # The maximum number of examples that are read from a source that is not in memory, and the number in each batch.
 MAX_EXAMPLES_READ, READ_BATCH_SIZE = 5_000, 64
-UNTRAINED_NOTE = "the weights are those before the first step, so the model is examined as not trained yet"
 
 
 def case_of(
@@ -140,7 +139,8 @@ def _noted(diagnosis: Diagnosis, case: ExaminedCase) -> Diagnosis:
     """Return the diagnosis with a note if the case has a model that is not trained."""
     if not isinstance(case, Case) or case.trained:
         return diagnosis
-    return replace(diagnosis, notes=(UNTRAINED_NOTE, *diagnosis.notes))
+    note = "the weights are those before the first step, so the model is examined as not trained yet"
+    return replace(diagnosis, notes=(note, *diagnosis.notes))
 
 
 def arrays_of(x: Any, y: Any, argument: str, classes: Sequence[str] | None, seed: int) -> Arrays:

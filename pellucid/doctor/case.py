@@ -1,4 +1,4 @@
-"""A case for the doctor: a model, its data, and the settings and history of its training."""
+"""A case for the doctor: a model, its data, its predictions, and the settings and history of its training."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -13,8 +13,7 @@ from pellucid.base.brief import brief_repr
 from pellucid.base.errors import PellucidError
 from pellucid.data.source import Arrays
 from pellucid.doctor.inputs import subsample
-from pellucid.doctor.passes import layer_outputs, rms, trainable_layers
-from pellucid.doctor.predictions import Predictions, UnansweredError, predictions
+from pellucid.doctor.passes import rms, trainable_layers
 from pellucid.doctor.rehearsal import (
     Rehearsal,
     RehearsalSettings,
@@ -22,13 +21,13 @@ from pellucid.doctor.rehearsal import (
     rehearse,
 )
 from pellucid.doctor.simple_classifier import KernelClassifier, fit_simple_classifier
-from pellucid.layers.base import Layer
 from pellucid.losses import L1, Huber, Quadratic
 from pellucid.metrics import classes_of
 from pellucid.nested import flatten
 from pellucid.objective import Supervised
 from pellucid.run.history import History
 from pellucid.training.device import CPU
+from pellucid.training.evaluate import loss_and_predictions
 from pellucid.training.measures import boundary
 from pellucid.training.model import BaseModel
 from pellucid.training.reading import Augmentation
@@ -37,6 +36,49 @@ MAX_SAMPLE = 1_000  # examples for predictions; labels, statistics and duplicate
 MAX_PROBE = 128  # examples of a forward and backward pass
 REHEARSAL_STEPS = 40  # steps of a rehearsal, a short training from the initial weights
 MAX_REHEARSAL_WORK = 8e11  # multiply-adds; two processor cores need about a second for 4e10 of them
+
+
+class UnansweredError(PellucidError):
+    """Raised if a check cannot be made for a case, with the reason; the check is then skipped."""
+
+
+@dataclass(frozen=True, eq=False)
+class Predictions:
+    """The predictions of a model for N examples.
+
+    y: the outputs after the loss's `predict`, such as probabilities. loss: the mean loss. part: the examples, without
+    those that the loss ignores. boundary: the threshold from which a single output predicts the second of two classes.
+    """
+
+    y: Tensor
+    loss: float
+    part: Arrays
+    boundary: float = 0.5
+
+    @property
+    def classes(self) -> Tensor:
+        """The predicted classes, (N,)."""
+        return classes_of(self.y, self.boundary)
+
+    @property
+    def accuracy(self) -> float:
+        """The fraction of correctly predicted classes."""
+        return (self.classes == self.part.y).float().mean().item()
+
+
+def predictions(model: BaseModel, part: Arrays) -> Predictions:
+    """Return the model's predictions in evaluation mode; raises UnansweredError if the outputs are not finite."""
+    try:
+        with torch.inference_mode():
+            loss, y = loss_and_predictions(model, part)
+    except PellucidError as error:
+        raise UnansweredError(f"the model has no predictions: {error}") from error
+    if not isinstance(model.objective, Supervised):
+        return Predictions(y, loss, part)
+    valid = model.objective.loss.valid_mask(part.y)
+    if valid is not None:
+        part = replace(part, x=part.x[valid], y=part.y[valid])
+    return Predictions(y, loss, part, boundary(model.objective.net, model.objective.loss))
 
 
 @dataclass(frozen=True, eq=False)
@@ -132,12 +174,6 @@ class Case:
         return self.model.scaled(part.x)
 
     @cached_property
-    def layer_outputs(self) -> dict[str, tuple[Layer, Tensor]]:
-        """Each layer of the model and its output for one training example, by path in forward order."""
-        found = layer_outputs(self.model, self.inputs(self.probe)[:1])
-        return {path: (layer, y) for path, layer, y in found}
-
-    @cached_property
     def train_predictions(self) -> Predictions:
         """The model's predictions for the sample of training examples."""
         return predictions(model_on(self.model, self.device), self.sample)
@@ -162,13 +198,6 @@ class Case:
         except UnansweredError:
             return None
         return (train, validation) if train.y.dim() == 2 else None
-
-    def classes_for(self, x: Tensor) -> Tensor:
-        """Return the classes that the model predicts for inputs (N, ...); -1 for all if an output is not finite."""
-        try:
-            return classes_of(self.model.predict(x), boundary(self.model.net, self.model.loss))
-        except PellucidError:
-            return torch.full((len(x),), -1)
 
     @cached_property
     def simple_classifier(self) -> KernelClassifier | None:

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
-from functools import partial
 from statistics import fmean
 
 import torch
@@ -16,11 +15,11 @@ from pellucid.doctor.checks import (
     class_imbalance,
     confused_labels,
     label_noise,
+    leakage,
     preprocessing_mismatch,
     shortcut_pixels,
     shuffled_labels,
 )
-from pellucid.doctor.checks.leakage import MAX_CLOSE_FRACTION, MAX_CLOSE_RATIO
 from pellucid.doctor.differences import (
     TraitDifference,
     as_evidence,
@@ -50,15 +49,13 @@ DATA_FAULTS = (
     preprocessing_mismatch.NAME, shuffled_labels.NAME, confused_labels.NAME, label_noise.NAME,
     shortcut_pixels.NAME, class_imbalance.NAME,
 )  # fmt: skip
-PREPARED_OTHERWISE = "validation inputs are prepared in another way than training inputs"
+
 CROSS_FIT_KEY = "cross-fit"
 SPLITS_DIFFER = "splits-differ"  # the name of the finding
 COMPARE_SPLITS = (
     "compare some examples of both: whether targets fit the images, how they were read, what one part lacks"
 )
-OTHER_TARGETS = "the targets of the training and the validation data differ, probably not their inputs"
-MISLEADING_INPUTS = "the training inputs show their targets in a way that the validation inputs do not, as a leak does"
-OTHER_INPUTS = "the inputs of the training and the validation data differ, and not only their targets"
+
 MIN_GAIN_OF_TARGETS = 0.5  # of the gain by training on validation data, by predicted targets for the training inputs
 MIN_SPLIT_GAIN = 0.1  # of the score, by training on validation data instead of training data
 MIN_TRAINING_SCORE = 0.7  # on training data; below it, a training on validation data is tried even without a gap
@@ -81,19 +78,22 @@ def train_on_validation_data(evaluations: Evaluations) -> ProvenCause | None:
         )
         return None
     count = min(len(first_half), len(case.train))
-    order = torch.randperm(len(case.train), generator=generator(case.model.seed))
-    indices = order[:count]
-    train_part = subset(case.train, indices, False)
-    base = replace(case, train=train_part, validation=second_half, batch_size=min(case.batch_size, count))
+    indices = torch.randperm(len(case.train), generator=generator(case.model.seed))[:count]
+    base = replace(
+        case,
+        train=subset(case.train, indices, False),
+        validation=second_half,
+        batch_size=min(case.batch_size, count),
+    )
     validation_part = subset(first_half, torch.arange(count), False)
     change = suspect(
         SPLITS_DIFFER, "the training and validation data differ in their images or their targets", COMPARE_SPLITS,
         f"training on {count} validation instead of training examples",
         lambda case: replace(case, train=validation_part), path="validation", min_gain=MIN_SPLIT_GAIN,
-        key=f"{SPLITS_DIFFER}/{count}",
+        key=f"{SPLITS_DIFFER}/{count}", is_likely=True,
     )  # fmt: skip
     base_scores = dict[int, Tensor]()
-    split_cause = evaluations.trainings.measure(base, replace(change, is_likely=True), base_scores)
+    split_cause = evaluations.trainings.measure(base, change, base_scores)
     if split_cause is None:
         return None
     exchange = _exchange_of_direction(base) or _turned_back(base, validation_part)
@@ -125,8 +125,9 @@ def compare_targets(evaluations: Evaluations) -> None:
     found = differences(case.model, case.train, validation_of(case))
     if unlike := [one for one in found if one.is_large and not one.is_of_inputs]:
         cause = f"the targets of the training and the validation data are unlike{as_text(unlike)}"
-        fault = Finding(SPLITS_DIFFER, "validation", as_evidence(unlike), cause, COMPARE_SPLITS, is_fault=True)
-        evaluations.likely.append((fault, None))
+        evaluations.likely.append(
+            (Finding(SPLITS_DIFFER, "validation", as_evidence(unlike), cause, COMPARE_SPLITS, is_fault=True), None)
+        )
 
 
 def _training_targets(evaluations: Evaluations, judged: JudgedExamples, split_cause: ProvenCause) -> ProvenCause:
@@ -140,13 +141,9 @@ def _training_targets(evaluations: Evaluations, judged: JudgedExamples, split_ca
     if (fault := _measured_fault(evaluations, found)) is not None:
         return split_cause.with_finding(fault)
     lacking = next((one for one in evaluations.findings if lacked_text(one, found)), None)
-    experiments = [
-        judged.some_changed,
-        partial(judged.shown_by_outputs, split_cause, lacking is not None),
-    ]
-    for experiment in experiments:
-        if (proven_cause := experiment()) is not None:
-            return proven_cause
+    proven_cause = judged.some_changed() or judged.shown_by_outputs(split_cause, lacking is not None)
+    if proven_cause is not None:
+        return proven_cause
     if lacking is not None:
         return split_cause.with_finding(replace(lacking, cause=f"{lacking.cause}{lacked_text(lacking, found)}"))
     fault = split_cause.change.finding
@@ -167,9 +164,14 @@ def _training_targets(evaluations: Evaluations, judged: JudgedExamples, split_ca
         return proven_cause
     cause, shown = fault.cause, found
     if effect is not None and effect.verdict == "no effect":
-        cause, shown = OTHER_INPUTS, of_inputs
+        cause = "the inputs of the training and the validation data differ, and not only their targets"
+        shown = of_inputs
+    elif effect is not None and fmean(effect.gains) >= min_gain and is_misled:
+        cause = "the training inputs show their targets in a way that the validation inputs do not, as a leak does"
+        shown = of_inputs
     elif effect is not None and fmean(effect.gains) >= min_gain:
-        cause, shown = (MISLEADING_INPUTS, of_inputs) if is_misled else (OTHER_TARGETS, of_targets)
+        cause = "the targets of the training and the validation data differ, probably not their inputs"
+        shown = of_targets
     evidence = {**fault.evidence, **as_evidence(shown)}
     return split_cause.with_finding(replace(fault, cause=f"{cause}{as_text(shown)}", evidence=evidence))
 
@@ -183,8 +185,9 @@ def _measured_fault(evaluations: Evaluations, found: Sequence[TraitDifference]) 
         if finding.check == preprocessing_mismatch.NAME and evaluations.score_gap < MIN_GAP:
             continue  # inputs of another kind would lower the score on validation data
         if finding.is_fault and finding.check in DATA_FAULTS:
-            is_refuted = evaluations.refutes(finding)
-            cause = f"{PREPARED_OTHERWISE}{as_text(found)}" if is_refuted else finding.cause
+            cause = finding.cause
+            if evaluations.refutes(finding):
+                cause = f"validation inputs are prepared in another way than training inputs{as_text(found)}"
             return replace(finding, cause=f"{cause}{lacked_text(finding, found)}")
     return None
 
@@ -230,12 +233,12 @@ def _turned_back(base: TrainingCase, validation_part: Source) -> Suspect | None:
         return None
     best = class_scores.gather(2, y.expand(len(images), -1)[..., None])[..., 0].argmax(0)
     turned = replace(base.train, x=images[best, torch.arange(len(x))])
-    change = suspect(
+    return suspect(
         "augmentation-destroys", "training images are mirrored or turned, unlike those in validation, and show other "
         "classes or none then", "leave flips and turns out of the augmentation of the training images",
         "training images turned back", lambda case: replace(case, train=turned), path="train", min_gain=MIN_SPLIT_GAIN,
+        is_likely=True,
     )  # fmt: skip
-    return replace(change, is_likely=True)
 
 
 def have_near_copies(first: Source, second: Source, seed: int) -> bool:
@@ -249,4 +252,4 @@ def have_near_copies(first: Source, second: Source, seed: int) -> bool:
     if len(first) < 2 * FAR_RANK * n_groups:
         return False
     *_, far_quotient = closeness(second.x, first.x, seed)
-    return float((far_quotient < MAX_CLOSE_RATIO).double().mean()) >= MAX_CLOSE_FRACTION
+    return float((far_quotient < leakage.MAX_CLOSE_RATIO).double().mean()) >= leakage.MAX_CLOSE_FRACTION

@@ -8,10 +8,10 @@ import torch
 from torch import Tensor
 
 from pellucid.data.seeds import generator
-from pellucid.data.source import Batch, Source
+from pellucid.data.source import Source
 from pellucid.doctor.checks.class_imbalance import LACKED_CLASS
 from pellucid.doctor.finding import Evidence, Finding
-from pellucid.task.traits import Traits, input_traits, target_traits
+from pellucid.task.traits import input_traits, target_traits
 from pellucid.task.values import OF_CLASS
 from pellucid.training.model import BaseModel
 from pellucid.training.reading import read_examples
@@ -108,8 +108,3 @@ def lacked_text(finding: Finding, found: Sequence[TraitDifference]) -> str:
     """Return in brackets the share of a class that a finding says training lacks; "" for other findings."""
     names_class = finding.path == "train" and finding.kind == LACKED_CLASS
     return as_text([one for one in found if one.is_of_class and not one.train][:1]) if names_class else ""
-
-
-def traits(model: BaseModel, examples: Sequence[Batch]) -> Traits:
-    """Return the traits of the inputs and of the targets of examples, which are batches of one example each."""
-    return input_traits(examples) | target_traits(model, examples)

@@ -12,19 +12,18 @@ from pellucid.data.changed_source import with_images, with_targets
 from pellucid.data.dataset import float_images
 from pellucid.data.seeds import generator
 from pellucid.data.source import Arrays, Source
-from pellucid.doctor.checks import preprocessing_mismatch, shifted_labels, shuffled_labels
-from pellucid.doctor.checks.class_imbalance import LACKED_CLASS
+from pellucid.doctor.checks import class_imbalance, preprocessing_mismatch, shifted_labels, shuffled_labels
 from pellucid.doctor.differences import differences, lacked_text
 from pellucid.doctor.finding import MIN_GAIN, Finding, Remedy, Suspect, suspect
 from pellucid.doctor.held_out import outputs_for
-from pellucid.doctor.inputs import drawn_indices, input_changes
+from pellucid.doctor.inputs import input_changes
 from pellucid.doctor.intervention import effect_of
 from pellucid.doctor.paired import PairedTrainings, ProvenCause
 from pellucid.doctor.training_case import T, TrainingCase, optional_fields, validation_of
 from pellucid.task import TargetChange
 from pellucid.training.examples import subset
 from pellucid.training.model import BaseModel
-from pellucid.training.reading import read_examples
+from pellucid.training.reading import drawn_indices, read_examples
 
 GOOD_SCORE = 0.97  # from this score on, no parts are replaced
 MIN_GAP = 0.1  # score on training data minus score on validation data; from this gap on, the data are compared
@@ -122,10 +121,11 @@ class Evaluations:
     def _without_lacking_classes(self) -> ProvenCause | None:
         """Evaluate the present model without the validation examples whose classes a finding says training lacks."""
         case = self.case
-        finding = next((one for one in self.findings if one.path == "train" and one.kind == LACKED_CLASS), None)
-        if finding is None or not (isinstance(case.train, Arrays) and isinstance(case.validation, Arrays)):
-            return None
-        if case.validation.y.dim() != 1:
+        finding = next(
+            (one for one in self.findings if one.path == "train" and one.kind == class_imbalance.LACKED_CLASS), None
+        )
+        is_in_memory = isinstance(case.train, Arrays) and isinstance(case.validation, Arrays)
+        if finding is None or not is_in_memory or case.validation.y.dim() != 1:
             return None
         is_kept, scores = torch.isin(case.validation.y, case.train.y), self.validation_scores
         kept = is_kept[drawn_indices(len(is_kept), len(scores), case.model.seed)].double()
@@ -184,10 +184,10 @@ class Evaluations:
         )
         moves_pixels = optional_fields(self.case).classifies is True and not labels_at_fault
         changes = input_changes(validation, train, moves_pixels)
-        fix = "use the same preprocessing function in training, validation and prediction"
         return [
             suspect(
-                "preprocessing-mismatch", f"validation {inputs} are {change.fault}, unlike training {inputs}", fix,
+                "preprocessing-mismatch", f"validation {inputs} are {change.fault}, unlike training {inputs}",
+                "use the same preprocessing function in training, validation and prediction",
                 f"validation {inputs} changed back (they were {change.fault})",
                 lambda case, undo=change.undo: replace(case, validation=with_images(case.validation, undo)),
                 path="validation", key=UNDONE.format(key),

@@ -4,10 +4,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
+from pellucid.doctor.case import UnansweredError
 from pellucid.doctor.checks import confused_labels
 from pellucid.doctor.diagnosis import Diagnosis
 from pellucid.doctor.finding import Check, Finding
-from pellucid.doctor.predictions import UnansweredError
 from pellucid.doctor.training_case import ExaminedCase
 from pellucid.training.viewed import OtherObjectiveError
 

@@ -16,12 +16,11 @@ from pellucid.doctor.differences import as_text, differences
 from pellucid.doctor.evaluations import GOOD_SCORE, Evaluations
 from pellucid.doctor.finding import Remedy, Suspect, suspect
 from pellucid.doctor.intervention import effect_of
-from pellucid.doctor.paired import ProvenCause
+from pellucid.doctor.paired import DEFAULT_BUDGET, ProvenCause
 from pellucid.doctor.remedies import BATCH_SIZE, LEARNING_RATE, hidden_layers, rebuilt, with_initial_model, with_trained
 from pellucid.doctor.replaced_parts import with_held_out_part
 from pellucid.doctor.training_case import TrainingCase, validation_of
-from pellucid.layers import BatchNorm, Conv2d, Dense, ReLU, Tanh
-from pellucid.layers.base import Layer
+from pellucid.layers import BatchNorm, Conv2d, Dense, Layer, ReLU, Tanh
 from pellucid.models.unet import unet
 from pellucid.objective import Supervised
 from pellucid.optim import Adam
@@ -32,6 +31,7 @@ from pellucid.training.model import BaseModel
 MIN_DATA_GAIN = 0.06
 MIN_SETTINGS_GAIN = 0.1  # higher, since many sound trainings gain a little by other settings
 MIN_NETWORK_GAIN = 0.08
+PART_BUDGET = 3.0  # added to the default budget, since the exchange of parts comes last
 MAX_UNSCORED = 0.02  # difference of the shares of targets that the loss ignores, such as an unlabelled border
 WIDTH = 12  # channels of the first level of the reference for maps
 PREDICTING_NETWORK = "generator"  # of objectives with several networks
@@ -45,14 +45,13 @@ def find_faulty_part(evaluations: Evaluations) -> ProvenCause | None:
     faults = [one for one in evaluations.findings if one.is_fault and one.check != preprocessing_mismatch.NAME]
     if faults or evaluations.likely or evaluations.partial_cause is not None:
         return None
-    if not (evaluations.is_scored and evaluations.has_targets):
-        return None  # for generators, no reference is known to be sound
-    if float(evaluations.validation_scores.mean()) >= GOOD_SCORE:
+    has_reference = evaluations.is_scored and evaluations.has_targets  # for generators, none is known to be sound
+    if not has_reference or float(evaluations.validation_scores.mean()) >= GOOD_SCORE:
         return None
-    evaluations.trainings.allow_parts()
+    trainings, case = evaluations.trainings, evaluations.case
+    trainings.default_budget = DEFAULT_BUDGET + PART_BUDGET
     if (cause := _unlike_data(evaluations)) is not None:
         return cause
-    trainings, case = evaluations.trainings, evaluations.case
     steps = trainings.max_steps
     scores_by_pair = evaluations.base_scores.setdefault(steps, {})
     for exchange in _exchanges(case):

@@ -10,7 +10,7 @@ from typing import Any
 from torch import Tensor
 
 from pellucid.base.errors import PellucidError
-from pellucid.doctor.case import has_flat_targets
+from pellucid.doctor.case import UnansweredError, has_flat_targets
 from pellucid.doctor.checks import CHECKS
 from pellucid.doctor.cross_fit import (
     CROSS_FIT_KEY,
@@ -27,7 +27,6 @@ from pellucid.doctor.intervention import MeasuredEffect
 from pellucid.doctor.judged_examples import judge_training_targets
 from pellucid.doctor.left_out import train_without_kinds
 from pellucid.doctor.paired import PairedTrainings, ProvenCause
-from pellucid.doctor.predictions import UnansweredError
 from pellucid.doctor.replaced_parts import (
     MIN_REFERENCE_SCORE,
     UNSOUND_DATA,
@@ -41,7 +40,7 @@ from pellucid.task import Task
 from pellucid.training.device import CPU
 
 MAX_SEARCHES = 3  # for causes, with a budget; each is made in the case without the causes of those before it
-FURTHER_SEARCH = "needs a budget, such as --budget 18"
+
 MIN_PROMISING_EXAMPLES = 40  # held-out ones; with fewer, a gain of one or two of them is chance
 # Of the score (the largest unclear gain of 52 sound trainings is 0.04), and of the gain that would prove the cause.
 MIN_PROMISING_GAIN, MIN_PROMISING_FRACTION = 0.06, 0.8
@@ -98,7 +97,7 @@ def with_causes(
         if fmean(cause.effect.after) >= GOOD_SCORE or cause.finding.check in PARTS:
             break  # the rest of a training whose part was exchanged is the reference's, not the user's
         if budget is None:
-            untried["further-causes"] = FURTHER_SEARCH
+            untried["further-causes"] = "needs a budget, such as --budget 18"
             break
         trainings = trainings.without_cause(cause)
     promising = None if causes or diagnosis.causes else _most_promising(trainings)
@@ -116,9 +115,13 @@ def with_causes(
     effective = {effect.name for effect in evaluated if effect.verdict != "no effect"}
     diagnosis = without_refuted_causes(diagnosis, ({effect.name for effect in evaluated} | harmless) - effective)
     reasons = {key: reason for key, reason in untried.items() if key not in effect_by_key}
-    diagnosis = replace(diagnosis, intervention_effects=measured, left_out={**diagnosis.left_out, **reasons})
     tried = {k: causes[one.check].effect for k, one in enumerate(diagnosis.findings) if one.proven}
-    diagnosis = replace(diagnosis, attempts=diagnosis.attempts | tried)
+    diagnosis = replace(
+        diagnosis,
+        attempts=diagnosis.attempts | tried,
+        left_out=diagnosis.left_out | reasons,
+        intervention_effects=measured,
+    )
     if attempts:
         return _with_attempts(diagnosis, PairedTrainings(task, case, show or (lambda line: None), inf))
     return diagnosis
@@ -184,8 +187,7 @@ def _first_cause(evaluations: Evaluations) -> ProvenCause | None:
         if proven_cause is not None:
             return proven_cause
     if not is_trainable and not untried and evaluations.score_gap >= MIN_GAP:
-        reason = "need a run folder, or the epochs and the batch size of the training"
-        untried["short-trainings"] = reason
+        untried["short-trainings"] = "need a run folder, or the epochs and the batch size of the training"
     return evaluations.partial_cause
 
 

@@ -153,13 +153,13 @@ class Suspect:
 def suspect(
     name: str, cause: str, fix: str, description: str, apply: Callable[[Any], Any], path: str = "training",
     unusual: bool = False, min_gain: float = MIN_GAIN, key: str = "", settings: Mapping[str, Any] = NO_SETTINGS,
-    is_fault: bool = False, **evidence: EvidenceValue,
+    is_fault: bool = False, general: bool = False, is_likely: bool = False, **evidence: EvidenceValue,
 ) -> Suspect:  # fmt: skip
     """Return a suspect with its finding and remedy.
 
     name, cause, fix, path, settings, is_fault, evidence: see `Finding`. description, apply, key: see `Remedy`; the key
-    is by default the name. unusual, min_gain: see `Suspect`.
+    is by default the name. unusual, min_gain, general, is_likely: see `Suspect`.
     """
     remedy = Remedy(description, apply, key or name)
     finding = Finding(name, path, evidence, cause, fix, remedy, is_fault=is_fault, settings=settings)
-    return Suspect(finding, unusual=unusual, min_gain=min_gain)
+    return Suspect(finding, general, unusual, min_gain, is_likely)

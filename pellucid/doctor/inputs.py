@@ -132,24 +132,32 @@ def undoing_changes(x: Tensor, reference: Tensor) -> dict[str, InputChange]:
     low, high = reference.amin(), reference.amax()
     mean, std = _moments(x)
     reference_mean, reference_std = _moments(reference)
-    changes["inverted"] = InputChange("inverted", lambda x: low + high - x)
-    changes[STANDARDISED_OTHERWISE] = InputChange(
-        "standardised otherwise", lambda x: (x - mean) / std * reference_std + reference_mean
-    )
+    changes |= {
+        "inverted": InputChange("inverted", lambda x: low + high - x),
+        STANDARDISED_OTHERWISE: InputChange(
+            "standardised otherwise", lambda x: (x - mean) / std * reference_std + reference_mean
+        ),
+    }
     if channels > 1:
-        changes["reversed-channels"] = InputChange("with channels in reverse order, BGR for RGB", lambda x: x.flip(1))
-        shape = (height, width, channels)
-        changes["reshaped"] = InputChange(
-            "reshaped where axes should be exchanged", lambda x: x.reshape(len(x), *shape).movedim(-1, 1)
-        )
+        changes |= {
+            "reversed-channels": InputChange("with channels in reverse order, BGR for RGB", lambda x: x.flip(1)),
+            "reshaped": InputChange(
+                "reshaped where axes should be exchanged",
+                lambda x: x.reshape(len(x), height, width, channels).movedim(-1, 1),
+            ),
+        }
     if min(height, width) > 1:
-        changes["mirrored"] = InputChange("mirrored", lambda x: x.flip(3))
-        changes["upside-down"] = InputChange("upside down", lambda x: x.flip(2))
-        changes["half-turn"] = InputChange("turned by 180 degrees", lambda x: x.flip(2, 3))
+        changes |= {
+            "mirrored": InputChange("mirrored", lambda x: x.flip(3)),
+            "upside-down": InputChange("upside down", lambda x: x.flip(2)),
+            "half-turn": InputChange("turned by 180 degrees", lambda x: x.flip(2, 3)),
+        }
         if height == width:
-            changes["transposed"] = InputChange("with rows and columns exchanged", lambda x: x.transpose(2, 3))
-            changes["turned-left"] = InputChange("turned by 90 degrees anticlockwise", lambda x: x.rot90(-1, (2, 3)))
-            changes["turned-right"] = InputChange("turned by 90 degrees clockwise", lambda x: x.rot90(1, (2, 3)))
+            changes |= {
+                "transposed": InputChange("with rows and columns exchanged", lambda x: x.transpose(2, 3)),
+                "turned-left": InputChange("turned by 90 degrees anticlockwise", lambda x: x.rot90(-1, (2, 3))),
+                "turned-right": InputChange("turned by 90 degrees clockwise", lambda x: x.rot90(1, (2, 3))),
+            }
     return changes
 
 

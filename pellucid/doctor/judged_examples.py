@@ -11,14 +11,13 @@ from pellucid.data.changed_source import with_new_targets, with_targets
 from pellucid.doctor.evaluations import MIN_GAP, Evaluations, changed_targets
 from pellucid.doctor.finding import MIN_GAIN, Suspect, suspect
 from pellucid.doctor.held_out import outputs_for, predicted_target
-from pellucid.doctor.inputs import drawn_indices
 from pellucid.doctor.intervention import MeasuredEffect
 from pellucid.doctor.paired import ProvenCause
 from pellucid.doctor.training_case import TrainingCase, validation_of
 from pellucid.task import HeldOutScores, TargetChange
 from pellucid.training.examples import subset
 from pellucid.training.model import BaseModel
-from pellucid.training.reading import read_examples
+from pellucid.training.reading import drawn_indices, read_examples
 
 MIN_REVERSED_GAP = 0.02  # score on validation data minus score on training data, from which the present model judges
 MIN_JUDGE_SCORE = 0.5  # on validation data, of a model whose outputs show a fault without a training
@@ -31,7 +30,6 @@ USUAL_FRACTION, MIN_FRACTION = 0.15, 0.3
 MIN_CHANGED = 0.1  # fraction of the examples that a change must fit better
 MIN_FIT = 0.1  # of an example's score, from which a change fits better
 MAX_LISTED = 8  # examples in a sentence
-WRONG_TARGETS = "wrong-targets"  # the name of the finding
 
 
 def judge_training_targets(evaluations: Evaluations) -> ProvenCause | None:
@@ -73,12 +71,6 @@ class JudgedExamples:
         self.indices, self.min_gain, self.steps = indices, min_gain, steps
         self.unproven: Suspect | None = None
 
-    @cached_property
-    def suggested(self) -> list[tuple[TargetChange, Suspect]]:
-        """The changes of targets that the model's outputs for training images suggest, and as suspects."""
-        changes = self.evaluations.other_targets(self.evaluations.case.train, self.model)
-        return [(change, changed_targets("train", change, self.min_gain)) for change in changes]
-
     def shown_by_outputs(self, split_cause: ProvenCause, refutable: bool) -> ProvenCause | None:
         """Return the first fault of the targets that needs only the outputs of a good model.
 
@@ -86,9 +78,10 @@ class JudgedExamples:
         targets that has no effect refutes the fault.
         """
         trainings = self.evaluations.trainings
-        for target_change, change in self.suggested:
+        for target_change in self.evaluations.other_targets(self.evaluations.case.train, self.model):
             if not target_change.unproven:
                 continue
+            change = changed_targets("train", target_change, self.min_gain)
             n_effects, proven_cause = len(trainings.effects), None
             if target_change.apply is not None:
                 proven_cause = self._measure(change)
@@ -167,8 +160,8 @@ class JudgedExamples:
         if any(target is None for target in targets):
             return None, None
         change = self._suspect(
-            WRONG_TARGETS, f"the training targets are not those that belong to their inputs: with targets that a model "
-            f"predicts which was trained on validation data, the network learns more{text}",
+            "wrong-targets", "the training targets are not those that belong to their inputs: with targets that a "
+            f"model predicts which was trained on validation data, the network learns more{text}",
             "look at some training targets beside their inputs: how they were made, converted, resized or rounded",
             "training with targets predicted by a model that was trained on validation data", "predicted-targets",
             with_new_targets(self.base.train, targets), min_gain,
@@ -180,11 +173,10 @@ class JudgedExamples:
     def _suspect(
         self, name: str, cause: str, fix: str, description: str, key: str, train: Any, min_gain: float
     ) -> Suspect:  # fmt: skip
-        change = suspect(
+        return suspect(
             name, cause, fix, description, lambda case: replace(case, train=train), path="train",
-            min_gain=max(min_gain, MIN_GAIN), key=key,
+            min_gain=max(min_gain, MIN_GAIN), key=key, is_likely=True,
         )  # fmt: skip
-        return replace(change, is_likely=True)
 
     def _measure(self, change: Suspect) -> ProvenCause | None:
         return self.evaluations.trainings.measure(self.base, change, self.base_scores, self.steps)

@@ -5,16 +5,15 @@ from dataclasses import replace
 import torch
 
 from pellucid.data.source import Arrays, Source
-from pellucid.doctor.differences import traits
 from pellucid.doctor.evaluations import Evaluations
 from pellucid.doctor.finding import suspect
-from pellucid.doctor.inputs import drawn_indices
 from pellucid.doctor.paired import MIN_HELD_OUT, ProvenCause
 from pellucid.doctor.replaced_parts import with_held_out_part
 from pellucid.doctor.training_case import validation_of
+from pellucid.task.traits import input_traits, target_traits
 from pellucid.task.values import MISSING_INPUTS
 from pellucid.training.examples import subset
-from pellucid.training.reading import read_examples
+from pellucid.training.reading import drawn_indices, read_examples
 
 MAX_EXAMPLES, MAX_READ = 1_000, 200  # of each part of the data: in memory, and of other sources
 MIN_KIND_GAIN = 0.1  # of the score, by leaving out the examples of a kind
@@ -28,8 +27,8 @@ def train_without_kinds(evaluations: Evaluations) -> ProvenCause | None:
     if base is None or not evaluations.has_targets:
         return None
     train, validation = (_limited(part, case.model.seed) for part in (base.train, validation_of(base)))
-    model, examples = case.model, [read_examples(part, len(part), case.model.seed) for part in (train, validation)]
-    for name, (values, kind) in traits(model, [*examples[0], *examples[1]]).items():
+    examples = [example for part in (train, validation) for example in read_examples(part, len(part), case.model.seed)]
+    for name, (values, kind) in (input_traits(examples) | target_traits(case.model, examples)).items():
         if values.dtype is not torch.bool:
             continue
         is_of_kind, kept = values[: len(train)], ~values[len(train) :]

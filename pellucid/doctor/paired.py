@@ -23,12 +23,11 @@ from pellucid.training.model import BaseModel
 SHORT_DIVISOR = 4  # a short training has 1 / SHORT_DIVISOR of the steps of the training, within the limits below
 MIN_SHORT_STEPS, MAX_STEPS = 100, 400
 DEFAULT_BUDGET = 6.0  # multiply-adds of all trainings together divided by those of the case's training
-PART_BUDGET = 3.0  # added to the default to find the part at fault if no intervention has named a cause
+
 MAX_TOTAL_WORK = 1.6e12  # multiply-adds of all trainings together, unless a budget is given
 STEP_OVERHEAD = 1e7  # multiply-adds that take about as long as everything else in a step, of networks of any size
 MIN_PROOF_STEPS = 10  # of a training; the first steps differ by chance and by warmup
 MIN_HELD_OUT = 8  # held-out examples on which a pair of trainings is scored; with fewer, a gain is chance
-SPENT_REASON = "not within the rest of the budget; a larger one tries more"
 
 
 class ProvenCause(NamedTuple):
@@ -75,10 +74,10 @@ class PairedTrainings:
     multiply-adds of all trainings together are limited. score: returns the scores of a model on a part of the data.
     first_case: the case before any cause was removed. steps: the number of steps of a short training. max_steps: the
     number of steps of the first case's training, at most MAX_STEPS. model_steps: that of the case's model. budget: the
-    limit of all trainings together, divided by the multiply-adds of the case's training; by default DEFAULT_BUDGET, and
-    at most MAX_TOTAL_WORK multiply-adds. effects: the measured effects. unclear: interventions of which they prove
-    nothing, since they are unclear. untried: why something was not tried, by the key of the remedy or the experiment.
-    show: called with a sentence about each effect.
+    limit of all trainings together, divided by the multiply-adds of the case's training. Without one, the limit is
+    default_budget, and at most MAX_TOTAL_WORK multiply-adds. effects: the measured effects. unclear: interventions of
+    which they prove nothing, since they are unclear. untried: why something was not tried, by the key of the remedy or
+    the experiment. show: called with a sentence about each effect.
     """
 
     def __init__(
@@ -86,7 +85,7 @@ class PairedTrainings:
     ) -> None:  # fmt: skip
         self.task, self.case, self.first_case, self.show, self.budget = task, case, case, show, budget
         self.score, self._spent = HeldOutScorer(task, case), 0.0
-        self._default_budget = DEFAULT_BUDGET
+        self.default_budget = DEFAULT_BUDGET
         self.effects: list[MeasuredEffect] = []
         self.unclear: list[ProvenCause] = []
         self.untried: dict[str, str] = {}
@@ -122,11 +121,7 @@ class PairedTrainings:
         work = self._first_work * self._first_steps
         if not work:
             return MAX_TOTAL_WORK * (1 if self.budget is None else self.budget / DEFAULT_BUDGET)
-        return min(self._default_budget * work, MAX_TOTAL_WORK) if self.budget is None else self.budget * work
-
-    def allow_parts(self) -> None:
-        """Raise the limit for the exchange of parts, which comes last; not that of a budget of the user's."""
-        self._default_budget = DEFAULT_BUDGET + PART_BUDGET
+        return min(self.default_budget * work, MAX_TOTAL_WORK) if self.budget is None else self.budget * work
 
     def proves_nothing(self, base: TrainingCase, remedy: Remedy, steps: int) -> bool:
         """Return whether there are too few steps or held-out examples, and add this reason to `untried`.
@@ -137,8 +132,9 @@ class PairedTrainings:
             ("steps", steps, MIN_PROOF_STEPS), ("held-out examples", len(validation_of(base)), MIN_HELD_OUT),
         ):  # fmt: skip
             if count < minimum:
-                reason = f"too few {name} ({count}, at least {minimum} are needed)"
-                self.untried[remedy.key] = f"could not be tried: {reason}"
+                self.untried[remedy.key] = (
+                    f"could not be tried: too few {name} ({count}, at least {minimum} are needed)"
+                )
                 return True
         return False
 
@@ -150,7 +146,7 @@ class PairedTrainings:
         """
         work = sum(steps * self._work(case) for case, steps in trainings)
         if self._spent + work > self._limit:
-            self.untried[remedy.key] = SPENT_REASON
+            self.untried[remedy.key] = "not within the rest of the budget; a larger one tries more"
             return False
         self._spent += work
         return True

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import fields, is_dataclass
 from inspect import isabstract
 from typing import TYPE_CHECKING, Any
@@ -12,8 +12,7 @@ from torch import Tensor
 
 from pellucid.combine.base import Combinator, join, walk
 from pellucid.fuse import kernel_gradient
-from pellucid.layers import BatchNorm, Dropout
-from pellucid.layers.base import Mode
+from pellucid.layers import BatchNorm, Mode
 from pellucid.nested import flatten, map_tree, params_at
 from pellucid.sweep import backward, forward, run
 
@@ -50,12 +49,6 @@ def leaves(net: Layer) -> Iterator[tuple[str, Layer]]:
     return ((path, layer) for path, layer in walk(net) if not isinstance(layer, Combinator))
 
 
-def dropout_rate(model: BaseModel) -> float:
-    """Return the largest rate of the dropout layers in all networks; 0 if there are none."""
-    layers = (layer for net in model.objective.nets.values() for _, layer in walk(net))
-    return max((layer.rate for layer in layers if isinstance(layer, Dropout)), default=0.0)
-
-
 def trainable_layers(model: BaseModel) -> list[tuple[str, str]]:
     """Return (path of the layer, path of its weight) for each layer that has a weight, if it is not frozen, in order.
 
@@ -65,23 +58,14 @@ def trainable_layers(model: BaseModel) -> list[tuple[str, str]]:
     return [(path, weight) for path, weight in pairs if weight not in model.frozen]
 
 
-def watch_leaves(after_forward: Callable[[str, Layer, Tensor], object]) -> ForwardWatch:
-    """Return a watch for `forward` that calls after_forward(path, layer, y) for each layer that outputs a tensor.
-
-    Combinators are skipped.
-    """
-
-    def watch(path: str, layer: Layer, x: Any, y: Any, cache: Cache) -> None:
-        if not isinstance(layer, Combinator) and isinstance(y, Tensor):
-            after_forward(path, layer, y)
-
-    return watch
-
-
 def layer_outputs(model: BaseModel, x: Tensor) -> list[tuple[str, Layer, Tensor]]:
     """Return (path, layer, outputs) in evaluation mode of each layer that is not a combinator, in forward order."""
     outputs: list[tuple[str, Layer, Tensor]] = []
-    watch = watch_leaves(lambda path, layer, y: outputs.append((path, layer, y.clone())))
+
+    def watch(path: str, layer: Layer, x: Any, y: Any, cache: Cache) -> None:
+        if not isinstance(layer, Combinator) and isinstance(y, Tensor):
+            outputs.append((path, layer, y.clone()))
+
     with torch.inference_mode():
         forward(model.net, model.params, x, Mode(keep=False), watch)
     return outputs
@@ -98,20 +82,19 @@ def in_batches(model: BaseModel, x: Tensor) -> tuple[Tensor, ...]:
     return torch.tensor_split(x, max(-(-len(x) // max_batch(model, x)), 1))
 
 
-def _run_in_batches(model: BaseModel, params: Params, x: Tensor, leaf: Callable[..., tuple[Any, Cache]]) -> Any:
-    """Return the outputs in evaluation mode if `leaf` runs each layer; of several outputs, only for the first batch."""
-    with torch.inference_mode():
-        outputs = [run(model.net, params, batch, Mode(keep=False), leaf)[0] for batch in in_batches(model, x)]
-        return torch.cat(outputs) if isinstance(outputs[0], Tensor) else outputs[0]
-
-
 def with_batch_statistics(model: BaseModel, x: Tensor) -> Any:
-    """Return the outputs for inputs (N, ...) in evaluation mode, except that every BatchNorm uses batch statistics."""
+    """Return the outputs for inputs (N, ...) in evaluation mode, except that every BatchNorm uses batch statistics.
+
+    Of a network with several outputs, only those for the first batch.
+    """
 
     def leaf(path: str, layer: Layer, params: Params, x: Any, mode: Mode) -> tuple[Any, Cache]:
         return layer.forward(params, x, Mode(isinstance(layer, BatchNorm), keep=False))
 
-    return _run_in_batches(model, map_tree(torch.clone, model.params), x, leaf)
+    with torch.inference_mode():
+        params = map_tree(torch.clone, model.params)
+        outputs = [run(model.net, params, batch, Mode(keep=False), leaf)[0] for batch in in_batches(model, x)]
+        return torch.cat(outputs) if isinstance(outputs[0], Tensor) else outputs[0]
 
 
 def normalized_moments(model: BaseModel, x: Tensor) -> dict[str, tuple[Tensor, Tensor]]:
@@ -147,19 +130,13 @@ def gradients(
 ) -> dict[str, Tensor]:
     """Return the gradients of the parameters by path, in training mode, for as much of a batch as fits into memory.
 
-    after_forward: a watch of the forward pass. after_backward: a watch of the backward pass, called for layers that are
-    not combinators and whose dy is a tensor.
+    after_forward, after_backward: watches of the two passes, called for each layer and combinator.
     """
-
-    def watch(path: str, layer: Layer, dy: Any, dx: Any, dparams: Params) -> None:
-        if after_backward is not None and not isinstance(layer, Combinator) and isinstance(dy, Tensor):
-            after_backward(path, layer, dy, dx, dparams)
-
     count = max_batch(model, x)
     x, target = x[:count], target[:count]
     with torch.inference_mode():
         params = map_tree(torch.clone, model.params)
         y, cache = forward(model.net, params, x, Mode(True, torch.Generator().manual_seed(model.seed)), after_forward)
         _, dy = model.loss(y, target)
-        _, dparams = backward(model.net, params, cache, dy, kernel_gradient, watch)
+        _, dparams = backward(model.net, params, cache, dy, kernel_gradient, after_backward)
     return flatten(dparams)

@@ -145,10 +145,6 @@ def rehearse(
     seeds = seeded(model.device)
     losses: list[float] = []
     state = model.schedule.begin()
-
-    def result(has_failed: bool, error_message: str = "") -> Rehearsal:
-        return Rehearsal(tuple(losses), has_failed, model, error_message)
-
     stream = (batch for epoch in count() for batch in loader.epoch(epoch))
     with torch.inference_mode():
         for index, batch in enumerate(islice(stream, steps)):
@@ -158,13 +154,14 @@ def rehearse(
             try:
                 losses_by_name = step(on_device(batch, model.device), lr, seed_step(seeds, model.seed, index))
                 loss = model.objective.total({name: float(value) for name, value in losses_by_name.items()})
-            except NotFiniteError:
-                return result(True)
             except PellucidError as error:  # for example, a batch with one value per channel
-                return result(True, str(error))
+                return Rehearsal(tuple(losses), True, model, str(error))
+            except NotFiniteError:
+                loss = inf
             if not isfinite(loss):
-                return result(True)
+                return Rehearsal(tuple(losses), True, model)
             losses.append(loss)
         if step.average is not None:
             step.average.replace_weights()
-    return result(not all(bool(torch.isfinite(weight).all()) for weight in step.weights))
+    has_failed = not all(bool(torch.isfinite(weight).all()) for weight in step.weights)
+    return Rehearsal(tuple(losses), has_failed, model)

@@ -15,8 +15,7 @@ from pellucid.doctor.finding import Remedy
 from pellucid.doctor.inputs import select
 from pellucid.doctor.rehearsal import reinitialized
 from pellucid.doctor.training_case import T, optional_fields
-from pellucid.layers import BatchNorm, Conv2d, ConvTranspose2d, Dense, Flatten, Identity, MaxPool2d, ReLU
-from pellucid.layers.base import Layer
+from pellucid.layers import BatchNorm, Conv2d, ConvTranspose2d, Dense, Flatten, Identity, Layer, MaxPool2d, ReLU
 from pellucid.losses import Quadratic, SoftmaxCrossEntropy
 from pellucid.nested import flatten, shared_paths
 from pellucid.optim import Adam
@@ -168,10 +167,9 @@ def small_network(case: Case) -> Case:
             net, loss, Adam(LEARNING_RATE), metrics=(), schedule=Cosine(), seed=case.model.seed, input_shape=shape
         )  # fmt: skip
 
-    batch_size = min(BATCH_SIZE, len(case.train))
     return replace(
-        case, model=begin(), begin=begin, batch_size=batch_size, epochs=0, history=None, stopped="", augment=None,
-        steps=0, trainable=True,
+        case, model=begin(), begin=begin, batch_size=min(BATCH_SIZE, len(case.train)), epochs=0, history=None,
+        stopped="", augment=None, steps=0, trainable=True,
     )  # fmt: skip
 
 

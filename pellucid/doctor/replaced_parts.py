@@ -11,7 +11,7 @@ from torch import Tensor
 
 from pellucid.base.errors import PellucidError
 from pellucid.doctor.case import Case, has_flat_targets
-from pellucid.doctor.checks import preprocessing_mismatch, shuffled_labels
+from pellucid.doctor.checks import nan_origin, preprocessing_mismatch, shuffled_labels
 from pellucid.doctor.evaluations import GOOD_SCORE, MIN_HALF_EXAMPLES, Evaluations
 from pellucid.doctor.finding import MIN_GAIN, Evidence, Finding, Remedy, Suspect
 from pellucid.doctor.held_out import HeldOutScorer
@@ -37,7 +37,7 @@ MIN_SMALL_STEPS, MAX_SMALL_STEPS, MAX_SMALL_WORK = 150, 400, 3.2e11
 UNSOUND_DATA = (preprocessing_mismatch.NAME, shuffled_labels.NAME)
 DATA_PATHS = ("train", "validation")  # of findings in the data
 UNCHANGED = Remedy("the same training once more", lambda case: case, "unchanged")
-MEASURED_FAILURES = {"collapsed-predictions", "nan-origin"}  # if their findings are faults, no parts are replaced
+
 MIN_SKEW = 0.25  # total variation distance between the classes of the predictions and of the labels
 MIN_ACCURACY = 0.5  # on validation data in the last epoch; above it, the order of the examples is not the cause
 
@@ -98,7 +98,7 @@ class ReplacedParts:
                 for part in replaced_parts(base, findings)
             ]  # fmt: skip
         score = 0.0 if self.present is None else float(self.present.mean())
-        if score >= GOOD_SCORE or any(fault.check in MEASURED_FAILURES for fault in faults):
+        if score >= GOOD_SCORE or any(fault.check == nan_origin.NAME for fault in faults):
             return ()
         candidates = [part for part in suspects(base, findings) if base.steps_planned or not part.general]
         unusual = [_as_unusual(part) for part in candidates if part.unusual]
@@ -256,17 +256,17 @@ def finding_of_other_weights(case: Case, score: float, rehearsed_score: float) -
     The cause is then the order of the examples. score, rehearsed_score: of the present model, and of the model that was
     trained once more.
     """
-    evidence: Evidence = {"score": score, "score_of_the_same_training_rehearsed": rehearsed_score}
     skew_evidence = _skew_evidence(case) if case.classifies else None
-    if skew_evidence is not None:
-        return Finding(
-            "examples-in-order", "training", evidence | skew_evidence,
-            "in random order the same training does well, and the model prefers some classes, as it does if examples "
-            "come class after class",
-            "shuffle the training examples (shuffle=True in a DataLoader), and train on all of them in one call of fit",
-            is_fault=True,
-        )  # fmt: skip
-    return None
+    if skew_evidence is None:
+        return None
+    return Finding(
+        "examples-in-order", "training",
+        {"score": score, "score_of_the_same_training_rehearsed": rehearsed_score, **skew_evidence},
+        "in random order the same training does well, and the model prefers some classes, as it does if examples "
+        "come class after class",
+        "shuffle the training examples (shuffle=True in a DataLoader), and train on all of them in one call of fit",
+        is_fault=True,
+    )  # fmt: skip
 
 
 def epoch_steps(case: Case) -> float:

@@ -30,7 +30,6 @@ from pellucid.recipe.recipe import Recipe, recipe_of_run
 from pellucid.recipe.threads import recorded_threads
 from pellucid.run.folder import RunFolder
 from pellucid.run.history import History, check_columns
-from pellucid.run.weights import read_weights
 from pellucid.task import task_of
 from pellucid.training.callbacks import snapshot_files
 from pellucid.training.diagnose import StoppedError
@@ -83,7 +82,6 @@ def case_of_run(
         StoppedError.read(folder.error) or "",
         augmentation(recipe, material),
         notes=_interruption_notes(folder, history, recipe.train.epochs),
-        steps=_steps_before_checkpoint(folder) if history is None else 0,
     )
 
 
@@ -109,7 +107,8 @@ def saved_model(folder: RunFolder) -> Model | None:
 
 def _interruption_notes(folder: RunFolder, history: History | None, epochs: int) -> tuple[str, ...]:
     """Return a note on how to resume an interrupted run, or on missing weights; () if neither applies."""
-    n_finished, is_complete = _epochs_done(history), (folder.path / "results.json").is_file()
+    n_finished = 0 if history is None else int(history.last["epoch"])
+    is_complete = (folder.path / "results.json").is_file()
     if not (is_complete or folder.error.is_file() or n_finished >= epochs):
         stop_position = f"after epoch {n_finished}" if n_finished else "before the end of epoch 1"
         command = f"pellucid train --resume {quote(str(folder.path))}"
@@ -117,21 +116,6 @@ def _interruption_notes(folder: RunFolder, history: History | None, epochs: int)
     if is_complete and not (folder.best.is_file() or folder.last.is_file()):
         return (f"the run ended, but its weights are missing; put them back into {folder.weights}, or train again",)
     return ()
-
-
-def _epochs_done(history: History | None) -> int:
-    """Return the number of finished epochs."""
-    return 0 if history is None else int(history.last["epoch"])
-
-
-def _steps_before_checkpoint(folder: RunFolder) -> int:
-    """Return the number of steps before the last checkpoint, 0 if it is unknown."""
-    if not folder.last.is_file():
-        return 0
-    _, about = read_weights(folder.last)
-    progress = about.get("progress")
-    step = progress.get("step") if isinstance(progress, dict) else None
-    return step if isinstance(step, int) else 0
 
 
 def read_history(folder: Path) -> History | None:
@@ -210,13 +194,11 @@ def _load_material(recipe: Recipe, data: str | None, loaded: Model | None) -> Ma
     if loaded is None:
         return arrays
     task, objective = task_of(loaded), loaded.objective
-    validation = None if arrays.validation is None else data_for_model(shape, loaded.classes, arrays.validation)
-    material = Material(
-        data_for_model(shape, loaded.classes, arrays.train),
-        validation,
-        data_for_model(shape, loaded.classes, arrays.test),
-    )
-    return material.map(lambda part: task.examples(objective, part, data))
+
+    def convert(part: Any) -> Any:
+        return task.examples(objective, data_for_model(shape, loaded.classes, part), data)
+
+    return arrays.map(convert)
 
 
 def copy_weights(model: BaseModel, loaded: Model, folder: RunFolder) -> None:

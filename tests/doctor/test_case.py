@@ -9,10 +9,9 @@ import torch
 from pellucid.base.errors import PellucidError
 from pellucid.combine import Sequential
 from pellucid.doctor import case_of, diagnose
-from pellucid.doctor.case import MAX_SAMPLE, REHEARSAL_STEPS
+from pellucid.doctor.case import MAX_SAMPLE, REHEARSAL_STEPS, UnansweredError
 from pellucid.doctor.finding import Check, Finding, Remedy
 from pellucid.doctor.inputs import subsample
-from pellucid.doctor.predictions import UnansweredError
 from pellucid.doctor.rehearsal import Rehearsal, step_work
 from pellucid.doctor.remedies import rebuilt
 from pellucid.layers import BatchNorm, Conv2d, Dense, Flatten

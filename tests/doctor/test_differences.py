@@ -11,14 +11,14 @@ from pellucid.combine import Sequential
 from pellucid.data import float_images
 from pellucid.data.changed_source import with_images, with_targets
 from pellucid.data.source import Arrays
-from pellucid.doctor.differences import TraitDifference, as_text, differences, traits
+from pellucid.doctor.differences import TraitDifference, as_text, differences
 from pellucid.generators import Regression
 from pellucid.layers import Conv2d, Dense, Flatten, ReLU
 from pellucid.losses import L1, Coordinates, Quadratic, SoftmaxCrossEntropy
 from pellucid.model import Model
 from pellucid.ops.image_objects import Objects
 from pellucid.optim import Adam, Momentum
-from pellucid.task.traits import plain_target_traits
+from pellucid.task.traits import input_traits, plain_target_traits, target_traits
 from pellucid.training.reading import read_examples
 from tests.detectors.drawn import Rectangles
 from tests.doctor.detection.small_cases import ListSource
@@ -41,7 +41,8 @@ def found_differences(model: Model, train: Arrays, validation: Arrays) -> dict[s
 
 
 def found_traits(model: Model, data: Arrays) -> dict[str, torch.Tensor]:
-    found = traits(model, read_examples(data, len(data), 0))
+    examples = read_examples(data, len(data), 0)
+    found = input_traits(examples) | target_traits(model, examples)
     return {name: trait.values for name, trait in found.items()}
 
 

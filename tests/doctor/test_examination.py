@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from pellucid.doctor import Check, Finding, Remedy, case_of, checks, diagnose
+from pellucid.doctor.case import UnansweredError
 from pellucid.doctor.checks import CHECKS
 from pellucid.doctor.examination import examine
-from pellucid.doctor.predictions import UnansweredError
 from pellucid.doctor.remedies import rebuilt, with_rate
 from pellucid.optim import SGD
 from pellucid.optim.schedules import Cosine, Warmup

@@ -12,7 +12,7 @@ from pellucid.combine import Sequential
 from pellucid.data import float_images
 from pellucid.doctor import Case, case_of, diagnose
 from pellucid.doctor.checks import cut_gradient, mixed_examples
-from pellucid.doctor.suspects import layers, losses, objectives, parts
+from pellucid.doctor.suspects import layers, losses, objectives, settings
 from pellucid.generators import GAN
 from pellucid.layers import (
     BatchNorm,
@@ -80,7 +80,7 @@ def test_dead_units_do_not_cut_a_gradient() -> None:
 
 def test_a_loss_of_all_pairs_is_the_cause() -> None:
     assert diagnose(regression_case(Squared(broadcast=True))).causes == ("loss-mixes-examples",)
-    assert list(parts.coupled_loss_suspects(regression_case(Squared(broadcast=False), epochs=1))) == []
+    assert list(losses.coupled_loss_suspects(regression_case(Squared(broadcast=False), epochs=1))) == []
 
 
 @dataclass(frozen=True)
@@ -182,7 +182,7 @@ def test_user_defined_parts_are_replaced_by_those_of_the_library() -> None:
 
 
 def test_a_weighted_mean_mixes_no_examples() -> None:
-    assert list(parts.coupled_loss_suspects(trained_case(loss=Weighted(), epochs=1))) == []
+    assert list(losses.coupled_loss_suspects(trained_case(loss=Weighted(), epochs=1))) == []
 
 
 def test_targets_far_from_zero_are_the_cause() -> None:
@@ -190,7 +190,7 @@ def test_targets_far_from_zero_are_the_cause() -> None:
 
 
 def test_targets_near_zero_are_no_suspect() -> None:
-    assert list(parts.target_suspects(regression_case("quadratic", epochs=1))) == []
+    assert list(losses.target_suspects(regression_case("quadratic", epochs=1))) == []
 
 
 def test_class_weights_by_frequency_are_unusual() -> None:
@@ -217,7 +217,7 @@ def test_the_rate_of_pretrained_weights_is_a_suspect() -> None:
 
     large_x = 255 * float_images(x)
     case = case_of(begin(), large_x, y, validation=held_out, begin=begin)
-    names = [suspect.remedy.description for suspect in parts.pretrained_suspects(case)]
+    names = [suspect.remedy.description for suspect in settings.pretrained_suspects(case)]
     assert names == ["a tenth of the learning rate of training"]
 
 
@@ -226,11 +226,11 @@ def test_statistics_of_an_earlier_training_show_pretrained_weights(is_frozen: bo
     x, y, _ = split_digits()
     net = Sequential(Conv2d(8, 3), BatchNorm(), ReLU(), Flatten(), Dense(10))
     model = Model(net, input_shape=(1, 8, 8))
-    assert not list(parts.pretrained_suspects(case_of(model, x, y, begin=lambda: model)))
+    assert not list(settings.pretrained_suspects(case_of(model, x, y, begin=lambda: model)))
     model.weights["batchnorm1.running_mean"].fill_(0.1)
     if is_frozen:
         model.freeze("batchnorm1.*")
-    assert len(list(parts.pretrained_suspects(case_of(model, x, y, begin=lambda: model)))) == (not is_frozen)
+    assert len(list(settings.pretrained_suspects(case_of(model, x, y, begin=lambda: model)))) == (not is_frozen)
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -246,7 +246,7 @@ def test_weights_that_pytorch_has_just_drawn_are_not_pretrained(draw: Any, seed:
         draw(layer if draw is nn.Linear.reset_parameters else layer.weight)
     x, y, _ = split_digits()
     model = pellucid.open(network, float_images(x)[:1])
-    assert not list(parts.pretrained_suspects(case_of(model, float_images(x), y, begin=lambda: model)))
+    assert not list(settings.pretrained_suspects(case_of(model, float_images(x), y, begin=lambda: model)))
 
 
 def test_a_stride_of_maps_of_any_size_is_no_suspect() -> None:

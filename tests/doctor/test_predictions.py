@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 
 from pellucid.combine import Sequential
-from pellucid.doctor.predictions import UnansweredError, predictions
+from pellucid.doctor.case import UnansweredError, predictions
 from pellucid.layers import Dense, Flatten
 from pellucid.training.examples import examples
 from tests.doctor.small_cases import corners, make_model

@@ -9,9 +9,9 @@ import torch
 
 from pellucid.data.source import Arrays
 from pellucid.doctor import Check, Finding
+from pellucid.doctor.case import UnansweredError
 from pellucid.doctor.examination import examine
 from pellucid.doctor.experiments import with_causes
-from pellucid.doctor.predictions import UnansweredError
 from pellucid.doctor.training_case import OptionalFields, optional_fields
 from pellucid.optim import SGD
 from pellucid.task import task_of

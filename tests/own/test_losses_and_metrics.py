@@ -10,7 +10,7 @@ from sklearn import metrics as oracle
 
 from pellucid import Callback, Conv2d, Dense, Flatten, Loss, Metric, Model, PellucidError, Sequential, Sigmoid
 from pellucid.data import Batch
-from pellucid.doctor.predictions import predictions
+from pellucid.doctor.case import predictions
 from pellucid.losses import LOSSES, SoftmaxCrossEntropy
 from pellucid.metrics import METRICS
 from pellucid.training.examples import examples

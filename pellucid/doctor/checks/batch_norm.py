@@ -1,16 +1,14 @@
 """Batch normalization with running statistics that differ from the data's."""
 
 from dataclasses import replace
-from math import exp, log
+from math import exp, log, sqrt
 
 from pellucid.combine.base import join, walk
-from pellucid.doctor.case import Case
+from pellucid.doctor.case import Case, predictions
 from pellucid.doctor.finding import Check, Evidence, Finding, Remedy
 from pellucid.doctor.passes import normalized_moments, with_batch_statistics
-from pellucid.doctor.predictions import predictions, significantly_better
 from pellucid.doctor.remedies import with_initial_model, with_layers
-from pellucid.layers import BatchNorm
-from pellucid.layers.base import Layer
+from pellucid.layers import BatchNorm, Layer
 from pellucid.metrics import classes_of
 from pellucid.nested import flatten
 from pellucid.training.model import BaseModel
@@ -25,6 +23,8 @@ MAX_SPREAD = log(1.25)
 MAX_FROZEN_SHIFT = 1.0
 MAX_FROZEN_SPREAD = log(4.0)
 MIN_STD = 1e-3  # after normalization; channels with a smaller one are constant, such as at an empty border, and skipped
+MIN_DEVIATIONS = 4.0  # standard deviations of the change in the number of correct predictions (McNemar's test)
+MIN_GAIN = 0.02  # increase of the fraction of correct predictions
 HIGH_MOMENTUM = 0.5  # from this momentum on, the last batch has at least the weight of all others together
 
 
@@ -53,13 +53,17 @@ def find(case: Case) -> list[Finding]:
             return _finding_if_harmful(case, path, layer, evidence)
         if not _has_initial_statistics(case.model, path, layer):
             return []
-        cause = (
-            "the frozen layer has the initial running statistics, mean 0 and variance 1: those that belong to its "
-            "weights were not saved or not loaded"
-        )
-        fix = "load the running statistics together with the weights, or unfreeze the batch normalization"
-        remedy = Remedy("batch normalization unfrozen", _with_unfrozen_norms, "unfrozen-norms")
-        return [Finding(NAME, path, evidence, cause, fix, remedy)]
+        return [
+            Finding(
+                NAME,
+                path,
+                evidence,
+                cause="the frozen layer has the initial running statistics, mean 0 and variance 1: those that belong "
+                "to its weights were not saved or not loaded",
+                fix="load the running statistics together with the weights, or unfreeze the batch normalization",
+                remedy=Remedy("batch normalization unfrozen", _with_unfrozen_norms, "unfrozen-norms"),
+            )
+        ]
     return []
 
 
@@ -74,22 +78,31 @@ def _finding_if_harmful(case: Case, path: str, layer: BatchNorm, evidence: Evide
     """Return the finding if the running statistics are those of the last batch, which makes the predictions worse."""
     if layer.momentum < HIGH_MOMENTUM or not _is_better_by_batch(case):
         return []
-    cause = (
-        "with this momentum the running statistics are those of the last batch; in some libraries the momentum is "
-        "the weight of the old statistics instead"
-    )
-    fix = "use a momentum of 0.1, which is the weight of the new batch here"
-    remedy = Remedy("a momentum of 0.1", lambda case: with_layers(case, _with_usual_momentum), "usual-momentum")
-    return [Finding(NAME, path, evidence, cause, fix, remedy)]
+    return [
+        Finding(
+            NAME,
+            path,
+            evidence,
+            cause="with this momentum the running statistics are those of the last batch; in some libraries the "
+            "momentum is the weight of the old statistics instead",
+            fix="use a momentum of 0.1, which is the weight of the new batch here",
+            remedy=Remedy("a momentum of 0.1", lambda case: with_layers(case, _with_usual_momentum), "usual-momentum"),
+        )
+    ]
 
 
 def _is_better_by_batch(case: Case) -> bool:
-    """Return whether batch statistics give significantly more correct predictions; False unless the case classifies."""
+    """Return whether batch statistics give significantly more correct predictions; False unless the case classifies.
+
+    McNemar 1947.
+    """
     part, loss = case.validation_sample or case.sample, case.model.loss
     if not case.classifies:
         return False
     batch_outputs = loss.predict(loss.main_output(with_batch_statistics(case.model, case.inputs(part))))
-    return significantly_better(predictions(case.model, part).classes == part.y, classes_of(batch_outputs) == part.y)
+    before, after = predictions(case.model, part).classes == part.y, classes_of(batch_outputs) == part.y
+    corrected, broken = int((after & ~before).sum()), int((before & ~after).sum())
+    return corrected - broken >= max(MIN_GAIN * len(before), MIN_DEVIATIONS * sqrt(corrected + broken))
 
 
 def _with_usual_momentum(layer: Layer) -> Layer:

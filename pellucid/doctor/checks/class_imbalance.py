@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from pellucid.doctor.case import Case
-from pellucid.doctor.finding import Check, Evidence, Finding
+from pellucid.doctor.finding import Check, Finding
 
 MIN_RATIO = 10.0  # of class sizes; from this ratio on, accuracies are lower (Buda, Maki and Mazurowski 2018)
 LACKED_CLASS = "lacked-class"  # the kind of findings that name a class that is lacking
@@ -28,17 +28,23 @@ def find(case: Case) -> list[Finding]:
     present = counts[counts > 0]
     smallest, largest = int(present.min()), int(present.max())
     if largest >= MIN_RATIO * smallest and _probability_by_chance(smallest, len(y), len(present)) < MAX_PROBABILITY:
-        evidence: Evidence = {
-            "classes": len(present),
-            "examples": len(y),
-            "of_the_largest_class": largest,
-            "of_the_smallest_class": smallest,
-            "the_smallest_class": _first_class_name(case, counts == smallest),
-            "ratio": largest / smallest,
-        }
-        cause = "some classes have far fewer examples, and predicting them correctly lowers the loss only a little"
-        fix = "collect more of the rare classes, or sample them more often; evaluate the accuracy of each class"
-        findings.append(Finding(NAME, "train", evidence, cause, fix))
+        findings.append(
+            Finding(
+                NAME,
+                "train",
+                evidence={
+                    "classes": len(present),
+                    "examples": len(y),
+                    "of_the_largest_class": largest,
+                    "of_the_smallest_class": smallest,
+                    "the_smallest_class": _first_class_name(case, counts == smallest),
+                    "ratio": largest / smallest,
+                },
+                cause="some classes have far fewer examples, and predicting them correctly lowers the loss only a "
+                "little",
+                fix="collect more of the rare classes, or sample them more often; evaluate the accuracy of each class",
+            )
+        )
     return findings
 
 
@@ -64,15 +70,21 @@ def _missing_classes(case: Case, train_counts: Tensor) -> list[Finding]:
         expected = other_counts.double() / int(other_counts.sum()) * int(counts.sum())
         is_lacking = (counts == 0) & (expected > -log(MAX_PROBABILITY))  # the probability of none is exp(-expected)
         if int(is_lacking.sum()):
-            evidence: Evidence = {
-                "classes_missing": int(is_lacking.sum()),
-                "the_first_of_them": _first_class_name(case, is_lacking),
-                f"examples_of_them_in_{other_path}": int(other_counts[is_lacking].sum()),
-                "expected_here": float(expected[is_lacking].sum()),
-            }
-            cause = "data sorted by class were split without shuffling, or files of a class are missing"
-            fix = "shuffle before splitting, or split each class separately, so that both parts have every class"
-            findings.append(Finding(NAME, path, evidence, cause, fix, kind=LACKED_CLASS))
+            findings.append(
+                Finding(
+                    NAME,
+                    path,
+                    evidence={
+                        "classes_missing": int(is_lacking.sum()),
+                        "the_first_of_them": _first_class_name(case, is_lacking),
+                        f"examples_of_them_in_{other_path}": int(other_counts[is_lacking].sum()),
+                        "expected_here": float(expected[is_lacking].sum()),
+                    },
+                    cause="data sorted by class were split without shuffling, or files of a class are missing",
+                    fix="shuffle before splitting, or split each class separately, so that both parts have every class",
+                    kind=LACKED_CLASS,
+                )
+            )
     return findings
 
 

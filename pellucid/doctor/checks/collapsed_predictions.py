@@ -2,9 +2,8 @@
 
 from torch import Tensor
 
-from pellucid.doctor.case import Case
+from pellucid.doctor.case import Case, Predictions
 from pellucid.doctor.finding import Check, Evidence, Finding
-from pellucid.doctor.predictions import Predictions
 
 COVERED_FRACTION = 0.95  # of the examples, which must belong to the counted classes
 MAX_RATIO = 1 / 3  # number of predicted classes divided by the number of classes among the labels

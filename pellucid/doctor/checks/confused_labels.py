@@ -3,7 +3,7 @@
 import torch
 
 from pellucid.doctor.case import Case
-from pellucid.doctor.finding import Check, Evidence, Finding
+from pellucid.doctor.finding import Check, Finding
 from pellucid.doctor.inputs import subsample
 from pellucid.doctor.simple_classifier import fit_simple_classifier
 from pellucid.metrics.functions import confusion_matrix
@@ -51,21 +51,28 @@ def find(case: Case) -> list[Finding]:
         return []
     pairs = sorted(is_confused.nonzero().tolist(), key=lambda pair: -float(excess[pair[0], pair[1]]))
     descriptions = [f"{case.class_name(b)} labelled {case.class_name(a)}" for a, b in pairs]
-    evidence: Evidence = {
-        "classes": int(is_large.sum()),
-        "classes_with_another_one's_examples": len(pairs),
-        "which": ", ".join(descriptions[:MAX_SHOWN]),
-        "share_of_their_training_examples": float(train_rates[is_confused].mean()),
-        "share_taken_for_it_in_validation": float(validation_rates[is_confused].mean()),
-        "training_examples": len(train_sample),
-    }
     if len(pairs) >= max(MIN_CLASSES, int(is_large.sum()) / 2):
         cause = "some of the training labels use other class indices, as if two data sets had been merged"
         fix = "map the labels of each source to one list of classes before merging"
     else:
         cause = "many training examples of a class have the label of another, as if a person confused the two classes"
         fix = "look at the examples of these classes, and label them all by one written rule"
-    return [Finding(NAME, "train", evidence, cause, fix)]
+    return [
+        Finding(
+            NAME,
+            "train",
+            evidence={
+                "classes": int(is_large.sum()),
+                "classes_with_another_one's_examples": len(pairs),
+                "which": ", ".join(descriptions[:MAX_SHOWN]),
+                "share_of_their_training_examples": float(train_rates[is_confused].mean()),
+                "share_taken_for_it_in_validation": float(validation_rates[is_confused].mean()),
+                "training_examples": len(train_sample),
+            },
+            cause=cause,
+            fix=fix,
+        )
+    ]
 
 
 NAME = "confused-labels"

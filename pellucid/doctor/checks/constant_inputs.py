@@ -18,8 +18,8 @@ MIN_VALUES = 8  # features of an input; with fewer, equal inputs are frequent in
 def find(case: Case) -> list[Finding]:
     """Measure the range of each feature and of each example, over all training and validation examples."""
     parts = {"train": case.train, "validation": case.validation}
-    findings = [_constant_finding(path, part.x) for path, part in parts.items() if part is not None]
-    return [finding for finding in findings if finding is not None]
+    findings = (_constant_finding(path, part.x) for path, part in parts.items() if part is not None)
+    return [*filter(None, findings)]
 
 
 def _constant_finding(path: str, x: Tensor) -> Finding | None:

@@ -5,10 +5,10 @@ from typing import Any
 from torch import Tensor
 
 from pellucid.doctor.case import Case
-from pellucid.doctor.finding import Check, Evidence, Finding, Remedy
-from pellucid.doctor.passes import gradients, is_user_defined, leaves, rms, trainable_layers, watch_leaves
+from pellucid.doctor.finding import Check, Finding, Remedy
+from pellucid.doctor.passes import gradients, is_user_defined, leaves, rms, trainable_layers
 from pellucid.doctor.remedies import without_layers
-from pellucid.layers.base import Layer, Params
+from pellucid.layers.base import Cache, Layer, Params
 
 
 def find(case: Case) -> list[Finding]:
@@ -21,38 +21,43 @@ def find(case: Case) -> list[Finding]:
     reached_paths: set[str] = set()
     varying_paths: set[str] = set()
 
-    def record(path: str, layer: Layer, y: Tensor) -> None:
-        if path in user_layers and bool((y != y[:1]).any()):
+    def after_forward(path: str, layer: Layer, x: Any, y: Any, cache: Cache) -> None:
+        if path in user_layers and isinstance(y, Tensor) and bool((y != y[:1]).any()):
             varying_paths.add(path)  # constant outputs come from dead units, for which a gradient of 0 is correct
 
-    def watch(path: str, layer: Layer, dy: Any, dx: Any, dparams: Params) -> None:
-        if rms(dy) > 0:
+    def after_backward(path: str, layer: Layer, dy: Any, dx: Any, dparams: Params) -> None:
+        if isinstance(dy, Tensor) and rms(dy) > 0:
             reached_paths.add(path)
             if path in varying_paths and isinstance(dx, Tensor) and rms(dx) == 0:
                 cut_layers[path] = rms(dy)
 
-    gradients(model, case.inputs(case.probe), case.probe.y, watch_leaves(record), watch)
+    gradients(model, case.inputs(case.probe), case.probe.y, after_forward, after_backward)
     untrained_paths = [path for path, _ in trainable_layers(model) if path not in reached_paths]
     if not cut_layers or not untrained_paths:
         return []
     path = next(iter(cut_layers))  # the last such layer of the network, since backward reaches it first
     type_name = type(user_layers[path]).__name__
-    evidence: Evidence = {
-        "layer": type_name, "gradient_that_it_gets": cut_layers[path], "gradient_that_it_returns": 0.0,
-        "layers_that_never_learn": len(untrained_paths), "for_example": untrained_paths[0],
-    }  # fmt: skip
-    cause = (
-        f"{type_name} has a derivative of 0 everywhere, like rounding, thresholds and argmax, so no gradient "
-        "reaches the layers before it"
-    )
-    fix = (
-        "use a smooth function instead, or let its backward pass return the gradient unchanged (straight-through "
-        "estimator)"
-    )
-
     kinds = {type(user_layers[path]) for path in cut_layers}
-    remedy = Remedy(f"the network without {type_name}", lambda case: without_layers(case, kinds), "without-cut-layers")
-    return [Finding(NAME, path, evidence, cause, fix, remedy)]
+    return [
+        Finding(
+            NAME,
+            path,
+            evidence={
+                "layer": type_name,
+                "gradient_that_it_gets": cut_layers[path],
+                "gradient_that_it_returns": 0.0,
+                "layers_that_never_learn": len(untrained_paths),
+                "for_example": untrained_paths[0],
+            },
+            cause=f"{type_name} has a derivative of 0 everywhere, like rounding, thresholds and argmax, so no gradient "
+            "reaches the layers before it",
+            fix="use a smooth function instead, or let its backward pass return the gradient unchanged "
+            "(straight-through estimator)",
+            remedy=Remedy(
+                f"the network without {type_name}", lambda case: without_layers(case, kinds), "without-cut-layers"
+            ),
+        )
+    ]
 
 
 NAME = "cut-gradient"

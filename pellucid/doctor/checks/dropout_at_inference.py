@@ -3,7 +3,7 @@
 import torch
 
 from pellucid.doctor.case import Case
-from pellucid.doctor.finding import Check, Evidence, Finding
+from pellucid.doctor.finding import Check, Finding
 from pellucid.doctor.passes import layer_outputs, max_batch, rms
 
 MAX_INPUTS = 32
@@ -21,15 +21,20 @@ def find(case: Case) -> list[Finding]:
         y_rms, difference = rms(y), rms(y - repeated_y)
         if difference > MAX_ROUNDING_ERROR * y_rms:
             predicted, predicted_again = case.model.predict(images), case.model.predict(images)
-            evidence: Evidence = {
-                "layer": type(layer).__name__,
-                "difference_of_two_calls_of_the_layer": difference / y_rms,
-                "difference_of_two_answers": float((predicted - predicted_again).abs().max()),
-                "inputs": len(inputs),
-            }
-            cause = "the layer draws random numbers in evaluation mode as in training mode"
-            fix = "let the layer return its input unchanged unless `mode.train`"
-            return [Finding(NAME, path, evidence, cause, fix)]
+            return [
+                Finding(
+                    NAME,
+                    path,
+                    evidence={
+                        "layer": type(layer).__name__,
+                        "difference_of_two_calls_of_the_layer": difference / y_rms,
+                        "difference_of_two_answers": float((predicted - predicted_again).abs().max()),
+                        "inputs": len(inputs),
+                    },
+                    cause="the layer draws random numbers in evaluation mode as in training mode",
+                    fix="let the layer return its input unchanged unless `mode.train`",
+                )
+            ]
     return []
 
 

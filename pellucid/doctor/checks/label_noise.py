@@ -7,10 +7,9 @@ import torch
 from torch import Tensor
 
 from pellucid.base.errors import PellucidError
-from pellucid.doctor.case import Case
-from pellucid.doctor.finding import Check, Evidence, Finding
+from pellucid.doctor.case import Case, predictions
+from pellucid.doctor.finding import Check, Finding
 from pellucid.doctor.inputs import select
-from pellucid.doctor.predictions import predictions
 from pellucid.doctor.rehearsal import RehearsalSettings
 from pellucid.doctor.remedies import small_network
 
@@ -59,16 +58,21 @@ def find(case: Case) -> list[Finding]:
     clearest = max(disagreements, key=lambda judgement: judgement.second_fraction)
     if lowest_noise.fraction >= MIN_INDISTINCT and clearest.second_fraction >= MIN_SECOND:
         return [_indistinct_classes(case, clearest)]
-    evidence: Evidence = {
-        "judged_by": "a simple classifier" if lowest_noise is disagreements[0] else "a small network",
-        "examples": lowest_noise.n,
-        "contradicted_labels": len(lowest_noise.indices),
-        "share": lowest_noise.fraction,
-        "for_example": ", ".join(map(str, lowest_noise.indices[:MAX_SHOWN].tolist())),
-    }
-    cause = f"about {100 * lowest_noise.fraction:.0f} % of the training labels are wrong"
-    fix = "look at the listed examples first, and correct or remove wrong labels"
-    return [Finding(NAME, "train", evidence, cause, fix)]
+    return [
+        Finding(
+            NAME,
+            "train",
+            evidence={
+                "judged_by": "a simple classifier" if lowest_noise is disagreements[0] else "a small network",
+                "examples": lowest_noise.n,
+                "contradicted_labels": len(lowest_noise.indices),
+                "share": lowest_noise.fraction,
+                "for_example": ", ".join(map(str, lowest_noise.indices[:MAX_SHOWN].tolist())),
+            },
+            cause=f"about {100 * lowest_noise.fraction:.0f} % of the training labels are wrong",
+            fix="look at the listed examples first, and correct or remove wrong labels",
+        )
+    ]
 
 
 class _Disagreements(NamedTuple):
@@ -123,16 +127,21 @@ def _indistinct_classes(case: Case, disagreements: _Disagreements) -> Finding:
     pairs = torch.stack([labels, disagreements.predicted], 1).sort(1).values
     counted_pairs, counts = pairs.unique(dim=0, return_counts=True)
     first, second = counted_pairs[counts.argmax()].tolist()
-    evidence: Evidence = {
-        "examples": disagreements.n,
-        "taken_for_another_class": len(labels),
-        "share": disagreements.fraction,
-        "label_is_the_second_answer": disagreements.second_fraction,
-        "most_often": f"{case.class_name(first)} and {case.class_name(second)}",
-    }
-    cause = f"the inputs do not show what distinguishes some classes, such as {evidence['most_often']}"
-    fix = "look at inputs of both classes as the network receives them: colours, size and crop must show the difference"
-    return Finding(INDISTINCT, "train", evidence, cause, fix)
+    both_names = f"{case.class_name(first)} and {case.class_name(second)}"
+    return Finding(
+        INDISTINCT,
+        "train",
+        evidence={
+            "examples": disagreements.n,
+            "taken_for_another_class": len(labels),
+            "share": disagreements.fraction,
+            "label_is_the_second_answer": disagreements.second_fraction,
+            "most_often": both_names,
+        },
+        cause=f"the inputs do not show what distinguishes some classes, such as {both_names}",
+        fix="look at inputs of both classes as the network receives them: colours, size and crop must show the "
+        "difference",
+    )
 
 
 def _network_disagreements(case: Case) -> _Disagreements:
@@ -146,8 +155,8 @@ def _network_disagreements(case: Case) -> _Disagreements:
         try:
             rehearsal = small_network(fit_case).rehearse(RehearsalSettings(MAX_STEPS, work=MAX_WORK, compressed=True))
         except PellucidError:
-            return _Disagreements(1, order[:0], order[:0])
-        if rehearsal.has_failed:
+            rehearsal = None
+        if rehearsal is None or rehearsal.has_failed:
             return _Disagreements(1, order[:0], order[:0])
         scores.append(predictions(rehearsal.model, select(part, score_indices)).y)
     indices = torch.cat(halves[::-1])

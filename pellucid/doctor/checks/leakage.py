@@ -8,7 +8,7 @@ from torch import Tensor
 from pellucid.data.dataset import float_images
 from pellucid.data.source import Arrays
 from pellucid.doctor.case import Case
-from pellucid.doctor.finding import Check, Evidence, Finding
+from pellucid.doctor.finding import Check, Finding
 from pellucid.doctor.inputs import NEAR_RANK, closeness, digests
 
 MAX_EXACT_FRACTION = 0.01  # of the validation examples; with more copies, an accuracy of 99 % is meaningless
@@ -41,13 +41,16 @@ def find(case: Case) -> list[Finding]:
     n, n_copies = len(validation), int(is_copy.sum())
     if n_copies < MIN_COPIES or n_copies / n <= MAX_EXACT_FRACTION:
         return _near_copies(case, validation)
-    evidence: Evidence = {"validation_examples": n, "that_are_training_examples": n_copies, "share": n_copies / n}
-    cause = (
-        "the training and validation data overlap, or were split from data with copies, so memorized examples "
-        "count as correct"
-    )
-    fix = "find copies before splitting, and keep all copies of an example in the same part"
-    return [Finding(NAME, "validation", evidence, cause, fix)]
+    return [
+        Finding(
+            NAME,
+            "validation",
+            evidence={"validation_examples": n, "that_are_training_examples": n_copies, "share": n_copies / n},
+            cause="the training and validation data overlap, or were split from data with copies, so memorized "
+            "examples count as correct",
+            fix="find copies before splitting, and keep all copies of an example in the same part",
+        )
+    ]
 
 
 def _near_copies(case: Case, validation: Arrays) -> list[Finding]:
@@ -74,20 +77,26 @@ def _near_copies(case: Case, validation: Arrays) -> list[Finding]:
     if scene_fraction < MAX_CLOSE_FRACTION and (count / n < MAX_NEAR_FRACTION or count - expected < min_excess):
         return []
     closest = int(torch.where(is_close, quotient, torch.inf).argmin())
-    evidence: Evidence = {
-        "validation_examples": n,
-        "nearly_training_examples": count,
-        "share": count / n,
-        "share_of_such_among_training_examples": NEAR_QUANTILE,
-        "share_that_is_far_nearer_to_one_than_to_most": scene_fraction,
-        "nearest_distance_over_that_of_a_farther_one_below": float(limit),
-        "which_neighbour_is_the_farther_one": NEAR_RANK,
-        "for_example_validation": int(sampled[closest]),
-        "and_train": int(nearest[closest]),
-    }
-    cause = "the data contained near copies (augmented or compressed images, frames of a scene) before they were split"
-    fix = "split first, by person, scene or file, and then augment only the training data"
-    return [Finding(NAME, "validation", evidence, cause, fix)]
+    return [
+        Finding(
+            NAME,
+            "validation",
+            evidence={
+                "validation_examples": n,
+                "nearly_training_examples": count,
+                "share": count / n,
+                "share_of_such_among_training_examples": NEAR_QUANTILE,
+                "share_that_is_far_nearer_to_one_than_to_most": scene_fraction,
+                "nearest_distance_over_that_of_a_farther_one_below": float(limit),
+                "which_neighbour_is_the_farther_one": NEAR_RANK,
+                "for_example_validation": int(sampled[closest]),
+                "and_train": int(nearest[closest]),
+            },
+            cause="the data contained near copies (augmented or compressed images, frames of a scene) before they "
+            "were split",
+            fix="split first, by person, scene or file, and then augment only the training data",
+        )
+    ]
 
 
 def _indices_of_common_classes(case: Case, validation: Arrays) -> tuple[Tensor, Tensor]:

@@ -1,10 +1,8 @@
 """Classes without any training pixel, in segmentation."""
 
-from torch import Tensor
-
 from pellucid.doctor.case import Case
 from pellucid.doctor.checks.class_imbalance import LACKED_CLASS
-from pellucid.doctor.finding import Check, Evidence, Finding
+from pellucid.doctor.finding import Check, Finding
 
 
 def find(case: Case) -> list[Finding]:
@@ -13,25 +11,29 @@ def find(case: Case) -> list[Finding]:
     if y.dim() != 3 or y.is_floating_point() or len(outputs) != 3 or outputs[0] < 2:
         return []
     n_classes, ignored = int(outputs[0]), getattr(case.model.loss, "ignore", None)
-    is_absent = _pixel_counts(y, n_classes, ignored) == 0
+    labels = (y.flatten() if ignored is None else y[y != ignored]).long()
+    is_absent = labels[(labels >= 0) & (labels < n_classes)].bincount(minlength=n_classes) == 0
     if ignored is not None and 0 <= ignored < n_classes:
         is_absent[ignored] = False  # pixels of this class are not counted
     absent = is_absent.nonzero().flatten().tolist()
     if not absent or len(y) < 2:
         return []
-    evidence: Evidence = {
-        "classes": n_classes, "missing": len(absent), "the_first_of_them": case.class_name(absent[0]),
-    }  # fmt: skip
-    cause = "no mask pixel has one of these classes, so the network cannot learn them"
-    fix = "check how the masks are read: shifted class indices, a class read as the ignored index, or missing images"
-    return [Finding(NAME, "train", evidence, cause, fix, is_fault=True, kind=LACKED_CLASS)]
-
-
-def _pixel_counts(y: Tensor, n_classes: int, ignored: int | None) -> Tensor:
-    """Return the number of pixels of each of `n_classes` classes in masks (N, H, W), without the ignored class."""
-    labels = (y.flatten() if ignored is None else y[y != ignored]).long()
-    return labels[(labels >= 0) & (labels < n_classes)].bincount(minlength=n_classes)
+    return [
+        Finding(
+            NAME,
+            "train",
+            evidence={
+                "classes": n_classes,
+                "missing": len(absent),
+                "the_first_of_them": case.class_name(absent[0]),
+            },
+            cause="no mask pixel has one of these classes, so the network cannot learn them",
+            fix="check how the masks are read: shifted class indices, a class read as the ignored index, or missing "
+            "images",
+            kind=LACKED_CLASS,
+        )
+    ]
 
 
 NAME = "mask-classes"
-CHECK = Check(NAME, find)
+CHECK = Check(NAME, find, finds_faults=True)

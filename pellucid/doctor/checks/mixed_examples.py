@@ -2,11 +2,10 @@
 
 import torch
 
-from pellucid.doctor.case import Case
-from pellucid.doctor.finding import Check, Evidence, Finding
+from pellucid.doctor.case import Case, UnansweredError
+from pellucid.doctor.finding import Check, Finding
 from pellucid.doctor.inputs import subsample
 from pellucid.doctor.passes import layer_outputs, rms
-from pellucid.doctor.predictions import UnansweredError
 
 BATCH_SIZE = 8  # examples
 MAX_ROUNDING_ERROR = 1e-3  # relative to the outputs; the order of summation depends on the batch size
@@ -32,13 +31,17 @@ def find(case: Case) -> list[Finding]:
             return []  # the outputs have no batch axis, or are random
         difference, half_rms, type_name = rms(y[:half_size] - half_y), rms(half_y), type(layer).__name__
         if difference > MAX_ROUNDING_ERROR * half_rms:
-            evidence: Evidence = {"layer": type_name, "difference": difference, "size_of_the_outputs": half_rms}
-            cause = f"{type_name} mixes the examples of a batch: its outputs for one example depend on the others"
-            fix = (
-                "let the layer process each example separately: check the axis that it normalizes or sums over (axis 0 "
-                "is the batch), and exchange axes by transpose or movedim, not by view or reshape"
-            )
-            return [Finding(NAME, path, evidence, cause, fix)]
+            return [
+                Finding(
+                    NAME,
+                    path,
+                    evidence={"layer": type_name, "difference": difference, "size_of_the_outputs": half_rms},
+                    cause=f"{type_name} mixes the examples of a batch: its outputs for one example depend on the "
+                    "others",
+                    fix="let the layer process each example separately: check the axis that it normalizes or sums over "
+                    "(axis 0 is the batch), and exchange axes by transpose or movedim, not by view or reshape",
+                )
+            ]
     return []
 
 

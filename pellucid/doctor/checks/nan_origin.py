@@ -2,8 +2,7 @@
 
 import torch
 
-from pellucid.combine import join
-from pellucid.combine.base import buffer_paths
+from pellucid.combine.base import buffer_paths, join
 from pellucid.doctor.case import Case
 from pellucid.doctor.finding import Check, Evidence, Finding
 from pellucid.doctor.passes import in_batches, is_user_defined
@@ -55,32 +54,57 @@ def _finding(case: Case, fault: NotFinite, step: int | None) -> Finding:
     if fault.kind == "loss":
         return _loss_finding(case, evidence)
     if fault.kind == "input":
-        path = "train"
-        cause = "the augmentation or the preprocessing turns finite data into NaN or infinity"
-        fix = "check the values that these return"
-    elif fault.kind == "weight" and not step:
+        return Finding(
+            NAME,
+            "train",
+            evidence,
+            cause="the augmentation or the preprocessing turns finite data into NaN or infinity",
+            fix="check the values that these return",
+            is_fault=True,
+        )
+    if fault.kind == "weight" and not step:
         if step is None and path in buffer_paths(case.model.net):
             return Finding(NAME, path, evidence)  # running statistics of outputs that grew until they overflowed
-        cause = f"the weights contain NaN or infinity{'' if step is None else ' before the first step'}"
-        fix = "check how they are initialized, or the file that they were read from"
-    elif step is not None and step > 1:
+        return Finding(
+            NAME,
+            path,
+            evidence,
+            cause=f"the weights contain NaN or infinity{'' if step is None else ' before the first step'}",
+            fix="check how they are initialized, or the file that they were read from",
+            is_fault=True,
+        )
+    if step is not None and step > 1:
         return Finding(NAME, path or "training", evidence)  # updates or values grew until they overflowed
-    else:
-        cause = "this layer divides by 0, takes the logarithm or root of an invalid value, or overflows"
-        fix = "check the inputs of this layer, and add a small constant where it divides or takes a logarithm"
-    return Finding(NAME, path or "training", evidence, cause, fix, is_fault=True)
+    return Finding(
+        NAME,
+        path or "training",
+        evidence,
+        cause="this layer divides by 0, takes the logarithm or root of an invalid value, or overflows",
+        fix="check the inputs of this layer, and add a small constant where it divides or takes a logarithm",
+        is_fault=True,
+    )
 
 
 def _loss_finding(case: Case, evidence: Evidence) -> Finding:
     """Return the finding for a loss that is not finite; only losses that are not for regression take a logarithm."""
     if not case.compares:
-        cause = "the loss takes a logarithm of 0, or its inputs are too large"
-        fix = "use a loss that contains the softmax or sigmoid, or add a small constant in the logarithm"
-        return Finding(NAME, "loss", evidence, cause, fix, is_fault=is_user_defined(case.model.loss))
+        return Finding(
+            NAME,
+            "loss",
+            evidence,
+            cause="the loss takes a logarithm of 0, or its inputs are too large",
+            fix="use a loss that contains the softmax or sigmoid, or add a small constant in the logarithm",
+            is_fault=is_user_defined(case.model.loss),
+        )
     if float(case.train.y.double().abs().max()) > MAX_TARGET:
-        cause = "the targets are very large"
-        fix = "standardise them: subtract their mean and divide by their standard deviation"
-        return Finding(NAME, "loss", evidence, cause, fix, is_fault=True)
+        return Finding(
+            NAME,
+            "loss",
+            evidence,
+            cause="the targets are very large",
+            fix="standardise them: subtract their mean and divide by their standard deviation",
+            is_fault=True,
+        )
     return Finding(NAME, "loss", evidence)
 
 

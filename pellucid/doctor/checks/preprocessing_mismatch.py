@@ -51,8 +51,17 @@ def find(case: Case) -> list[Finding]:
     if best_key:
         evidence["distance_if_undone"] = distances[best_key]
     fault = f"{changes[best_key].fault}, unlike those in training" if best_key else "prepared in another way"
-    fix = "use the same preprocessing for training, validation and prediction: scale, mean, channel order and position"
-    return [Finding(NAME, "validation", evidence, f"validation inputs are {fault}", fix, kind=best_key)]
+    return [
+        Finding(
+            NAME,
+            "validation",
+            evidence,
+            cause=f"validation inputs are {fault}",
+            fix="use the same preprocessing for training, validation and prediction: scale, mean, channel order and "
+            "position",
+            kind=best_key,
+        )
+    ]
 
 
 def _trait_distance(case: Case, held_out: Arrays) -> tuple[Tensor, Callable[[Tensor], float]] | None:

@@ -29,9 +29,16 @@ def find(case: Case) -> list[Finding]:
     }  # fmt: skip
     if is_of_epoch:
         evidence["epoch_with_this_loss"] = nearest + 1
-    cause = "the weights are not those of the last epoch, after which the loss was much lower"
-    fix = "find out what replaces them: a checkpoint of the worst epoch, an average that lags behind, or an old file"
-    return [Finding(NAME, "training", evidence, cause, fix)]
+    return [
+        Finding(
+            NAME,
+            "training",
+            evidence,
+            cause="the weights are not those of the last epoch, after which the loss was much lower",
+            fix="find out what replaces them: a checkpoint of the worst epoch, an average that lags behind, or an old "
+            "file",
+        )
+    ]
 
 
 def _is_higher(loss: float, losses: list[float]) -> bool:

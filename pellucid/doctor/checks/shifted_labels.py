@@ -7,9 +7,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from pellucid.doctor.case import Case
-from pellucid.doctor.finding import Check, Evidence, Finding, Remedy
-from pellucid.doctor.predictions import Predictions
+from pellucid.doctor.case import Case, Predictions
+from pellucid.doctor.finding import Check, Finding, Remedy
 from pellucid.doctor.simple_classifier import balanced_indices, count_correct
 from pellucid.metrics.functions import confusion_matrix
 
@@ -22,6 +21,14 @@ MIN_CORRECT = 0.5
 MIN_MEMBERS = 8  # validation examples of a class
 MIN_ABOVE_CHANCE = 5.0  # standard deviations by which the accuracy on labels shifted by one must exceed chance
 MIN_SHIFTED_CLASSES = 2 / 3  # fraction of the classes that must be shifted by the same number
+CAUSES = {
+    "swapped": "two classes are swapped in training or validation data, as if their folders had been exchanged",
+    "permuted": "training and validation data number their classes in different orders, as if folders were listed "
+    "unsorted",
+}
+CAUSE_OF_OFFSET = (
+    "the class indices of the training or the validation data begin at another number, such as 1 instead of 0"
+)
 
 
 class _Confusions(NamedTuple):
@@ -60,15 +67,21 @@ def _findings_of_shift_by_one(predictions: Predictions) -> list[Finding]:
     p = predictions.y if predictions.y.shape[1] > 1 else torch.cat([1 - predictions.y, predictions.y], 1)
     if float(p.gather(1, ((y - shift) % n_classes)[:, None]).mean()) < MIN_CORRECT:
         return []  # a network that has hardly learned predicts such low probabilities
-    evidence: Evidence = {
-        "labels_are": f"off by {shift}",
-        "right_on_train": unshifted_count.accuracy,
-        "right_if_they_are_moved_back": shifted_count.accuracy,
-        "examples": unshifted_count.n,
-    }
-    cause = "the class indices begin at another number than those that the model was trained on, such as 1 instead of 0"
-    fix = "use the model's class indices in all parts of the data"
-    return [Finding(NAME, "train", evidence, cause, fix)]
+    return [
+        Finding(
+            NAME,
+            "train",
+            evidence={
+                "labels_are": f"off by {shift}",
+                "right_on_train": unshifted_count.accuracy,
+                "right_if_they_are_moved_back": shifted_count.accuracy,
+                "examples": unshifted_count.n,
+            },
+            cause="the class indices begin at another number than those that the model was trained on, such as 1 "
+            "instead of 0",
+            fix="use the model's class indices in all parts of the data",
+        )
+    ]
 
 
 def _both_confusions(case: Case) -> Iterator[_Confusions]:
@@ -126,31 +139,26 @@ def _shift_kind(shifted_classes: dict[int, int], confusions: _Confusions) -> str
 def _finding(confusions: _Confusions, shifted_classes: dict[int, int], kind: str) -> Finding:
     other_classes = torch.tensor([shifted_classes.get(label, label) for label in range(len(confusions.validation))])
     total = int(confusions.validation.sum())
-    evidence: Evidence = {
-        "judged_by": confusions.name,
-        "labels_are": kind,
-        "classes_that_moved": len(shifted_classes),
-        "which": ", ".join(f"{label} -> {other}" for label, other in shifted_classes.items()),
-        "right_on_train": float(confusions.train.diagonal().sum()) / int(confusions.train.sum()),
-        "right_on_validation": float(confusions.validation.diagonal().sum()) / total,
-        "right_if_they_are_moved_back": float(confusions.validation[:, other_classes].trace()) / total,
-    }
-    if kind == "swapped":
-        cause = "two classes are swapped in training or validation data, as if their folders had been exchanged"
-    elif kind == "permuted":
-        cause = "training and validation data number their classes in different orders, as if folders were listed "
-        cause += "unsorted"
-    else:
-        cause = "the class indices of the training or the validation data begin at another number, such as 1 instead "
-        cause += "of 0"
-    fix = "use one list of classes for training and validation data, and take the class indices from it"
 
     def move_back(case: Case) -> Case:
         part = case.validation
         return replace(case, validation=part and replace(part, y=other_classes.to(part.y.device)[part.y]))
 
     return Finding(
-        NAME, "validation", evidence, cause, fix, Remedy("validation labels moved back", move_back, "moved-back")
+        NAME,
+        "validation",
+        evidence={
+            "judged_by": confusions.name,
+            "labels_are": kind,
+            "classes_that_moved": len(shifted_classes),
+            "which": ", ".join(f"{label} -> {other}" for label, other in shifted_classes.items()),
+            "right_on_train": float(confusions.train.diagonal().sum()) / int(confusions.train.sum()),
+            "right_on_validation": float(confusions.validation.diagonal().sum()) / total,
+            "right_if_they_are_moved_back": float(confusions.validation[:, other_classes].trace()) / total,
+        },
+        cause=CAUSES.get(kind, CAUSE_OF_OFFSET),
+        fix="use one list of classes for training and validation data, and take the class indices from it",
+        remedy=Remedy("validation labels moved back", move_back, "moved-back"),
     )
 
 

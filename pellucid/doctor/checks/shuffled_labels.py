@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from pellucid.data.source import Arrays
 from pellucid.doctor.case import Case
-from pellucid.doctor.finding import Check, Evidence, Finding
+from pellucid.doctor.finding import Check, Finding
 from pellucid.doctor.simple_classifier import CorrectCount, KernelClassifier, count_correct, fit_simple_classifier
 
 MAX_CHANCE = 3.0  # standard deviations above chance; on random labels, 999 of 1000 accuracies are lower
@@ -89,34 +89,40 @@ def _random_fraction(same_data: CorrectCount, other_data: CorrectCount) -> float
 
 
 def _unrelated_labels(path: str, classifier: KernelClassifier) -> Finding:
-    cause = "inputs and labels were sorted, shuffled or filtered separately, so they no longer belong together"
-    fix = "read each input and its label from one list, shuffle both in the same order, and look at some of them"
-    return Finding(NAME, path, _accuracy_evidence(classifier.leave_one_out), cause, fix)
-
-
-def _accuracy_evidence(count: CorrectCount) -> Evidence:
-    return {
-        "examples": count.n,
-        "right_by_a_simple_classifier": count.accuracy,
-        "right_by_chance": count.chance,
-        "above_chance_in_standard_deviations": count.deviations_above_chance,
-    }
+    count = classifier.leave_one_out
+    return Finding(
+        NAME,
+        path,
+        evidence={
+            "examples": count.n,
+            "right_by_a_simple_classifier": count.accuracy,
+            "right_by_chance": count.chance,
+            "above_chance_in_standard_deviations": count.deviations_above_chance,
+        },
+        cause="inputs and labels were sorted, shuffled or filtered separately, so they no longer belong together",
+        fix="read each input and its label from one list, shuffle both in the same order, and look at some of them",
+    )
 
 
 def _findings_of_random_fraction(path: str, same_data: CorrectCount, other_data: CorrectCount) -> list[Finding]:
     random_fraction = _random_fraction(same_data, other_data)
     if random_fraction <= MAX_RANDOM:
         return []
-    evidence: Evidence = {
-        "examples": same_data.n,
-        "right_by_a_simple_classifier": same_data.accuracy,
-        "right_on_the_other_part": other_data.accuracy,
-        "right_by_chance": same_data.chance,
-        "share_of_labels_without_sense": random_fraction,
-    }
-    cause = "some of the labels no longer belong to their inputs, as if one of several files had been reordered"
-    fix = "find out which files or batches the wrong labels come from, and read them again with their inputs"
-    return [Finding(NAME, path, evidence, cause, fix)]
+    return [
+        Finding(
+            NAME,
+            path,
+            evidence={
+                "examples": same_data.n,
+                "right_by_a_simple_classifier": same_data.accuracy,
+                "right_on_the_other_part": other_data.accuracy,
+                "right_by_chance": same_data.chance,
+                "share_of_labels_without_sense": random_fraction,
+            },
+            cause="some of the labels no longer belong to their inputs, as if one of several files had been reordered",
+            fix="find out which files or batches the wrong labels come from, and read them again with their inputs",
+        )
+    ]
 
 
 NAME = "shuffled-labels"

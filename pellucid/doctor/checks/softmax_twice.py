@@ -25,17 +25,22 @@ def find(case: Case) -> list[Finding]:
     if not abs(shifted_loss - loss) <= MAX_LOSS_CHANGE * abs(loss):
         return []
     certain_prediction = torch.eye(y.shape[1])[0]  # probability 1 for one class
-    evidence = {
-        "smallest_output": float(y.min()),
-        "largest_output": float(y.max()),
-        "smallest_sum_of_a_row": float(sums.min()),
-        "largest_sum_of_a_row": float(sums.max()),
-        "loss": loss,
-        "lowest_loss_that_probabilities_can_reach": float(-certain_prediction.log_softmax(0)[0]),
-    }
-    cause = "the network outputs probabilities, and the loss applies a softmax to them again"
-    fix = "let the network output logits, without a softmax at its end"
-    return [Finding(NAME, "training", evidence, cause, fix)]
+    return [
+        Finding(
+            NAME,
+            "training",
+            evidence={
+                "smallest_output": float(y.min()),
+                "largest_output": float(y.max()),
+                "smallest_sum_of_a_row": float(sums.min()),
+                "largest_sum_of_a_row": float(sums.max()),
+                "loss": loss,
+                "lowest_loss_that_probabilities_can_reach": float(-certain_prediction.log_softmax(0)[0]),
+            },
+            cause="the network outputs probabilities, and the loss applies a softmax to them again",
+            fix="let the network output logits, without a softmax at its end",
+        )
+    ]
 
 
 NAME = "softmax-twice"

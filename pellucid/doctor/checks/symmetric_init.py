@@ -7,8 +7,7 @@ from pellucid.doctor.case import Case
 from pellucid.doctor.finding import Check, Finding
 from pellucid.doctor.passes import gradients, leaves, trainable_layers
 from pellucid.doctor.remedies import DRAWN_AS_HE, HE_SETTINGS
-from pellucid.layers import Conv2d, ConvTranspose2d
-from pellucid.layers.base import Layer
+from pellucid.layers import Conv2d, ConvTranspose2d, Layer
 from pellucid.nested import flatten
 
 # Fraction of a layer's units that have a twin, a unit with equal initial weights. At this fraction, at most three
@@ -46,17 +45,24 @@ def find(case: Case) -> list[Finding]:
         is_copy = later_twins & (distance <= MAX_DISTANCE * (distance_moved + distance_moved[first_unit]) / 2)
         if int(is_copy.sum()) < MIN_TWINS * int(later_twins.sum()):
             continue
-        evidence = {
-            "units": len(first_unit),
-            "units_with_a_twin": int(has_twin.sum()),
-            "copies_of_an_earlier_unit": int(is_copy.sum()),
-            "mean_distance_moved": float(distance_moved.mean()),
-            "mean_distance_between_copies": float(distance[later_twins].mean()),
-        }
         fault = "are the same for each unit" if bool(old.any()) else "are 0"
-        cause = f"the initial weights {fault}, so all units receive the same gradient and stay equal"
-        fix = "draw the weights at random (he, xavier); biases may be 0"
-        findings.append(Finding(NAME, f"{path}.weight", evidence, cause, fix, DRAWN_AS_HE, settings=HE_SETTINGS))
+        findings.append(
+            Finding(
+                NAME,
+                f"{path}.weight",
+                evidence={
+                    "units": len(first_unit),
+                    "units_with_a_twin": int(has_twin.sum()),
+                    "copies_of_an_earlier_unit": int(is_copy.sum()),
+                    "mean_distance_moved": float(distance_moved.mean()),
+                    "mean_distance_between_copies": float(distance[later_twins].mean()),
+                },
+                cause=f"the initial weights {fault}, so all units receive the same gradient and stay equal",
+                fix="draw the weights at random (he, xavier); biases may be 0",
+                remedy=DRAWN_AS_HE,
+                settings=HE_SETTINGS,
+            )
+        )
     return findings
 
 

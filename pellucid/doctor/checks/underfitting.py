@@ -1,11 +1,12 @@
 """A model whose error on its training examples is larger than a simple method's error on held-out examples."""
 
+from math import sqrt
+
 from torch import Tensor
 
-from pellucid.doctor.case import Case
+from pellucid.doctor.case import Case, Predictions, predictions
 from pellucid.doctor.finding import Check, Evidence, Finding
 from pellucid.doctor.inputs import linear_error, select
-from pellucid.doctor.predictions import Predictions, predictions, standard_error
 
 MIN_GAP = 0.1  # difference of accuracies; two suitable classifiers differ by less
 MIN_DEVIATIONS = 3.0  # standard deviations of the difference of two accuracies
@@ -19,7 +20,7 @@ MIN_EXAMPLES = 50
 
 def find(case: Case) -> list[Finding]:
     """Compare the trained model with a kernel classifier or, for a regression, with linear regression."""
-    if not case.trained or case.loss == float("inf"):
+    if case.loss == float("inf"):
         return []
     evidence = _class_evidence(case) if case.classifies else _regression_evidence(case)
     if evidence is None:
@@ -39,7 +40,9 @@ def _class_evidence(case: Case) -> Evidence | None:
     predicted = predictions(case.model, select(case.train, classifier.indices))
     accuracy, simple_accuracy = _accuracy_among(predicted, classifier.classes), classifier.leave_one_out.accuracy
     n = len(classifier.y)
-    if simple_accuracy - accuracy <= max(MIN_GAP, MIN_DEVIATIONS * standard_error(accuracy, simple_accuracy, n)):
+    variance = accuracy * (1 - accuracy) + simple_accuracy * (1 - simple_accuracy)
+    standard_error = sqrt(max(variance, 1 / n) / n)  # of the difference
+    if simple_accuracy - accuracy <= max(MIN_GAP, MIN_DEVIATIONS * standard_error):
         return None
     return {
         "train_accuracy": accuracy,

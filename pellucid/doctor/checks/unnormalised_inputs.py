@@ -9,9 +9,9 @@ from pellucid.data.augment.standardise import FeatureStats, scaled
 from pellucid.doctor.case import Case
 from pellucid.doctor.finding import Check, Finding, Remedy
 from pellucid.doctor.inputs import input_statistics
+from pellucid.doctor.passes import layer_outputs
 from pellucid.doctor.remedies import rebuilt, with_parts
-from pellucid.layers import LocalResponseNorm
-from pellucid.layers.base import Trait
+from pellucid.layers import LocalResponseNorm, Trait
 from pellucid.network.ending import only_reshapes
 from pellucid.run.described import scaling_entries
 from pellucid.task.traits import is_image
@@ -27,7 +27,8 @@ def find(case: Case) -> list[Finding]:
     """Compute statistics of a sample of the inputs, over all values and by channel, and compare them with limits."""
     if any(case.model.index_inputs):
         return []  # indices have no scale
-    first_layer = next((layer for layer, _ in case.layer_outputs.values() if not only_reshapes(layer)), None)
+    outputs = layer_outputs(case.model, case.inputs(case.probe)[:1])
+    first_layer = next((layer for _, layer, _ in outputs if not only_reshapes(layer)), None)
     if first_layer is not None and Trait.NORM in first_layer.traits and not isinstance(first_layer, LocalResponseNorm):
         return []  # a first normalization layer makes the scale of the inputs irrelevant
     x = case.sample.x
@@ -60,9 +61,20 @@ def find(case: Case) -> list[Finding]:
         cause = "features have very different scales, so that the weights of the small ones learn far more slowly"
     else:
         return []
-    fix = "divide bytes by 255 once, then subtract the mean and divide by the standard deviation of the training inputs"
-    remedy = Remedy("inputs of mean 0 and standard deviation 1", _with_standardised_inputs, "standardised-inputs")
-    return [Finding(NAME, "train", evidence, cause, fix, remedy, settings={"data.standardize": True})]
+    return [
+        Finding(
+            NAME,
+            "train",
+            evidence,
+            cause=cause,
+            fix="divide bytes by 255 once, then subtract the mean and divide by the standard deviation of the training "
+            "inputs",
+            remedy=Remedy(
+                "inputs of mean 0 and standard deviation 1", _with_standardised_inputs, "standardised-inputs"
+            ),
+            settings={"data.standardize": True},
+        )
+    ]
 
 
 def _with_standardised_inputs(case: Case) -> Case:

@@ -8,13 +8,11 @@ from torch import Tensor
 
 from pellucid.base.errors import PellucidError
 from pellucid.data.seeds import generator
-from pellucid.doctor.case import Case
-from pellucid.doctor.finding import Check, Evidence, Finding
+from pellucid.doctor.case import Case, UnansweredError
+from pellucid.doctor.finding import Check, Finding
 from pellucid.doctor.inputs import subsample
 from pellucid.doctor.passes import is_user_defined, leaves
-from pellucid.doctor.predictions import UnansweredError
-from pellucid.layers import Identity
-from pellucid.layers.base import Cache, Layer, Mode, Params
+from pellucid.layers import Cache, Identity, Layer, Mode, Params
 from pellucid.losses import Loss
 from pellucid.nested import map_tree, params_at
 from pellucid.sweep import forward
@@ -73,11 +71,16 @@ def find(case: Case) -> list[Finding]:
         wrong_rows = [row for row in table.rows if not row.ok and row.layer == name]
         if wrong_rows:
             row = wrong_rows[-1]
-            evidence: Evidence = {"layer": name, "gradient_of": row.what, "largest_entry": row.largest}
-            evidence |= {f"off_from_{reference}": error for reference, error in row.errors.items()}
-            cause = f"the backward pass of {name} does not return the gradient of its forward pass"
-            fix = "derive the gradient again, and check it by `model.verify(x, y)` until all rows are ok"
-            return [Finding(NAME, path, evidence, cause, fix)]
+            errors = {f"off_from_{reference}": error for reference, error in row.errors.items()}
+            return [
+                Finding(
+                    NAME,
+                    path,
+                    evidence={"layer": name, "gradient_of": row.what, "largest_entry": row.largest} | errors,
+                    cause=f"the backward pass of {name} does not return the gradient of its forward pass",
+                    fix="derive the gradient again, and check it by `model.verify(x, y)` until all rows are ok",
+                )
+            ]
     if reasons:
         raise UnansweredError(f"gradients that cannot be verified: {'; '.join(reasons)}")
     return []

@@ -17,6 +17,7 @@ from pellucid.layers import (
     HardSigmoid,
     HardSwish,
     Identity,
+    Layer,
     LeakyReLU,
     LogSoftmax,
     ReLU,
@@ -26,7 +27,6 @@ from pellucid.layers import (
     Softmax,
     Tanh,
 )
-from pellucid.layers.base import Layer
 from pellucid.losses import AuxiliaryCrossEntropy, BinaryCrossEntropy, SoftmaxCrossEntropy
 from pellucid.network.ending import last_layers, only_reshapes
 
@@ -61,16 +61,27 @@ def find(case: Case) -> list[Finding]:
         net, lambda layer: only_reshapes(layer) or (isinstance(layer, Dropout) and not layer.rate)
     ).items():
         if isinstance(last_layer, Dropout):
-            evidence: Evidence = {"last_layer": "Dropout", "loss": type(case.model.loss).__name__}
-            cause = "dropout follows the last layer with weights, and sets outputs of the network to 0"
-            fix = "remove that layer; dropout belongs between layers"
-            findings.append(Finding(NAME, path, evidence, cause, fix, _removal(net, path)))
+            findings.append(
+                Finding(
+                    NAME,
+                    path,
+                    evidence={"last_layer": "Dropout", "loss": type(case.model.loss).__name__},
+                    cause="dropout follows the last layer with weights, and sets outputs of the network to 0",
+                    fix="remove that layer; dropout belongs between layers",
+                    remedy=_removal(net, path),
+                )
+            )
     multi_label = _multi_label_fraction(case.train.y) if isinstance(case.model.loss, SoftmaxCrossEntropy) else 0.0
     if multi_label > MAX_MULTI_LABEL:
-        evidence = {"loss": type(case.model.loss).__name__, "share_with_several_labels": multi_label}
-        cause = "the probabilities of a softmax sum to 1, so that several labels of one example compete"
-        fix = "use binary_cross_entropy with targets of 0 and 1 for each label"
-        findings.append(Finding(NAME, "loss", evidence, cause, fix))
+        findings.append(
+            Finding(
+                NAME,
+                "loss",
+                evidence={"loss": type(case.model.loss).__name__, "share_with_several_labels": multi_label},
+                cause="the probabilities of a softmax sum to 1, so that several labels of one example compete",
+                fix="use binary_cross_entropy with targets of 0 and 1 for each label",
+            )
+        )
     ends = last_layers(net, lambda layer: only_reshapes(layer) or isinstance(layer, Dropout)) or {"": net}
     end_findings = (_unsuitable_end(case, path, last_layer) for path, last_layer in ends.items())
     return findings + [finding for finding in end_findings if finding is not None]
@@ -82,18 +93,26 @@ def _unsuitable_end(case: Case, path: str, last_layer: Layer) -> Finding | None:
     evidence: Evidence = {"last_layer": type_name, "loss": type(loss).__name__}
     has_softmax = isinstance(last_layer, Softmax) or isinstance(loss, SoftmaxCrossEntropy)
     if case.model.output_shape[:1] == (1,) and has_softmax:
-        cause = "a softmax over a single output is always 1, so the gradient is always 0"
-        fix = "give the network one output for each class, or use one output with binary cross-entropy"
-        return Finding(NAME, path or "training", evidence | {"outputs": 1}, cause, fix)
+        return Finding(
+            NAME,
+            path or "training",
+            evidence | {"outputs": 1},
+            cause="a softmax over a single output is always 1, so the gradient is always 0",
+            fix="give the network one output for each class, or use one output with binary cross-entropy",
+        )
     limits_logits = isinstance(last_layer, LOGIT_LIMITING) or (
         isinstance(last_layer, LogSoftmax) and isinstance(loss, BinaryCrossEntropy)
     )
     if isinstance(loss, LOGIT_LOSSES) and limits_logits:
         low, high = OUTPUT_RANGES[type(last_layer)]
-        evidence |= {"lowest_output": low, "highest_output": high}
-        cause = f"{type_name} limits the logits that {type(loss).__name__} converts to probabilities"
-        fix = "end the network in the layer before it"
-        return Finding(NAME, path, evidence, cause, fix, _removal(case.model.net, path))
+        return Finding(
+            NAME,
+            path,
+            evidence | {"lowest_output": low, "highest_output": high},
+            cause=f"{type_name} limits the logits that {type(loss).__name__} converts to probabilities",
+            fix="end the network in the layer before it",
+            remedy=_removal(case.model.net, path),
+        )
     if case.compares and type(last_layer) in OUTPUT_RANGES:
         return _unreachable_targets(case, path, last_layer, evidence)
     return None
@@ -117,16 +136,21 @@ def _unreachable_targets(case: Case, path: str, last_layer: Layer, evidence: Evi
     outside_fraction = float(((targets < low - margin) | (targets > high + margin)).double().mean())
     if outside_fraction <= MAX_OUTSIDE:
         return None
-    evidence |= {
+    value_ranges: Evidence = {
         "lowest_output": low,
         "highest_output": high,
         "lowest_target": float(targets.min()),
         "highest_target": float(targets.max()),
         "share_of_targets_outside": outside_fraction,
     }
-    cause = f"{type(last_layer).__name__} cannot output values in the range of the targets"
-    fix = "end the network without an activation, or scale the targets into its range"
-    return Finding(NAME, path, evidence, cause, fix, _removal(case.model.net, path))
+    return Finding(
+        NAME,
+        path,
+        evidence | value_ranges,
+        cause=f"{type(last_layer).__name__} cannot output values in the range of the targets",
+        fix="end the network without an activation, or scale the targets into its range",
+        remedy=_removal(case.model.net, path),
+    )
 
 
 def _target_values(case: Case) -> Tensor:

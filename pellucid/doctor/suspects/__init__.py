@@ -5,7 +5,7 @@ from functools import partial
 
 from pellucid.doctor.case import Case
 from pellucid.doctor.finding import Finding, Suspect
-from pellucid.doctor.suspects import layers, losses, objectives, parts, settings
+from pellucid.doctor.suspects import layers, losses, objectives, settings
 from pellucid.doctor.training_case import TrainingCase, optional_fields
 from pellucid.objective import Supervised
 
@@ -15,19 +15,19 @@ INPUT_SCALE_CHECK = "unnormalised-inputs"  # whose remedy is tried first: lower 
 SuspectSource = Callable[[Case], Iterator[Suspect]]
 TaskSuspectSource = Callable[[TrainingCase], Iterator[Suspect]]
 PARTICULAR_SOURCES: tuple[SuspectSource, ...] = (
-    parts.coupled_loss_suspects, parts.target_suspects,
-    parts.pretrained_suspects, settings.regularizer_suspects, settings.frozen_suspects,
+    losses.coupled_loss_suspects, losses.target_suspects,
+    settings.pretrained_suspects, settings.regularizer_suspects, settings.frozen_suspects,
     settings.augment_suspects, losses.ignored_class_suspects, losses.loss_option_suspects,
     settings.clipping_suspects, settings.optimizer_suspects,
     settings.schedule_suspects, settings.tiny_batch_suspects, settings.dropout_suspects, layers.linear_suspects,
     layers.activation_suspects, layers.layer_suspects, losses.own_optimizer_suspects, losses.own_loss_suspects,
-    parts.initialization_suspects, losses.loss_suspects,
+    layers.initialization_suspects, losses.loss_suspects,
     layers.layer_option_suspects,
 )  # fmt: skip
 # The sources that also work for a Case of one network and one loss with other targets, such as masks.
 SUPERVISED_SOURCES: tuple[SuspectSource, ...] = (
-    parts.coupled_loss_suspects, settings.regularizer_suspects, layers.linear_suspects,
-    parts.initialization_suspects,
+    losses.coupled_loss_suspects, settings.regularizer_suspects, layers.linear_suspects,
+    layers.initialization_suspects,
 )  # fmt: skip
 # The sources that read only the settings, the networks and the data, and so work for a case of any task.
 ANY_TASK_SOURCES: tuple[TaskSuspectSource, ...] = (
@@ -79,5 +79,5 @@ def found_suspects(findings: Sequence[Finding]) -> tuple[list[Suspect], list[Sus
     found = [one for one in findings if one.remedy is not None]
     first = [Suspect(one) for one in found if one.is_fault]
     first += [Suspect(one, unusual=True) for one in found if not one.is_fault and one.check == INPUT_SCALE_CHECK]
-    is_other = [not one.is_fault and one.check != INPUT_SCALE_CHECK for one in found]
-    return first, [Suspect(one, general=True) for one, other in zip(found, is_other, strict=True) if other]
+    others = [one for one in found if not one.is_fault and one.check != INPUT_SCALE_CHECK]
+    return first, [Suspect(one, general=True) for one in others]

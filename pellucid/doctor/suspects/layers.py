@@ -1,4 +1,4 @@
-"""Suspects in the layers of the network: kinds of layers, their options, activations, pooling."""
+"""Suspects in the layers of the network: kinds of layers, their options, activations, pooling, initial weights."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import fields, replace
@@ -9,11 +9,18 @@ import torch
 
 from pellucid.base.settings.checks import is_number
 from pellucid.combine import Sequential
-from pellucid.combine.base import Combinator, join, replace_layer, walk
+from pellucid.combine.base import Combinator, join, walk
 from pellucid.doctor.case import Case
 from pellucid.doctor.finding import Suspect, suspect
 from pellucid.doctor.passes import gradients, is_user_defined, leaves, rms, trainable_layers
-from pellucid.doctor.remedies import he_initialized, rebuilt, with_layers, with_replaced_layers
+from pellucid.doctor.remedies import (
+    DRAWN_AS_HE,
+    HE_SETTINGS,
+    he_initialized,
+    rebuilt,
+    with_layers,
+    with_replaced_layers,
+)
 from pellucid.doctor.training_case import TrainingCase, optional_fields
 from pellucid.layers import (
     AdaptiveAvgPool2d,
@@ -23,11 +30,14 @@ from pellucid.layers import (
     Dropout,
     Flatten,
     Identity,
+    Layer,
+    Mode,
     ReLU,
     Sigmoid,
     Tanh,
+    Trait,
 )
-from pellucid.layers.base import Layer, Mode, Trait
+from pellucid.nested import flatten
 from pellucid.network.ending import last_layers
 from pellucid.sweep import forward
 
@@ -35,6 +45,8 @@ from pellucid.sweep import forward
 OPTIONS = {"axis": 1.0, "momentum": 5.0, "epsilon": 1e3}
 # Of layers that leave a network linear, except for the maximum of MaxPool2d, which is hardly an activation.
 LINEAR_TRAITS = Trait.RESHAPE | Trait.RESAMPLE | Trait.NORM
+MAX_HE_RATIO = 3.0  # RMS of a weight divided by its RMS after He initialization; the minimum is 1 / MAX_HE_RATIO
+MAX_BIAS = 1.0  # root mean square of a layer's initial biases
 MIN_SATURATING, MAX_VANISHED = 3, 0.01  # inner sigmoids or tanhs; gradient of the first weights divided by the last
 
 
@@ -54,14 +66,14 @@ def layer_suspects(case: TrainingCase) -> Iterator[Suspect]:
         is_pool = kind == AdaptiveAvgPool2d.__name__
         plain: Layer = Flatten() if is_pool else Identity()
         text = "Flatten" if is_pool else "no layer"
-        changed_nets = with_replaced_layers(nets, found, lambda _, plain=plain: plain)
         yield suspect(
             "pooled-positions" if is_pool else "norm-layer",
             "the mean over all positions removes where in the image something is, which these targets depend on"
             if is_pool else f"{kind} removes differences that the layers after it need",
             "flatten the last maps instead of pooling them, or predict a map"
             if is_pool else f"leave {kind} out, or use batch normalization",
-            f"{text} instead of {kind} in inner layers", partial(rebuilt, keep_weights=True, nets=changed_nets),
+            f"{text} instead of {kind} in inner layers",
+            partial(rebuilt, keep_weights=True, nets=with_replaced_layers(nets, found, lambda _, plain=plain: plain)),
             path=join(*found[0]), layers=len(found), key=f"{text}-for-{kind}",
         )  # fmt: skip
 
@@ -76,14 +88,10 @@ def _may_need_positions(case: TrainingCase, net: Layer, path: str) -> bool:
     return is_followed_by_vectors and None not in shape and optional_fields(case).classifies is False
 
 
-def _with_changed_layers(
-    case: Case, paths: Sequence[str], change: Callable[[Layer], Layer], keep_weights: bool = False
-) -> Case:
+def _with_changed_layers(case: Case, paths: Sequence[str], change: Callable[[Layer], Layer]) -> Case:
     """Return the case with the layers at `paths` changed; raises PellucidError if other layers do not fit them."""
-    net = case.model.net
-    for path in paths:
-        net = replace_layer(net, path, change)
-    return rebuilt(case, keep_weights, net=net)
+    places = [("", path) for path in paths]
+    return rebuilt(case, nets=with_replaced_layers(case.model.objective.nets, places, change))
 
 
 def linear_suspects(case: Case) -> Iterator[Suspect]:
@@ -171,3 +179,23 @@ def layer_option_suspects(case: TrainingCase) -> Iterator[Suspect]:
 
 def _is_near(value: float, default: Any, max_ratio: float) -> bool:
     return value == default or (value * default > 0 and 1 / max_ratio <= value / default <= max_ratio)
+
+
+def initialization_suspects(case: Case) -> Iterator[Suspect]:
+    """Yield a suspect if initial weights or biases have an unusual size."""
+    own = {path for path, layer in leaves(case.model.net) if is_user_defined(layer)}
+    flat, layers = flatten(case.initial.params), trainable_layers(case.initial)
+    weights = [flat[weight] for path, weight in layers if path not in own]
+    ratios = [float(value.square().mean().sqrt()) / (2 / value[0].numel()) ** 0.5 for value in weights]
+    biases = [flat[join(path, "bias")] for path, _ in layers if join(path, "bias") in flat]
+    bias = max((float(value.square().mean().sqrt()) for value in biases), default=0.0)
+    is_unusual = any(not 1 / MAX_HE_RATIO <= ratio <= MAX_HE_RATIO for ratio in ratios[:-1])
+    is_large = any(ratio > MAX_HE_RATIO for ratio in ratios[-1:]) or bias > MAX_BIAS
+    if ratios and (is_unusual or is_large):
+        yield suspect(
+            "bad-initialization", "the initial weights or biases are so large or so small that the network does not "
+            "learn", "use He initialization (He et al. 2015) and biases of 0", DRAWN_AS_HE.description,
+            DRAWN_AS_HE.apply, unusual=True, key=DRAWN_AS_HE.key, settings=HE_SETTINGS,
+            smallest_weights_over_he=min(ratios),
+            largest_weights_over_he=max(ratios), largest_first_biases=bias,
+        )  # fmt: skip

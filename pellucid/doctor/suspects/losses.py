@@ -1,27 +1,28 @@
-"""Suspects in the loss and the objective, and in losses and optimizers of one's own, replaced by the library's."""
+"""Suspects in the targets, the loss and the objective, and in losses and optimizers of one's own."""
 
 from collections.abc import Iterator
-from dataclasses import Field, fields, is_dataclass, replace
+from dataclasses import dataclass, fields, is_dataclass, replace
 from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from pellucid.base.errors import PellucidError
 from pellucid.base.settings.checks import is_number
 from pellucid.combine.base import replace_layer
 from pellucid.data.source import Arrays, Source
 from pellucid.doctor.case import Case
 from pellucid.doctor.finding import Suspect, suspect
-from pellucid.doctor.passes import is_user_defined, library_part
-from pellucid.doctor.remedies import rebuilt
+from pellucid.doctor.passes import is_user_defined, library_part, rms
+from pellucid.doctor.remedies import rebuilt, with_standardised_targets
 from pellucid.doctor.training_case import TrainingCase
-from pellucid.layers import Identity, LogSoftmax, Sigmoid, Softmax
-from pellucid.layers.base import Layer
-from pellucid.losses import Quadratic, SoftmaxCrossEntropy
+from pellucid.layers import Identity, Layer, LogSoftmax, Mode, Sigmoid, Softmax
+from pellucid.losses import Loss, Quadratic, SoftmaxCrossEntropy
 from pellucid.nested import flatten
 from pellucid.network.ending import last_layers
 from pellucid.objective import Supervised
+from pellucid.sweep import forward
 
 # Options of losses and objectives that other suspects check, or that the network and the data fix.
 OUTPUT_ACTIVATIONS = (Softmax, LogSoftmax, Sigmoid)  # which softmax cross-entropy replaces
@@ -30,6 +31,96 @@ MIN_NUMBER_RATIO = 3.0  # of a number to its default, or its inverse; others are
 MIN_CLASS_SCORE = 0.2  # of a class that was ignored by mistake, in a training that does not ignore it
 MIN_IMBALANCE = 20.0  # count of the most frequent class divided by the count of the least frequent one
 MAX_WEIGHT_RATIO = 100.0  # largest class weight divided by the smallest; a higher ratio is unusual
+MAX_OFFSET = 2.0  # |mean| of the targets, in standard deviations
+MAX_STD, MIN_STD = 5.0, 0.05  # standard deviation of the targets
+BATCH_SIZE = 8  # examples
+MAX_COUPLING = 1e-3  # relative change of the gradients of all other examples if one example's target changes
+
+
+def target_suspects(case: Case) -> Iterator[Suspect]:
+    """Yield a suspect if regression targets are far from mean 0 and standard deviation 1."""
+    y = case.train.y
+    if case.classifies or not y.is_floating_point():
+        return
+    mean, std = y.double().mean(0, keepdim=True), y.double().std(0, correction=0, keepdim=True)
+    offset = float((mean.abs() / std.clamp_min(1e-12)).max())
+    if float(std.min()) > 0 and (offset > MAX_OFFSET or float(std.max()) > MAX_STD or float(std.min()) < MIN_STD):
+        yield suspect(
+            "unnormalised-targets", "the targets are far from the network's first outputs, so that most of the "
+            "training is spent on learning their mean and scale",
+            "subtract the targets' mean, divide by their standard deviation, and undo this in the predictions",
+            "standardised targets",
+            lambda case: rebuilt(with_standardised_targets(case)),
+            path="train", unusual=True, mean_target=float(mean.mean()),
+            standard_deviation_of_the_targets=float(std.mean()),
+        )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class PerExample(Loss):
+    """A loss that is computed for each example separately, and averaged."""
+
+    loss: Loss
+
+    def compute(self, y: Any, target: Tensor) -> tuple[Tensor, Any]:
+        """Return the mean of the examples' losses and its gradient with respect to y."""
+        parts = [self.loss(y[k : k + 1], target[k : k + 1]) for k in range(len(target))]
+        return torch.stack([value for value, _ in parts]).mean(), torch.cat([dy for _, dy in parts]) / len(target)
+
+    def check(self, outputs: Any, targets: Tensor) -> None:
+        """Raise PellucidError unless the outputs and targets fit the wrapped loss."""
+        self.loss.check(outputs, targets)
+
+    def predict(self, y: Any) -> Tensor:
+        """Return the predictions of the wrapped loss."""
+        return self.loss.predict(y)
+
+    def main_output(self, y: Any) -> Any:
+        """Return the main output of the wrapped loss."""
+        return self.loss.main_output(y)
+
+
+def coupled_loss_suspects(case: Case) -> Iterator[Suspect]:
+    """Yield a suspect if an example's target changes the loss gradients of other examples by more than a factor."""
+    loss = case.model.loss
+    if not is_user_defined(loss) or not isinstance(loss, Loss):
+        return
+    coupling = _coupling(case, loss)
+    if coupling > MAX_COUPLING:
+        batch = case.model.predict(case.probe.x[:BATCH_SIZE]), case.probe.y[:BATCH_SIZE]
+        shapes = [str(tuple(part.shape)) for part in batch]
+        yield suspect(
+            "loss-mixes-examples", "the loss compares each output with the targets of other examples, for example if "
+            "outputs (N, 1) and targets (N,) are broadcast to (N, N)",
+            "give outputs and targets the same shape before they are compared, and take the mean over the examples",
+            "the loss of each example separately", lambda case: rebuilt(case, loss=PerExample(loss)),
+            path="loss", unusual=True, loss=type(loss).__name__, outputs=shapes[0], targets=shapes[1],
+            gradient_changed_by_another_target=coupling,
+        )  # fmt: skip
+
+
+def _coupling(case: Case, loss: Loss) -> float:
+    """Return the relative change of the other examples' gradients when the first example's target changes.
+
+    A change that only multiplies all of these gradients by one factor is not counted. 0 if it cannot be measured.
+    """
+    part = case.probe
+    y = part.y[:BATCH_SIZE]
+    is_other = (part.y != y[:1]).flatten(1).any(1) if part.y.dim() > 1 else part.y != y[0]
+    if not bool(is_other.any()):
+        return 0.0
+    target = torch.cat([part.y[is_other][:1], y[1:]])
+    model = case.initial
+    try:
+        with torch.inference_mode():
+            outputs, _ = forward(model.net, model.params, case.inputs(part)[:BATCH_SIZE], Mode(keep=False))
+            before, after = (loss(outputs, changed_y)[1][1:].double().flatten() for changed_y in (y, target))
+    except (PellucidError, RuntimeError, AttributeError, TypeError):  # more than one output, or an unusual loss
+        return 0.0
+    size = float(before.square().sum())
+    if not 0 < size < float("inf"):
+        return 0.0
+    return rms(after - float(before @ after) / size * before) / rms(before)
 
 
 def own_loss_suspects(case: TrainingCase) -> Iterator[Suspect]:
@@ -143,7 +234,7 @@ def default_option_suspects(case: TrainingCase) -> Iterator[Suspect]:
     objective: Any = case.model.objective
     path = "loss" if isinstance(objective, Supervised) else "objective"
     part = objective.loss if path == "loss" else objective
-    for option in _options(part):
+    for option in fields(part) if is_dataclass(part) else ():
         value, default, name = getattr(part, option.name), option.default, option.name
         if name in SKIPPED_OPTIONS or not isinstance(default, int | float | str) or value == default:
             continue
@@ -156,10 +247,6 @@ def default_option_suspects(case: TrainingCase) -> Iterator[Suspect]:
             path=path, key=f"{path}-{name}", settings={f"{path}.{name}": default},
             value=str(value), default=str(default),
         )  # fmt: skip
-
-
-def _options(part: Any) -> tuple[Field[Any], ...]:
-    return fields(part) if is_dataclass(part) else ()
 
 
 def class_balance_suspects(case: TrainingCase) -> Iterator[Suspect]:

@@ -1,19 +1,17 @@
 """Suspects in the last layers of networks, and in objectives with more than one network, such as GANs."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
 from typing import Any
 
 from pellucid.combine.base import join
 from pellucid.data.source import Arrays
-from pellucid.doctor.case import Case
 from pellucid.doctor.finding import MIN_GAIN, Suspect, suspect
 from pellucid.doctor.passes import is_user_defined, library_part
 from pellucid.doctor.remedies import rebuilt, with_parts, with_replaced_layers
 from pellucid.doctor.training_case import TrainingCase
-from pellucid.layers import Identity, Tanh
-from pellucid.layers.base import Layer, Trait
+from pellucid.layers import Identity, Layer, Tanh, Trait
 from pellucid.network.ending import last_layers
 from pellucid.objective import Supervised
 
@@ -33,18 +31,22 @@ def ending_suspects(case: TrainingCase) -> Iterator[Suspect]:
     for path, last_layer in last_layers(nets[name]).items():
         if not path or Trait.ACTIVATION not in last_layer.traits:
             continue
-        changes: list[tuple[str, str, Layer]]
-        changes = [(f"without-{join(name, path)}", f"the network without {join(name, path)}", Identity())]
+        full_path = join(name, path)
+        changes: list[tuple[str, str, Layer]] = [
+            (f"without-{full_path}", f"the network without {full_path}", Identity())
+        ]
         if len(nets) > 1 and not isinstance(last_layer, Tanh):
             changes.insert(0, ("generator-tanh", "a generator that ends in a tanh", Tanh()))
         for key, description, layer in changes:
+            changed_nets = with_replaced_layers(nets, [(name, path)], lambda _, layer=layer: layer)
             yield suspect(
                 "wrong-output",
                 f"{type(last_layer).__name__} limits the outputs, or makes their gradients small",
                 "end the network in a tanh, whose range the images have" if isinstance(layer, Tanh) else
                 "end the network without an activation, or with one that has the range of the targets", description,
-                _with_layer(nets, name, path, layer), path=join(name, path), last_layer=type(last_layer).__name__,
-                min_gain=MIN_TANH_GAIN if isinstance(last_layer, Tanh) else MIN_GAIN, key=key,
+                partial(rebuilt, keep_weights=True, nets=changed_nets), path=full_path,
+                last_layer=type(last_layer).__name__, key=key,
+                min_gain=MIN_TANH_GAIN if isinstance(last_layer, Tanh) else MIN_GAIN,
             )  # fmt: skip
 
 
@@ -127,8 +129,3 @@ def network_rate_suspects(case: TrainingCase) -> Iterator[Suspect]:
                 partial(rebuilt, optimizers={**optimizers, name: replace(optimizer, lr=lowest)}),
                 path=name, key=f"{name}-rate-{lowest:g}", learning_rate=optimizer.lr, lowest_learning_rate=lowest,
             )  # fmt: skip
-
-
-def _with_layer(nets: Mapping[str, Layer], name: str, path: str, layer: Layer) -> Callable[[Case], Case]:
-    changed_nets = with_replaced_layers(nets, [(name, path)], lambda _: layer)
-    return partial(rebuilt, keep_weights=True, nets=changed_nets)

@@ -11,16 +11,17 @@ from math import inf
 from typing import Any
 
 import torch
+from torch import Tensor
 
-from pellucid.combine.base import map_layers, walk
+from pellucid.combine.base import join, map_layers, walk
 from pellucid.data import Augment
 from pellucid.doctor.case import Case
 from pellucid.doctor.finding import Suspect, suspect
-from pellucid.doctor.passes import dropout_rate
-from pellucid.doctor.remedies import rebuilt, with_initial_model
+from pellucid.doctor.passes import leaves, trainable_layers
+from pellucid.doctor.remedies import rebuilt, with_initial_model, with_rate
 from pellucid.doctor.training_case import TrainingCase
 from pellucid.layers import BatchNorm, Dropout
-from pellucid.layers.base import Layer
+from pellucid.nested import flatten
 from pellucid.optim import Progress
 from pellucid.optim.schedules import Constant
 
@@ -38,6 +39,7 @@ LOW_RATE_FACTOR = 0.1  # of the highest rate; at lower rates, a network hardly l
 RATE_FACTORS = (0.1, 10.0, 0.01)  # of the learning rates that are tried
 MAX_RATE_RATIO = 30.0  # of the learning rate and the usual one, or its inverse; above it, the usual one is tried first
 MIN_RATE = 1e-12  # lower learning rates, or negative ones, teach nothing
+MIN_ROW_DEVIATIONS = 8.0  # standard errors of a variance over rows; the largest of 1,700 new weights is 6.4
 MAX_LOW_RATE_FRACTION = 0.6  # fraction of the steps whose rate is below LOW_RATE_FACTOR times the highest
 
 
@@ -57,19 +59,18 @@ def regularizer_suspects(case: Case) -> Iterator[Suspect]:
 def dropout_suspects(case: TrainingCase) -> Iterator[Suspect]:
     """Yield a suspect if a network has dropout."""
     nets = case.model.objective.nets
-    if rate := dropout_rate(case.model):
+    dropout_layers = [layer for net in nets.values() for _, layer in leaves(net) if isinstance(layer, Dropout)]
+    if rate := max((layer.rate for layer in dropout_layers), default=0.0):
+        changed_nets = {
+            name: map_layers(net, lambda layer: replace(layer, rate=0.0) if isinstance(layer, Dropout) else layer)
+            for name, net in nets.items()
+        }
         yield suspect(
             "dropout-too-strong", "dropout removes so many values that the rest does not determine the output",
             "use a dropout rate of 0.2 to 0.5, or none", "no dropout",
-            partial(
-                rebuilt, keep_weights=True, nets={name: map_layers(net, _without_dropout) for name, net in nets.items()}
-            ),
+            partial(rebuilt, keep_weights=True, nets=changed_nets),
             unusual=rate > MAX_DROPOUT, settings={"network.dropout": 0.0}, rate=rate,
         )  # fmt: skip
-
-
-def _without_dropout(layer: Layer) -> Layer:
-    return replace(layer, rate=0.0) if isinstance(layer, Dropout) else layer
 
 
 def frozen_suspects(case: TrainingCase) -> Iterator[Suspect]:
@@ -203,13 +204,11 @@ def schedule_suspects(case: TrainingCase) -> Iterator[Suspect]:
     )  # fmt: skip
 
 
-def tiny_batch_suspects(
-    case: TrainingCase, min_size: int = MIN_NORM_BATCH_SIZE, usual_size: int = DEFAULT_BATCH_SIZE
-) -> Iterator[Suspect]:
-    """Yield a suspect for batch normalization over fewer than `min_size` examples, with `usual_size` as the remedy."""
+def tiny_batch_suspects(case: TrainingCase, usual_size: int = DEFAULT_BATCH_SIZE) -> Iterator[Suspect]:
+    """Yield a suspect for batch normalization over a few examples, with batches of `usual_size` as the remedy."""
     layers = (layer for net in case.model.objective.nets.values() for _, layer in walk(net))
     has_norm = any(isinstance(layer, BatchNorm) for layer in layers)
-    if case.batch_size < min_size and len(case.train) > DEFAULT_BATCH_SIZE and has_norm:
+    if case.batch_size < MIN_NORM_BATCH_SIZE and len(case.train) > DEFAULT_BATCH_SIZE and has_norm:
         yield suspect(
             "batch-norm-tiny-batches",
             "batch normalization computes mean and variance from so few examples that they are noise, and evaluation "
@@ -235,12 +234,46 @@ def rate_suspects(case: TrainingCase) -> Iterator[Suspect]:
     for text, new_rate in {f"{new_rate:.2g}": new_rate for new_rate in rates}.items():
         is_lower = new_rate < rate
         is_far_below = rate * MAX_RATE_RATIO <= new_rate == usual_rate
-        candidate = suspect(
+        yield suspect(
             "learning-rate-too-high" if is_lower else "learning-rate-too-low",
             "each step is too large: it overshoots the minimum" if is_lower else
             "the steps are so small that all of them together do not reach a low loss",
             f"{'lower' if is_lower else 'raise'} the learning rate to about {text}", f"a learning rate of {text}",
             partial(rebuilt, optimizer=replace(optimizer, lr=new_rate)), key=f"rate-{text}",
-            settings={"optimizer.lr": float(text)}, unusual=is_far_below, learning_rate=rate,
+            settings={"optimizer.lr": float(text)}, unusual=is_far_below, general=not is_far_below, learning_rate=rate,
         )  # fmt: skip
-        yield replace(candidate, general=not is_far_below)
+
+
+def pretrained_suspects(case: Case) -> Iterator[Suspect]:
+    """Yield a suspect for the learning rate if initial weights are pretrained and not frozen."""
+    weights = flatten(case.initial.params)
+    means = [
+        join(path, layer.buffers[0]) for path, layer in leaves(case.model.net)
+        if isinstance(layer, BatchNorm) and join(path, "weight") not in case.model.frozen
+    ]  # fmt: skip
+    if any(bool(weights[path].any()) for path in means) or any(
+        _is_pretrained(weights[path]) for _, path in trainable_layers(case.initial)
+    ):
+        yield suspect(
+            "learning-rate-too-high",
+            "each step is too large: it overshoots, or pretrained weights lose what they learned",
+            "lower the learning rate, above all of pretrained layers", "a tenth of the learning rate of training",
+            partial(with_rate, factor=0.1), unusual=True, key="pretrained-rate",
+            settings={"optimizer.lr": 0.1 * case.model.optimizer.lr}, learning_rate=case.model.optimizer.lr,
+        )  # fmt: skip
+
+
+def _is_pretrained(weight: Tensor) -> bool:
+    """Return whether the sizes of rows or columns differ more than those of independent values of one distribution.
+
+    Training makes some units and inputs larger than others. Weights that are newly drawn, here or in PyTorch, have
+    independent values, so that the variance of a row's mean square follows from their second and fourth moments.
+    """
+    weight = weight.double()
+    for rows in (weight.flatten(1), weight.transpose(0, 1).flatten(1)):
+        count, length = rows.shape
+        chance_variance = float(weight.pow(4).mean() - weight.square().mean().square()) / length
+        excess = float(rows.square().mean(1).var(correction=0)) - chance_variance
+        if excess > MIN_ROW_DEVIATIONS * (2 / count) ** 0.5 * chance_variance > 0:
+            return True
+    return False

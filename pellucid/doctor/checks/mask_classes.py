@@ -30,10 +30,11 @@ def find(case: Case) -> list[Finding]:
             cause="no mask pixel has one of these classes, so the network cannot learn them",
             fix="check how the masks are read: shifted class indices, a class read as the ignored index, or missing "
             "images",
+            is_fault=True,
             kind=LACKED_CLASS,
         )
     ]
 
 
 NAME = "mask-classes"
-CHECK = Check(NAME, find, finds_faults=True)
+CHECK = Check(NAME, find)

@@ -45,7 +45,7 @@ MIN_PROMISING_EXAMPLES = 40  # held-out ones; with fewer, a gain of one or two o
 # Of the score (the largest unclear gain of 52 sound trainings is 0.04), and of the gain that would prove the cause.
 MIN_PROMISING_GAIN, MIN_PROMISING_FRACTION = 0.06, 0.8
 MIN_FAULT_GAIN = 0.03  # of the score, by a remedy of a fault that is visible in the network or the loss itself
-FAILURE_SIGNS = {"underfitting", "collapsed-predictions", "overfitting", "nan-origin"}  # signs of a failing training
+FAILURE_SIGNS = {"underfitting", "overfitting", "nan-origin"}  # signs of a failing training
 Experiment = Callable[[Evaluations], ProvenCause | None]
 
 

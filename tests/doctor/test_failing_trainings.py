@@ -154,7 +154,7 @@ def test_examples_sorted_by_class_are_the_cause() -> None:
     assert diagnosis.causes == ("examples-in-order",)
     assert diagnosis.kind(0) == "likely cause"  # shuffling helps; the order itself is not measured
     assert diagnosis.symptoms == frozenset()
-    assert "collapsed-predictions" in {diagnosis.findings[index].check for index in diagnosis.cause_by_consequence}
+    assert "underfitting" in {diagnosis.findings[index].check for index in diagnosis.cause_by_consequence}
 
 
 @pytest.mark.usefixtures("known_reference")

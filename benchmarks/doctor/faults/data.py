@@ -290,9 +290,9 @@ CLASSES = (
         "validation without two classes",
         _train_on(_keep_shares(lambda k: float(k > 1)), "validation"),
     ),
-    Fault("collapsed-predictions", "class after class", _class_after_class),
-    Fault("collapsed-predictions", "labels read as 0", _mostly_zero_labels),
-    Fault("collapsed-predictions", "the last weights lost", alter_trained(_zero_last_weight)),
+    Fault("examples-in-order", "class after class", _class_after_class),
+    Fault("underfitting", "labels read as 0", _mostly_zero_labels),
+    Fault("replaced-weights", "the last weights lost", alter_trained(_zero_last_weight)),
 )
 
 

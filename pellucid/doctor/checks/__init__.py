@@ -3,7 +3,6 @@
 from pellucid.doctor.checks import (
     batch_norm,
     class_imbalance,
-    collapsed_predictions,
     confused_labels,
     constant_inputs,
     cut_gradient,
@@ -40,6 +39,6 @@ CHECKS: tuple[Check, ...] = tuple(
         # of the training
         nan_origin, batch_norm, replaced_weights,
         # of its result
-        collapsed_predictions, underfitting, overfitting,
+        underfitting, overfitting,
     )
 )  # fmt: skip

@@ -120,5 +120,5 @@ def _with_unfrozen_norms(case: Case) -> Case:
 NAME = "batch-norm"
 CHECK = Check(
     NAME, find, finds_faults=True,
-    explains=("overfitting", "underfitting", "collapsed-predictions"),
+    explains=("overfitting", "underfitting"),
 )  # fmt: skip

@@ -94,4 +94,4 @@ def _first_class_name(case: Case, mask: Tensor) -> str:
 
 
 NAME = "class-imbalance"
-CHECK = Check(NAME, find, explains=("collapsed-predictions", "overfitting"), finds_faults=True)
+CHECK = Check(NAME, find, explains=("overfitting"), finds_faults=True)

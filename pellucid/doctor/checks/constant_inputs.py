@@ -58,5 +58,5 @@ NAME = "constant-inputs"
 CHECK = Check(
     NAME, find, examples=2, finds_faults=True,
     explains=("duplicated-inputs", "shuffled-labels", "label-noise", "shortcut-pixels", "preprocessing-mismatch",
-              "unnormalised-inputs", "leakage", "collapsed-predictions", "underfitting", "overfitting"),
+              "unnormalised-inputs", "leakage", "underfitting", "overfitting"),
 )  # fmt: skip

@@ -63,5 +63,5 @@ def find(case: Case) -> list[Finding]:
 NAME = "cut-gradient"
 CHECK = Check(
     NAME, find, finds_faults=True,
-    explains=("collapsed-predictions", "underfitting", "overfitting"),
+    explains=("underfitting", "overfitting"),
 )  # fmt: skip

@@ -128,5 +128,5 @@ def _findings_of_random_fraction(path: str, same_data: CorrectCount, other_data:
 NAME = "shuffled-labels"
 CHECK = Check(
     NAME, find, examples=MIN_EXAMPLES, finds_faults=True,
-    explains=("confused-labels", "label-noise", "overfitting", "underfitting", "collapsed-predictions"),
+    explains=("confused-labels", "label-noise", "overfitting", "underfitting"),
 )  # fmt: skip

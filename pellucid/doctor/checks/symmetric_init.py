@@ -86,5 +86,5 @@ def _twins(weights: Tensor, groups: Tensor) -> tuple[Tensor, Tensor]:
 NAME = "symmetric-init"
 CHECK = Check(
     NAME, find, finds_faults=True,
-    explains=("collapsed-predictions", "underfitting"),
+    explains=("underfitting"),
 )  # fmt: skip

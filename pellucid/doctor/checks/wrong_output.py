@@ -177,5 +177,5 @@ def _removal(net: Layer, path: str) -> Remedy | None:
 NAME = "wrong-output"
 CHECK = Check(
     NAME, find, finds_faults=True,
-    explains=("underfitting", "collapsed-predictions"),
+    explains=("underfitting"),
 )  # fmt: skip

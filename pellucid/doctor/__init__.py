@@ -175,5 +175,4 @@ def _validation_arrays(validation: Any, classes: Sequence[str] | None, seed: int
     pair = validation if isinstance(validation, tuple) else (validation, None)
     if len(pair) != 2:
         raise PellucidError(f"validation has {plural(len(pair), 'element')}; give a Dataset or a pair (x, y)")
-    x, y = pair
-    return arrays_of(x, y, "validation", classes, seed)
+    return arrays_of(*pair, "validation", classes, seed)

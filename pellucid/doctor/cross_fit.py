@@ -206,9 +206,14 @@ def _exchange_of_direction(base: TrainingCase) -> Suspect | None:
 
 def _judge_of(train: Source, validation: Source, case: TrainingCase) -> KernelClassifier | None:
     """Return a simple classifier of the validation images if it fails on the training images; None otherwise."""
-    if not (isinstance(case, Case) and case.classifies and isinstance(train, Arrays) and is_image(train.x)):
+    if not (
+        isinstance(case, Case)
+        and case.classifies
+        and isinstance(train, Arrays)
+        and isinstance(validation, Arrays)
+        and is_image(train.x)
+    ):
         return None
-    assert isinstance(validation, Arrays)  # of a Case
     classifier = fit_simple_classifier(validation, case.model.seed)
     return classifier if classifier is not None and classifier.fails_on(train.x, train.y) else None
 

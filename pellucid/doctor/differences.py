@@ -1,6 +1,7 @@
 """Differences of the training and the validation data, measured by a few traits of each image and each target."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import cache
 from math import inf, sqrt
 from typing import NamedTuple
 
@@ -57,23 +58,25 @@ def differences(model: BaseModel, train: Source, validation: Source) -> list[Tra
     """Return the clear differences of the traits of two parts of the data, the largest first."""
     examples = [read_examples(part, MAX_EXAMPLES, model.seed) for part in (train, validation)]
     found, of_inputs = list[TraitDifference](), input_traits([*examples[0], *examples[1]])
+    draw_orders = cache(lambda n: torch.rand(N_DIVISIONS, n, generator=generator(model.seed)).argsort(1))
     for name, trait in (of_inputs | target_traits(model, [*examples[0], *examples[1]])).items():
-        parts = trait.values.double().split([len(examples[0]), len(examples[1])])
-        a, b = (part[~part.isnan()] for part in parts)
+        a, b = (part[~part.isnan()] for part in trait.values.double().split([len(part) for part in examples]))
         if min(len(a), len(b)) < 2:
             continue
         difference, variances = abs(float(a.mean() - b.mean())), (float(a.var()), float(b.var()))
         size = difference / sqrt(sum(variances) / 2) if sum(variances) else inf
         is_rounding = difference <= 1e-6 * max(abs(float(a.mean())), abs(float(b.mean())))
-        if not is_rounding and size >= MIN_EFFECT and not _can_be_chance(a, b, model.seed):
+        if not is_rounding and size >= MIN_EFFECT and not _can_be_chance(a, b, draw_orders):
             found.append(TraitDifference(
                 name, float(a.mean()), float(b.mean()), size, name in of_inputs, trait.kind
             ))  # fmt: skip
     return sorted(found, key=lambda one: (-one.size, one.trait))
 
 
-def _can_be_chance(a: Tensor, b: Tensor, seed: int) -> bool:
+def _can_be_chance(a: Tensor, b: Tensor, draw_orders: Callable[[int], Tensor]) -> bool:
     """Return whether random divisions of the examples into two parts of these sizes differ as much.
+
+    draw_orders: returns N_DIVISIONS random orders of a number of examples, (N_DIVISIONS, n), always the same.
 
     The variance of all values together is that of such divisions; the variances of the parts would be far too small for
     a class that a few images have, and the smaller part lacks.
@@ -85,8 +88,8 @@ def _can_be_chance(a: Tensor, b: Tensor, seed: int) -> bool:
     shift = float(values[:count].mean())
     if abs(shift) < MIN_DEVIATIONS * float(values.std()) * sqrt(1 / count - 1 / len(values)):
         return True
-    orders = torch.rand(N_DIVISIONS, len(values), generator=generator(seed)).argsort(1)[:, :count]
-    return bool((values[orders].mean(1).abs() >= abs(shift) * (1 - 1e-9)).any())
+    means = values[draw_orders(len(values))[:, :count]].mean(1)
+    return bool((means.abs() >= abs(shift) * (1 - 1e-9)).any())
 
 
 def one_sided_first(found: Sequence[TraitDifference]) -> list[TraitDifference]:

@@ -124,8 +124,9 @@ class Evaluations:
         finding = next(
             (one for one in self.findings if one.path == "train" and one.kind == class_imbalance.LACKED_CLASS), None
         )
-        is_in_memory = isinstance(case.train, Arrays) and isinstance(case.validation, Arrays)
-        if finding is None or not is_in_memory or case.validation.y.dim() != 1:
+        if finding is None or not isinstance(case.train, Arrays) or not isinstance(case.validation, Arrays):
+            return None
+        if case.validation.y.dim() != 1:
             return None
         is_kept, scores = torch.isin(case.validation.y, case.train.y), self.validation_scores
         kept = is_kept[drawn_indices(len(is_kept), len(scores), case.model.seed)].double()
@@ -143,9 +144,8 @@ class Evaluations:
         effect = self.trainings.record(effect_of(change, self.score.name, [(scores, factor * kept_scores)], 0))
         if effect.verdict != "cause":
             return None
-        lacked = lacked_text(finding, differences(case.model, case.train, case.validation))
-        named = replace(finding, cause=f"{finding.cause}{lacked}")
-        return ProvenCause(change, effect, change.apply(case)).with_finding(named)
+        cause = f"{finding.cause}{lacked_text(finding, differences(case.model, case.train, case.validation))}"
+        return ProvenCause(change, effect, change.apply(case)).with_finding(replace(finding, cause=cause))
 
     def is_harmless(self, finding: Finding) -> bool:
         """Return whether a finding says that validation inputs differ, which does not lower the model's score."""
@@ -156,8 +156,8 @@ class Evaluations:
 
     def refutes(self, finding: Finding) -> bool:
         """Return whether undoing the change of the images that a finding names had no effect."""
-        key = UNDONE.format(finding.kind)
-        return any(effect.key == key and effect.verdict == "no effect" for effect in self.trainings.effects)
+        without_effect = {effect.key for effect in self.trainings.effects if effect.verdict == "no effect"}
+        return UNDONE.format(finding.kind) in without_effect
 
     def other_targets(self, part: Source, suggesting_model: BaseModel | None) -> Sequence[TargetChange]:
         """Return the task's proposed changes of targets for some examples.

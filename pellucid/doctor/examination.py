@@ -31,8 +31,16 @@ def examine(case: ExaminedCase, checks: Sequence[Check[Any]]) -> Diagnosis:
     ordered = sorted(found, key=lambda finding: (finding.check in cause_by_check, not finding.is_cause))  # stable
     cause_by_index = {k: cause_by_check[one.check] for k, one in enumerate(ordered) if one.check in cause_by_check}
     symptoms = frozenset(k for k, one in enumerate(ordered) if k not in cause_by_index and not one.is_cause)
-    names = tuple(check.name for check in made_checks)
-    return Diagnosis(tuple(ordered), names, cause_by_index, {}, skip_reasons, case.notes, case.trained, symptoms)
+    return Diagnosis(
+        tuple(ordered),
+        tuple(check.name for check in made_checks),
+        cause_by_index,
+        attempts={},
+        left_out=skip_reasons,
+        notes=case.notes,
+        trained=case.trained,
+        symptoms=symptoms,
+    )
 
 
 def _results(check: Check[Any], case: ExaminedCase) -> tuple[list[Finding], str]:

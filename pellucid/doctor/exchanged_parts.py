@@ -53,10 +53,10 @@ def find_faulty_part(evaluations: Evaluations) -> ProvenCause | None:
     if (cause := _unlike_data(evaluations)) is not None:
         return cause
     steps = trainings.max_steps
-    scores_by_pair = evaluations.base_scores.setdefault(steps, {})
+
     for exchange in _exchanges(case):
         try:
-            cause = trainings.measure(case, exchange, scores_by_pair, steps)
+            cause = trainings.measure(case, exchange, evaluations.base_scores.setdefault(steps, {}), steps)
         except PellucidError as error:  # the part does not fit the others
             evaluations.untried[exchange.remedy.key] = str(error)
             continue

@@ -7,9 +7,11 @@ from math import inf
 from statistics import fmean
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from pellucid.base.errors import PellucidError
+from pellucid.data.source import Arrays, Source
 from pellucid.doctor.case import UnansweredError, has_flat_targets
 from pellucid.doctor.checks import CHECKS
 from pellucid.doctor.cross_fit import (
@@ -25,8 +27,7 @@ from pellucid.doctor.exchanged_parts import find_faulty_part
 from pellucid.doctor.finding import Check, Finding, Suspect, suspect
 from pellucid.doctor.intervention import MeasuredEffect
 from pellucid.doctor.judged_examples import judge_training_targets
-from pellucid.doctor.left_out import train_without_kinds
-from pellucid.doctor.paired import PairedTrainings, ProvenCause
+from pellucid.doctor.paired import MIN_HELD_OUT, PairedTrainings, ProvenCause
 from pellucid.doctor.replaced_parts import (
     MIN_REFERENCE_SCORE,
     UNSOUND_DATA,
@@ -37,7 +38,11 @@ from pellucid.doctor.replaced_parts import (
 )
 from pellucid.doctor.training_case import ExaminedCase, TrainingCase, optional_fields, repeats_training, validation_of
 from pellucid.task import Task
+from pellucid.task.traits import input_traits, target_traits
+from pellucid.task.values import MISSING_INPUTS
 from pellucid.training.device import CPU
+from pellucid.training.examples import subset
+from pellucid.training.reading import drawn_indices, read_examples
 
 MAX_SEARCHES = 3  # for causes, with a budget; each is made in the case without the causes of those before it
 
@@ -46,7 +51,9 @@ MIN_PROMISING_EXAMPLES = 40  # held-out ones; with fewer, a gain of one or two o
 MIN_PROMISING_GAIN, MIN_PROMISING_FRACTION = 0.06, 0.8
 MIN_FAULT_GAIN = 0.03  # of the score, by a remedy of a fault that is visible in the network or the loss itself
 FAILURE_SIGNS = {"underfitting", "overfitting", "nan-origin"}  # signs of a failing training
-Experiment = Callable[[Evaluations], ProvenCause | None]
+MAX_EXAMPLES, MAX_READ = 1_000, 200  # of each part of the data: in memory, and of other sources
+MIN_KIND_GAIN = 0.1  # of the score, by leaving out the examples of a kind
+MIN_KIND_FRACTION, MAX_KIND_FRACTION = 0.02, 0.9  # of the training examples that are of the kind
 
 
 def with_causes(
@@ -160,7 +167,9 @@ def _first_cause(evaluations: Evaluations) -> ProvenCause | None:
     """
     case, untried = evaluations.case, evaluations.untried
     is_flat = has_flat_targets(case)
-    experiments: list[tuple[str, Experiment]] = [("other-reading", Evaluations.evaluate_changes)]
+    experiments: list[tuple[str, Callable[[Evaluations], ProvenCause | None]]] = [
+        ("other-reading", Evaluations.evaluate_changes)
+    ]
     if is_trainable := optional_fields(case).trainable is not False and bool(case.steps_planned or is_flat):
         parts = cache(lambda: ReplacedParts(evaluations))
 
@@ -189,6 +198,45 @@ def _first_cause(evaluations: Evaluations) -> ProvenCause | None:
     if not is_trainable and not untried and evaluations.score_gap >= MIN_GAP:
         untried["short-trainings"] = "need a run folder, or the epochs and the batch size of the training"
     return evaluations.partial_cause
+
+
+def train_without_kinds(evaluations: Evaluations) -> ProvenCause | None:
+    """Train without each kind of examples that the training data have, scored on other validation examples."""
+    case = evaluations.case
+    base = with_held_out_part(case) if case.validation is None else case
+    if base is None or not evaluations.has_targets:
+        return None
+    train, validation = (_limited(part, case.model.seed) for part in (base.train, validation_of(base)))
+    examples = [example for part in (train, validation) for example in read_examples(part, len(part), case.model.seed)]
+    for name, (values, kind) in (input_traits(examples) | target_traits(case.model, examples)).items():
+        if values.dtype is not torch.bool:
+            continue
+        is_of_kind, kept = values[: len(train)], ~values[len(train) :]
+        fraction = float(is_of_kind.double().mean())
+        if not MIN_KIND_FRACTION <= fraction <= MAX_KIND_FRACTION or int(kept.sum()) < MIN_HELD_OUT:
+            continue
+        left_fraction = 1 - float(kept.double().mean())
+        if left_fraction > fraction / 2 and kind != MISSING_INPUTS:
+            continue  # as many examples of a kind are usual in these data
+        other_train = subset(train, (~is_of_kind).nonzero().flatten(), False)
+        without = replace(base, train=train, validation=subset(validation, kept.nonzero().flatten(), False))
+        change = suspect(
+            "unusual-examples", f"{fraction:.0%} of the training examples are of one kind ({name}), and without them "
+            "the network learns more", f"look at these examples ({name}): leave them out, or correct how they are read",
+            f"training without {name}", lambda case, part=other_train: replace(case, train=part), path="train",
+            min_gain=MIN_KIND_GAIN, key=f"without-kind/{name}", fraction=fraction, fraction_in_validation=left_fraction,
+        )  # fmt: skip
+        if (cause := evaluations.trainings.measure(without, change, {})) is not None:
+            return cause
+    return None
+
+
+def _limited(part: Source, seed: int) -> Source:
+    """Return the examples, or MAX_EXAMPLES (MAX_READ if they are read from files) that are drawn with the seed."""
+    count = MAX_EXAMPLES if isinstance(part, Arrays) else MAX_READ
+    if len(part) <= count:
+        return part
+    return subset(part, drawn_indices(len(part), count, seed), False)
 
 
 def train_with_suggested_targets(evaluations: Evaluations) -> ProvenCause | None:

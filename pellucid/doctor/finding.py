@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 C = TypeVar("C")  # the type of the case: of a network, or of a detector
 EvidenceValue = float | int | str
 Evidence = dict[str, EvidenceValue]
-NO_SETTINGS: Mapping[str, Any] = {}
+
 MIN_GAIN = 0.05  # of the mean held-out score, 1 for perfect outputs; a change with a smaller gain removes no cause
 
 
@@ -152,7 +152,7 @@ class Suspect:
 
 def suspect(
     name: str, cause: str, fix: str, description: str, apply: Callable[[Any], Any], path: str = "training",
-    unusual: bool = False, min_gain: float = MIN_GAIN, key: str = "", settings: Mapping[str, Any] = NO_SETTINGS,
+    unusual: bool = False, min_gain: float = MIN_GAIN, key: str = "", settings: Mapping[str, Any] | None = None,
     is_fault: bool = False, general: bool = False, is_likely: bool = False, **evidence: EvidenceValue,
 ) -> Suspect:  # fmt: skip
     """Return a suspect with its finding and remedy.
@@ -161,5 +161,5 @@ def suspect(
     is by default the name. unusual, min_gain, general, is_likely: see `Suspect`.
     """
     remedy = Remedy(description, apply, key or name)
-    finding = Finding(name, path, evidence, cause, fix, remedy, is_fault=is_fault, settings=settings)
+    finding = Finding(name, path, evidence, cause, fix, remedy, is_fault=is_fault, settings=settings or {})
     return Suspect(finding, general, unusual, min_gain, is_likely)

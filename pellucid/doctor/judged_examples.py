@@ -38,13 +38,11 @@ def judge_training_targets(evaluations: Evaluations) -> ProvenCause | None:
     Only if it predicts validation examples better than those it was trained on. A change that fits the badly predicted
     examples, but whose gain is not certain, is added to `likely`.
     """
-    case, trainings = evaluations.case, evaluations.trainings
+    case, steps = evaluations.case, evaluations.trainings.max_steps
     if not (evaluations.is_scored and evaluations.has_targets) or evaluations.score_gap > 0:
         return None
-    count = evaluations.score.count(case.train)
-    indices, base, steps = drawn_indices(len(case.train), count, case.model.seed), case, trainings.max_steps
-    if len(indices) < len(case.train):
-        base = replace(case, train=subset(case.train, indices, False))
+    indices = drawn_indices(len(case.train), evaluations.score.count(case.train), case.model.seed)
+    base = case if len(indices) == len(case.train) else replace(case, train=subset(case.train, indices, False))
     base_scores = evaluations.base_scores.setdefault(steps, {}) if base is case else {}
     judged = JudgedExamples(evaluations, base, indices, base_scores, case.model, MIN_GAIN, steps)
     if float(judged.usual_scores.values.nanmean() - judged.scores.values.nanmean()) < MIN_REVERSED_GAP:
@@ -167,8 +165,7 @@ class JudgedExamples:
             with_new_targets(self.base.train, targets), min_gain,
         )  # fmt: skip
         proven_cause = self._measure(change)
-        effects = [one for one in trainings.effects if one.key == change.remedy.key]
-        return proven_cause, next(iter(effects), None)
+        return proven_cause, next((one for one in trainings.effects if one.key == change.remedy.key), None)
 
     def _suspect(
         self, name: str, cause: str, fix: str, description: str, key: str, train: Any, min_gain: float

@@ -201,8 +201,7 @@ class PairedTrainings:
         planned = max(self.first_case.steps_planned, steps)
         scheduled = min(max(self._first_steps, steps), planned)  # fewer than planned after an early end
         settings = RehearsalSettings(steps, compressed=True, fraction=scheduled / planned)
-        size = min(case.batch_size, len(case.train))
-        rehearsal = rehearse(model, case.train, size, case.augment, settings, planned)
+        rehearsal = rehearse(model, case.train, case.batch_size, case.augment, settings, planned)
         model = model_on(rehearsal.model, CPU)
         scores = self.score(model, validation_of(case))
         return ScoredModel(model, torch.zeros_like(scores) if rehearsal.has_failed else scores)

@@ -73,8 +73,8 @@ def layer_outputs(model: BaseModel, x: Tensor) -> list[tuple[str, Layer, Tensor]
 
 def max_batch(model: BaseModel, x: Tensor) -> int:
     """Return how many of the inputs x (N, ...) fit into one pass of MAX_PASS_BYTES, at least MIN_BATCH."""
-    size = sum(y.numel() for _, _, y in layer_outputs(model, x[:1]))
-    return max(MAX_PASS_BYTES // max(4 * size, 1), MIN_BATCH)
+    n_bytes = 4 * sum(y.numel() for _, _, y in layer_outputs(model, x[:1]))
+    return max(MAX_PASS_BYTES // max(n_bytes, 1), MIN_BATCH)
 
 
 def in_batches(model: BaseModel, x: Tensor) -> tuple[Tensor, ...]:

@@ -116,8 +116,8 @@ class Rehearsal:
 
 def step_work(model: BaseModel, data: Source, batch_size: int) -> float:
     """Return the multiply-adds of a training step, with twice as many for the backward pass as for the forward pass."""
-    shape = first_batch(data).images.shape[1:]
-    return 3.0 * min(batch_size, len(data)) * objective_work(model.objective, model.params, shape)
+    example_work = objective_work(model.objective, model.params, first_batch(data).images.shape[1:])
+    return 3.0 * min(batch_size, len(data)) * example_work
 
 
 def rehearse(

@@ -35,7 +35,7 @@ MIN_GENERAL_FRACTION, MIN_FRACTION = 0.5, 0.4  # of the deficit, which a general
 MIN_SMALL_STEPS, MAX_SMALL_STEPS, MAX_SMALL_WORK = 150, 400, 3.2e11
 # Faults of the validation data, and the last also of the training data, that keep trainings from showing other causes.
 UNSOUND_DATA = (preprocessing_mismatch.NAME, shuffled_labels.NAME)
-DATA_PATHS = ("train", "validation")  # of findings in the data
+
 UNCHANGED = Remedy("the same training once more", lambda case: case, "unchanged")
 
 MIN_SKEW = 0.25  # total variation distance between the classes of the predictions and of the labels
@@ -221,7 +221,7 @@ def can_be_tried(finding: Finding, base: TrainingCase, trainings: PairedTraining
     """Return whether the remedy of a finding fits a case: faults of other data may have indices of their examples."""
     first = trainings.first_case
     has_same_data = base.train is first.train and base.validation is first.validation
-    return has_same_data or not finding.is_fault or finding.path not in DATA_PATHS
+    return has_same_data or not finding.is_fault or finding.path not in ("train", "validation")
 
 
 def _as_unusual(part: Suspect) -> Suspect:
@@ -279,13 +279,13 @@ def finding_of_short_epochs(case: Case, score: float, rehearsed_score: float) ->
 
     score: of the present model. rehearsed_score: of a training with as many steps on batches of all examples.
     """
-    steps_per_epoch = epoch_steps(case)
+
     return Finding(
         "short-epochs", "training",
         {"score": score, "score_with_batches_of_all_examples": rehearsed_score, "steps": case.steps_made},
-        f"an epoch has {steps_per_epoch:g} of {case.steps_per_epoch} batches, and with batches of all examples as many "
-        "steps do well, so the training saw only some of the examples, as it does if each epoch begins with the same "
-        "batches",
+        f"an epoch has {epoch_steps(case):g} of {case.steps_per_epoch} batches, and with batches of all examples as "
+        "many steps do well, so the training saw only some of the examples, as it does if each epoch begins with the "
+        "same batches",
         "go through all examples in an epoch, or let an epoch go on where the last one ended", is_fault=True,
     )  # fmt: skip
 

@@ -64,10 +64,11 @@ def case_of_run(
     model = with_copied_weights(initial_model)
     if loaded is not None:
         copy_weights(model, loaded, folder)
-    held_out = material.validation or material.test
     try:
-        train = model.fitting(arrays_of(material.train, None, "x", model.classes, model.seed))
-        validation = model.fitting(arrays_of(held_out, None, "validation", model.classes, model.seed), "validation")
+        train, validation = (
+            model.fitting(arrays_of(part, None, name, model.classes, model.seed), name)
+            for name, part in (("x", material.train), ("validation", material.validation or material.test))
+        )
     except PellucidError as error:
         raise PellucidError(f"{data or recipe.data.name} does not fit the model of {folder.path}: {error}") from error
     history = read_history(folder.path)

@@ -21,32 +21,52 @@ class ExaminedCase(Protocol):
     __dataclass_fields__: ClassVar[dict[str, Any]]
 
     @property
-    def train(self) -> Source: ...  # noqa: D102
+    def train(self) -> Source:
+        """The training data."""
+
     @property
-    def validation(self) -> Source | None: ...  # noqa: D102
+    def validation(self) -> Source | None:
+        """The validation data, None if there are none."""
+
     @property
-    def trained(self) -> bool: ...  # noqa: D102
+    def trained(self) -> bool:
+        """Whether the model is trained."""
+
     @property
-    def notes(self) -> tuple[str, ...]: ...  # noqa: D102
+    def notes(self) -> tuple[str, ...]:
+        """Sentences to print before the findings."""
 
 
 class TrainingCase(ExaminedCase, Protocol):
     """A case whose training experiments repeat; see `Case` for the meaning of its fields."""
 
     @property
-    def model(self) -> BaseModel: ...  # noqa: D102
+    def model(self) -> BaseModel:
+        """The model in its present state."""
+
     @property
-    def begin(self) -> Callable[[], BaseModel]: ...  # noqa: D102
+    def begin(self) -> Callable[[], BaseModel]:
+        """A function that returns a new copy of the model before its first step."""
+
     @property
-    def batch_size(self) -> int: ...  # noqa: D102
+    def batch_size(self) -> int:
+        """The number of examples in a batch."""
+
     @property
-    def steps_per_epoch(self) -> int: ...  # noqa: D102
+    def steps_per_epoch(self) -> int:
+        """The number of steps in one epoch."""
+
     @property
-    def steps_planned(self) -> int: ...  # noqa: D102
+    def steps_planned(self) -> int:
+        """The number of steps of the whole training, 0 if unknown."""
+
     @property
-    def augment(self) -> Augmentation | None: ...  # noqa: D102
+    def augment(self) -> Augmentation | None:
+        """The augmentation in training."""
+
     @property
-    def device(self) -> torch.device: ...  # noqa: D102
+    def device(self) -> torch.device:
+        """The device for training and prediction."""
 
 
 T = TypeVar("T", bound=TrainingCase)
@@ -69,12 +89,10 @@ class OptionalFields(NamedTuple):
 def optional_fields(case: ExaminedCase) -> OptionalFields:
     """Return the fields that a case may lack, with the defaults of those that it lacks."""
     fields = OptionalFields(**{name: getattr(case, name) for name in OptionalFields._fields if hasattr(case, name)})
-    flags = {
-        name: bool(value)
-        for name, value in (("trainable", fields.trainable), ("classifies", fields.classifies))
-        if value is not None
-    }
-    return fields._replace(**flags)
+    return fields._replace(
+        trainable=None if fields.trainable is None else bool(fields.trainable),
+        classifies=None if fields.classifies is None else bool(fields.classifies),
+    )
 
 
 def repeats_training(case: ExaminedCase) -> TypeGuard[TrainingCase]:

@@ -61,7 +61,11 @@ def find(case: Case) -> list[Finding]:
                 cause="the frozen layer has the initial running statistics, mean 0 and variance 1: those that belong "
                 "to its weights were not saved or not loaded",
                 fix="load the running statistics together with the weights, or unfreeze the batch normalization",
-                remedy=Remedy("batch normalization unfrozen", _with_unfrozen_norms, "unfrozen-norms"),
+                remedy=Remedy(
+                    "batch normalization unfrozen",
+                    lambda case: with_initial_model(case, _unfreeze_norms),
+                    "unfrozen-norms",
+                ),
             )
         ]
     return []
@@ -109,12 +113,9 @@ def _with_usual_momentum(layer: Layer) -> Layer:
     return replace(layer, momentum=USUAL_MOMENTUM) if isinstance(layer, BatchNorm) else layer
 
 
-def _with_unfrozen_norms(case: Case) -> Case:
-    def unfreeze(model: BaseModel) -> None:
-        norms = {path for path, layer in walk(model.net) if isinstance(layer, BatchNorm)}
-        model.frozen = {path for path in model.frozen if path.rpartition(".")[0] not in norms}
-
-    return with_initial_model(case, unfreeze)
+def _unfreeze_norms(model: BaseModel) -> None:
+    norms = {path for path, layer in walk(model.net) if isinstance(layer, BatchNorm)}
+    model.frozen = {path for path in model.frozen if path.rpartition(".")[0] not in norms}
 
 
 NAME = "batch-norm"

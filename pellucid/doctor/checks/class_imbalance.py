@@ -19,8 +19,7 @@ def find(case: Case) -> list[Finding]:
     if not case.classifies or int(y.min()) < 0:
         return []
     labels = y if case.validation is None else torch.cat([y, case.validation.y])
-    class_names = case.train.classes or case.model.classes or ()
-    n_classes = max(int(labels.max()) + 1, len(class_names))
+    n_classes = max(int(labels.max()) + 1, len(case.train.classes or case.model.classes or ()))
     if n_classes < 2:
         return []
     counts = y.bincount(minlength=n_classes)
@@ -94,4 +93,4 @@ def _first_class_name(case: Case, mask: Tensor) -> str:
 
 
 NAME = "class-imbalance"
-CHECK = Check(NAME, find, explains=("overfitting"), finds_faults=True)
+CHECK = Check(NAME, find, explains=("overfitting",), finds_faults=True)

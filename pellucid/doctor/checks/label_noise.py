@@ -124,9 +124,9 @@ def _disagreements(indices: Tensor, scores: Tensor, y: Tensor) -> _Disagreements
 def _indistinct_classes(case: Case, disagreements: _Disagreements) -> Finding:
     """Return the finding for pairs of classes that are confused as often as by chance."""
     labels = case.train.y[disagreements.indices]
-    pairs = torch.stack([labels, disagreements.predicted], 1).sort(1).values
-    counted_pairs, counts = pairs.unique(dim=0, return_counts=True)
-    first, second = counted_pairs[counts.argmax()].tolist()
+    label_pairs = torch.stack([labels, disagreements.predicted], 1).sort(1).values
+    distinct_pairs, counts = label_pairs.unique(dim=0, return_counts=True)
+    first, second = distinct_pairs[counts.argmax()].tolist()
     both_names = f"{case.class_name(first)} and {case.class_name(second)}"
     return Finding(
         INDISTINCT,

@@ -58,5 +58,5 @@ def _best_epochs(case: Case) -> set[int]:
 
 NAME = "replaced-weights"
 CHECK = Check(
-    NAME, find, trained=True, finds_faults=True, explains=("underfitting"),
+    NAME, find, trained=True, finds_faults=True, explains=("underfitting",),
 )  # fmt: skip

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -31,14 +30,6 @@ CAUSE_OF_OFFSET = (
 )
 
 
-class _Confusions(NamedTuple):
-    """A classifier, and its confusion matrices on training and validation data, labels by predictions, (K, K)."""
-
-    name: str
-    train: Tensor
-    validation: Tensor
-
-
 def find(case: Case) -> list[Finding]:
     """Compare the confusion matrices on training and validation data, of the model and of a simple classifier.
 
@@ -47,10 +38,10 @@ def find(case: Case) -> list[Finding]:
     """
     if not case.classifies or any(int(part.y.min()) < 0 for part in (case.train, case.validation) if part is not None):
         return []
-    for confusions in _both_confusions(case):
-        shifted_classes = _shifted_classes(confusions)
-        if len(shifted_classes) >= 2 and (kind := _shift_kind(shifted_classes, confusions)):
-            return [_finding(confusions, shifted_classes, kind)]
+    for judge_name, train, validation in _both_confusions(case):
+        shifted_classes = _shifted_classes(train, validation)
+        if len(shifted_classes) >= 2 and (kind := _shift_kind(shifted_classes, validation)):
+            return [_finding(judge_name, train, validation, shifted_classes, kind)]
     return [] if case.class_predictions is None else _findings_of_shift_by_one(case.class_predictions[0])
 
 
@@ -84,29 +75,32 @@ def _findings_of_shift_by_one(predictions: Predictions) -> list[Finding]:
     ]
 
 
-def _both_confusions(case: Case) -> Iterator[_Confusions]:
+def _both_confusions(case: Case) -> Iterator[tuple[str, Tensor, Tensor]]:
+    """Yield the name of a classifier, and its confusion matrices on training and validation data, (K, K) each."""
     validation = case.validation
     if validation is None:
         return
     on_train, on_validation = case.class_predictions or (None, None)
     if on_train is not None and on_validation is not None:
         pairs = ((predicted.part.y, predicted.classes) for predicted in (on_train, on_validation))
-        yield _confusions("the model", *pairs)
+        yield "the model", *_confusion_matrices(*pairs)
     classifier = case.simple_classifier
     if classifier is not None and len(indices := balanced_indices(validation.y, case.model.seed, classifier.classes)):
         pair = validation.y[indices], classifier.predict(validation.x[indices])
-        yield _confusions("a simple classifier", (classifier.y, classifier.leave_one_out_predictions), pair)
+        train_pair = classifier.y, classifier.leave_one_out_predictions
+        yield "a simple classifier", *_confusion_matrices(train_pair, pair)
 
 
-def _confusions(name: str, *pairs: tuple[Tensor, Tensor]) -> _Confusions:
-    n_classes = 1 + max(int(values.max()) for pair in pairs for values in pair)
-    return _Confusions(name, *(confusion_matrix(y, predicted, n_classes) for y, predicted in pairs))
+def _confusion_matrices(train: tuple[Tensor, Tensor], validation: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+    """Return the confusion matrices, (K, K) each, of pairs of labels and predictions."""
+    n_classes = 1 + max(int(values.max()) for values in (*train, *validation))
+    return confusion_matrix(*train, n_classes), confusion_matrix(*validation, n_classes)
 
 
-def _shifted_classes(confusions: _Confusions) -> dict[int, int]:
+def _shifted_classes(train: Tensor, validation: Tensor) -> dict[int, int]:
     """Return, for each class whose validation examples are mostly predicted as one other class, that other class."""
     shifted_classes: dict[int, int] = {}
-    for label, (row, train_row) in enumerate(zip(confusions.validation, confusions.train, strict=True)):
+    for label, (row, train_row) in enumerate(zip(validation, train, strict=True)):
         n, n_train, other = int(row.sum()), max(int(train_row.sum()), 1), int(row.argmax())
         if n < MIN_MEMBERS or other == label:
             continue
@@ -120,12 +114,12 @@ def _shifted_classes(confusions: _Confusions) -> dict[int, int]:
     return shifted_classes
 
 
-def _shift_kind(shifted_classes: dict[int, int], confusions: _Confusions) -> str:
+def _shift_kind(shifted_classes: dict[int, int], confusions: Tensor) -> str:
     """Return how the labels differ: "swapped", "off by n" or "permuted", or "" if none of these describes it."""
     if len(set(shifted_classes.values())) < len(shifted_classes):
         return ""
-    n_classes = len(confusions.validation)
-    n_large = int((confusions.validation.sum(1) >= MIN_MEMBERS).sum())
+    n_classes = len(confusions)
+    n_large = int((confusions.sum(1) >= MIN_MEMBERS).sum())
     shifts = {(label - other) % n_classes for label, other in shifted_classes.items()}
     is_permutation = set(shifted_classes) == set(shifted_classes.values())
     if is_permutation and len(shifted_classes) == 2:
@@ -136,9 +130,9 @@ def _shift_kind(shifted_classes: dict[int, int], confusions: _Confusions) -> str
     return "permuted" if is_permutation else ""
 
 
-def _finding(confusions: _Confusions, shifted_classes: dict[int, int], kind: str) -> Finding:
-    other_classes = torch.tensor([shifted_classes.get(label, label) for label in range(len(confusions.validation))])
-    total = int(confusions.validation.sum())
+def _finding(judge_name: str, train: Tensor, validation: Tensor, shifted_classes: dict[int, int], kind: str) -> Finding:
+    other_classes = torch.tensor([shifted_classes.get(label, label) for label in range(len(validation))])
+    total = int(validation.sum())
 
     def move_back(case: Case) -> Case:
         part = case.validation
@@ -148,13 +142,13 @@ def _finding(confusions: _Confusions, shifted_classes: dict[int, int], kind: str
         NAME,
         "validation",
         evidence={
-            "judged_by": confusions.name,
+            "judged_by": judge_name,
             "labels_are": kind,
             "classes_that_moved": len(shifted_classes),
             "which": ", ".join(f"{label} -> {other}" for label, other in shifted_classes.items()),
-            "right_on_train": float(confusions.train.diagonal().sum()) / int(confusions.train.sum()),
-            "right_on_validation": float(confusions.validation.diagonal().sum()) / total,
-            "right_if_they_are_moved_back": float(confusions.validation[:, other_classes].trace()) / total,
+            "right_on_train": float(train.diagonal().sum()) / int(train.sum()),
+            "right_on_validation": float(validation.diagonal().sum()) / total,
+            "right_if_they_are_moved_back": float(validation[:, other_classes].trace()) / total,
         },
         cause=CAUSES.get(kind, CAUSE_OF_OFFSET),
         fix="use one list of classes for training and validation data, and take the class indices from it",

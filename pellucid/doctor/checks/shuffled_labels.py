@@ -52,7 +52,8 @@ def _part_findings(
     the other data set and the classifier that is fitted to it.
     """
     if classifier.leave_one_out.deviations_above_chance < MAX_CHANCE:
-        return [_unrelated_labels(path, classifier)] if is_sufficient() and not _is_learned(case) else []
+        is_certain = is_sufficient() and not _is_learned(case)
+        return [_unrelated_labels(path, classifier.leave_one_out)] if is_certain else []
     if other_part is None or other is None:
         return []
     on_other_data = count_correct(classifier.predict(other_part.x[other.indices]), other.y)
@@ -88,8 +89,7 @@ def _random_fraction(same_data: CorrectCount, other_data: CorrectCount) -> float
     return 1 - max(same_data.accuracy - same_data.chance, 0.0) / above_chance
 
 
-def _unrelated_labels(path: str, classifier: KernelClassifier) -> Finding:
-    count = classifier.leave_one_out
+def _unrelated_labels(path: str, count: CorrectCount) -> Finding:
     return Finding(
         NAME,
         path,

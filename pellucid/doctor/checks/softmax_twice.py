@@ -46,5 +46,5 @@ def find(case: Case) -> list[Finding]:
 NAME = "softmax-twice"
 CHECK = Check(
     NAME, find, finds_faults=True,
-    explains=("underfitting"),
+    explains=("underfitting",),
 )  # fmt: skip

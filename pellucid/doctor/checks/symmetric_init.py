@@ -26,8 +26,9 @@ def find(case: Case) -> list[Finding]:
     read other inputs, such as interpolation kernels for one map each, are no copies.
     """
     initial, layers = flatten(case.initial.params), dict(leaves(case.initial.net))
-    inner_layers = trainable_layers(case.initial)[:-1]
-    twins_by_path = {path: _twins(*_units(layers[path], initial[weight])) for path, weight in inner_layers}
+    twins_by_path = {
+        path: _twins(*_units(layers[path], initial[weight])) for path, weight in trainable_layers(case.initial)[:-1]
+    }
     twins_by_path = {path: twins for path, twins in twins_by_path.items() if float(twins[1].float().mean()) > MIN_TWINS}
     if not twins_by_path:
         return []
@@ -78,13 +79,14 @@ def _twins(weights: Tensor, groups: Tensor) -> tuple[Tensor, Tensor]:
     """Return for each unit the first unit of its group with equal weights, and whether it has a twin, (U,) each."""
     rows = torch.cat([weights, groups[:, None].to(weights)], 1)
     _, twin_set, counts = torch.unique(rows, dim=0, return_inverse=True, return_counts=True)
-    indices = torch.arange(len(twin_set))
-    first_unit = torch.full((len(counts),), len(twin_set)).scatter_reduce(0, twin_set, indices, "amin")
+    first_unit = torch.full((len(counts),), len(weights)).scatter_reduce(
+        0, twin_set, torch.arange(len(weights)), "amin"
+    )
     return first_unit[twin_set], counts[twin_set] > 1
 
 
 NAME = "symmetric-init"
 CHECK = Check(
     NAME, find, finds_faults=True,
-    explains=("underfitting"),
+    explains=("underfitting",),
 )  # fmt: skip

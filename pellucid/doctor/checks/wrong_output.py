@@ -168,14 +168,15 @@ def _removal(net: Layer, path: str) -> Remedy | None:
     if not path or any(f"{path}.".startswith(f"{shared_path}.") for shared_path in shared_paths):
         return None
 
-    def with_identity(case: Case) -> Case:
-        return rebuilt(case, net=replace_layer(case.model.net, path, lambda layer: Identity()))
-
-    return Remedy(f"the network without {path}", with_identity, f"without-{path}")
+    return Remedy(
+        f"the network without {path}",
+        lambda case: rebuilt(case, net=replace_layer(case.model.net, path, lambda layer: Identity())),
+        f"without-{path}",
+    )
 
 
 NAME = "wrong-output"
 CHECK = Check(
     NAME, find, finds_faults=True,
-    explains=("underfitting"),
+    explains=("underfitting",),
 )  # fmt: skip

@@ -131,8 +131,7 @@ def diagnose(case: Case, attempts: bool = False, checks: Sequence[Check] = CHECK
     attempts: whether to measure the remedies of the findings too. Checks that do not apply are skipped. Raises
     UnansweredError if `attempts` is True and the settings of the training are unknown.
     """
-    diagnosis = _noted(examine(case, checks), case)
-    return with_causes(diagnosis, task_of(case.model), case, attempts=attempts, checks=checks)
+    return with_causes(_noted(examine(case, checks), case), task_of(case.model), case, attempts=attempts, checks=checks)
 
 
 def _noted(diagnosis: Diagnosis, case: ExaminedCase) -> Diagnosis:

@@ -124,10 +124,15 @@ def compare_targets(evaluations: Evaluations) -> None:
         return
     found = differences(case.model, case.train, validation_of(case))
     if unlike := [one for one in found if one.is_large and not one.is_of_inputs]:
-        cause = f"the targets of the training and the validation data are unlike{as_text(unlike)}"
-        evaluations.likely.append(
-            (Finding(SPLITS_DIFFER, "validation", as_evidence(unlike), cause, COMPARE_SPLITS, is_fault=True), None)
+        finding = Finding(
+            SPLITS_DIFFER,
+            "validation",
+            as_evidence(unlike),
+            cause=f"the targets of the training and the validation data are unlike{as_text(unlike)}",
+            fix=COMPARE_SPLITS,
+            is_fault=True,
         )
+        evaluations.likely.append((finding, None))
 
 
 def _training_targets(evaluations: Evaluations, judged: JudgedExamples, split_cause: ProvenCause) -> ProvenCause:

@@ -110,9 +110,12 @@ class Diagnosis:
 
     def __str__(self) -> str:
         """Return the diagnosis as text: two sentences, a line for each other check with findings, what was skipped."""
-        first = "\n".join(map(_wrapped, sentences(self)))
-        others = "\n".join(map(_wrapped, other_lines(self)))
-        blocks = (first, *self.notes, others, _wrapped(footnote(self)))  # notes contain commands: not wrapped
+        blocks = (
+            "\n".join(map(_wrapped, sentences(self))),
+            *self.notes,  # they contain commands: not wrapped
+            "\n".join(map(_wrapped, other_lines(self))),
+            _wrapped(footnote(self)),
+        )
         return "\n\n".join(block for block in blocks if block)
 
     def _repr_html_(self) -> str:
@@ -145,12 +148,15 @@ def without_refuted_causes(diagnosis: Diagnosis, names: Set[str]) -> Diagnosis:
     refuted_names = {findings[k].check for k in refuted} - remaining
     causes = {k: cause for k, cause in diagnosis.cause_by_consequence.items() if cause not in refuted_names}
     symptoms = diagnosis.symptoms | refuted | (diagnosis.cause_by_consequence.keys() - causes.keys())
-    changed = replace(
-        diagnosis,
-        findings=tuple(replace(one, is_fault=False) if k in refuted else one for k, one in enumerate(findings)),
-        cause_by_consequence=causes, symptoms=symptoms, resolved=diagnosis.resolved & causes.keys(),
-    )  # fmt: skip
-    return sorted_by_kind(changed)
+    return sorted_by_kind(
+        replace(
+            diagnosis,
+            findings=tuple(replace(one, is_fault=False) if k in refuted else one for k, one in enumerate(findings)),
+            cause_by_consequence=causes,
+            symptoms=symptoms,
+            resolved=diagnosis.resolved & causes.keys(),
+        )
+    )
 
 
 def sorted_by_kind(diagnosis: Diagnosis) -> Diagnosis:

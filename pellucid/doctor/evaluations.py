@@ -103,12 +103,10 @@ class Evaluations:
         base = replace(self.case, validation=score_half)
         scores_before = self.score(base.model, score_half)
         proven_causes: list[ProvenCause] = []
-        target_changes = self.other_targets(choice_half, base.model)
-        changes = [changed_targets("validation", change) for change in target_changes if not change.unproven]
-        for proposed in (*self._input_changes(), *changes):
+        target_changes = [one for one in self.other_targets(choice_half, base.model) if not one.unproven]
+        for proposed in (*self._input_changes(), *(changed_targets("validation", one) for one in target_changes)):
             change = replace(proposed, min_gain=MIN_PARTLY_EXPLAINED * self.score_gap)
-            changed_case = change.apply(base)
-            score_pair = scores_before, self.score(base.model, validation_of(changed_case))
+            score_pair = scores_before, self.score(base.model, validation_of(change.apply(base)))
             effect = self.trainings.record(effect_of(change, self.score.name, [score_pair], 0))
             if effect.verdict == "cause":
                 proven_causes.append(ProvenCause(change, effect, change.apply(self.case)))

@@ -120,7 +120,8 @@ def _exchanges(case: TrainingCase) -> Iterator[Suspect]:
             FAULTY_NETWORK, "a small plain network learns more from the same data, with the same loss and settings",
             "change one of these at a time: newly drawn weights if yours are loaded, then plain layers (ReLU, batch "
             "normalization) for unusual ones, then fewer strides; the first that raises the score is at fault",
-            "a small network instead", lambda case: _with_network(case, name, net), min_gain=MIN_NETWORK_GAIN,
+            "a small network instead", lambda case: with_initial_model(rebuilt(case, nets={**nets, name: net}), _thaw),
+            min_gain=MIN_NETWORK_GAIN,
         )  # fmt: skip
 
 
@@ -131,14 +132,9 @@ def _with_plain_settings(case: TrainingCase) -> TrainingCase:
     return replace(plain, batch_size=min(BATCH_SIZE, len(case.train)))
 
 
-def _with_network(case: TrainingCase, name: str, net: Layer) -> TrainingCase:
-    """Return the case with another network, of which nothing is frozen."""
-
-    def thaw(model: BaseModel) -> None:
-        model.frozen.clear()
-        model.rates.clear()
-
-    return with_initial_model(rebuilt(case, nets={**case.model.objective.nets, name: net}), thaw)
+def _thaw(model: BaseModel) -> None:
+    model.frozen.clear()
+    model.rates.clear()
 
 
 def _reference_network(model: BaseModel, ends_in_tanh: bool) -> Layer | None:

@@ -316,10 +316,12 @@ def _with_attempts(diagnosis: Diagnosis, trainings: PairedTrainings) -> Diagnosi
         if key in effect_by_remedy:
             tried[index] = effect_by_remedy[key]
             findings[index] = replace(finding, proven=tried[index].verdict == "cause")
-    symptoms = frozenset(k for k in diagnosis.symptoms if not findings[k].proven)
     return sorted_by_kind(
         replace(
-            diagnosis, findings=tuple(findings), attempts=tried, symptoms=symptoms,
+            diagnosis,
+            findings=tuple(findings),
+            attempts=tried,
             left_out=diagnosis.left_out | reasons,
+            symptoms=frozenset(k for k in diagnosis.symptoms if not findings[k].proven),
         )
-    )  # fmt: skip
+    )

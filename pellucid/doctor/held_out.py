@@ -93,8 +93,8 @@ class HeldOutScorer:
         if self._first_loss is None:
             first_losses = self._losses(self.case.begin(), examples)
             self._first_loss = float(first_losses.mean().clamp_min(torch.finfo(first_losses.dtype).tiny))
-        values = 1 - (self._losses(model, examples) / self._first_loss).clamp(0, 1)
-        return HeldOutScores("share of the first loss removed", values)
+        shares = (self._losses(model, examples) / self._first_loss).clamp(0, 1)
+        return HeldOutScores("share of the first loss removed", 1 - shares)
 
     def _losses(self, model: BaseModel, examples: Sequence[Batch]) -> Tensor:
         """Return each example's loss by the case's objective, even if the model was trained with another objective."""

@@ -112,8 +112,10 @@ def _interruption_notes(folder: RunFolder, history: History | None, epochs: int)
     is_complete = (folder.path / "results.json").is_file()
     if not (is_complete or folder.error.is_file() or n_finished >= epochs):
         stop_position = f"after epoch {n_finished}" if n_finished else "before the end of epoch 1"
-        command = f"pellucid train --resume {quote(str(folder.path))}"
-        return (f"stopped {stop_position} of {epochs}, unless it still runs; resume with `{command}`",)
+        return (
+            f"stopped {stop_position} of {epochs}, unless it still runs; resume with "
+            f"`pellucid train --resume {quote(str(folder.path))}`",
+        )
     if is_complete and not (folder.best.is_file() or folder.last.is_file()):
         return (f"the run ended, but its weights are missing; put them back into {folder.weights}, or train again",)
     return ()

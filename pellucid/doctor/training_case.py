@@ -21,52 +21,32 @@ class ExaminedCase(Protocol):
     __dataclass_fields__: ClassVar[dict[str, Any]]
 
     @property
-    def train(self) -> Source:
-        """The training data."""
-
+    def train(self) -> Source: ...  # noqa: D102
     @property
-    def validation(self) -> Source | None:
-        """The validation data, None if there are none."""
-
+    def validation(self) -> Source | None: ...  # noqa: D102
     @property
-    def trained(self) -> bool:
-        """Whether the model is trained."""
-
+    def trained(self) -> bool: ...  # noqa: D102
     @property
-    def notes(self) -> tuple[str, ...]:
-        """Sentences to print before the findings."""
+    def notes(self) -> tuple[str, ...]: ...  # noqa: D102
 
 
 class TrainingCase(ExaminedCase, Protocol):
     """A case whose training experiments repeat; see `Case` for the meaning of its fields."""
 
     @property
-    def model(self) -> BaseModel:
-        """The model in its present state."""
-
+    def model(self) -> BaseModel: ...  # noqa: D102
     @property
-    def begin(self) -> Callable[[], BaseModel]:
-        """A function that returns a new copy of the model before its first step."""
-
+    def begin(self) -> Callable[[], BaseModel]: ...  # noqa: D102
     @property
-    def batch_size(self) -> int:
-        """The number of examples in a batch."""
-
+    def batch_size(self) -> int: ...  # noqa: D102
     @property
-    def steps_per_epoch(self) -> int:
-        """The number of steps in one epoch."""
-
+    def steps_per_epoch(self) -> int: ...  # noqa: D102
     @property
-    def steps_planned(self) -> int:
-        """The number of steps of the whole training, 0 if unknown."""
-
+    def steps_planned(self) -> int: ...  # noqa: D102
     @property
-    def augment(self) -> Augmentation | None:
-        """The augmentation in training."""
-
+    def augment(self) -> Augmentation | None: ...  # noqa: D102
     @property
-    def device(self) -> torch.device:
-        """The device for training and prediction."""
+    def device(self) -> torch.device: ...  # noqa: D102
 
 
 T = TypeVar("T", bound=TrainingCase)

@@ -50,7 +50,7 @@ def find(case: Case) -> list[Finding]:
     if float(other_excess.median()) > MAX_OTHER_EXCESS:
         return []
     pairs = sorted(is_confused.nonzero().tolist(), key=lambda pair: -float(excess[pair[0], pair[1]]))
-    descriptions = [f"{case.class_name(b)} labelled {case.class_name(a)}" for a, b in pairs]
+
     if len(pairs) >= max(MIN_CLASSES, int(is_large.sum()) / 2):
         cause = "some of the training labels use other class indices, as if two data sets had been merged"
         fix = "map the labels of each source to one list of classes before merging"
@@ -64,7 +64,7 @@ def find(case: Case) -> list[Finding]:
             evidence={
                 "classes": int(is_large.sum()),
                 "classes_with_another_one's_examples": len(pairs),
-                "which": ", ".join(descriptions[:MAX_SHOWN]),
+                "which": ", ".join(f"{case.class_name(b)} labelled {case.class_name(a)}" for a, b in pairs[:MAX_SHOWN]),
                 "share_of_their_training_examples": float(train_rates[is_confused].mean()),
                 "share_taken_for_it_in_validation": float(validation_rates[is_confused].mean()),
                 "training_examples": len(train_sample),

@@ -51,8 +51,8 @@ def _is_higher(loss: float, losses: list[float]) -> bool:
 
 def _best_epochs(case: Case) -> set[int]:
     """Return the index of the first best epoch by each measure of the validation data, whose weights are often kept."""
-    names = [name for name in case.history.rows[0] if name.startswith("val_")] if case.history else []
-    columns = {name: case.column(name) for name in names}
+    names = case.history.rows[0] if case.history else ()
+    columns = {name: case.column(name) for name in names if name.startswith("val_")}
     return {values.index(min(values) if name == "val_loss" else max(values)) for name, values in columns.items()}
 
 

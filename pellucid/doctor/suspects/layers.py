@@ -84,8 +84,8 @@ def _may_need_positions(case: TrainingCase, net: Layer, path: str) -> bool:
     parent, shape = dict(walk(net)).get(prefix), case.model.nominal_shape
     layers: Mapping[str, Layer] = parent.layers if isinstance(parent, Sequential) else {}
     following = list(layers.values())[list(layers).index(name) + 1 :] if name in layers else []
-    is_followed_by_vectors = bool(following) and isinstance(following[0], Flatten | Dense)
-    return is_followed_by_vectors and None not in shape and optional_fields(case).classifies is False
+    are_values_of_one_size = None not in shape and optional_fields(case).classifies is False
+    return are_values_of_one_size and isinstance(next(iter(following), None), Flatten | Dense)
 
 
 def _with_changed_layers(case: Case, paths: Sequence[str], change: Callable[[Layer], Layer]) -> Case:

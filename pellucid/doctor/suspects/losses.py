@@ -1,7 +1,7 @@
 """Suspects in the targets, the loss and the objective, and in losses and optimizers of one's own."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass, fields, is_dataclass, replace
+from dataclasses import Field, dataclass, fields, is_dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -234,7 +234,7 @@ def default_option_suspects(case: TrainingCase) -> Iterator[Suspect]:
     objective: Any = case.model.objective
     path = "loss" if isinstance(objective, Supervised) else "objective"
     part = objective.loss if path == "loss" else objective
-    for option in fields(part) if is_dataclass(part) else ():
+    for option in _options(part):
         value, default, name = getattr(part, option.name), option.default, option.name
         if name in SKIPPED_OPTIONS or not isinstance(default, int | float | str) or value == default:
             continue
@@ -247,6 +247,10 @@ def default_option_suspects(case: TrainingCase) -> Iterator[Suspect]:
             path=path, key=f"{path}-{name}", settings={f"{path}.{name}": default},
             value=str(value), default=str(default),
         )  # fmt: skip
+
+
+def _options(part: Any) -> tuple[Field[Any], ...]:
+    return fields(part) if is_dataclass(part) else ()
 
 
 def class_balance_suspects(case: TrainingCase) -> Iterator[Suspect]:

@@ -82,14 +82,14 @@ def case_of(
     )  # fmt: skip
 
 
-def _labelled(part: Arrays, model: BaseModel) -> Arrays:
+def _labelled(data: Arrays, model: BaseModel) -> Arrays:
     """Return the examples without those whose class the loss ignores, unless these are all; classes become int64."""
-    if part.y.dim() == 1 and not part.y.is_floating_point():
-        part = replace(part, y=part.y.long())
-    is_labelled = model.objective.loss.valid_mask(part.y) if isinstance(model.objective, Supervised) else None
+    if data.y.dim() == 1 and not data.y.is_floating_point():
+        data = replace(data, y=data.y.long())
+    is_labelled = model.objective.loss.valid_mask(data.y) if isinstance(model.objective, Supervised) else None
     if is_labelled is None or bool(is_labelled.all()) or not bool(is_labelled.any()):
-        return part
-    return select(part, is_labelled)
+        return data
+    return select(data, is_labelled)
 
 
 def case_with(model: BaseModel, x: Any, y: Any, options: Mapping[str, Any]) -> Case:

@@ -46,13 +46,13 @@ class UnansweredError(PellucidError):
 class Predictions:
     """The predictions of a model for N examples.
 
-    y: the outputs after the loss's `predict`, such as probabilities. loss: the mean loss. part: the examples, without
-    those that the loss ignores. boundary: the threshold from which a single output predicts the second of two classes.
+    y: the outputs after the loss's `predict`, such as probabilities. loss: the mean loss. examples: without those that
+    the loss ignores. boundary: the threshold from which a single output predicts the second of two classes.
     """
 
     y: Tensor
     loss: float
-    part: Arrays
+    examples: Arrays
     boundary: float = 0.5
 
     @property
@@ -63,22 +63,22 @@ class Predictions:
     @property
     def accuracy(self) -> float:
         """The fraction of correctly predicted classes."""
-        return (self.classes == self.part.y).float().mean().item()
+        return (self.classes == self.examples.y).float().mean().item()
 
 
-def predictions(model: BaseModel, part: Arrays) -> Predictions:
+def predictions(model: BaseModel, data: Arrays) -> Predictions:
     """Return the model's predictions in evaluation mode; raises UnansweredError if the outputs are not finite."""
     try:
         with torch.inference_mode():
-            loss, y = loss_and_predictions(model, part)
+            loss, y = loss_and_predictions(model, data)
     except PellucidError as error:
         raise UnansweredError(f"the model has no predictions: {error}") from error
     if not isinstance(model.objective, Supervised):
-        return Predictions(y, loss, part)
-    valid = model.objective.loss.valid_mask(part.y)
+        return Predictions(y, loss, data)
+    valid = model.objective.loss.valid_mask(data.y)
     if valid is not None:
-        part = replace(part, x=part.x[valid], y=part.y[valid])
-    return Predictions(y, loss, part, boundary(model.objective.net, model.objective.loss))
+        data = replace(data, x=data.x[valid], y=data.y[valid])
+    return Predictions(y, loss, data, boundary(model.objective.net, model.objective.loss))
 
 
 @dataclass(frozen=True, eq=False)
@@ -169,9 +169,9 @@ class Case:
         class_names = self.train.classes or self.model.classes
         return class_names[label] if class_names is not None and label < len(class_names) else str(label)
 
-    def inputs(self, part: Arrays) -> Tensor:
-        """Return the network's inputs for the examples of `part`."""
-        return self.model.scaled(part.x)
+    def inputs(self, data: Arrays) -> Tensor:
+        """Return the network's inputs for the examples of `data`."""
+        return self.model.scaled(data.x)
 
     @cached_property
     def train_predictions(self) -> Predictions:
@@ -181,8 +181,8 @@ class Case:
     @cached_property
     def validation_predictions(self) -> Predictions | None:
         """The model's predictions for the sample of validation examples."""
-        part = self.validation_sample
-        return None if part is None else predictions(model_on(self.model, self.device), part)
+        data = self.validation_sample
+        return None if data is None else predictions(model_on(self.model, self.device), data)
 
     @cached_property
     def class_predictions(self) -> tuple[Predictions, Predictions | None] | None:

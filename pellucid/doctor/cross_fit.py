@@ -109,7 +109,7 @@ def _are_alike(evaluations: Evaluations) -> bool:
     """Return whether the scores leave no difference of the parts to explain, and a simple classifier finds none."""
     case = evaluations.case
     is_learned = evaluations.score_gap < MIN_GAP and evaluations.training_score >= MIN_TRAINING_SCORE
-    return is_learned and _judge_of(case.train, validation_of(case), case) is None
+    return is_learned and _classifier_failing_on_training(case.train, validation_of(case), case) is None
 
 
 def compare_targets(evaluations: Evaluations) -> None:
@@ -145,13 +145,14 @@ def _training_targets(evaluations: Evaluations, judged: JudgedExamples, split_ca
     found = differences(case.model, case.train, validation_of(case))
     if (fault := _measured_fault(evaluations, found)) is not None:
         return split_cause.with_finding(fault)
-    lacking = next((one for one in evaluations.findings if lacked_text(one, found)), None)
-    proven_cause = judged.some_changed() or judged.shown_by_outputs(split_cause, lacking is not None)
+    lacked_class_finding = next((one for one in evaluations.findings if lacked_text(one, found)), None)
+    proven_cause = judged.some_changed() or judged.shown_by_outputs(split_cause, lacked_class_finding is not None)
     if proven_cause is not None:
         return proven_cause
-    if lacking is not None:
-        return split_cause.with_finding(replace(lacking, cause=f"{lacking.cause}{lacked_text(lacking, found)}"))
-    fault = split_cause.change.finding
+    if lacked_class_finding is not None:
+        cause = f"{lacked_class_finding.cause}{lacked_text(lacked_class_finding, found)}"
+        return split_cause.with_finding(replace(lacked_class_finding, cause=cause))
+    fault = split_cause.suspect.finding
     # Targets that can be learned fit their images, and the targets of other images have the same traits.
     can_be_unpaired = {one.kind for one in found} <= {OF_PAIR} and len(evaluations.untried) == n_untried
     if can_be_unpaired and evaluations.training_score < MIN_TRAINING_SCORE and not judged.are_paired:
@@ -209,7 +210,7 @@ def _exchange_of_direction(base: TrainingCase) -> Suspect | None:
     )  # fmt: skip
 
 
-def _judge_of(train: Source, validation: Source, case: TrainingCase) -> KernelClassifier | None:
+def _classifier_failing_on_training(train: Source, validation: Source, case: TrainingCase) -> KernelClassifier | None:
     """Return a simple classifier of the validation images if it fails on the training images; None otherwise."""
     if not (
         isinstance(case, Case)
@@ -229,25 +230,29 @@ def _turned_back(base: TrainingCase, validation_part: Source) -> Suspect | None:
     None unless a simple classifier of the validation images fails on the training images, and reads far more of them
     rightly in one of the ways than it would if their labels were those of other images.
     """
-    judge = _judge_of(base.train, validation_part, base)
-    if judge is None or not isinstance(base.train, Arrays) or int(base.train.y.max()) > int(judge.classes.max()):
+    classifier = _classifier_failing_on_training(base.train, validation_part, base)
+    if (
+        classifier is None
+        or not isinstance(base.train, Arrays)
+        or int(base.train.y.max()) > int(classifier.classes.max())
+    ):
         return None
     x, y = float_images(base.train.x), base.train.y
     changes = undoing_changes(x, x)
     images = torch.stack([x, *(change.undo(x) for key, change in changes.items() if key in MOVES)])
-    class_scores = torch.stack([judge.scores(version) for version in images])
+    class_scores = torch.stack([classifier.scores(version) for version in images])
     predicted = class_scores.argmax(2)
     other_y = y[torch.randperm(len(y), generator=generator(base.model.seed))]
-    share_read, share_by_chance = (float((predicted == labels).any(0).float().mean()) for labels in (y, other_y))
-    if share_read - share_by_chance < MIN_ABOVE_CHANCE:
+    fraction_right, fraction_by_chance = (float((predicted == labels).any(0).float().mean()) for labels in (y, other_y))
+    if fraction_right - fraction_by_chance < MIN_ABOVE_CHANCE:
         return None
-    best = class_scores.gather(2, y.expand(len(images), -1)[..., None])[..., 0].argmax(0)
-    turned = replace(base.train, x=images[best, torch.arange(len(x))])
+    best_versions = class_scores.gather(2, y.expand(len(images), -1)[..., None])[..., 0].argmax(0)
+    train_turned_back = replace(base.train, x=images[best_versions, torch.arange(len(x))])
     return suspect(
         "augmentation-destroys", "training images are mirrored or turned, unlike those in validation, and show other "
         "classes or none then", "leave flips and turns out of the augmentation of the training images",
-        "training images turned back", lambda case: replace(case, train=turned), path="train", min_gain=MIN_SPLIT_GAIN,
-        is_likely=True,
+        "training images turned back", lambda case: replace(case, train=train_turned_back), path="train",
+        min_gain=MIN_SPLIT_GAIN, is_likely=True,
     )  # fmt: skip
 
 

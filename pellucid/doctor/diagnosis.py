@@ -85,7 +85,7 @@ class Diagnosis:
 
     def to_json(self) -> dict[str, Any]:
         """Return the diagnosis as JSON values; causes and fixes are None for symptoms and consequences."""
-        hidden = dict.fromkeys(("cause", "fix", "can_try", "settings"))
+        hidden_fields = dict.fromkeys(("cause", "fix", "can_try", "settings"))
         shown_kinds = (*CAUSE_KINDS, "part")
         return {
             "summary": " ".join(sentences(self)),
@@ -96,7 +96,7 @@ class Diagnosis:
                 {
                     **finding.to_json(),
                     "kind": self.kind(index),
-                    **({} if self.kind(index) in shown_kinds else hidden),
+                    **({} if self.kind(index) in shown_kinds else hidden_fields),
                     "follows_from": self.cause_by_consequence.get(index),
                     "goes_away": index in self.resolved,
                     "tried": self.attempts[index].to_json() if index in self.attempts else None,
@@ -161,8 +161,8 @@ def without_refuted_causes(diagnosis: Diagnosis, names: Set[str]) -> Diagnosis:
 
 def sorted_by_kind(diagnosis: Diagnosis) -> Diagnosis:
     """Return the diagnosis with its causes first, then symptoms, then consequences; each in the order as before."""
-    places = [(k in diagnosis.cause_by_consequence, k in diagnosis.symptoms) for k in range(len(diagnosis.findings))]
-    return with_order(diagnosis, sorted(range(len(places)), key=lambda k: places[k]))
+    ranks = [(k in diagnosis.cause_by_consequence, k in diagnosis.symptoms) for k in range(len(diagnosis.findings))]
+    return with_order(diagnosis, sorted(range(len(ranks)), key=lambda k: ranks[k]))
 
 
 def with_order(diagnosis: Diagnosis, order: Sequence[int]) -> Diagnosis:
@@ -182,31 +182,34 @@ def sentences(diagnosis: Diagnosis) -> tuple[str, ...]:
     """Return as text what to change and what that gave, or where the fault is; then how sure that is, and why."""
     if not diagnosis.findings:
         return (f"Nothing wrong was found by {plural(len(diagnosis.checks), 'check')}.",)
-    first, kind = diagnosis.findings[0], diagnosis.kind(0)
-    place, effect = where(first.path), diagnosis.attempts.get(0)
+    first_finding, kind = diagnosis.findings[0], diagnosis.kind(0)
+    location, effect = where(first_finding.path), diagnosis.attempts.get(0)
     for one in diagnosis.intervention_effects:
-        if effect is None and one.name == first.check and (one.verdict == "cause" or not first.proven):
+        if effect is None and one.name == first_finding.check and (one.verdict == "cause" or not first_finding.proven):
             effect = one
     if kind == "part" and effect is not None:
-        certain = f"That is certain, since {effect.certainty}. To find the place, {first.fix}."
-        return f"{PARTS[first.check]}: {effect.outcome}.", certain
+        certainty_text = f"That is certain, since {effect.certainty}. To find the place, {first_finding.fix}."
+        return f"{PARTS[first_finding.check]}: {effect.outcome}.", certainty_text
     if kind not in CAUSE_KINDS:
-        return (f"No cause was found; a symptom is {_words(first.check)} {place}.",)
+        return (f"No cause was found; a symptom is {_words(first_finding.check)} {location}.",)
     if kind == "likely cause":
         measured = "It is measured directly; no training has proven it"
         if effect is not None:
-            proof = "but no training has proven it" if effect.verdict == "no effect" else "not certain"
-            measured = f"It is likely, {proof}: {effect.outcome}, and {effect.certainty}"
-        return f"Probably at fault {place}: {first.cause}.", f"{_capitalized(first.fix)}. {measured}."
+            reservation = "but no training has proven it" if effect.verdict == "no effect" else "not certain"
+            measured = f"It is likely, {reservation}: {effect.outcome}, and {effect.certainty}"
+        return (
+            f"Probably at fault {location}: {first_finding.cause}.",
+            f"{_capitalized(first_finding.fix)}. {measured}.",
+        )
     if effect is None:
-        return f"{_capitalized(first.fix)}.", f"It is proven as the cause {place}: {first.cause}."
-    certain = f"That is certain, since {effect.certainty}: {first.cause}."
-    return f"{_capitalized(first.fix)}: {effect.outcome}.", certain
+        return f"{_capitalized(first_finding.fix)}.", f"It is proven as the cause {location}: {first_finding.cause}."
+    certainty_text = f"That is certain, since {effect.certainty}: {first_finding.cause}."
+    return f"{_capitalized(first_finding.fix)}: {effect.outcome}.", certainty_text
 
 
 def other_lines(diagnosis: Diagnosis) -> list[str]:
     """Return a line of text for each check and kind of finding that the first sentences leave out."""
-    places: dict[tuple[str, ...], list[str]] = {}
+    paths_by_line: dict[tuple[str, ...], list[str]] = {}
     for index, finding in enumerate(diagnosis.findings):
         kind = diagnosis.kind(index)
         if kind in (*CAUSE_KINDS, "part"):
@@ -219,10 +222,10 @@ def other_lines(diagnosis: Diagnosis) -> list[str]:
         if index in diagnosis.attempts and index:
             text += f"; tried: {diagnosis.attempts[index].outcome}"
         if index:
-            places.setdefault((kind, finding.check, text), []).append(finding.path)
+            paths_by_line.setdefault((kind, finding.check, text), []).append(finding.path)
     return [
         f"{f'Also: {_words(check)}' if kind in CAUSE_KINDS else _capitalized(_words(check))} {_listed(paths)}: {text}."
-        for (kind, check, text), paths in places.items()
+        for (kind, check, text), paths in paths_by_line.items()
     ]
 
 

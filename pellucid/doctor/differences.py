@@ -56,19 +56,24 @@ class TraitDifference(NamedTuple):
 
 def differences(model: BaseModel, train: Source, validation: Source) -> list[TraitDifference]:
     """Return the clear differences of the traits of two parts of the data, the largest first."""
-    examples = [read_examples(part, MAX_EXAMPLES, model.seed) for part in (train, validation)]
+    examples = [read_examples(values, MAX_EXAMPLES, model.seed) for values in (train, validation)]
     found, of_inputs = list[TraitDifference](), input_traits([*examples[0], *examples[1]])
     draw_orders = cache(lambda n: torch.rand(N_DIVISIONS, n, generator=generator(model.seed)).argsort(1))
     for name, trait in (of_inputs | target_traits(model, [*examples[0], *examples[1]])).items():
-        a, b = (part[~part.isnan()] for part in trait.values.double().split([len(part) for part in examples]))
-        if min(len(a), len(b)) < 2:
+        train_values, validation_values = (
+            values[~values.isnan()] for values in trait.values.double().split([len(values) for values in examples])
+        )
+        if min(len(train_values), len(validation_values)) < 2:
             continue
-        difference, variances = abs(float(a.mean() - b.mean())), (float(a.var()), float(b.var()))
+        difference, variances = (
+            abs(float(train_values.mean() - validation_values.mean())),
+            (float(train_values.var()), float(validation_values.var())),
+        )
         size = difference / sqrt(sum(variances) / 2) if sum(variances) else inf
-        is_rounding = difference <= 1e-6 * max(abs(float(a.mean())), abs(float(b.mean())))
-        if not is_rounding and size >= MIN_EFFECT and not _can_be_chance(a, b, draw_orders):
+        is_rounding = difference <= 1e-6 * max(abs(float(train_values.mean())), abs(float(validation_values.mean())))
+        if not is_rounding and size >= MIN_EFFECT and not _can_be_chance(train_values, validation_values, draw_orders):
             found.append(TraitDifference(
-                name, float(a.mean()), float(b.mean()), size, name in of_inputs, trait.kind
+                name, float(train_values.mean()), float(validation_values.mean()), size, name in of_inputs, trait.kind
             ))  # fmt: skip
     return sorted(found, key=lambda one: (-one.size, one.trait))
 

@@ -61,8 +61,11 @@ class Evaluations:
     @property
     def has_targets(self) -> bool:
         """Whether the data have targets, and not only inputs that stand in their place."""
-        parts = [part for part in (self.case.train, self.case.validation) if part is not None]
-        return any(getattr(part, "x", None) is not getattr(part, "y", 0) for part in parts)
+        return any(
+            getattr(data, "x", None) is not getattr(data, "y", 0)
+            for data in (self.case.train, self.case.validation)
+            if data is not None
+        )
 
     @cached_property
     def score_gap(self) -> float:
@@ -86,7 +89,7 @@ class Evaluations:
         """The two halves of the validation data: the first to choose changes and to train on, the second for scores."""
         validation = validation_of(self.case)
         order = torch.randperm(len(validation), generator=generator(self.case.model.seed))
-        first, second = (part.sort().values for part in order.tensor_split(2))
+        first, second = (half.sort().values for half in order.tensor_split(2))
         return subset(validation, first, False), subset(validation, second, False)
 
     def evaluate_changes(self) -> ProvenCause | None:
@@ -126,20 +129,22 @@ class Evaluations:
             return None
         if case.validation.y.dim() != 1:
             return None
-        is_kept, scores = torch.isin(case.validation.y, case.train.y), self.validation_scores
-        kept = is_kept[drawn_indices(len(is_kept), len(scores), case.model.seed)].double()
-        if not MIN_HALF_EXAMPLES <= int(kept.sum()) < len(kept):
+        has_learned_class, scores = torch.isin(case.validation.y, case.train.y), self.validation_scores
+        is_learned_class = has_learned_class[
+            drawn_indices(len(has_learned_class), len(scores), case.model.seed)
+        ].double()
+        if not MIN_HALF_EXAMPLES <= int(is_learned_class.sum()) < len(is_learned_class):
             return None
-        remaining = subset(case.validation, is_kept.nonzero().flatten(), False)
+        remaining = subset(case.validation, has_learned_class.nonzero().flatten(), False)
         remedy = Remedy(
             "validation without classes that training lacks", lambda case: replace(case, validation=remaining),
             "without-lacking-classes",
         )  # fmt: skip
         change = Suspect(replace(finding, remedy=remedy), min_gain=MIN_EXPLAINED * self.score_gap)
         # The classes that are left out score 0, and the others weigh more, so that the mean is that of the others.
-        kept_scores = scores * kept
-        factor = float(self.score(case.model, remaining).mean()) / max(float(kept_scores.mean()), 1e-12)
-        effect = self.trainings.record(effect_of(change, self.score.name, [(scores, factor * kept_scores)], 0))
+        remaining_scores = scores * is_learned_class
+        factor = float(self.score(case.model, remaining).mean()) / max(float(remaining_scores.mean()), 1e-12)
+        effect = self.trainings.record(effect_of(change, self.score.name, [(scores, factor * remaining_scores)], 0))
         if effect.verdict != "cause":
             return None
         cause = f"{finding.cause}{lacked_text(finding, differences(case.model, case.train, case.validation))}"
@@ -157,12 +162,12 @@ class Evaluations:
         without_effect = {effect.key for effect in self.trainings.effects if effect.verdict == "no effect"}
         return UNDONE.format(finding.kind) in without_effect
 
-    def other_targets(self, part: Source, suggesting_model: BaseModel | None) -> Sequence[TargetChange]:
+    def other_targets(self, data: Source, suggesting_model: BaseModel | None) -> Sequence[TargetChange]:
         """Return the task's proposed changes of targets for some examples.
 
         suggesting_model: a model whose outputs are used for the proposals, or None.
         """
-        model, examples = self.case.model, read_examples(part, N_EXAMINED, self.case.model.seed)
+        model, examples = self.case.model, read_examples(data, N_EXAMINED, self.case.model.seed)
         images, targets = [example.images[0] for example in examples], [example.targets[0] for example in examples]
         outputs = None if suggesting_model is None else outputs_for(suggesting_model, examples)
         return self.task.target_changes(model, images, targets, outputs)
@@ -173,7 +178,7 @@ class Evaluations:
         Changes that move pixels are only for classes, and not beside labels at fault: a weak model may answer those
         better for other pixels by chance.
         """
-        train, validation = (self._images(part) for part in (self.case.train, validation_of(self.case)))
+        train, validation = (self._images(data) for data in (self.case.train, validation_of(self.case)))
         if train is None or validation is None:
             return []
         inputs = "images" if train.dim() == 4 else "inputs"
@@ -193,27 +198,27 @@ class Evaluations:
             for key, change in changes.items()
         ]  # fmt: skip
 
-    def _images(self, part: Source) -> Tensor | None:
+    def _images(self, data: Source) -> Tensor | None:
         """Return at most N_COMPARED images (n, C, H, W) or vectors as floats; None for others and for several sizes."""
-        if isinstance(part, Arrays):
-            compared = part.x[drawn_indices(len(part), N_COMPARED, self.case.model.seed)]
-            return float_images(compared) if part.x.dim() in (2, 4) else None
-        images = [one.images for one in read_examples(part, N_COMPARED, self.case.model.seed)]
+        if isinstance(data, Arrays):
+            compared = data.x[drawn_indices(len(data), N_COMPARED, self.case.model.seed)]
+            return float_images(compared) if data.x.dim() in (2, 4) else None
+        images = [one.images for one in read_examples(data, N_COMPARED, self.case.model.seed)]
         has_one_size = len({image.shape for image in images}) == 1 and images[0].dim() == 4
         return float_images(torch.cat(images)) if has_one_size else None
 
 
-def changed_targets(part: str, target_change: TargetChange, min_gain: float = MIN_GAIN) -> Suspect:
-    """Return a suspect whose remedy changes the targets of `part`, "train" or "validation"."""
+def changed_targets(split_name: str, target_change: TargetChange, min_gain: float = MIN_GAIN) -> Suspect:
+    """Return a suspect whose remedy changes the targets of `split_name`, "train" or "validation"."""
     return suspect(
         target_change.name, f"the training or the validation data {target_change.cause}",
         f"{target_change.fix}, in whichever of the training and validation data they do not fit the images",
-        f"{target_change.description} in the {'training' if part == 'train' else part} data",
-        partial(with_changed_targets, parts=(part,), apply=target_change.apply), path=part, min_gain=min_gain,
-        key=f"{part}-targets/{target_change.identity}",
+        f"{target_change.description} in the {'training' if split_name == 'train' else split_name} data",
+        partial(with_changed_targets, split_names=(split_name,), apply=target_change.apply),
+        path=split_name, min_gain=min_gain, key=f"{split_name}-targets/{target_change.identity}",
     )  # fmt: skip
 
 
-def with_changed_targets(case: T, parts: Sequence[str], apply: Any) -> T:
-    """Return the case with changed targets in `parts` of its data ("train", "validation")."""
-    return replace(case, **{part: with_targets(getattr(case, part), apply) for part in parts})
+def with_changed_targets(case: T, split_names: Sequence[str], apply: Any) -> T:
+    """Return the case with changed targets in `split_names` of its data ("train", "validation")."""
+    return replace(case, **{name: with_targets(getattr(case, name), apply) for name in split_names})

@@ -71,7 +71,7 @@ def _unlike_data(evaluations: Evaluations) -> ProvenCause | None:
     base = with_held_out_part(case)
     if base is None or have_near_copies(base.train, validation_of(base), case.model.seed):
         return None  # examples near to those of the training are easy in any case
-    shares = [_scored_share(case.model, part) for part in (case.train, validation_of(case))]
+    shares = [_scored_share(case.model, data) for data in (case.train, validation_of(case))]
     if abs(shares[0] - shares[1]) > MAX_UNSCORED:
         return None  # scores without a border, for example, are others
     steps = trainings.max_steps
@@ -81,24 +81,25 @@ def _unlike_data(evaluations: Evaluations) -> ProvenCause | None:
     trained = trainings.train(base, 0, steps)
     scores = evaluations.score(trained.model, validation_of(case))
     count = min(len(scores), len(trained.scores))
-    unlike = as_text(differences(case.model, case.train, validation_of(case)))
+    score_pair = scores[:count], trained.scores[:count]
+    differences_text = as_text(differences(case.model, case.train, validation_of(case)))
     exchange = suspect(
         FAULTY_DATA, f"a network predicts examples held out of its training data better than the validation data"
-        f"{unlike}", f"answer for both{unlike}: were they selected in the same way, are they read and prepared by the "
-        "same code, and do their targets mean the same? Data of other persons, places or devices are no fault, but "
-        "show what to expect of new ones", held_out.description, held_out.apply, "validation", min_gain=MIN_DATA_GAIN,
+        f"{differences_text}", f"answer for both{differences_text}: were they selected in the same way, are they read "
+        "and prepared by the same code, and do their targets mean the same? Data of other persons, places or devices "
+        "are no fault, but show what to expect of new ones", held_out.description, held_out.apply, "validation",
+        min_gain=MIN_DATA_GAIN,
     )  # fmt: skip
-    effect = effect_of(exchange, evaluations.score.name, [(scores[:count], trained.scores[:count])], 0)
-    trainings.record(effect)
+    effect = trainings.record(effect_of(exchange, evaluations.score.name, [score_pair], 0))
     return ProvenCause(exchange, effect, with_trained(base, trained.model)) if effect.verdict == "cause" else None
 
 
-def _scored_share(model: BaseModel, part: Source) -> float:
+def _scored_share(model: BaseModel, data: Source) -> float:
     """Return the share of the targets, such as pixels, that the loss does not ignore."""
     ignored = getattr(getattr(model.objective, "loss", None), "ignore", None)
-    if ignored is None or not isinstance(part, Arrays):
+    if ignored is None or not isinstance(data, Arrays):
         return 1.0
-    return float((part.y != ignored).double().mean())
+    return float((data.y != ignored).double().mean())
 
 
 def _exchanges(case: TrainingCase) -> Iterator[Suspect]:
@@ -146,7 +147,7 @@ def _reference_network(model: BaseModel, ends_in_tanh: bool) -> Layer | None:
         return Sequential(*hidden_layers(tuple(shape)), Dense(outputs[0]))
     if len(outputs) != 3 or len(shape) != 3:
         return None
-    stem: list[Layer] = [BatchNorm()]
+    downsampling: list[Layer] = [BatchNorm()]
     for _ in range(round(shape[2] / outputs[2]).bit_length() - 1):
-        stem += [Conv2d(WIDTH, 3, stride=2, padding=1), BatchNorm(), ReLU()]
-    return Sequential(*stem, unet(outputs[0], WIDTH, norm=True), *([Tanh()] if ends_in_tanh else []))
+        downsampling += [Conv2d(WIDTH, 3, stride=2, padding=1), BatchNorm(), ReLU()]
+    return Sequential(*downsampling, unet(outputs[0], WIDTH, norm=True), *([Tanh()] if ends_in_tanh else []))

@@ -108,7 +108,7 @@ def with_causes(
             break
         trainings = trainings.without_cause(cause)
     promising = None if causes or diagnosis.causes else _most_promising(trainings)
-    if promising is not None and (promising.change.finding.is_fault or not likely):
+    if promising is not None and (promising.suspect.finding.is_fault or not likely):
         likely = [(replace(promising.finding, proven=False, is_fault=True), promising.mended_case)]
     for finding, mended_case in likely:
         diagnosis = _with_finding(diagnosis, finding, case, mended_case, task, checks)
@@ -141,14 +141,14 @@ def _most_promising(trainings: PairedTrainings) -> ProvenCause | None:
     """
     promising = [
         one for one in trainings.unclear
-        if not one.change.general and one.change.finding.check not in (SPLITS_DIFFER, *PARTS)
+        if not one.suspect.general and one.suspect.finding.check not in (SPLITS_DIFFER, *PARTS)
         and fmean(one.effect.gains) >= (
-            MIN_FAULT_GAIN if one.change.finding.is_fault
-            else max(MIN_PROMISING_GAIN, MIN_PROMISING_FRACTION * one.change.min_gain)
+            MIN_FAULT_GAIN if one.suspect.finding.is_fault
+            else max(MIN_PROMISING_GAIN, MIN_PROMISING_FRACTION * one.suspect.min_gain)
         )
         and one.effect.examples >= MIN_PROMISING_EXAMPLES
     ]  # fmt: skip
-    return max(promising, key=lambda one: (one.change.finding.is_fault, fmean(one.effect.gains)), default=None)
+    return max(promising, key=lambda one: (one.suspect.finding.is_fault, fmean(one.effect.gains)), default=None)
 
 
 def _is_explained(diagnosis: Diagnosis, removed: Any) -> bool:
@@ -173,8 +173,12 @@ def _first_cause(evaluations: Evaluations) -> ProvenCause | None:
     if is_trainable := optional_fields(case).trainable is not False and bool(case.steps_planned or is_flat):
         parts = cache(lambda: ReplacedParts(evaluations))
 
-        def is_before_data(part: Suspect) -> bool:
-            return (parts().reference_score >= MIN_REFERENCE_SCORE or not part.general) if is_flat else part.unusual
+        def is_before_data(candidate: Suspect) -> bool:
+            return (
+                (parts().reference_score >= MIN_REFERENCE_SCORE or not candidate.general)
+                if is_flat
+                else candidate.unusual
+            )
 
         experiments = [
             ("kinds", train_without_kinds),
@@ -183,7 +187,7 @@ def _first_cause(evaluations: Evaluations) -> ProvenCause | None:
             ("other-targets", train_with_suggested_targets),
             ("judged-examples", judge_training_targets),
             (CROSS_FIT_KEY, train_on_validation_data),
-            ("other-parts", lambda _: parts().train(lambda part: not is_before_data(part))),
+            ("other-parts", lambda _: parts().train(lambda candidate: not is_before_data(candidate))),
             ("faulty-part", find_faulty_part),
         ]
     experiments.append(("compared-targets", compare_targets))
@@ -206,37 +210,40 @@ def train_without_kinds(evaluations: Evaluations) -> ProvenCause | None:
     base = with_held_out_part(case) if case.validation is None else case
     if base is None or not evaluations.has_targets:
         return None
-    train, validation = (_limited(part, case.model.seed) for part in (base.train, validation_of(base)))
-    examples = [example for part in (train, validation) for example in read_examples(part, len(part), case.model.seed)]
+    train, validation = (_limited(data, case.model.seed) for data in (base.train, validation_of(base)))
+    examples = [example for data in (train, validation) for example in read_examples(data, len(data), case.model.seed)]
     for name, (values, kind) in (input_traits(examples) | target_traits(case.model, examples)).items():
         if values.dtype is not torch.bool:
             continue
-        is_of_kind, kept = values[: len(train)], ~values[len(train) :]
+        is_of_kind, is_of_other_kind = values[: len(train)], ~values[len(train) :]
         fraction = float(is_of_kind.double().mean())
-        if not MIN_KIND_FRACTION <= fraction <= MAX_KIND_FRACTION or int(kept.sum()) < MIN_HELD_OUT:
+        if not MIN_KIND_FRACTION <= fraction <= MAX_KIND_FRACTION or int(is_of_other_kind.sum()) < MIN_HELD_OUT:
             continue
-        left_fraction = 1 - float(kept.double().mean())
-        if left_fraction > fraction / 2 and kind != MISSING_INPUTS:
+        fraction_in_validation = 1 - float(is_of_other_kind.double().mean())
+        if fraction_in_validation > fraction / 2 and kind != MISSING_INPUTS:
             continue  # as many examples of a kind are usual in these data
         other_train = subset(train, (~is_of_kind).nonzero().flatten(), False)
-        without = replace(base, train=train, validation=subset(validation, kept.nonzero().flatten(), False))
+        base_without_kind = replace(
+            base, train=train, validation=subset(validation, is_of_other_kind.nonzero().flatten(), False)
+        )
         change = suspect(
             "unusual-examples", f"{fraction:.0%} of the training examples are of one kind ({name}), and without them "
             "the network learns more", f"look at these examples ({name}): leave them out, or correct how they are read",
-            f"training without {name}", lambda case, part=other_train: replace(case, train=part), path="train",
-            min_gain=MIN_KIND_GAIN, key=f"without-kind/{name}", fraction=fraction, fraction_in_validation=left_fraction,
+            f"training without {name}", lambda case, train=other_train: replace(case, train=train), path="train",
+            min_gain=MIN_KIND_GAIN, key=f"without-kind/{name}", fraction=fraction,
+            fraction_in_validation=fraction_in_validation,
         )  # fmt: skip
-        if (cause := evaluations.trainings.measure(without, change, {})) is not None:
+        if (cause := evaluations.trainings.measure(base_without_kind, change, {})) is not None:
             return cause
     return None
 
 
-def _limited(part: Source, seed: int) -> Source:
+def _limited(data: Source, seed: int) -> Source:
     """Return the examples, or MAX_EXAMPLES (MAX_READ if they are read from files) that are drawn with the seed."""
-    count = MAX_EXAMPLES if isinstance(part, Arrays) else MAX_READ
-    if len(part) <= count:
-        return part
-    return subset(part, drawn_indices(len(part), count, seed), False)
+    count = MAX_EXAMPLES if isinstance(data, Arrays) else MAX_READ
+    if len(data) <= count:
+        return data
+    return subset(data, drawn_indices(len(data), count, seed), False)
 
 
 def train_with_suggested_targets(evaluations: Evaluations) -> ProvenCause | None:
@@ -251,10 +258,10 @@ def train_with_suggested_targets(evaluations: Evaluations) -> ProvenCause | None
     validation_changes = evaluations.other_targets(validation_of(base), None) if suggested else ()
     for target_change in suggested:
         in_both = any(change.identity == target_change.identity for change in validation_changes)
-        parts = ("train", "validation") if in_both else ("train",)
+        split_names = ("train", "validation") if in_both else ("train",)
         change = suspect(
             target_change.name, f"the targets {target_change.cause}", target_change.fix, target_change.description,
-            partial(with_changed_targets, parts=parts, apply=target_change.apply), path="train",
+            partial(with_changed_targets, split_names=split_names, apply=target_change.apply), path="train",
             key=f"targets/{target_change.identity}",
         )  # fmt: skip
         if (proven_cause := evaluations.trainings.measure(base, change, base_scores)) is not None:
@@ -271,23 +278,23 @@ def _with_finding(
     If it is a cause, findings that the case without it lacks become its consequences, but not faults of the same data.
     """
     findings, name, absent_checks = diagnosis.findings, finding.check, set[str]()
-    kept = [k for k, one in enumerate(findings) if one.check != name]
-    open_checks = {findings[k].check for k in kept if not findings[k].proven}
+    other_indices = [k for k, one in enumerate(findings) if one.check != name]
+    open_checks = {findings[k].check for k in other_indices if not findings[k].proven}
     if mended_case is not None and mended_case.train is case.train and mended_case.validation is case.validation:
         open_checks -= {*UNSOUND_DATA}
     if open_checks and finding.is_cause and mended_case is not None:
         repeated = [check for check in checks if check.name in open_checks]
         mended_diagnosis = task.diagnose(mended_case, False, CPU) or examine(mended_case, repeated)
         absent_checks = ({*mended_diagnosis.checks} - {*mended_diagnosis.names}) & open_checks
-    resolved, new = {k for k in kept if findings[k].check in absent_checks}, len(findings)
+    resolved, new = {k for k in other_indices if findings[k].check in absent_checks}, len(findings)
     with_new = replace(
         diagnosis, findings=(*findings, finding),
         cause_by_consequence=diagnosis.cause_by_consequence | dict.fromkeys(resolved, name),
         symptoms=(diagnosis.symptoms - resolved) | ({new} if not finding.is_cause else set()),
         resolved=diagnosis.resolved | resolved,
     )  # fmt: skip
-    n_causes = 0 if finding.is_cause else sum(findings[k].is_cause for k in kept)
-    return with_order(with_new, [*kept[:n_causes], new, *kept[n_causes:]])
+    n_causes = 0 if finding.is_cause else sum(findings[k].is_cause for k in other_indices)
+    return with_order(with_new, [*other_indices[:n_causes], new, *other_indices[n_causes:]])
 
 
 def _with_attempts(diagnosis: Diagnosis, trainings: PairedTrainings) -> Diagnosis:

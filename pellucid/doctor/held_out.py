@@ -31,8 +31,12 @@ def outputs_for(model: BaseModel, examples: Sequence[Batch]) -> list[Any]:
 def predicted_target(output: Any, target: Any) -> Any:
     """Return the prediction for an example as a target of the same kind as its own; None if there is no such target."""
     if isinstance(target, Objects) and isinstance(output, Detections):
-        certain = output.take(output.scores >= MIN_SCORE)
-        return Objects(certain.boxes, certain.labels) if target.masks is None and target.keypoints is None else None
+        confident_detections = output.take(output.scores >= MIN_SCORE)
+        return (
+            Objects(confident_detections.boxes, confident_detections.labels)
+            if target.masks is None and target.keypoints is None
+            else None
+        )
     if not isinstance(target, Tensor) or not isinstance(output, Tensor):
         return None
     if target.is_floating_point():
@@ -50,21 +54,21 @@ class HeldOutScorer:
         self.task, self.case, self.name = task, case, ""
         self._first_loss: float | None = None
 
-    def __call__(self, model: BaseModel, part: Source, exchange_targets: bool = False) -> Tensor:
+    def __call__(self, model: BaseModel, data: Source, exchange_targets: bool = False) -> Tensor:
         """Return the weighted scores (n,) of `scored`."""
-        return self.scored(model, part, exchange_targets).weighted
+        return self.scored(model, data, exchange_targets).weighted
 
-    def count(self, part: Source) -> int:
+    def count(self, data: Source) -> int:
         """Return the number of examples that are scored: those of `drawn_indices` with the model's seed."""
-        limit = MAX_SCORED_IN_MEMORY if isinstance(part, Arrays) and not self.uses_loss else MAX_SCORED
-        return min(len(part), limit)
+        limit = MAX_SCORED_IN_MEMORY if isinstance(data, Arrays) and not self.uses_loss else MAX_SCORED
+        return min(len(data), limit)
 
-    def scored(self, model: BaseModel, part: Source, exchange_targets: bool = False) -> HeldOutScores:
+    def scored(self, model: BaseModel, data: Source, exchange_targets: bool = False) -> HeldOutScores:
         """Return the scores of `count(part)` examples, all 0 if the outputs are not finite.
 
         exchange_targets: whether each image is paired with the target of another image, to measure the score by chance.
         """
-        examples = read_examples(part, self.count(part), self.case.model.seed)
+        examples = read_examples(data, self.count(data), self.case.model.seed)
         if exchange_targets:
             half = len(examples) // 2
             partners = [*examples[half:], *examples[:half]]

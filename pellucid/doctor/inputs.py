@@ -40,17 +40,17 @@ class InputChange(NamedTuple):
     undo: Callable[[Tensor], Tensor]
 
 
-def select(part: Arrays, index: Tensor) -> Arrays:
+def select(data: Arrays, index: Tensor) -> Arrays:
     """Return a subset of the examples; index: their indices, or a mask (N,)."""
-    x = part.x[index]
-    return Arrays(x, x if part.y is part.x else part.y[index], part.classes, "")
+    x = data.x[index]
+    return Arrays(x, x if data.y is data.x else data.y[index], data.classes, "")
 
 
-def subsample(part: Arrays, count: int, seed: int) -> Arrays:
+def subsample(data: Arrays, count: int, seed: int) -> Arrays:
     """Return at most `count` examples, drawn with the seed, in their original order."""
-    if len(part) <= count:
-        return part
-    return select(part, drawn_indices(len(part), count, seed))
+    if len(data) <= count:
+        return data
+    return select(data, drawn_indices(len(data), count, seed))
 
 
 def small_features(x: Tensor) -> Tensor:
@@ -97,7 +97,7 @@ def ranges(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
     All values of a blank example are equal, or for images all values of each channel.
     """
-    low, high = (torch.stack([getattr(part, name)(0) for part in x.split(CHUNK_SIZE)]) for name in ("amin", "amax"))
+    low, high = (torch.stack([getattr(chunk, name)(0) for chunk in x.split(CHUNK_SIZE)]) for name in ("amin", "amax"))
     flat = x.flatten(2 if is_image(x) else 1)
     blank = flat.amin(-1) == flat.amax(-1)
     return low.amin(0), high.amax(0), blank.reshape(len(x), -1).all(1)
@@ -234,7 +234,7 @@ def input_changes(x: Tensor, reference: Tensor, moves_pixels: bool = False) -> d
     """
     x, reference = float_images(x), float_images(reference)
     if x.dim() == 2:
-        (mean, std), (new_mean, new_std) = ((part.mean(0), part.std(0, correction=0)) for part in (x, reference))
+        (mean, std), (new_mean, new_std) = ((inputs.mean(0), inputs.std(0, correction=0)) for inputs in (x, reference))
         varies = (std > MIN_DEVIATION * std.max()) & (new_std > MIN_DEVIATION * new_std.max())
         factor = torch.where(varies, new_std / std, 1.0)
         offset = torch.where(varies, new_mean - factor * mean, 0.0)
@@ -249,7 +249,7 @@ def input_changes(x: Tensor, reference: Tensor, moves_pixels: bool = False) -> d
 def _moment_distance(x: Tensor, reference: Tensor) -> float:
     """Return the distance of the channels' means and standard deviations, in standard deviations of `reference`."""
     (mean, std), (other_mean, other_std) = (
-        (part.mean((0, 2, 3)), part.std((0, 2, 3), correction=0)) for part in (x, reference)
+        (inputs.mean((0, 2, 3)), inputs.std((0, 2, 3), correction=0)) for inputs in (x, reference)
     )
     scale = other_std.clamp_min(1e-6)
     return float((((mean - other_mean) / scale).abs() + ((std - other_std) / scale).abs()).mean())

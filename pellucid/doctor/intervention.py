@@ -78,7 +78,7 @@ class MeasuredEffect:
 
 
 def effect_of(
-    change: Suspect,
+    suspect: Suspect,
     score: str,
     pairs: Sequence[tuple[Tensor, Tensor]],
     steps: int,
@@ -90,26 +90,27 @@ def effect_of(
     the standard error over pairs, whose variance is pooled with that of other effects on the case and with a typical
     variance. That margin is STUDENT_T standard errors, or STANDARD_ERRORS for a part with other evidence against it
     (`Suspect.is_likely`) and at least two pairs. "No effect" needs only one pair if its gain is below a third of
-    `min_gain`. score, steps: see `MeasuredEffect`. other_effects: of other interventions on the case.
+    `min_gain`. suspect: whose remedy is the intervention. score, steps: see `MeasuredEffect`. other_effects: of other
+    interventions on the case.
     """
     gains = torch.stack([after - before for before, after in pairs]).double()
     means, count = gains.mean(1).tolist(), gains.shape[1]
     gains_by_effect = [means, *(other.gains for other in other_effects if other.steps == steps)]
     freedom = sum(len(values) - 1 for values in gains_by_effect)
     squares = sum(variance(values) * (len(values) - 1) for values in gains_by_effect if len(values) > 1)
-    mean, over_pairs = fmean(means), sqrt(squares / freedom / len(means)) if freedom else 0.0
-    prior, freedom = PRIOR_FREEDOM * TYPICAL_DEVIATION**2, freedom + PRIOR_FREEDOM
-    moderated = sqrt((prior + squares) / freedom / len(means)) if steps else 0.0
-    over_examples = float(gains.mean(0).std(correction=0)) / sqrt(count)
-    n_errors = STANDARD_ERRORS if change.is_likely and len(means) > 1 else STUDENT_T[min(freedom, max(STUDENT_T))]
-    margin = max(STANDARD_ERRORS * over_examples, n_errors * moderated)
-    highest_gain = mean + STANDARD_ERRORS * max(over_examples, over_pairs)
+    mean, error_over_pairs = fmean(means), sqrt(squares / freedom / len(means)) if freedom else 0.0
+    prior_squares, freedom = PRIOR_FREEDOM * TYPICAL_DEVIATION**2, freedom + PRIOR_FREEDOM
+    moderated_error = sqrt((prior_squares + squares) / freedom / len(means)) if steps else 0.0
+    error_over_examples = float(gains.mean(0).std(correction=0)) / sqrt(count)
+    n_errors = STANDARD_ERRORS if suspect.is_likely and len(means) > 1 else STUDENT_T[min(freedom, max(STUDENT_T))]
+    margin = max(STANDARD_ERRORS * error_over_examples, n_errors * moderated_error)
+    highest_gain = mean + STANDARD_ERRORS * max(error_over_examples, error_over_pairs)
     verdict = "unclear"
-    if mean - margin > 0 and mean >= change.min_gain:
+    if mean - margin > 0 and mean >= suspect.min_gain:
         verdict = "cause"
-    elif highest_gain < change.min_gain and (len(means) > 1 or mean < change.min_gain / 3 or not steps):
+    elif highest_gain < suspect.min_gain and (len(means) > 1 or mean < suspect.min_gain / 3 or not steps):
         verdict = "no effect"
     before, after = (tuple(float(pair[k].double().mean()) for pair in pairs) for k in (0, 1))
-    name, description, key = change.finding.check, change.remedy.description, change.remedy.key
+    name, description, key = suspect.finding.check, suspect.remedy.description, suspect.remedy.key
     interval = mean - margin, max(mean, min(mean + margin, 1 - fmean(before)))  # the highest score is 1
     return MeasuredEffect(name, description, score, before, after, *interval, verdict, count, steps, key)

@@ -45,11 +45,11 @@ def judge_training_targets(evaluations: Evaluations) -> ProvenCause | None:
     base = case if len(indices) == len(case.train) else replace(case, train=subset(case.train, indices, False))
     base_scores = evaluations.base_scores.setdefault(steps, {}) if base is case else {}
     judged = JudgedExamples(evaluations, base, indices, base_scores, case.model, MIN_GAIN, steps)
-    if float(judged.usual_scores.values.nanmean() - judged.scores.values.nanmean()) < MIN_REVERSED_GAP:
+    if float(judged.validation_scores.values.nanmean() - judged.scores.values.nanmean()) < MIN_REVERSED_GAP:
         return None
     proven_cause = judged.some_changed()
-    if proven_cause is None and judged.unproven is not None:
-        evaluations.likely.append((replace(judged.unproven.finding, remedy=None, is_fault=True), None))
+    if proven_cause is None and judged.unproven_suspect is not None:
+        evaluations.likely.append((replace(judged.unproven_suspect.finding, remedy=None, is_fault=True), None))
     return proven_cause
 
 
@@ -58,7 +58,7 @@ class JudgedExamples:
 
     base, base_scores: the case whose training examples are judged, and the scores of its trainings by pair. indices:
     of these examples in the user's training data, (n,). min_gain: of the score, by other targets. steps: of trainings,
-    0 for short ones. unproven: the change that fits a part of the examples best, if its gain is not certain.
+    0 for short ones. unproven_suspect: the change that fits a part of the examples best, if its gain is not certain.
     """
 
     def __init__(
@@ -67,12 +67,12 @@ class JudgedExamples:
     ) -> None:  # fmt: skip
         self.evaluations, self.base, self.base_scores, self.model = evaluations, base, base_scores, model
         self.indices, self.min_gain, self.steps = indices, min_gain, steps
-        self.unproven: Suspect | None = None
+        self.unproven_suspect: Suspect | None = None
 
-    def shown_by_outputs(self, split_cause: ProvenCause, refutable: bool) -> ProvenCause | None:
+    def shown_by_outputs(self, split_cause: ProvenCause, is_refutable: bool) -> ProvenCause | None:
         """Return the first fault of the targets that needs only the outputs of a good model.
 
-        split_cause: that the model's training on validation data proved. refutable: whether a training with changed
+        split_cause: that the model's training on validation data proved. is_refutable: whether a training with changed
         targets that has no effect refutes the fault.
         """
         trainings = self.evaluations.trainings
@@ -83,7 +83,7 @@ class JudgedExamples:
             n_effects, proven_cause = len(trainings.effects), None
             if target_change.apply is not None:
                 proven_cause = self._measure(change)
-            is_refuted = refutable and any(one.verdict == "no effect" for one in trainings.effects[n_effects:])
+            is_refuted = is_refutable and any(one.verdict == "no effect" for one in trainings.effects[n_effects:])
             if proven_cause is not None or (fmean(split_cause.effect.after) >= MIN_JUDGE_SCORE and not is_refuted):
                 return proven_cause or split_cause.with_names_of(change)
         return None
@@ -92,13 +92,13 @@ class JudgedExamples:
     def are_paired(self) -> bool:
         """Whether the model predicts the training targets clearly better than the targets of other training images."""
         by_chance = float(self.evaluations.score(self.model, self.base.train, True).mean())
-        max_unpaired = MAX_UNPAIRED_SCORE * (float(self.usual_scores.weighted.mean()) - by_chance)
+        max_unpaired = MAX_UNPAIRED_SCORE * (float(self.validation_scores.weighted.mean()) - by_chance)
         return float(self.scores.weighted.mean()) - by_chance > max_unpaired
 
     @property
     def are_as_usual(self) -> bool:
         """Whether the model predicts the training targets nearly as well as those of validation examples."""
-        return float(self.usual_scores.weighted.mean() - self.scores.weighted.mean()) < MIN_GAP
+        return float(self.validation_scores.weighted.mean() - self.scores.weighted.mean()) < MIN_GAP
 
     @cached_property
     def scores(self) -> HeldOutScores:
@@ -106,44 +106,46 @@ class JudgedExamples:
         return self.evaluations.score.scored(self.model, self.base.train)
 
     @cached_property
-    def usual_scores(self) -> HeldOutScores:
+    def validation_scores(self) -> HeldOutScores:
         """The scores of validation examples."""
         return self.evaluations.score.scored(self.model, validation_of(self.base))
 
     @cached_property
-    def bad(self) -> Tensor:
+    def badly_predicted(self) -> Tensor:
         """The places of the examples that are predicted badly; none if there are few, or too many to be judged.
 
         Examples in which there is nothing to score are none of them.
         """
-        is_bad = self.scores.values.double() < self.usual_scores.values.double().nanquantile(USUAL_FRACTION)
+        is_bad = self.scores.values.double() < self.validation_scores.values.double().nanquantile(USUAL_FRACTION)
         are_many = len(is_bad) == len(self.indices) and float(is_bad.double().mean()) >= MIN_FRACTION
         return (is_bad & are_many).nonzero().flatten()
 
     def some_changed(self) -> ProvenCause | None:
         """Train with each change of targets that the badly predicted examples suggest, in the examples that it fits."""
-        if not len(self.bad):
+        if not len(self.badly_predicted):
             return None
-        bad_part, fitting = subset(self.base.train, self.bad, False), list[tuple[float, Tensor, TargetChange]]()
-        for change in self.evaluations.other_targets(bad_part, self.model):
+        changes_by_gain: list[tuple[float, Tensor, TargetChange]] = []
+        for change in self.evaluations.other_targets(subset(self.base.train, self.badly_predicted, False), self.model):
             if change.apply is not None and not change.unproven:
-                changed = with_targets(self.base.train, change.apply, frozenset(self.bad.tolist()))
+                changed = with_targets(self.base.train, change.apply, frozenset(self.badly_predicted.tolist()))
                 changed_scores = self.evaluations.score.scored(self.model, changed)
-                gains = (changed_scores.values - self.scores.values)[self.bad].double().nan_to_num()
-                fitting.append((float(gains.clamp_min(0).sum()), self.bad[gains >= MIN_FIT], change))
-        for _, places, change in sorted(fitting, key=lambda one: -one[0]):
-            if change.apply is None or len(places) < MIN_CHANGED * len(self.indices):
+                gains = (changed_scores.values - self.scores.values)[self.badly_predicted].double().nan_to_num()
+                changes_by_gain.append(
+                    (float(gains.clamp_min(0).sum()), self.badly_predicted[gains >= MIN_FIT], change)
+                )
+        for _, positions, change in sorted(changes_by_gain, key=lambda one: -one[0]):
+            if change.apply is None or len(positions) < MIN_CHANGED * len(self.indices):
                 continue
             some_changed = self._suspect(
-                change.name, f"the targets of {self._share(places)} {change.cause}",
-                f"{change.fix}; look at {self._listed(places)}", f"{change.description} in {self._share(places)}",
-                f"some-targets/{change.identity}/{len(places) / len(self.indices):.2f}",
-                with_targets(self.base.train, change.apply, frozenset(places.tolist())), self.min_gain,
+                change.name, f"the targets of {self._share(positions)} {change.cause}",
+                f"{change.fix}; look at {self._listed(positions)}", f"{change.description} in {self._share(positions)}",
+                f"some-targets/{change.identity}/{len(positions) / len(self.indices):.2f}",
+                with_targets(self.base.train, change.apply, frozenset(positions.tolist())), self.min_gain,
             )  # fmt: skip
             if (proven_cause := self._measure(some_changed)) is not None:
                 return proven_cause
-            is_unclear = any(one.change is some_changed for one in self.evaluations.trainings.unclear)
-            self.unproven = self.unproven or (some_changed if is_unclear else None)
+            is_unclear = any(one.suspect is some_changed for one in self.evaluations.trainings.unclear)
+            self.unproven_suspect = self.unproven_suspect or (some_changed if is_unclear else None)
         return None
 
     def with_predicted_targets(self, text: str, min_gain: float) -> tuple[ProvenCause | None, MeasuredEffect | None]:
@@ -178,12 +180,12 @@ class JudgedExamples:
     def _measure(self, change: Suspect) -> ProvenCause | None:
         return self.evaluations.trainings.measure(self.base, change, self.base_scores, self.steps)
 
-    def _share(self, places: Tensor) -> str:
-        return f"{len(places) / len(self.indices):.0%} of the training examples"
+    def _share(self, positions: Tensor) -> str:
+        return f"{len(positions) / len(self.indices):.0%} of the training examples"
 
-    def _listed(self, places: Tensor) -> str:
+    def _listed(self, positions: Tensor) -> str:
         """Return the first examples at these places as text, by their indices in the user's training data."""
         if self.evaluations.case.train is not self.evaluations.trainings.first_case.train:
             return "them"  # the indices are those of data without the examples of another cause
-        indices = self.indices[places].sort().values.tolist()
+        indices = self.indices[positions].sort().values.tolist()
         return f"the training examples {', '.join(map(str, indices[:MAX_LISTED]))} (counted from 0)"

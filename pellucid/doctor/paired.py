@@ -36,7 +36,7 @@ class ProvenCause(NamedTuple):
     mended_case: the changed case with the model that was trained on it.
     """
 
-    change: Suspect
+    suspect: Suspect
     effect: MeasuredEffect
     mended_case: TrainingCase
 
@@ -45,19 +45,19 @@ class ProvenCause(NamedTuple):
         """The cause as a finding, with the measured scores as evidence."""
         effect = self.effect
         evidence: Evidence = {
-            **self.change.finding.evidence, "score_as_set": fmean(effect.before),
+            **self.suspect.finding.evidence, "score_as_set": fmean(effect.before),
             "score_without_it": fmean(effect.after), "lowest_gain": effect.low, "highest_gain": effect.high,
             "held_out_examples": effect.examples,
         }  # fmt: skip
-        return replace(self.change.finding, evidence=evidence, remedy=None, proven=True)
+        return replace(self.suspect.finding, evidence=evidence, remedy=None, proven=True)
 
     def with_finding(self, finding: Finding) -> Self:
         """Return the same effect with another finding, whose remedy is the same intervention."""
-        return self.with_names_of(replace(self.change, finding=replace(finding, remedy=self.change.remedy)))
+        return self.with_names_of(replace(self.suspect, finding=replace(finding, remedy=self.suspect.remedy)))
 
-    def with_names_of(self, change: Suspect) -> Self:
+    def with_names_of(self, suspect: Suspect) -> Self:
         """Return the same effect with the name, the cause and the fix of another intervention."""
-        return self._replace(change=change, effect=replace(self.effect, name=change.finding.check))
+        return self._replace(suspect=suspect, effect=replace(self.effect, name=suspect.finding.check))
 
 
 class ScoredModel(NamedTuple):
@@ -154,7 +154,7 @@ class PairedTrainings:
     def measure(
         self,
         base: TrainingCase,
-        change: Suspect,
+        suspect: Suspect,
         base_scores: dict[int, Tensor],
         steps: int = 0,
         first_trained: ScoredModel | None = None,
@@ -165,31 +165,31 @@ class PairedTrainings:
         steps: the number of steps, by default that of a short training. first_trained: the result of the first pair's
         training with the intervention, if it has been made already.
         """
-        steps, remedy = steps or self.steps, change.remedy
+        steps, remedy = steps or self.steps, suspect.remedy
         if self.proves_nothing(base, remedy, steps):
             return None
-        changed_case, pairs = change.apply(base), list[tuple[Tensor, Tensor]]()
+        changed_case, pairs = suspect.apply(base), list[tuple[Tensor, Tensor]]()
         mended_case: TrainingCase | None = None
         effect: MeasuredEffect | None = None
         for k in range(MAX_PAIRS):
             trained = None if k else first_trained
-            needed = [] if k in base_scores else [(base, steps)]
-            needed += [] if trained else [(changed_case, steps)]
-            if not self.spend(remedy, *needed):
+            needed_trainings = [] if k in base_scores else [(base, steps)]
+            needed_trainings += [] if trained else [(changed_case, steps)]
+            if not self.spend(remedy, *needed_trainings):
                 break
             if k not in base_scores:
                 base_scores[k] = self.train(base, k, steps).scores
             trained = trained or self.train(changed_case, k, steps)
             mended_case = mended_case or with_trained(changed_case, trained.model)
             pairs.append((base_scores[k], trained.scores))
-            effect = effect_of(change, self.score.name, pairs, steps, self.effects)
-            if effect.verdict != "unclear" or fmean(effect.gains) < change.min_gain:
+            effect = effect_of(suspect, self.score.name, pairs, steps, self.effects)
+            if effect.verdict != "unclear" or fmean(effect.gains) < suspect.min_gain:
                 break  # it is certain, or more pairs would hardly prove a cause
         if effect is None or mended_case is None:
             return None
         self.untried.pop(remedy.key, None)
         self.record(effect)
-        measured = ProvenCause(change, effect, mended_case)
+        measured = ProvenCause(suspect, effect, mended_case)
         if effect.verdict == "unclear":
             self.unclear.append(measured)
         return measured if effect.verdict == "cause" else None

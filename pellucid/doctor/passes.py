@@ -31,17 +31,17 @@ def rms(x: Tensor) -> float:
     return torch.linalg.vector_norm(x, dtype=torch.float64).item() / max(x.numel(), 1) ** 0.5
 
 
-def is_user_defined(part: object) -> bool:
+def is_user_defined(component: object) -> bool:
     """Return whether a layer, loss, optimizer or objective is defined outside of the library."""
-    return not type(part).__module__.startswith("pellucid.")
+    return not type(component).__module__.startswith("pellucid.")
 
 
-def library_part(part: Any) -> Any:
+def library_version(component: Any) -> Any:
     """Return the library's part that a user-defined one is derived from, with the same fields; None without one."""
-    base = next((kind for kind in type(part).__mro__ if kind.__module__.startswith("pellucid.")), None)
+    base = next((kind for kind in type(component).__mro__ if kind.__module__.startswith("pellucid.")), None)
     if base is None or isabstract(base) or not is_dataclass(base):
         return None
-    return base(**{field.name: getattr(part, field.name) for field in fields(base)})
+    return base(**{field.name: getattr(component, field.name) for field in fields(base)})
 
 
 def leaves(net: Layer) -> Iterator[tuple[str, Layer]]:

@@ -98,14 +98,14 @@ def without_layers(case: Case, kinds: Collection[type[Layer]]) -> Case:
 
 
 def with_replaced_layers(
-    nets: Mapping[str, Layer], places: Iterable[tuple[str, str]], change: Callable[[Layer], Layer]
+    nets: Mapping[str, Layer], locations: Iterable[tuple[str, str]], change: Callable[[Layer], Layer]
 ) -> dict[str, Layer]:
-    """Return the networks with the layer at each of `places` replaced by `change(layer)`.
+    """Return the networks with the layer at each of `locations` replaced by `change(layer)`.
 
-    places: pairs of the name of a network and the path of a layer in it.
+    locations: pairs of the name of a network and the path of a layer in it.
     """
     changed = dict(nets)
-    for name, path in places:
+    for name, path in locations:
         changed[name] = replace_layer(changed[name], path, change)
     return changed
 
@@ -145,7 +145,7 @@ def with_standardised_targets(case: Case) -> Case:
     y = case.train.y.double()
     mean, std = y.mean(0, keepdim=True), y.std(0, correction=0, keepdim=True).clamp_min(MIN_TARGET_STD)
     train, validation = (
-        part and replace(part, y=((part.y - mean) / std).float()) for part in (case.train, case.validation)
+        data and replace(data, y=((data.y - mean) / std).float()) for data in (case.train, case.validation)
     )  # fmt: skip
     return replace(case, train=train, validation=validation)
 

@@ -45,21 +45,21 @@ MIN_ACCURACY = 0.5  # on validation data in the last epoch; above it, the order 
 class ReplacedParts:
     """Trainings of at most the case's number of steps, each with one part replaced by a plain default.
 
-    base: the case without data at fault; None if there is none. present: the scores of the present model on its
+    base: the case without data at fault; None if there is none. present_scores: the scores of the present model on its
     validation data. base_scores: those of trainings of the base, by number of steps and pair. reference_score: of a
-    small network on the same data; 1 if it is not measured. It is set when `parts` are collected.
+    small network on the same data; 1 if it is not measured. It is set when `candidates` are collected.
     """
 
     def __init__(self, evaluations: Evaluations) -> None:
         self.evaluations, self.trainings, self.reference_score = evaluations, evaluations.trainings, 1.0
         self.base = sound_case(evaluations)
         is_same = self.base is evaluations.case
-        self.present = evaluations.validation_scores if is_same and evaluations.is_scored else None
+        self.present_scores = evaluations.validation_scores if is_same and evaluations.is_scored else None
         self.base_scores = evaluations.base_scores if is_same else dict[int, dict[int, Tensor]]()
         for steps in (self.trainings.steps, self.trainings.max_steps):
             self.base_scores.setdefault(steps, {})
-        if self.present is not None and self.trainings.model_steps in self.base_scores:
-            self.base_scores[self.trainings.model_steps][0] = self.present
+        if self.present_scores is not None and self.trainings.model_steps in self.base_scores:
+            self.base_scores[self.trainings.model_steps][0] = self.present_scores
 
     def train(self, is_selected: Callable[[Suspect], bool]) -> ProvenCause | None:
         """Replace one of the selected parts at a time.
@@ -68,10 +68,10 @@ class ReplacedParts:
         tried as well, and the cause with the highest score is returned.
         """
         first_cause: ProvenCause | None = None
-        for part in self.parts:
-            if not (is_selected(part) if first_cause is None else part.general):
+        for candidate in self.candidates:
+            if not (is_selected(candidate) if first_cause is None else candidate.general):
                 continue
-            if (cause := self._train_with(part)) is None:
+            if (cause := self._train_with(candidate)) is None:
                 continue
             if first_cause is not None or fmean(cause.effect.after) >= SUFFICIENT_SCORE:
                 return max(filter(None, (first_cause, cause)), key=lambda one: fmean(one.effect.after))
@@ -79,7 +79,7 @@ class ReplacedParts:
         return first_cause
 
     @cached_property
-    def parts(self) -> Sequence[Suspect]:
+    def candidates(self) -> Sequence[Suspect]:
         """The parts to replace: those of measured faults with remedies, then particular ones, then general ones.
 
         For classes and vectors, all parts are replaced only if the training fails: if its score is clearly below that
@@ -93,70 +93,79 @@ class ReplacedParts:
         faults = [finding for finding in findings if finding.is_fault]
         if not has_flat_targets(base):
             return [
-                _as_unusual(part) if part.unusual
-                else replace(part, min_gain=max(part.min_gain, MIN_GENERAL_GAIN if part.general else MIN_PART_GAIN))
-                for part in replaced_parts(base, findings)
+                _as_unusual(one) if one.unusual
+                else replace(one, min_gain=max(one.min_gain, MIN_GENERAL_GAIN if one.general else MIN_PART_GAIN))
+                for one in replaced_parts(base, findings)
             ]  # fmt: skip
-        score = 0.0 if self.present is None else float(self.present.mean())
+        score = 0.0 if self.present_scores is None else float(self.present_scores.mean())
         if score >= GOOD_SCORE or any(fault.check == nan_origin.NAME for fault in faults):
             return ()
-        candidates = [part for part in suspects(base, findings) if base.steps_planned or not part.general]
-        unusual = [_as_unusual(part) for part in candidates if part.unusual]
+        possible_causes = [
+            candidate for candidate in suspects(base, findings) if base.steps_planned or not candidate.general
+        ]
+        unusual = [_as_unusual(candidate) for candidate in possible_causes if candidate.unusual]
         if evaluations.is_explained and base is evaluations.case:
-            return [*(part for part in candidates if part.finding in faults), *unusual]
+            return [*(candidate for candidate in possible_causes if candidate.finding in faults), *unusual]
         may_fail = score <= 1 - MIN_DEFICIT  # otherwise, not even a perfect score would be clearly higher
         if may_fail and (deficit := self._deficit(base)):
-            fractions = [MIN_GENERAL_FRACTION if part.general else MIN_FRACTION for part in candidates]
+            fractions = [MIN_GENERAL_FRACTION if candidate.general else MIN_FRACTION for candidate in possible_causes]
             return [
-                replace(part, min_gain=max(MIN_GAIN, fraction * deficit), is_likely=True)
-                for part, fraction in zip(candidates, fractions, strict=True)
+                replace(candidate, min_gain=max(MIN_GAIN, fraction * deficit), is_likely=True)
+                for candidate, fraction in zip(possible_causes, fractions, strict=True)
             ]
         return unusual if evaluations.case.trained and not optional_fields(evaluations.case).stopped else ()
 
-    def _train_with(self, part: Suspect) -> ProvenCause | None:
+    def _train_with(self, candidate: Suspect) -> ProvenCause | None:
         """Train with one part replaced, and return the cause that this proves.
 
         More trainings without the part are made only if the first one has a clearly higher score than the present model
         or, if that has fewer steps, than a training with the part. Learning rates are tried in short trainings, since
         another rate improves many trainings a little.
         """
-        evaluations, trainings, base, remedy = self.evaluations, self.trainings, self.base, part.remedy
+        evaluations, trainings, base, remedy = self.evaluations, self.trainings, self.base, candidate.remedy
         assert base is not None  # without it, there are no parts
-        steps = trainings.steps if part.general else trainings.max_steps
+        steps = trainings.steps if candidate.general else trainings.max_steps
         if trainings.proves_nothing(base, remedy, steps):
             return None
-        base_scores, present = self.base_scores[steps], None if trainings.model_steps < steps else self.present
-        missing = [(base, steps)] if present is None and 0 not in base_scores else []
+        base_scores = self.base_scores[steps]
+        present_scores = None if trainings.model_steps < steps else self.present_scores
+        missing_trainings = [(base, steps)] if present_scores is None and 0 not in base_scores else []
         try:
-            changed_case = part.apply(base)
-            if not trainings.spend(remedy, *missing, (changed_case, steps)):
+            changed_case = candidate.apply(base)
+            if not trainings.spend(remedy, *missing_trainings, (changed_case, steps)):
                 return None
-            if missing:
+            if missing_trainings:
                 base_scores[0] = trainings.train(base, 0, steps).scores
             trained = trainings.train(changed_case, 0, steps)
         except PellucidError as error:  # the change does not fit the networks
             evaluations.untried[remedy.key] = str(error)
             return None
-        first_scores = base_scores[0] if present is None else present
-        first_effect = effect_of(part, evaluations.score.name, [(first_scores, trained.scores)], 0)
-        is_promising = first_effect.gains[0] >= part.min_gain if part.unusual else first_effect.verdict == "cause"
+        first_scores = base_scores[0] if present_scores is None else present_scores
+        first_effect = effect_of(candidate, evaluations.score.name, [(first_scores, trained.scores)], 0)
+        is_promising = (
+            first_effect.gains[0] >= candidate.min_gain if candidate.unusual else first_effect.verdict == "cause"
+        )
         if not is_promising:
             trainings.record(replace(first_effect, steps=steps))
             return None
-        if part.general and 0 not in base_scores and trainings.spend(remedy, (base, steps)):
+        if candidate.general and 0 not in base_scores and trainings.spend(remedy, (base, steps)):
             base_scores[0] = trainings.train(base, 0, steps).scores
-        if part.general and 0 in base_scores:  # in few steps, the training may fail less than in all
+        if candidate.general and 0 in base_scores:  # in few steps, the training may fail less than in all
             missing_score = self.reference_score - float(base_scores[0].mean())
-            part = replace(part, min_gain=min(part.min_gain, max(MIN_GAIN, MIN_GENERAL_FRACTION * missing_score)))
-        cause = trainings.measure(base, part, base_scores, steps, trained)
-        if cause is None and present is not None and trainings.model_steps > steps and base_scores:
-            becomes_worse = effect_of(part, evaluations.score.name, [(present, base_scores[0])], 0).verdict == "cause"
+            candidate = replace(
+                candidate, min_gain=min(candidate.min_gain, max(MIN_GAIN, MIN_GENERAL_FRACTION * missing_score))
+            )
+        cause = trainings.measure(base, candidate, base_scores, steps, trained)
+        if cause is None and present_scores is not None and trainings.model_steps > steps and base_scores:
+            becomes_worse = (
+                effect_of(candidate, evaluations.score.name, [(present_scores, base_scores[0])], 0).verdict == "cause"
+            )
             if becomes_worse:  # after these steps, which only trainings of all steps show
-                all_scores = evaluations.base_scores.setdefault(trainings.model_steps, {0: present})
-                cause = trainings.measure(base, part, all_scores, trainings.model_steps)
+                all_scores = evaluations.base_scores.setdefault(trainings.model_steps, {0: present_scores})
+                cause = trainings.measure(base, candidate, all_scores, trainings.model_steps)
         if cause is None or base is evaluations.case:
             return cause
-        with_data_at_fault = with_trained(part.apply(evaluations.case), cause.mended_case.model)
+        with_data_at_fault = with_trained(candidate.apply(evaluations.case), cause.mended_case.model)
         return cause._replace(mended_case=with_data_at_fault)
 
     def _deficit(self, base: Case) -> float:
@@ -165,27 +174,35 @@ class ReplacedParts:
         The score is the higher one of the present model and of the training made once more. If the latter does well,
         the settings of the training are not the cause, and the finding for that is added to `likely`.
         """
-        trainings, present = self.trainings, self.present
+        trainings, present_scores = self.trainings, self.present_scores
         reference = _reference_scores(base, self.evaluations.score)
-        if reference is None or (present is not None and not _clear_deficit(present, reference)):
+        if reference is None or (present_scores is not None and not _clear_deficit(present_scores, reference)):
             return 0.0
         self.reference_score = float(reference.mean())
         steps = trainings.max_steps
         if trainings.proves_nothing(base, UNCHANGED, steps) or not trainings.spend(UNCHANGED, (base, steps)):
             return 0.0
-        rehearsed = trainings.train(base, 0, steps)
-        self.base_scores[steps][0] = rehearsed.scores
-        deficit = _clear_deficit(rehearsed.scores, reference, MIN_DEFICIT if present is None else MIN_DEFICIT / 2)
-        if not deficit and present is not None and base is trainings.first_case and trainings.model_steps >= steps:
-            score, made, finding = float(present.mean()), base.steps_made, None
-            if epoch_steps(base) < base.steps_per_epoch and trainings.spend(UNCHANGED, (base, made)):
-                short = trainings.train(base, 0, made)
-                if not _clear_deficit(short.scores, reference, MIN_DEFICIT / 2):
-                    finding, rehearsed = finding_of_short_epochs(base, score, float(short.scores.mean())), short
-            finding = finding or finding_of_other_weights(base, score, float(rehearsed.scores.mean()))
+        repeated_training = trainings.train(base, 0, steps)
+        self.base_scores[steps][0] = repeated_training.scores
+        deficit = _clear_deficit(
+            repeated_training.scores, reference, MIN_DEFICIT if present_scores is None else MIN_DEFICIT / 2
+        )
+        if (
+            not deficit
+            and present_scores is not None
+            and base is trainings.first_case
+            and trainings.model_steps >= steps
+        ):
+            score, steps_made, finding = float(present_scores.mean()), base.steps_made, None
+            if epoch_steps(base) < base.steps_per_epoch and trainings.spend(UNCHANGED, (base, steps_made)):
+                short_training = trainings.train(base, 0, steps_made)
+                if not _clear_deficit(short_training.scores, reference, MIN_DEFICIT / 2):
+                    finding = finding_of_short_epochs(base, score, float(short_training.scores.mean()))
+                    repeated_training = short_training
+            finding = finding or finding_of_other_weights(base, score, float(repeated_training.scores.mean()))
             if finding is not None:
-                self.evaluations.likely.append((finding, with_trained(base, rehearsed.model)))
-        return deficit if present is None else min(deficit, _clear_deficit(present, reference))
+                self.evaluations.likely.append((finding, with_trained(base, repeated_training.model)))
+        return deficit if present_scores is None else min(deficit, _clear_deficit(present_scores, reference))
 
 
 def sound_case(evaluations: Evaluations) -> TrainingCase | None:
@@ -224,9 +241,11 @@ def can_be_tried(finding: Finding, base: TrainingCase, trainings: PairedTraining
     return has_same_data or not finding.is_fault or finding.path not in ("train", "validation")
 
 
-def _as_unusual(part: Suspect) -> Suspect:
+def _as_unusual(candidate: Suspect) -> Suspect:
     """Return an unusual part with its minimum gain, which is its own if that is not the default."""
-    return replace(part, min_gain=MIN_UNUSUAL_GAIN if part.min_gain == MIN_GAIN else part.min_gain, is_likely=True)
+    return replace(
+        candidate, min_gain=MIN_UNUSUAL_GAIN if candidate.min_gain == MIN_GAIN else candidate.min_gain, is_likely=True
+    )
 
 
 def _clear_deficit(scores: Tensor, reference: Tensor, minimum: float = MIN_DEFICIT) -> float:
@@ -298,7 +317,7 @@ def _skew_evidence(case: Case) -> Evidence | None:
     predictions, val_accuracies = case.class_predictions, case.column("val_accuracy")
     if predictions is None:
         return None
-    predicted, y = predictions[0].classes, predictions[0].part.y
+    predicted, y = predictions[0].classes, predictions[0].examples.y
     count = int(torch.maximum(predicted.max(), y.max())) + 1
     predicted_fractions, label_fractions = (
         labels.bincount(minlength=count).double() / len(y) for labels in (predicted, y)

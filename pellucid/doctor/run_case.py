@@ -53,21 +53,25 @@ def case_of_run(
     folder = RunFolder(path)
     recipe = recipe_to_examine(folder)
     root = data if data is None or is_data_root(recipe.data.name, data) else None
-    loaded = saved_model(folder)
+    loaded_model = saved_model(folder)
     if material is None:
         if data is None:
             check_data_in_run_folder(recipe.data.name, folder.recipe)
-        material = _load_material(recipe, None if _names_same_data(data, recipe.data.name) else data, loaded)
-    if loaded is not None:
-        task_of(loaded).check_data(loaded, material.train, recipe.data.name if root or data is None else data)
-    initial_model = build_model(recipe, material.train, root, None if loaded is None else loaded.preprocess, folder)
+        material = _load_material(recipe, None if _names_same_data(data, recipe.data.name) else data, loaded_model)
+    if loaded_model is not None:
+        task_of(loaded_model).check_data(
+            loaded_model, material.train, recipe.data.name if root or data is None else data
+        )
+    initial_model = build_model(
+        recipe, material.train, root, None if loaded_model is None else loaded_model.preprocess, folder
+    )
     model = with_copied_weights(initial_model)
-    if loaded is not None:
-        copy_weights(model, loaded, folder)
+    if loaded_model is not None:
+        copy_weights(model, loaded_model, folder)
     try:
         train, validation = (
-            model.fitting(arrays_of(part, None, name, model.classes, model.seed), name)
-            for name, part in (("x", material.train), ("validation", material.validation or material.test))
+            model.fitting(arrays_of(data_set, None, name, model.classes, model.seed), name)
+            for name, data_set in (("x", material.train), ("validation", material.validation or material.test))
         )
     except PellucidError as error:
         raise PellucidError(f"{data or recipe.data.name} does not fit the model of {folder.path}: {error}") from error
@@ -160,7 +164,7 @@ def splits_for(model: Model, data: str | None = None) -> Splits:
     name, root = data_and_root(model, data)
     check_data_exists(name)
     splits = load_splits(table_for(shape, name), root, getattr(model.loss, "ignore", None))
-    return Splits(*(data_for_model(shape, model.classes, part) for part in (splits.train, splits.test)))
+    return Splits(*(data_for_model(shape, model.classes, split) for split in (splits.train, splits.test)))
 
 
 def _names_same_data(data: str | None, name: str) -> bool:
@@ -170,7 +174,7 @@ def _names_same_data(data: str | None, name: str) -> bool:
     return Path(data).resolve() == Path(name).resolve()
 
 
-def _load_material(recipe: Recipe, data: str | None, loaded: Model | None) -> Material[Any]:
+def _load_material(recipe: Recipe, data: str | None, loaded_model: Model | None) -> Material[Any]:
     """Load the recipe's data, or another data set with the network's input shape and class indices."""
     ignored = recipe.loss.arguments.get("ignore")
     if data is None or is_data_root(recipe.data.name, data):
@@ -179,9 +183,9 @@ def _load_material(recipe: Recipe, data: str | None, loaded: Model | None) -> Ma
     own_material = data_in_task_format(named_recipe)
     if own_material is not None:
         return own_material
-    if is_annotated(data) and loaded is not None and len(loaded.output_shape) == 1:
+    if is_annotated(data) and loaded_model is not None and len(loaded_model.output_shape) == 1:
         raise PellucidError(
-            f"{data} has annotated objects, but the model outputs {plural(loaded.output_shape[0], 'value')} for "
+            f"{data} has annotated objects, but the model outputs {plural(loaded_model.output_shape[0], 'value')} for "
             "an image; give "
             "images in one folder for each of its classes"
         )
@@ -190,29 +194,29 @@ def _load_material(recipe: Recipe, data: str | None, loaded: Model | None) -> Ma
     check_data_exists(data)
     table = recipe.data
     shape = SHAPES.get(table.name, (1 if table.mode == "L" else 3, table.size, table.size))
-    shape = shape if loaded is None else loaded.nominal_shape
+    shape = shape if loaded_model is None else loaded_model.nominal_shape
     arrays = load_arrays(
         replace(table_for(shape, data), validation=table.validation), recipe.recipe.seed, None, ignored
     )
-    if loaded is None:
+    if loaded_model is None:
         return arrays
-    task, objective = task_of(loaded), loaded.objective
+    task, objective = task_of(loaded_model), loaded_model.objective
 
-    def convert(part: Any) -> Any:
-        return task.examples(objective, data_for_model(shape, loaded.classes, part), data)
+    def convert(split: Any) -> Any:
+        return task.examples(objective, data_for_model(shape, loaded_model.classes, split), data)
 
     return arrays.map(convert)
 
 
-def copy_weights(model: BaseModel, loaded: Model, folder: RunFolder) -> None:
-    """Copy weights and calibration of `loaded`, see `saved_model`; raises PellucidError if the shapes differ."""
-    params, weights = flatten(model.params), flatten(loaded.params)
+def copy_weights(model: BaseModel, loaded_model: Model, folder: RunFolder) -> None:
+    """Copy weights and calibration of `loaded_model`, see `saved_model`; raises PellucidError if the shapes differ."""
+    params, weights = flatten(model.params), flatten(loaded_model.params)
     if {path: value.shape for path, value in params.items()} != {path: value.shape for path, value in weights.items()}:
         raise PellucidError(
-            f"{loaded.source} does not match the network of {folder.recipe}; give a run folder as `pellucid train` "
-            "wrote it"
+            f"{loaded_model.source} does not match the network of {folder.recipe}; give a run folder as "
+            "`pellucid train` wrote it"
         )
     for path, value in params.items():
         value.copy_(weights[path])
-    model.confidence = loaded.confidence
-    model.source = loaded.source
+    model.confidence = loaded_model.confidence
+    model.source = loaded_model.source

@@ -107,21 +107,21 @@ class KernelClassifier:
         return own.accuracy > own.chance + MIN_ABOVE_CHANCE and accuracy < limit
 
 
-def fit_simple_classifier(part: Arrays, seed: int, among: Tensor | None = None) -> KernelClassifier | None:
+def fit_simple_classifier(data: Arrays, seed: int, among: Tensor | None = None) -> KernelClassifier | None:
     """Fit the classifier to the examples selected by `balanced_indices`.
 
     Returns None for negative labels, fewer than two classes, or equal inputs. among: see `balanced_indices`.
     """
-    if not len(part) or int(part.y.min()) < 0:
+    if not len(data) or int(data.y.min()) < 0:
         return None
-    indices = balanced_indices(part.y, seed, among)
-    classes = part.y[indices].unique()
+    indices = balanced_indices(data.y, seed, among)
+    classes = data.y[indices].unique()
     if len(classes) < 2:
         return None
-    features, y = small_features(part.x[indices]), part.y[indices]
+    features, y = small_features(data.x[indices]), data.y[indices]
     centre = features.mean(0)
     # Pixels have one common scale, so nearly constant borders are not amplified; other features are scaled separately.
-    scale = features.std(0) if part.x.dim() < 4 or part.x.shape[-1] == 1 else features.std().expand_as(centre)
+    scale = features.std(0) if data.x.dim() < 4 or data.x.shape[-1] == 1 else features.std().expand_as(centre)
     scale = torch.where(scale > 0, scale, 1.0)
     features = (features - centre) / scale
     squares = torch.cdist(features, features).square()

@@ -100,11 +100,11 @@ def _is_better_by_batch(case: Case) -> bool:
 
     McNemar 1947.
     """
-    part, loss = case.validation_sample or case.sample, case.model.loss
+    sample, loss = case.validation_sample or case.sample, case.model.loss
     if not case.classifies:
         return False
-    batch_outputs = loss.predict(loss.main_output(with_batch_statistics(case.model, case.inputs(part))))
-    before, after = predictions(case.model, part).classes == part.y, classes_of(batch_outputs) == part.y
+    batch_outputs = loss.predict(loss.main_output(with_batch_statistics(case.model, case.inputs(sample))))
+    before, after = predictions(case.model, sample).classes == sample.y, classes_of(batch_outputs) == sample.y
     corrected, broken = int((after & ~before).sum()), int((before & ~after).sum())
     return corrected - broken >= max(MIN_GAIN * len(before), MIN_DEVIATIONS * sqrt(corrected + broken))
 

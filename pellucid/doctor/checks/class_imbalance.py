@@ -64,8 +64,8 @@ def _missing_classes(case: Case, train_counts: Tensor) -> list[Finding]:
     findings: list[Finding] = []
     if case.validation is None:
         return findings
-    parts = (("train", train_counts), ("validation", case.validation.y.bincount(minlength=len(train_counts))))
-    for (path, counts), (other_path, other_counts) in (parts, parts[::-1]):
+    both_counts = (("train", train_counts), ("validation", case.validation.y.bincount(minlength=len(train_counts))))
+    for (path, counts), (other_path, other_counts) in (both_counts, both_counts[::-1]):
         expected = other_counts.double() / int(other_counts.sum()) * int(counts.sum())
         is_lacking = (counts == 0) & (expected > -log(MAX_PROBABILITY))  # the probability of none is exp(-expected)
         if int(is_lacking.sum()):

@@ -36,12 +36,12 @@ def find(case: Case) -> list[Finding]:
     n_classes = 1 + int(torch.maximum(train_sample.y.max(), classifier.y.max()))
     in_validation = confusion_matrix(classifier.y, classifier.leave_one_out_predictions, n_classes).double()
     in_train = confusion_matrix(train_sample.y, classifier.predict(train_sample.x), n_classes).double()
-    n, m = in_train.sum(1, keepdim=True), in_validation.sum(1, keepdim=True)
-    validation_rates, train_rates = in_validation / m.clamp_min(1), in_train / n.clamp_min(1)
-    pooled_rates = ((in_train + in_validation) / (n + m).clamp_min(1)).clamp(1 / n_classes**2, 1)
-    std = (pooled_rates * (1 - pooled_rates) * (1 / n.clamp_min(1) + 1 / m.clamp_min(1))).sqrt()
+    n_train, n_validation = in_train.sum(1, keepdim=True), in_validation.sum(1, keepdim=True)
+    validation_rates, train_rates = in_validation / n_validation.clamp_min(1), in_train / n_train.clamp_min(1)
+    pooled_rates = ((in_train + in_validation) / (n_train + n_validation).clamp_min(1)).clamp(1 / n_classes**2, 1)
+    std = (pooled_rates * (1 - pooled_rates) * (1 / n_train.clamp_min(1) + 1 / n_validation.clamp_min(1))).sqrt()
     excess = train_rates - validation_rates
-    is_large = (n >= MIN_MEMBERS) & (m >= MIN_MEMBERS)
+    is_large = (n_train >= MIN_MEMBERS) & (n_validation >= MIN_MEMBERS)
     limit = torch.maximum(torch.tensor(MIN_EXCESS), MIN_DEVIATIONS * std)
     is_confused = (excess > limit) & is_large & ~torch.eye(n_classes, dtype=torch.bool)
     if not bool(is_confused.any()) or int(is_confused.sum(1).max()) > 1:

@@ -17,8 +17,8 @@ MIN_VALUES = 8  # features of an input; with fewer, equal inputs are frequent in
 
 def find(case: Case) -> list[Finding]:
     """Measure the range of each feature and of each example, over all training and validation examples."""
-    parts = {"train": case.train, "validation": case.validation}
-    findings = (_constant_finding(path, part.x) for path, part in parts.items() if part is not None)
+    data_sets = {"train": case.train, "validation": case.validation}
+    findings = (_constant_finding(path, data.x) for path, data in data_sets.items() if data is not None)
     return [*filter(None, findings)]
 
 

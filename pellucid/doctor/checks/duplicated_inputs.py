@@ -17,12 +17,12 @@ MIN_VALUES = 16  # features of an input; with fewer, equal inputs are frequent i
 
 def find(case: Case) -> list[Finding]:
     """Compare all training examples bit by bit."""
-    part = case.train
-    n = len(part)
-    if n < 2 or prod(part.x.shape[1:]) < MIN_VALUES:
+    data = case.train
+    n = len(data)
+    if n < 2 or prod(data.x.shape[1:]) < MIN_VALUES:
         return []
-    pairs = exact_duplicates(digests(part.x))
-    contradictions = [pair for pair in pairs if not torch.equal(part.y[pair.first], part.y[pair.second])]
+    pairs = exact_duplicates(digests(data.x))
+    contradictions = [pair for pair in pairs if not torch.equal(data.y[pair.first], data.y[pair.second])]
     evidence: Evidence = {"examples": n, "copies": len(pairs), "share": len(pairs) / n}
     has_many_copies = len(pairs) >= 2 and len(pairs) / n > MAX_COPIES
     n_of_one = int(torch.tensor([pair.first for pair in pairs]).bincount().max()) if pairs else 0

@@ -52,12 +52,12 @@ def find(case: Case) -> list[Finding]:
     disagreements = [_disagreements(simple.indices, simple.leave_one_out_scores, simple.y)]
     if disagreements[0].is_significant:
         disagreements.append(_network_disagreements(case))
-    lowest_noise = min(disagreements, key=lambda judgement: judgement.fraction)
+    lowest_noise = min(disagreements, key=lambda one: one.fraction)
     if not lowest_noise.is_significant:
         return []
-    clearest = max(disagreements, key=lambda judgement: judgement.second_fraction)
-    if lowest_noise.fraction >= MIN_INDISTINCT and clearest.second_fraction >= MIN_SECOND:
-        return [_indistinct_classes(case, clearest)]
+    most_second = max(disagreements, key=lambda one: one.second_fraction)
+    if lowest_noise.fraction >= MIN_INDISTINCT and most_second.second_fraction >= MIN_SECOND:
+        return [_indistinct_classes(case, most_second)]
     return [
         Finding(
             NAME,
@@ -110,7 +110,7 @@ def _disagreements(indices: Tensor, scores: Tensor, y: Tensor) -> _Disagreements
     contradicted = most_confident[is_wrong[most_confident]]
     n = len(most_confident)
     error_rate, top_error_rate, overall_error_rate = (
-        float(part.float().mean()) for part in (is_wrong[most_confident], is_wrong[order[: n // 2]], is_wrong)
+        float(is_error.float().mean()) for is_error in (is_wrong[most_confident], is_wrong[order[: n // 2]], is_wrong)
     )
     second = float((top_two.indices[contradicted, 1] == y[contradicted]).float().mean())  # NaN without contradictions
     has_many_classes = scores.shape[1] >= MIN_CLASSES
@@ -146,21 +146,21 @@ def _indistinct_classes(case: Case, disagreements: _Disagreements) -> Finding:
 
 def _network_disagreements(case: Case) -> _Disagreements:
     """Compare the labels of each half of the examples with a small network trained on the other half."""
-    part = case.train
-    order = torch.randperm(len(part), generator=torch.Generator().manual_seed(case.model.seed))[:MAX_EXAMPLES]
+    data = case.train
+    order = torch.randperm(len(data), generator=torch.Generator().manual_seed(case.model.seed))[:MAX_EXAMPLES]
     halves = order[::2], order[1::2]
     scores: list[Tensor] = []
     for fit_indices, score_indices in (halves, halves[::-1]):
-        fit_case = replace(case, train=select(part, fit_indices), validation=None)
+        fit_case = replace(case, train=select(data, fit_indices), validation=None)
         try:
             rehearsal = small_network(fit_case).rehearse(RehearsalSettings(MAX_STEPS, work=MAX_WORK, compressed=True))
         except PellucidError:
             rehearsal = None
         if rehearsal is None or rehearsal.has_failed:
             return _Disagreements(1, order[:0], order[:0])
-        scores.append(predictions(rehearsal.model, select(part, score_indices)).y)
+        scores.append(predictions(rehearsal.model, select(data, score_indices)).y)
     indices = torch.cat(halves[::-1])
-    return _disagreements(indices, torch.cat(scores), part.y[indices])
+    return _disagreements(indices, torch.cat(scores), data.y[indices])
 
 
 NAME, INDISTINCT = "label-noise", "indistinct-classes"

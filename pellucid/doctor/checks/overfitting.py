@@ -22,10 +22,10 @@ def find(case: Case) -> list[Finding]:
     ):
         return []
     losses, on_train, on_validation = case.column("val_loss"), case.train_predictions, case.validation_predictions
-    rise = on_validation.loss / min(losses) if losses and min(losses) > 0 else 1.0
+    loss_rise = on_validation.loss / min(losses) if losses and min(losses) > 0 else 1.0
     train, validation = on_train.accuracy, on_validation.accuracy
     std = sqrt(_variance(train, len(case.sample)) + _variance(validation, len(case.validation_sample)))
-    min_gap = max(MIN_GAP if rise < MIN_RISE else MIN_GAP_AFTER_RISE, MIN_DEVIATIONS * std)
+    min_gap = max(MIN_GAP if loss_rise < MIN_RISE else MIN_GAP_AFTER_RISE, MIN_DEVIATIONS * std)
     if train < MIN_TRAIN_ACCURACY or train - validation <= min_gap:
         return []
     evidence: Evidence = {
@@ -35,7 +35,7 @@ def find(case: Case) -> list[Finding]:
         "examples": len(case.train),
         "train_loss": on_train.loss,
         "validation_loss": on_validation.loss,
-        "validation_loss_over_its_minimum": rise,
+        "validation_loss_over_its_minimum": loss_rise,
     }
     if losses:
         evidence["epoch_of_the_minimum"] = losses.index(min(losses)) + 1

@@ -35,9 +35,13 @@ def find(case: Case) -> list[Finding]:
     limit = MAX_DISTANCE + MIN_DEVIATIONS / sqrt(len(x))
     if current_distance <= limit:
         return []
-    max_undone = min(current_distance / 2, MAX_DISTANCE)
+    max_undone_distance = min(current_distance / 2, MAX_DISTANCE)
     changes = undoing_changes(x, reference)
-    distances = {key: undone for key, change in changes.items() if (undone := distance(change.undo(x))) < max_undone}
+    distances = {
+        key: undone_distance
+        for key, change in changes.items()
+        if (undone_distance := distance(change.undo(x))) < max_undone_distance
+    }
     # A new standardization corrects any scale and mean, so it is named only if no other change explains the distance.
     best_key = min(distances, key=lambda key: (key == STANDARDISED_OTHERWISE, distances[key]), default="")
     evidence: Evidence = {

@@ -36,7 +36,7 @@ def find(case: Case) -> list[Finding]:
     If they agree, compare the labels with the model's predictions, because its class indices may be shifted relative to
     the labels of both.
     """
-    if not case.classifies or any(int(part.y.min()) < 0 for part in (case.train, case.validation) if part is not None):
+    if not case.classifies or any(int(data.y.min()) < 0 for data in (case.train, case.validation) if data is not None):
         return []
     for judge_name, train, validation in _both_confusions(case):
         shifted_classes = _shifted_classes(train, validation)
@@ -47,16 +47,16 @@ def find(case: Case) -> list[Finding]:
 
 def _findings_of_shift_by_one(predictions: Predictions) -> list[Finding]:
     """Compare the predictions with the training labels, unchanged and shifted by one in either direction."""
-    n_classes, y = max(predictions.y.shape[1], 2), predictions.part.y  # a single output distinguishes two classes
+    n_classes, y = max(predictions.y.shape[1], 2), predictions.examples.y  # a single output distinguishes two classes
     unshifted_count = count_correct(predictions.classes, y)
     shifted_counts = {shift: count_correct(predictions.classes, (y - shift) % n_classes) for shift in (1, -1)}
-    shift = max(shifted_counts, key=lambda move: shifted_counts[move].right)
+    shift = max(shifted_counts, key=lambda offset: shifted_counts[offset].right)
     shifted_count = shifted_counts[shift]
     is_certain = shifted_count.accuracy >= MIN_CORRECT and shifted_count.deviations_above_chance >= MIN_ABOVE_CHANCE
     if unshifted_count.accuracy > MAX_UNSHIFTED_FRACTION or not is_certain:
         return []
-    p = predictions.y if predictions.y.shape[1] > 1 else torch.cat([1 - predictions.y, predictions.y], 1)
-    if float(p.gather(1, ((y - shift) % n_classes)[:, None]).mean()) < MIN_CORRECT:
+    probabilities = predictions.y if predictions.y.shape[1] > 1 else torch.cat([1 - predictions.y, predictions.y], 1)
+    if float(probabilities.gather(1, ((y - shift) % n_classes)[:, None]).mean()) < MIN_CORRECT:
         return []  # a network that has hardly learned predicts such low probabilities
     return [
         Finding(
@@ -82,7 +82,7 @@ def _both_confusions(case: Case) -> Iterator[tuple[str, Tensor, Tensor]]:
         return
     on_train, on_validation = case.class_predictions or (None, None)
     if on_train is not None and on_validation is not None:
-        pairs = ((predicted.part.y, predicted.classes) for predicted in (on_train, on_validation))
+        pairs = ((predicted.examples.y, predicted.classes) for predicted in (on_train, on_validation))
         yield "the model", *_confusion_matrices(*pairs)
     classifier = case.simple_classifier
     if classifier is not None and len(indices := balanced_indices(validation.y, case.model.seed, classifier.classes)):
@@ -135,8 +135,8 @@ def _finding(judge_name: str, train: Tensor, validation: Tensor, shifted_classes
     total = int(validation.sum())
 
     def move_back(case: Case) -> Case:
-        part = case.validation
-        return replace(case, validation=part and replace(part, y=other_classes.to(part.y.device)[part.y]))
+        data = case.validation
+        return replace(case, validation=data and replace(data, y=other_classes.to(data.y.device)[data.y]))
 
     return Finding(
         NAME,

@@ -22,10 +22,10 @@ def find(case: Case) -> list[Finding]:
 
     Other images must hardly have the same value there. In few classes, some pixels are the same by chance.
     """
-    part, y = case.sample, case.sample.y
-    if not case.classifies or part.x.dim() != 4 or len(part) < MIN_EXAMPLES or int(y.min()) < 0:
+    sample, y = case.sample, case.sample.y
+    if not case.classifies or sample.x.dim() != 4 or len(sample) < MIN_EXAMPLES or int(y.min()) < 0:
         return []
-    x = float_images(part.x).flatten(1)
+    x = float_images(sample.x).flatten(1)
     labels, index, counts = y.unique(return_inverse=True, return_counts=True)
     if case.class_predictions is None or len(labels) <= FEW_CLASSES or int(counts.min()) < MIN_CLASS_EXAMPLES:
         return []
@@ -37,7 +37,7 @@ def find(case: Case) -> list[Finding]:
     alike = ((x == value) & is_other).sum(0) / is_other.sum(0).clamp_min(1)
     pixels = (is_marked.any(0) & ~is_marked.all(0) & (alike <= MAX_ALIKE_FRACTION)).nonzero().flatten().tolist()
     predicted = case.class_predictions[0]
-    accuracy_without = _accuracy_without(case, predicted.part, pixels) if pixels else predicted.accuracy
+    accuracy_without = _accuracy_without(case, predicted.examples, pixels) if pixels else predicted.accuracy
     if predicted.accuracy - accuracy_without < MIN_ACCURACY_LOSS:
         return []
     marked = labels[is_marked[:, pixels].any(1)].tolist()
@@ -63,13 +63,13 @@ def find(case: Case) -> list[Finding]:
     ]
 
 
-def _accuracy_without(case: Case, part: Arrays, pixels: list[int]) -> float:
+def _accuracy_without(case: Case, data: Arrays, pixels: list[int]) -> float:
     """Return the accuracy of a trained model when other examples' values replace these pixels."""
-    x = float_images(part.x).clone()
+    x = float_images(data.x).clone()
     flat = x.view(len(x), -1)
     order = torch.randperm(len(x), generator=torch.Generator().manual_seed(0))
     flat[:, pixels] = flat[:, pixels].roll(len(x) // 2, 0)[order]
-    return predictions(case.model, replace(part, x=x)).accuracy
+    return predictions(case.model, replace(data, x=x)).accuracy
 
 
 NAME = "shortcut-pixels"

@@ -72,7 +72,7 @@ def _is_learned(case: Case) -> bool:
     _, validation = case.class_predictions or (None, None)
     if validation is None:
         return False
-    counts = count_correct(validation.classes, validation.part.y)
+    counts = count_correct(validation.classes, validation.examples.y)
     return counts.accuracy > 0.5 + counts.chance / 2 and counts.deviations_above_chance > MIN_CERTAIN
 
 

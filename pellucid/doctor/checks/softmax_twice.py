@@ -12,16 +12,16 @@ MAX_LOSS_CHANGE = 1e-4  # relative; a softmax is invariant to a constant that is
 
 def find(case: Case) -> list[Finding]:
     """Compare the loss before and after a constant is added to the outputs, which works for any layer and loss."""
-    model, part = case.model, case.probe
+    model, probe = case.model, case.probe
     if not case.classifies or len(model.output_shape) != 1 or model.output_shape[0] < 2:
         return []
     with torch.inference_mode():
-        y = torch.cat([y for _, y in output_batches(model.net, model.params, part.x, len(part), model.stats)]).float()
+        y = torch.cat([y for _, y in output_batches(model.net, model.params, probe.x, len(probe), model.stats)]).float()
         sums = y.sum(1)
         if not bool((y >= 0).all()) or not bool(((sums - 1).abs() < MAX_SUM_ERROR).all()):
             return []
         shifted = y + 1 + torch.arange(len(y))[:, None] % 3  # a different constant for each example
-        loss, shifted_loss = (float(model.loss(outputs, part.y)[0]) for outputs in (y, shifted))
+        loss, shifted_loss = (float(model.loss(outputs, probe.y)[0]) for outputs in (y, shifted))
     if not abs(shifted_loss - loss) <= MAX_LOSS_CHANGE * abs(loss):
         return []
     certain_prediction = torch.eye(y.shape[1])[0]  # probability 1 for one class

@@ -33,9 +33,11 @@ def find(case: Case) -> list[Finding]:
 
 def _class_evidence(case: Case) -> Evidence | None:
     classifier = case.simple_classifier
-    if classifier is None or len(classifier.y) < MIN_EXAMPLES:
-        return None
-    if classifier.leave_one_out.deviations_above_chance < MIN_ABOVE_CHANCE:
+    if (
+        classifier is None
+        or len(classifier.y) < MIN_EXAMPLES
+        or classifier.leave_one_out.deviations_above_chance < MIN_ABOVE_CHANCE
+    ):
         return None
     predicted = predictions(case.model, select(case.train, classifier.indices))
     accuracy, simple_accuracy = _accuracy_among(predicted, classifier.classes), classifier.leave_one_out.accuracy
@@ -55,17 +57,17 @@ def _accuracy_among(predicted: Predictions, classes: Tensor) -> float:
     """Return the model's accuracy if its predictions are restricted to `classes`, (K,)."""
     if predicted.y.shape[1] == 1:
         return predicted.accuracy
-    return (classes[predicted.y[:, classes].argmax(1)] == predicted.part.y).float().mean().item()
+    return (classes[predicted.y[:, classes].argmax(1)] == predicted.examples.y).float().mean().item()
 
 
 def _regression_evidence(case: Case) -> Evidence | None:
-    part, y = case.sample, case.train_predictions.y
-    if not case.compares or len(part) < MIN_EXAMPLES or y.numel() != part.y.numel():
+    sample, y = case.sample, case.train_predictions.y
+    if not case.compares or len(sample) < MIN_EXAMPLES or y.numel() != sample.y.numel():
         return None
-    target = part.y.double().reshape(y.shape)
+    target = sample.y.double().reshape(y.shape)
     error = (y - target).square().mean().item()
     linear_regression_error, variance = (
-        linear_error(case.inputs(part), part.y),
+        linear_error(case.inputs(sample), sample.y),
         target.var(0, correction=0).mean().item(),
     )
     if variance <= MIN_VARIANCE * target.square().mean().item() or linear_regression_error > MAX_RESIDUAL * variance:
@@ -76,7 +78,7 @@ def _regression_evidence(case: Case) -> Evidence | None:
         "train_squared_error": error,
         "error_of_linear_regression_on_new_examples": linear_regression_error,
         "variance": variance,
-        "examples": len(part),
+        "examples": len(sample),
     }
 
 

@@ -32,7 +32,7 @@ def find(case: Case) -> list[Finding]:
     if first_layer is not None and Trait.NORM in first_layer.traits and not isinstance(first_layer, LocalResponseNorm):
         return []  # a first normalization layer makes the scale of the inputs irrelevant
     x = case.sample.x
-    statistics = input_statistics(scaled(part, case.model.stats) for part in x.split(CHUNK_SIZE))
+    statistics = input_statistics(scaled(value, case.model.stats) for value in x.split(CHUNK_SIZE))
     mean, std, rms = statistics.mean, statistics.std, hypot(statistics.mean, statistics.std)
     if not isfinite(rms) or std == 0:
         return []
@@ -46,7 +46,7 @@ def find(case: Case) -> list[Finding]:
     }
     has_images, has_several_channels = is_image(x), len(channel_rms) > 1
     extremes = (channel_rms.min(), channel_rms.median(), channel_rms.max()) if has_several_channels else (0.0,) * 3
-    smallest, median, largest = (float(part) for part in extremes)
+    smallest, median, largest = (float(value) for value in extremes)
     if rms > MAX_RMS:
         cause = "inputs are much larger than initial weights are made for, so that units saturate or steps overshoot"
     elif rms < MIN_RMS:
@@ -82,7 +82,7 @@ def _with_standardised_inputs(case: Case) -> Case:
     if case.train.x.dim() != 4:
         x = case.train.x.float()
         mean, std = x.mean(0), x.std(0, correction=0)
-        return with_parts(case, lambda part: replace(part, x=(part.x.float() - mean) / torch.where(std > 0, std, 1.0)))
+        return with_parts(case, lambda data: replace(data, x=(data.x.float() - mean) / torch.where(std > 0, std, 1.0)))
     return rebuilt(case, preprocess={**case.model.preprocess, **scaling_entries(FeatureStats.fit(case.train.x))})
 
 

@@ -27,9 +27,9 @@ class RandomSum(Loss):
 
     def compute(self, y: Any, target: Tensor) -> tuple[Tensor, Any]:
         """Return the sum and the weights; the target is not used."""
-        rng, parts = generator(0), y if isinstance(y, tuple) else (y,)
-        weights = tuple(torch.randn(part.shape, generator=rng, dtype=part.dtype) for part in parts)
-        value = torch.stack([(part * weight).sum() for part, weight in zip(parts, weights, strict=True)]).sum()
+        rng, outputs = generator(0), y if isinstance(y, tuple) else (y,)
+        weights = tuple(torch.randn(output.shape, generator=rng, dtype=output.dtype) for output in outputs)
+        value = torch.stack([(output * weight).sum() for output, weight in zip(outputs, weights, strict=True)]).sum()
         return value, weights if isinstance(y, tuple) else weights[0]
 
 
@@ -39,30 +39,32 @@ def find(case: Case) -> list[Finding]:
     user_layers = {path: layer for path, layer in leaves(model.net) if is_user_defined(layer)}
     if not user_layers and not is_user_defined(loss):
         return []
-    part, inputs = subsample(case.train, BATCH_SIZE, model.seed), dict[str, Any]()
+    batch, inputs = subsample(case.train, BATCH_SIZE, model.seed), dict[str, Any]()
 
     def record(path: str, layer: Layer, x: Any, y: Any, cache: Cache) -> None:
         if path in user_layers:
             inputs[path] = x
 
     try:
-        if not torch.equal(*(model.predict(part.x).nan_to_num() for _ in range(2))):
+        if not torch.equal(*(model.predict(batch.x).nan_to_num() for _ in range(2))):
             return []  # the outputs are random in evaluation mode, so no two passes have the same gradient
         with torch.inference_mode():
-            outputs, _ = forward(model.net, model.params, case.inputs(part), Mode(), record)
+            outputs, _ = forward(model.net, model.params, case.inputs(batch), Mode(), record)
     except (PellucidError, RuntimeError) as error:
         raise UnansweredError(f"the gradients cannot be verified: {error}") from error
-    passes: list[tuple[str, Any, tuple[Any, ...]]] = []  # (path, layer or loss, arguments of `verify`)
+    verifications: list[tuple[str, Any, tuple[Any, ...]]] = []  # (path, layer or loss, arguments of `verify`)
     if is_user_defined(loss):
-        passes.append(("loss", loss, (Identity(), {}, outputs, part.y, loss)))
+        verifications.append(("loss", loss, (Identity(), {}, outputs, batch.y, loss)))
     for path in reversed(inputs):  # the backward pass reaches the last layer first
         layer, params = user_layers[path], params_at(model.params, path)
         for mode in (Mode(), Mode(True)):
             if _is_repeatable(layer, params, inputs[path], mode):
-                passes.append((path or "training", layer, (layer, params, inputs[path], part.y, RandomSum(), mode)))
+                verifications.append(
+                    (path or "training", layer, (layer, params, inputs[path], batch.y, RandomSum(), mode))
+                )
     reasons: list[str] = []
-    for path, verified, arguments in passes:
-        name = type(verified).__name__
+    for path, component, arguments in verifications:
+        name = type(component).__name__
         try:
             table = verify(*arguments, seed=model.seed)
         except (PellucidError, RuntimeError) as error:  # user-defined code may not support float64
@@ -91,7 +93,7 @@ def _is_repeatable(layer: Layer, params: Params, x: Any, mode: Mode) -> bool:
     with torch.inference_mode(), torch.random.fork_rng(devices=[]):
         runs = (layer.forward(map_tree(torch.clone, params), x, replace(mode, rng=generator(0)))[0] for _ in range(2))
         pairs = zip(*((run if isinstance(run, tuple) else (run,)) for run in runs), strict=True)
-        return all(torch.equal(a, b) for a, b in pairs)
+        return all(torch.equal(first, second) for first, second in pairs)
 
 
 NAME = "wrong-gradient"

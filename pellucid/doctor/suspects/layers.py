@@ -53,7 +53,7 @@ MIN_SATURATING, MAX_VANISHED = 3, 0.01  # inner sigmoids or tanhs; gradient of t
 def layer_suspects(case: TrainingCase) -> Iterator[Suspect]:
     """Yield a suspect for each kind of the library's inner layers that can be replaced by a plainer one."""
     nets = case.model.objective.nets
-    places: dict[str, list[tuple[str, str]]] = {}
+    locations: dict[str, list[tuple[str, str]]] = {}
     for name, net in nets.items():
         ends = last_layers(net)
         for path, layer in leaves(net):
@@ -61,8 +61,8 @@ def layer_suspects(case: TrainingCase) -> Iterator[Suspect]:
             is_pool = isinstance(layer, AdaptiveAvgPool2d) and layer.size in (1, (1, 1))
             is_inner = path not in ends and not is_user_defined(layer)
             if is_inner and (is_norm or (is_pool and _may_need_positions(case, net, path))):
-                places.setdefault(type(layer).__name__, []).append((name, path))
-    for kind, found in places.items():
+                locations.setdefault(type(layer).__name__, []).append((name, path))
+    for kind, found in locations.items():
         is_pool = kind == AdaptiveAvgPool2d.__name__
         plain: Layer = Flatten() if is_pool else Identity()
         text = "Flatten" if is_pool else "no layer"
@@ -90,8 +90,8 @@ def _may_need_positions(case: TrainingCase, net: Layer, path: str) -> bool:
 
 def _with_changed_layers(case: Case, paths: Sequence[str], change: Callable[[Layer], Layer]) -> Case:
     """Return the case with the layers at `paths` changed; raises PellucidError if other layers do not fit them."""
-    places = [("", path) for path in paths]
-    return rebuilt(case, nets=with_replaced_layers(case.model.objective.nets, places, change))
+    locations = [("", path) for path in paths]
+    return rebuilt(case, nets=with_replaced_layers(case.model.objective.nets, locations, change))
 
 
 def linear_suspects(case: Case) -> Iterator[Suspect]:
@@ -156,7 +156,7 @@ def activation_suspects(case: Case) -> Iterator[Suspect]:
 def layer_option_suspects(case: TrainingCase) -> Iterator[Suspect]:
     """Yield a suspect for each of OPTIONS of a layer that is far from its default."""
     nets = case.model.objective.nets
-    places: dict[tuple[type[Layer], str, float, Any], list[tuple[str, str]]] = {}
+    locations: dict[tuple[type[Layer], str, float, Any], list[tuple[str, str]]] = {}
     for name, net in nets.items():
         for path, layer in leaves(net):
             for option in fields(layer) if not is_user_defined(layer) else ():
@@ -164,8 +164,8 @@ def layer_option_suspects(case: TrainingCase) -> Iterator[Suspect]:
                 if not (option.name in OPTIONS and is_number(value) and is_number(default)):
                     continue  # without a default, as for the axis of a selection, no value is unusual
                 if not _is_near(value, default, OPTIONS[option.name]):
-                    places.setdefault((type(layer), option.name, value, default), []).append((name, path))
-    for (kind, option_name, value, default), paths in places.items():
+                    locations.setdefault((type(layer), option.name, value, default), []).append((name, path))
+    for (kind, option_name, value, default), paths in locations.items():
         changed_nets = with_replaced_layers(
             nets, paths, lambda layer, option=option_name, value=default: replace(layer, **{option: value})
         )

@@ -14,7 +14,7 @@ from pellucid.combine.base import replace_layer
 from pellucid.data.source import Arrays, Source
 from pellucid.doctor.case import Case
 from pellucid.doctor.finding import Suspect, suspect
-from pellucid.doctor.passes import is_user_defined, library_part, rms
+from pellucid.doctor.passes import is_user_defined, library_version, rms
 from pellucid.doctor.remedies import rebuilt, with_standardised_targets
 from pellucid.doctor.training_case import TrainingCase
 from pellucid.layers import Identity, Layer, LogSoftmax, Mode, Sigmoid, Softmax
@@ -64,8 +64,8 @@ class PerExample(Loss):
 
     def compute(self, y: Any, target: Tensor) -> tuple[Tensor, Any]:
         """Return the mean of the examples' losses and its gradient with respect to y."""
-        parts = [self.loss(y[k : k + 1], target[k : k + 1]) for k in range(len(target))]
-        return torch.stack([value for value, _ in parts]).mean(), torch.cat([dy for _, dy in parts]) / len(target)
+        results = [self.loss(y[k : k + 1], target[k : k + 1]) for k in range(len(target))]
+        return torch.stack([value for value, _ in results]).mean(), torch.cat([dy for _, dy in results]) / len(target)
 
     def check(self, outputs: Any, targets: Tensor) -> None:
         """Raise PellucidError unless the outputs and targets fit the wrapped loss."""
@@ -88,7 +88,7 @@ def coupled_loss_suspects(case: Case) -> Iterator[Suspect]:
     coupling = _coupling(case, loss)
     if coupling > MAX_COUPLING:
         batch = case.model.predict(case.probe.x[:BATCH_SIZE]), case.probe.y[:BATCH_SIZE]
-        shapes = [str(tuple(part.shape)) for part in batch]
+        shapes = [str(tuple(values.shape)) for values in batch]
         yield suspect(
             "loss-mixes-examples", "the loss compares each output with the targets of other examples, for example if "
             "outputs (N, 1) and targets (N,) are broadcast to (N, N)",
@@ -104,16 +104,16 @@ def _coupling(case: Case, loss: Loss) -> float:
 
     A change that only multiplies all of these gradients by one factor is not counted. 0 if it cannot be measured.
     """
-    part = case.probe
-    y = part.y[:BATCH_SIZE]
-    is_other = (part.y != y[:1]).flatten(1).any(1) if part.y.dim() > 1 else part.y != y[0]
+    probe = case.probe
+    y = probe.y[:BATCH_SIZE]
+    is_other = (probe.y != y[:1]).flatten(1).any(1) if probe.y.dim() > 1 else probe.y != y[0]
     if not bool(is_other.any()):
         return 0.0
-    target = torch.cat([part.y[is_other][:1], y[1:]])
+    target = torch.cat([probe.y[is_other][:1], y[1:]])
     model = case.initial
     try:
         with torch.inference_mode():
-            outputs, _ = forward(model.net, model.params, case.inputs(part)[:BATCH_SIZE], Mode(keep=False))
+            outputs, _ = forward(model.net, model.params, case.inputs(probe)[:BATCH_SIZE], Mode(keep=False))
             before, after = (loss(outputs, changed_y)[1][1:].double().flatten() for changed_y in (y, target))
     except (PellucidError, RuntimeError, AttributeError, TypeError):  # more than one output, or an unusual loss
         return 0.0
@@ -129,7 +129,7 @@ def own_loss_suspects(case: TrainingCase) -> Iterator[Suspect]:
     if not isinstance(objective, Supervised) or not is_user_defined(objective.loss) or not isinstance(case, Case):
         return
     loss, y = objective.loss, case.train.y
-    plain = library_part(loss)
+    plain = library_version(loss)
     if plain is None and case.classifies:
         return  # see `losses.loss_suspects`
     if plain is None and not y.is_floating_point():
@@ -202,11 +202,11 @@ def loss_option_suspects(case: TrainingCase) -> Iterator[Suspect]:
         )  # fmt: skip
 
 
-def _has_unusual_class_weights(part: Source, weights: Any) -> bool:
+def _has_unusual_class_weights(data: Source, weights: Any) -> bool:
     """Return whether a class weight is far outside the range from equal weights to the inverse of the class counts."""
-    if not isinstance(part, Arrays) or part.y.is_floating_point():
+    if not isinstance(data, Arrays) or data.y.is_floating_point():
         return False
-    counts = part.y.flatten()
+    counts = data.y.flatten()
     counts = counts[counts >= 0].bincount(minlength=len(weights)).double()[: len(weights)]
     present_weights = torch.as_tensor(weights, dtype=torch.float64)[counts > 0]
     balance = 1 / counts[counts > 0]
@@ -233,24 +233,24 @@ def default_option_suspects(case: TrainingCase) -> Iterator[Suspect]:
     """Yield a suspect for each option of the loss or the objective that is far from its default."""
     objective: Any = case.model.objective
     path = "loss" if isinstance(objective, Supervised) else "objective"
-    part = objective.loss if path == "loss" else objective
-    for option in _options(part):
-        value, default, name = getattr(part, option.name), option.default, option.name
+    component = objective.loss if path == "loss" else objective
+    for option in _options(component):
+        value, default, name = getattr(component, option.name), option.default, option.name
         if name in SKIPPED_OPTIONS or not isinstance(default, int | float | str) or value == default:
             continue
         if is_number(value) and default and 1 / MIN_NUMBER_RATIO < value / default < MIN_NUMBER_RATIO:
             continue
         yield suspect(
-            f"{path}-settings", f"{name} = {value!r} of {type(part).__name__} does not suit this training",
+            f"{path}-settings", f"{name} = {value!r} of {type(component).__name__} does not suit this training",
             f"set {name} to its default, {default!r}", f"{name} = {default!r} in the {path}",
-            partial(rebuilt, **{path: replace(part, **{name: default})}),
+            partial(rebuilt, **{path: replace(component, **{name: default})}),
             path=path, key=f"{path}-{name}", settings={f"{path}.{name}": default},
             value=str(value), default=str(default),
         )  # fmt: skip
 
 
-def _options(part: Any) -> tuple[Field[Any], ...]:
-    return fields(part) if is_dataclass(part) else ()
+def _options(component: Any) -> tuple[Field[Any], ...]:
+    return fields(component) if is_dataclass(component) else ()
 
 
 def class_balance_suspects(case: TrainingCase) -> Iterator[Suspect]:
@@ -262,9 +262,7 @@ def class_balance_suspects(case: TrainingCase) -> Iterator[Suspect]:
     labels = labels if loss.ignore is None else labels[labels != loss.ignore]
     counts = labels[(labels >= 0) & (labels < n_classes)].bincount(minlength=n_classes).double()
     is_present = counts > 0
-    if not bool(is_present.any()):
-        return
-    if float(counts.max()) < MIN_IMBALANCE * float(counts[is_present].min()):
+    if not bool(is_present.any()) or float(counts.max()) < MIN_IMBALANCE * float(counts[is_present].min()):
         return
     weights = is_present / counts.clamp_min(1)
     balanced_weights = tuple((weights * (n_classes / weights.sum())).tolist())
@@ -309,7 +307,7 @@ def own_optimizer_suspects(case: TrainingCase) -> Iterator[Suspect]:
     """Yield a suspect for each user-defined optimizer that is derived from one of the library."""
     optimizers = case.model.optimizers
     for network, optimizer in optimizers.items() if optimizers else [("", case.model.optimizer)]:
-        plain = library_part(optimizer) if is_user_defined(optimizer) else None
+        plain = library_version(optimizer) if is_user_defined(optimizer) else None
         if plain is None:
             continue
         own_name, name = type(optimizer).__name__, type(plain).__name__

@@ -8,7 +8,7 @@ from typing import Any
 from pellucid.combine.base import join
 from pellucid.data.source import Arrays
 from pellucid.doctor.finding import MIN_GAIN, Suspect, suspect
-from pellucid.doctor.passes import is_user_defined, library_part
+from pellucid.doctor.passes import is_user_defined, library_version
 from pellucid.doctor.remedies import rebuilt, with_parts, with_replaced_layers
 from pellucid.doctor.training_case import TrainingCase
 from pellucid.layers import Identity, Layer, Tanh, Trait
@@ -76,10 +76,10 @@ def image_range_suspects(case: TrainingCase) -> Iterator[Suspect]:
     if not x.is_floating_point() or (low >= -MAX_OUTSIDE and high <= 1 + MAX_OUTSIDE):
         return
 
-    def scaled(part: Arrays) -> Arrays:
-        values = {"x": part.x, "y": part.y}  # the targets may be images too
+    def scaled(data: Arrays) -> Arrays:
+        values = {"x": data.x, "y": data.y}  # the targets may be images too
         images = {name: value for name, value in values.items() if value.is_floating_point() and value.dim() == 4}
-        return replace(part, **{name: (value - low) / (high - low) for name, value in images.items()})
+        return replace(data, **{name: (value - low) / (high - low) for name, value in images.items()})
 
     yield suspect(
         "image-range", "images have values beyond 0 to 1, which this objective takes for a range of 0 to 1",
@@ -91,7 +91,7 @@ def image_range_suspects(case: TrainingCase) -> Iterator[Suspect]:
 def own_objective_suspects(case: TrainingCase) -> Iterator[Suspect]:
     """Yield a suspect for a user-defined objective that is derived from an objective of the library."""
     objective = case.model.objective
-    plain = library_part(objective) if is_user_defined(objective) else None
+    plain = library_version(objective) if is_user_defined(objective) else None
     if plain is not None:
         name = type(plain).__name__
         yield suspect(

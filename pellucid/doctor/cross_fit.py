@@ -121,13 +121,13 @@ def compare_targets(evaluations: Evaluations) -> None:
     faults = [one for one in evaluations.findings if one.is_fault and not evaluations.is_harmless(one)]
     if is_good or faults or evaluations.partial_cause is not None or not evaluations.has_targets:
         return
-    found = differences(case.model, case.train, validation_of(case))
-    if unlike := [one for one in found if one.is_large and not one.is_of_inputs]:
+    all_differences = differences(case.model, case.train, validation_of(case))
+    if unlike_targets := [one for one in all_differences if one.is_large and not one.is_of_inputs]:
         finding = Finding(
             SPLITS_DIFFER,
             "validation",
-            as_evidence(unlike),
-            cause=f"the targets of the training and the validation data are unlike{as_text(unlike)}",
+            as_evidence(unlike_targets),
+            cause=f"the targets of the training and the validation data are unlike{as_text(unlike_targets)}",
             fix=COMPARE_SPLITS,
             is_fault=True,
         )
@@ -141,19 +141,19 @@ def _training_targets(evaluations: Evaluations, judged: JudgedExamples, split_ca
     returned.
     """
     case, n_untried = evaluations.case, len(evaluations.untried)
-    found = differences(case.model, case.train, validation_of(case))
-    if (fault := _measured_fault(evaluations, found)) is not None:
+    found_differences = differences(case.model, case.train, validation_of(case))
+    if (fault := _measured_fault(evaluations, found_differences)) is not None:
         return split_cause.with_finding(fault)
-    lacked_class_finding = next((one for one in evaluations.findings if lacked_text(one, found)), None)
+    lacked_class_finding = next((one for one in evaluations.findings if lacked_text(one, found_differences)), None)
     proven_cause = judged.some_changed() or judged.shown_by_outputs(split_cause, lacked_class_finding is not None)
     if proven_cause is not None:
         return proven_cause
     if lacked_class_finding is not None:
-        cause = f"{lacked_class_finding.cause}{lacked_text(lacked_class_finding, found)}"
+        cause = f"{lacked_class_finding.cause}{lacked_text(lacked_class_finding, found_differences)}"
         return split_cause.with_finding(replace(lacked_class_finding, cause=cause))
     fault = split_cause.suspect.finding
     # Targets that can be learned fit their images, and the targets of other images have the same traits.
-    can_be_unpaired = {one.kind for one in found} <= {OF_PAIR} and len(evaluations.untried) == n_untried
+    can_be_unpaired = {one.kind for one in found_differences} <= {OF_PAIR} and len(evaluations.untried) == n_untried
     if can_be_unpaired and evaluations.training_score < MIN_TRAINING_SCORE and not judged.are_paired:
         return split_cause.with_finding(replace(
             fault, check="unpaired-targets", path="train",
@@ -161,30 +161,32 @@ def _training_targets(evaluations: Evaluations, judged: JudgedExamples, split_ca
             "them hardly better than the targets of other training images",
             fix="match images and targets by their names, not by their places in two lists",
         ))  # fmt: skip
-    of_targets, of_inputs = ([one for one in found if one.is_of_inputs is are_inputs] for are_inputs in (False, True))
+    of_targets, of_inputs = (
+        [one for one in found_differences if one.is_of_inputs is are_inputs] for are_inputs in (False, True)
+    )
     min_gain = max(MIN_SPLIT_GAIN, MIN_GAIN_OF_TARGETS * fmean(split_cause.effect.gains))
     proven_cause, effect = judged.with_predicted_targets(as_text(of_targets), min_gain)
     is_misled = judged.are_as_usual and evaluations.training_score >= MIN_TRAINING_SCORE
     if proven_cause is not None and not is_misled:
         return proven_cause
-    cause, shown = fault.cause, found
+    cause, shown_differences = fault.cause, found_differences
     if effect is not None and effect.verdict == "no effect":
         cause = "the inputs of the training and the validation data differ, and not only their targets"
-        shown = of_inputs
+        shown_differences = of_inputs
     elif effect is not None and fmean(effect.gains) >= min_gain and is_misled:
         cause = "the training inputs show their targets in a way that the validation inputs do not, as a leak does"
-        shown = of_inputs
+        shown_differences = of_inputs
     elif effect is not None and fmean(effect.gains) >= min_gain:
         cause = "the targets of the training and the validation data differ, probably not their inputs"
-        shown = of_targets
-    evidence = {**fault.evidence, **as_evidence(shown)}
-    return split_cause.with_finding(replace(fault, cause=f"{cause}{as_text(shown)}", evidence=evidence))
+        shown_differences = of_targets
+    evidence = {**fault.evidence, **as_evidence(shown_differences)}
+    return split_cause.with_finding(replace(fault, cause=f"{cause}{as_text(shown_differences)}", evidence=evidence))
 
 
-def _measured_fault(evaluations: Evaluations, found: Sequence[TraitDifference]) -> Finding | None:
+def _measured_fault(evaluations: Evaluations, found_differences: Sequence[TraitDifference]) -> Finding | None:
     """Return the first finding of a check that explains why a model learns more from validation data; None without one.
 
-    found: the differences of the training and the validation data.
+    found_differences: the differences of the training and the validation data.
     """
     for finding in evaluations.findings:
         if finding.check == preprocessing_mismatch.NAME and evaluations.score_gap < MIN_GAP:
@@ -192,8 +194,10 @@ def _measured_fault(evaluations: Evaluations, found: Sequence[TraitDifference]) 
         if finding.is_fault and finding.check in DATA_FAULTS:
             cause = finding.cause
             if evaluations.refutes(finding):
-                cause = f"validation inputs are prepared in another way than training inputs{as_text(found)}"
-            return replace(finding, cause=f"{cause}{lacked_text(finding, found)}")
+                cause = (
+                    f"validation inputs are prepared in another way than training inputs{as_text(found_differences)}"
+                )
+            return replace(finding, cause=f"{cause}{lacked_text(finding, found_differences)}")
     return None
 
 

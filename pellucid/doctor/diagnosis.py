@@ -184,9 +184,13 @@ def sentences(diagnosis: Diagnosis) -> tuple[str, ...]:
         return (f"Nothing wrong was found by {plural(len(diagnosis.checks), 'check')}.",)
     first_finding, kind = diagnosis.findings[0], diagnosis.kind(0)
     location, effect = where(first_finding.path), diagnosis.attempts.get(0)
-    for one in diagnosis.intervention_effects:
-        if effect is None and one.name == first_finding.check and (one.verdict == "cause" or not first_finding.proven):
-            effect = one
+    for measured_effect in diagnosis.intervention_effects:
+        if (
+            effect is None
+            and measured_effect.name == first_finding.check
+            and (measured_effect.verdict == "cause" or not first_finding.proven)
+        ):
+            effect = measured_effect
     if kind == "part" and effect is not None:
         certainty_text = f"That is certain, since {effect.certainty}. To find the place, {first_finding.fix}."
         return f"{PARTS[first_finding.check]}: {effect.outcome}.", certainty_text

@@ -99,12 +99,12 @@ def _can_be_chance(a: Tensor, b: Tensor, draw_orders: Callable[[int], Tensor]) -
 
 def one_sided_first(found: Sequence[TraitDifference]) -> list[TraitDifference]:
     """Return the differences, first those of which one part of the data has none."""
-    return sorted(found, key=lambda one: bool(one.train and one.validation))
+    return sorted(found, key=lambda difference: bool(difference.train and difference.validation))
 
 
 def as_evidence(found: Sequence[TraitDifference]) -> Evidence:
     """Return the largest differences as evidence."""
-    return {f"difference_{k}": str(one) for k, one in enumerate(one_sided_first(found)[:MAX_SHOWN], 1)}
+    return {f"difference_{k}": str(difference) for k, difference in enumerate(one_sided_first(found)[:MAX_SHOWN], 1)}
 
 
 def as_text(found: Sequence[TraitDifference]) -> str:

@@ -123,7 +123,8 @@ class Evaluations:
         """Evaluate the present model without the validation examples whose classes a finding says training lacks."""
         case = self.case
         finding = next(
-            (one for one in self.findings if one.path == "train" and one.kind == class_imbalance.LACKED_CLASS), None
+            (found for found in self.findings if found.path == "train" and found.kind == class_imbalance.LACKED_CLASS),
+            None,
         )
         if finding is None or not isinstance(case.train, Arrays) or not isinstance(case.validation, Arrays):
             return None
@@ -183,7 +184,8 @@ class Evaluations:
             return []
         inputs = "images" if train.dim() == 4 else "inputs"
         labels_at_fault = any(
-            one.is_fault and one.check in (shifted_labels.NAME, shuffled_labels.NAME) for one in self.findings
+            finding.is_fault and finding.check in (shifted_labels.NAME, shuffled_labels.NAME)
+            for finding in self.findings
         )
         moves_pixels = optional_fields(self.case).classifies is True and not labels_at_fault
         changes = input_changes(validation, train, moves_pixels)
@@ -203,7 +205,7 @@ class Evaluations:
         if isinstance(data, Arrays):
             compared = data.x[drawn_indices(len(data), N_COMPARED, self.case.model.seed)]
             return float_images(compared) if data.x.dim() in (2, 4) else None
-        images = [one.images for one in read_examples(data, N_COMPARED, self.case.model.seed)]
+        images = [example.images for example in read_examples(data, N_COMPARED, self.case.model.seed)]
         has_one_size = len({image.shape for image in images}) == 1 and images[0].dim() == 4
         return float_images(torch.cat(images)) if has_one_size else None
 

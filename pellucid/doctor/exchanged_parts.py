@@ -42,7 +42,9 @@ def find_faulty_part(evaluations: Evaluations) -> ProvenCause | None:
 
     Only if no other fault is measured. Inputs with other statistics are no such fault: those of sound data differ too.
     """
-    faults = [one for one in evaluations.findings if one.is_fault and one.check != preprocessing_mismatch.NAME]
+    faults = [
+        finding for finding in evaluations.findings if finding.is_fault and finding.check != preprocessing_mismatch.NAME
+    ]
     if faults or evaluations.likely or evaluations.partial_cause is not None:
         return None
     has_reference = evaluations.is_scored and evaluations.has_targets  # for generators, none is known to be sound

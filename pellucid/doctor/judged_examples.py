@@ -83,7 +83,7 @@ class JudgedExamples:
             n_effects, proven_cause = len(trainings.effects), None
             if target_change.apply is not None:
                 proven_cause = self._measure(change)
-            is_refuted = is_refutable and any(one.verdict == "no effect" for one in trainings.effects[n_effects:])
+            is_refuted = is_refutable and any(effect.verdict == "no effect" for effect in trainings.effects[n_effects:])
             if proven_cause is not None or (fmean(split_cause.effect.after) >= MIN_JUDGE_SCORE and not is_refuted):
                 return proven_cause or split_cause.with_names_of(change)
         return None

@@ -43,7 +43,7 @@ def find(case: Case) -> list[Finding]:
 
 def _is_higher(loss: float, losses: list[float]) -> bool:
     """Return whether a loss is clearly higher than the last one of the epochs."""
-    last, finite = losses[-1], [one for one in losses if isfinite(one)]
+    last, finite = losses[-1], [value for value in losses if isfinite(value)]
     return isfinite(last) and loss - last > max(
         (MIN_LOSS_RATIO - 1) * abs(last), MIN_PART * (max(finite) - min(finite))
     )

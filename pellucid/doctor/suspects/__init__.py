@@ -76,8 +76,12 @@ def _rates(case: TrainingCase) -> tuple[list[Suspect], list[Suspect]]:
 
 def found_suspects(findings: Sequence[Finding]) -> tuple[list[Suspect], list[Suspect]]:
     """Return the findings with remedies as suspects: the faults with unusual inputs, and the other symptoms."""
-    found = [one for one in findings if one.remedy is not None]
-    first = [Suspect(one) for one in found if one.is_fault]
-    first += [Suspect(one, unusual=True) for one in found if not one.is_fault and one.check == INPUT_SCALE_CHECK]
-    others = [one for one in found if not one.is_fault and one.check != INPUT_SCALE_CHECK]
-    return first, [Suspect(one, general=True) for one in others]
+    with_remedy = [finding for finding in findings if finding.remedy is not None]
+    tried_first = [Suspect(finding) for finding in with_remedy if finding.is_fault]
+    tried_first += [
+        Suspect(finding, unusual=True)
+        for finding in with_remedy
+        if not finding.is_fault and finding.check == INPUT_SCALE_CHECK
+    ]
+    others = [finding for finding in with_remedy if not finding.is_fault and finding.check != INPUT_SCALE_CHECK]
+    return tried_first, [Suspect(finding, general=True) for finding in others]

@@ -73,9 +73,9 @@ def with_classes_of(model: Model, material: Material[Source], name: str) -> Mate
     """Return annotated images with the class indices of a model; raises PellucidError for a class that it lacks."""
     classes = model.classes
 
-    def convert(part: Source) -> Source:
-        assert isinstance(part, DetectionFolder)
-        task_of(model).check_data(model, part, name)
-        return part if classes is None or part.classes == classes else part.with_classes(classes)
+    def convert(split: Source) -> Source:
+        assert isinstance(split, DetectionFolder)
+        task_of(model).check_data(model, split, name)
+        return split if classes is None or split.classes == classes else split.with_classes(classes)
 
     return material.map(convert)

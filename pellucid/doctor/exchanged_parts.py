@@ -16,7 +16,7 @@ from pellucid.doctor.differences import as_text, differences
 from pellucid.doctor.evaluations import GOOD_SCORE, Evaluations
 from pellucid.doctor.finding import Remedy, Suspect, suspect
 from pellucid.doctor.intervention import effect_of
-from pellucid.doctor.paired import DEFAULT_BUDGET, ProvenCause
+from pellucid.doctor.paired import ProvenCause
 from pellucid.doctor.remedies import BATCH_SIZE, LEARNING_RATE, hidden_layers, rebuilt, with_initial_model, with_trained
 from pellucid.doctor.replaced_parts import with_held_out_part
 from pellucid.doctor.training_case import TrainingCase, validation_of
@@ -51,7 +51,7 @@ def find_faulty_part(evaluations: Evaluations) -> ProvenCause | None:
     if not has_reference or float(evaluations.validation_scores.mean()) >= GOOD_SCORE:
         return None
     trainings, case = evaluations.trainings, evaluations.case
-    trainings.default_budget = DEFAULT_BUDGET + PART_BUDGET
+    trainings.default_budget += PART_BUDGET
     if (cause := _unlike_data(evaluations)) is not None:
         return cause
     steps = trainings.max_steps

@@ -18,7 +18,7 @@ PARTICULAR_SOURCES: tuple[SuspectSource, ...] = (
     losses.coupled_loss_suspects, losses.target_suspects,
     settings.pretrained_suspects, settings.regularizer_suspects, settings.frozen_suspects,
     settings.augment_suspects, losses.ignored_class_suspects, losses.loss_option_suspects,
-    settings.clipping_suspects, settings.optimizer_suspects,
+    losses.class_balance_suspects, settings.clipping_suspects, settings.optimizer_suspects,
     settings.schedule_suspects, settings.tiny_batch_suspects, settings.dropout_suspects, layers.linear_suspects,
     layers.activation_suspects, layers.layer_suspects, losses.own_optimizer_suspects, losses.own_loss_suspects,
     layers.initialization_suspects, losses.loss_suspects,

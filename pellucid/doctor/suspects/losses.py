@@ -18,7 +18,7 @@ from pellucid.doctor.passes import is_user_defined, library_version, rms
 from pellucid.doctor.remedies import rebuilt, with_standardised_targets
 from pellucid.doctor.training_case import TrainingCase
 from pellucid.layers import Identity, Layer, LogSoftmax, Mode, Sigmoid, Softmax
-from pellucid.losses import Loss, Quadratic, SoftmaxCrossEntropy
+from pellucid.losses import BinaryCrossEntropy, Loss, Quadratic, SoftmaxCrossEntropy
 from pellucid.nested import flatten
 from pellucid.network.ending import last_layers
 from pellucid.objective import Supervised
@@ -254,25 +254,35 @@ def _options(component: Any) -> tuple[Field[Any], ...]:
 
 
 def class_balance_suspects(case: TrainingCase) -> Iterator[Suspect]:
-    """Yield a suspect if some classes of labels or masks are far more frequent than others, without class weights."""
+    """Yield a suspect if some classes, or positive targets, are far rarer than others, without weights for them."""
     loss: Any = getattr(case.model.objective, "loss", None)
-    if type(loss) is not SoftmaxCrossEntropy or loss.class_weights is not None or not isinstance(case.train, Arrays):
+    if not isinstance(case.train, Arrays):
         return
-    labels, n_classes = case.train.y.flatten(), case.model.output_shape[0]
-    labels = labels if loss.ignore is None else labels[labels != loss.ignore]
-    counts = labels[(labels >= 0) & (labels < n_classes)].bincount(minlength=n_classes).double()
-    is_present = counts > 0
-    if not bool(is_present.any()) or float(counts.max()) < MIN_IMBALANCE * float(counts[is_present].min()):
+    n_outputs = case.model.output_shape[0]
+    if type(loss) is SoftmaxCrossEntropy and loss.class_weights is None:
+        labels = case.train.y.flatten()
+        labels = labels if loss.ignore is None else labels[labels != loss.ignore]
+        counts = labels[(labels >= 0) & (labels < n_outputs)].bincount(minlength=n_outputs).double()
+        is_present = counts > 0
+        weights = is_present / counts.clamp_min(1)
+        balanced_weights = tuple((weights * (n_outputs / weights.sum())).tolist())
+        changes, settings = {"class_weights": balanced_weights}, {"loss.class_weights": list(balanced_weights)}
+        shares = counts[is_present] / counts.sum()
+    elif type(loss) is BinaryCrossEntropy and bool((torch.as_tensor(loss.pos_weight) == 1).all()):
+        share = float(_positive_shares(case.train.y, n_outputs).median())
+        changes = {"pos_weight": (1 - share) / max(share, 1 / case.train.y.numel())}
+        settings = {"loss.pos_weight": changes["pos_weight"]}
+        shares = torch.tensor([share, 1 - share])
+    else:
         return
-    weights = is_present / counts.clamp_min(1)
-    balanced_weights = tuple((weights * (n_classes / weights.sum())).tolist())
+    if not len(shares) or float(shares.max()) < MIN_IMBALANCE * float(shares.min()):
+        return
     yield suspect(
         "class-imbalance", "some classes are so much more frequent than others that the loss hardly counts the others",
         "weight classes by the inverse of their counts, or use a loss of overlap", "classes weighted by inverse counts",
-        lambda case: rebuilt(case, loss=replace(loss, class_weights=balanced_weights)),
-        path="train", settings={"loss.class_weights": list(balanced_weights)},
-        most_frequent=float(counts.max() / counts.sum()),
-        least_frequent=float(counts[is_present].min() / counts.sum()),
+        lambda case: rebuilt(case, loss=replace(loss, **changes)),
+        path="train", unusual="pos_weight" in changes, settings=settings,
+        most_frequent=float(shares.max()), least_frequent=float(shares.min()),
     )  # fmt: skip
 
 

@@ -11,15 +11,18 @@ from pellucid.task import HeldOutScores, TargetChange
 
 MIN_AGREEMENT = 0.5  # fraction of the examples of a class that are predicted as one other class
 MIN_FACTOR = 1.5  # ratio of predictions to targets, or its inverse, from which another unit is suggested
+MIN_PROBABILITY = 0.5  # of an output, above which it predicts 1 of the values 0 and 1
 MIN_VARIANCE = 1e-12  # of a column of the targets, relative to the largest
 
 
 def scores(outputs: Sequence[Tensor], targets: Sequence[Tensor]) -> HeldOutScores | None:
     """Return a score of each example for classes or values, None for other outputs and targets.
 
-    Classes: 1 if correct, 0 if not, NaN for negative labels, with weights of the mean recall. Values: their closeness
-    1 - squared error / variance of the targets, at least 0; the mean over the columns that vary, or for images the
-    closeness with the mean variance of all pixels.
+    Classes: 1 if correct, 0 if not, NaN for negative labels, with weights of the mean recall. Values that are all 0 or
+    1: the recall of each value, the mean over the columns, and for images the IoU of both values, since one of them may
+    be so rare that outputs without it are close. Other values: their closeness 1 - squared error / variance of the
+    targets, at least 0; the mean over the columns that vary, or for images the closeness with the mean variance of all
+    pixels.
     """
     if not _have_one_shape(outputs) or not _have_one_shape(targets):
         return None
@@ -32,11 +35,30 @@ def scores(outputs: Sequence[Tensor], targets: Sequence[Tensor]) -> HeldOutScore
     if predicted.numel() != y.numel() or not y.is_floating_point():
         return None
     is_image, y, predicted = y.dim() > 2, y.reshape(len(y), -1).double(), predicted.reshape(len(y), -1).double()
+    if bool(((y == 0) | (y == 1)).all()):
+        return _overlap(predicted > MIN_PROBABILITY, y > 0) if is_image else _recall(predicted > MIN_PROBABILITY, y > 0)
     variance = y.var(0, correction=0)
     variance = variance.mean().expand_as(variance) if is_image else variance
     varies = variance >= MIN_VARIANCE * variance.max()
     errors = (predicted - y).square()[:, varies] / variance[varies].clamp_min(1e-12)
     return HeldOutScores("closeness", 1 - errors.clamp_max(1).mean(1))
+
+
+def _recall(predicted: Tensor, y: Tensor) -> HeldOutScores:
+    """Return scores whose mean is the mean recall of both values, over the columns of y (N, n) that have both."""
+    y, predicted = (one[:, y.any(0) & ~y.all(0)] for one in (y, predicted))
+    share = y.double().mean(0)
+    weights = torch.where(y, 1 / share, 1 / (1 - share)) / 2
+    return HeldOutScores("mean recall", ((predicted == y) * weights).mean(1))
+
+
+def _overlap(predicted: Tensor, y: Tensor) -> HeldOutScores:
+    """Return the mean IoU of both values in each image, of those that the image or the output has; (N, pixels)."""
+    ious = [
+        (predicted & y).sum(1) / (predicted | y).sum(1),
+        (~predicted & ~y).sum(1) / (~predicted | ~y).sum(1),
+    ]
+    return HeldOutScores("mean IoU of an image", torch.stack(ious).double().nanmean(0))
 
 
 def _have_one_shape(values: Sequence[object]) -> bool:

@@ -1,9 +1,12 @@
 """Classes with few examples or none."""
 
+import pytest
 import torch
 
+from pellucid import Dense, Model, Sequential
 from pellucid.doctor import Case, case_of
 from pellucid.doctor.checks.class_imbalance import CHECK
+from pellucid.optim import SGD
 from tests.doctor.small_cases import corners, make_model
 
 
@@ -56,3 +59,25 @@ def test_few_examples_and_regression_targets_are_skipped() -> None:
     x, y = corners(40)
     assert CHECK.find(case_of(make_model(loss="quadratic", metrics=()), x, torch.rand(40, 4))) == []
     assert CHECK.find(case_of(make_model(), x[:10], y[:10], validation=(x[:3], y[:3]))) == []
+
+
+@pytest.mark.parametrize("loss", ["binary_cross_entropy", "softmax_cross_entropy"])
+@pytest.mark.parametrize("n_rare", [8, 15])
+def test_a_rare_class_is_found_unless_the_trained_model_predicts_it(loss: str, n_rare: int) -> None:
+    x, y = torch.rand(300, 4, generator=torch.Generator().manual_seed(0)), torch.zeros(300, 1)
+    y[:n_rare] = 1
+    targets = y if loss == "binary_cross_entropy" else y.flatten().long()
+    for signal, n_findings in ((0.0, 1), (3.0, 0)):
+        inputs = x + signal * y
+        net = Sequential(scores=Dense(1 if loss == "binary_cross_entropy" else 2))
+        model = Model(net, loss=loss, optimizer=SGD(0.2), metrics=())
+        model.fit(inputs, targets, epochs=100, batch_size=30, verbose=False)
+        assert len(CHECK.find(case_of(model, inputs, targets))) == n_findings
+
+
+def test_values_of_a_regression_that_are_whole_are_no_classes() -> None:
+    y = torch.zeros(300, 1)
+    y[:8] = 2
+    model = Model(Sequential(scores=Dense(1)), loss="quadratic", metrics=())
+    model.build((4,))
+    assert CHECK.find(case_of(model, torch.rand(300, 4), y)) == []

@@ -10,7 +10,6 @@ from typing import Any, NamedTuple
 
 from pellucid.lessons.guide import Exercise, Guess, Guide, Slider
 from pellucid.lessons.lesson import Lesson, Result, Setting, find_lesson, title
-from pellucid.report.page import render
 
 FENCE = re.compile(r"^```python\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 STEP_CALL = re.compile(r"^result = (\w+)\(Setting\(", re.MULTILINE)  # at the end of a block that runs a step
@@ -145,6 +144,8 @@ def check_line(lesson: str, function: str) -> str:
 
 def _folded(summary: str, text: str, is_code: bool = False) -> str:
     """Return a text that a click unfolds, as HTML without empty lines, which Markdown would take for its end."""
+    from pellucid.report.page import render  # jinja2, which the page of the studio does not need
+
     return render("folded", summary=summary, lines=text.split("\n"), is_code=is_code)
 
 

@@ -49,6 +49,21 @@ def test_all_lessons_are_listed_in_the_order_of_the_course() -> None:
     assert all(one["title"] and one["about"] for one in lessons.values())
 
 
+@pytest.mark.slow
+def test_the_list_of_lessons_imports_what_draws_their_figures() -> None:
+    code = """
+import sys, threading
+from tests.studio.talk import Tab
+tab = Tab()
+assert not {"matplotlib", "jinja2"} & {*sys.modules}
+tab.ask("learn.open")
+for thread in set(threading.enumerate()) - {threading.main_thread()}:
+    thread.join(60)
+assert "matplotlib.figure" in sys.modules
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
 @pytest.mark.parametrize("name", LESSONS)
 def test_every_lesson_can_be_read(name: str) -> None:
     lesson = Tab().ask("learn.lesson", name=name)

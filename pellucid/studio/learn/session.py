@@ -1,9 +1,11 @@
 """The requests of the view Learn: the list of lessons, the texts of one, and its steps for chosen values."""
 
 import inspect
+import threading
 from collections.abc import Callable, Mapping
 from concurrent.futures import CancelledError, Future
 from dataclasses import dataclass
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -63,6 +65,8 @@ class LearnSession:
 
     def open(self, request: OpenLearn) -> Reply:
         """Return all lessons in the order of the course, and the glossary."""
+        # The import takes a third of a second, which the reader of the list then does not wait for at the first lesson.
+        threading.Thread(target=import_module, args=["pellucid.report.figures.series"]).start()
         rows = [{"name": name, "about": about, **outline(name)._asdict()} for name, about in LESSONS.items()]
         terms = [{"word": word, **term._asdict()} for word, term in GLOSSARY.items()]
         return Reply({"lessons": rows, "terms": terms}, {})

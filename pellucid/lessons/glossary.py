@@ -29,6 +29,7 @@ GLOSSARY = {
     "bias": GlossaryTerm("A number that a neuron adds to its weighted sum.", "perceptron"),
     "calibrated": GlossaryTerm("Said of probabilities that are right as often as they say.", "nonsense"),
     "centre": GlossaryTerm("The mean of the points of a cluster.", "kmeans"),
+    "channel": GlossaryTerm("One of the grids of numbers of an image; a colour image has three.", "convolution"),
     "chroma": GlossaryTerm("The distance of a colour from grey of the same lightness.", "colorization"),
     "cluster": GlossaryTerm("A group of points that are near each other.", "kmeans"),
     "convolution": GlossaryTerm(
@@ -36,6 +37,9 @@ GLOSSARY = {
     ),
     "cost": GlossaryTerm(
         "A number that says how wrong the outputs are; training makes it small. Also called loss.", "neuron"
+    ),
+    "cross-correlation": GlossaryTerm(
+        "Slides a kernel over an image without flipping it, as convolutional layers do.", "convolution"
     ),
     "cross-entropy": GlossaryTerm(
         "The negative logarithm of the probability that was given to the right class.", "cost"
@@ -48,6 +52,9 @@ GLOSSARY = {
     "eigenvector": GlossaryTerm("A vector whose direction a matrix does not change.", "linear-algebra"),
     "epoch": GlossaryTerm("One pass over all training examples.", "perceptron"),
     "feature map": GlossaryTerm("The output of one kernel of a convolution: a value for each position.", "convolution"),
+    "filter": GlossaryTerm(
+        "The weights for one window in all channels, and a bias; it computes one feature map.", "convolution"
+    ),
     "fine-tuning": GlossaryTerm("Training the weights of a trained network further, for another task.", "transfer"),
     "finite difference": GlossaryTerm("A derivative measured by changing one number a little.", "backprop"),
     "generator": GlossaryTerm("A network that turns random numbers into examples, such as images.", "gan"),
@@ -80,6 +87,7 @@ GLOSSARY = {
     "momentum": GlossaryTerm(
         "Keeps a part of the previous step in each step, so that steps in the same direction add up.", "descent"
     ),
+    "multiply-add": GlossaryTerm("A product that is added to a sum: how computation is counted.", "convolution"),
     "neuron": GlossaryTerm(
         "A unit of a network: it adds up its weighted inputs and a bias, and turns the sum into its output.",
         "perceptron",
@@ -90,6 +98,7 @@ GLOSSARY = {
         "Learning the training examples by heart, so that new ones are predicted badly.", "overfitting"
     ),
     "padding": GlossaryTerm("A border of zeros around an image.", "convolution"),
+    "parameter": GlossaryTerm("A number that training changes: a weight or a bias.", "convolution"),
     "perceptron": GlossaryTerm(
         "A neuron that outputs 1 if its weighted sum is positive, and 0 otherwise.", "perceptron"
     ),

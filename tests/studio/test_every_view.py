@@ -74,7 +74,7 @@ def opened(browser: Any, served: dict[bool, Started], cookies: Any) -> Iterator[
         tab = context.new_page()
         tab.on("pageerror", lambda error: faults.append(str(error)))
         tab.add_init_script(SOCKETS)
-        tab.goto(f"http://{served['detector' in name].host}/#{state}")
+        tab.goto(f"http://{served['detector' in name].host}/#{name}?{state}")
         tab.wait_for_selector(ready, timeout=WAIT, state="attached")
         tab.wait_for_timeout(1000)  # for elements that are added one by one
         return tab
@@ -153,3 +153,21 @@ def test_a_view_as_a_file_is_accessible(command: str, width: int, browser: Any, 
     tab.wait_for_timeout(2000)
     assert serious_faults(tab) == []
     tab.close()
+
+
+@pytest.mark.parametrize(
+    ("name", "state"),
+    [("play", "problem=spirals&hidden=4%7E4"), ("learn", "lesson=boxes"), ("inspect", "model=mnist-lenet")],
+)
+def test_a_view_that_is_appended_to_the_printed_address_is_opened(name: str, state: str, browser: Any) -> None:  # noqa: F811
+    with studio() as started:
+        context = browser.new_context()
+        page = context.new_page()
+        page.set_content(f"<a href='{started.address}#{name}?{state}'>open</a>")  # as a link of another site
+        page.click("a")
+        current = f"#views a[data-view={name}][aria-current]"
+        page.wait_for_selector(current, timeout=WAIT)
+        assert page.url.startswith(f"http://{started.host}/#{name}?{state}")
+        page.reload()
+        page.wait_for_selector(current, timeout=WAIT)
+        context.close()

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from pellucid.lessons.kmeans import blobs
-from pellucid.lessons.lesson import LESSONS
+from pellucid.lessons.lesson import LESSONS, find_lesson, outline
 from tests.report.test_browser import browser  # noqa: F401  (a fixture)
 from tests.studio.test_browser import WAIT, cookies, served, until  # noqa: F401  (fixtures)
 from tests.studio.test_learn_browser import opened  # noqa: F401  (a fixture)
@@ -56,6 +56,39 @@ def test_a_reader_returns_to_where_they_were(lesson: str, step: str, opened: Any
     until(again, "document.querySelector('.learn-column .btn.primary')")
     first = next(name for name in LESSONS if name != lesson)
     assert button.get_attribute("href") == f"#learn?lesson={first}"
+
+
+@pytest.mark.parametrize(("lesson", "slider"), [("convolution", "position"), ("kmeans", "iteration")])
+def test_the_glossary_leads_back_to_the_lesson_with_its_values(lesson: str, slider: str, opened: Any) -> None:  # noqa: F811
+    tab = opened(f"lesson={lesson}&motion.{slider}=7")
+    scroll_to(tab, "motion")
+    tab.locator("a.learn-term").first.evaluate("link => link.click()")  # without scrolling to it
+    tab.wait_for_selector(".learn-terms :focus", timeout=WAIT)
+    back = tab.locator(".learn a").first
+    assert back.inner_text() == f"Back to: {outline(lesson).title}"
+    back.click()
+    assert_is_at(tab, "motion")
+    assert tab.input_value(f"[data-step=motion] [data-slider={slider}] [data-number]") == "7"
+
+
+def test_lessons_that_were_left_listen_no_longer(opened: Any) -> None:  # noqa: F811
+    tab = opened("list=all")
+    context = tab.context
+    context.add_init_script("""window.listening = new Set();
+        const {addEventListener: add, removeEventListener: remove} = window;
+        window.addEventListener = (type, f, ...more) => (listening.add([type, f]), add.call(window, type, f, ...more));
+        window.removeEventListener = (type, f, ...more) => {
+          for (const one of listening) if (one[0] === type && one[1] === f) listening.delete(one);
+          remove.call(window, type, f, ...more);
+        };""")
+    tab.reload()
+    counts = []
+    for name in ["descent", "boxes", "kmeans", "descent"]:
+        tab.evaluate(f"location.hash = '#learn?lesson={name}'")
+        tab.wait_for_selector(f"[data-step={find_lesson(name).STEPS[0].__name__}]", timeout=WAIT)
+        until(tab, COMPUTED)
+        counts.append(tab.evaluate("listening.size"))
+    assert len(set(counts)) == 1, counts
 
 
 def test_a_first_reader_starts_at_the_first_lesson_and_its_top(opened: Any) -> None:  # noqa: F811

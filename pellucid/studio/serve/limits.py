@@ -89,10 +89,17 @@ class OnlyWithCookie:
         is_first_visit = scope["type"] == "http" and (scope["method"], scope["path"]) == ("GET", "/")
         if is_first_visit and self.token and _are_equal(request.query_params.get("token", ""), self.token):
             self.token = ""
-            # Not a redirect: after a link from another site, the browser would not send the SameSite=Strict cookie.
-            response = Response(headers={"Refresh": "0;url=/"})
+            response = Response()
             response.set_cookie(self.cookie, self.key, httponly=True, samesite="strict")
-            await response(scope, receive, send)
+
+            async def send_with_cookie(message: Message) -> None:
+                if message["type"] == "http.response.start":
+                    MutableHeaders(scope=message).append("Set-Cookie", response.headers["Set-Cookie"])
+                await send(message)
+
+            # Not a redirect: after a link from another site, the browser would not send the SameSite=Strict cookie. Nor
+            # a header Refresh, which drops the part of the address that names a view.
+            await self.app(scope, receive, send_with_cookie)
             return
         reason = (
             "open the address that the command printed; it works once, in one browser: start the command again for more"

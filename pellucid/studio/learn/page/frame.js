@@ -21,10 +21,10 @@ export function list(lessons, read, last) {
       <span class="cap">${one.minutes} minutes · ${one.needs.length > 0 && html`needs: ${one.needs.map((need) => titles[need]).join(", ")} · `}${one.about}</span></li>`)}</ol>`;
 }
 
-/** The glossary. */
-export function glossary(terms, lessons) {
-  const titles = Object.fromEntries(lessons.map((one) => [one.name, one.title]));
-  return html`<p class="cap"><a href="#learn?list=all">All lessons</a></p><h2>Glossary</h2>
+/** The glossary; from: the state of the lesson from which a term was opened, or null. */
+export function glossary(terms, lessons, from) {
+  const titles = Object.fromEntries(lessons.map((one) => [one.name, one.title])), origin = titles[new URLSearchParams(from ?? "").get("lesson")];
+  return html`<p class="cap">${origin && html`<a href="#learn?${from}">Back to: ${origin}</a> · `}<a href="#learn?list=all">All lessons</a></p><h2>Glossary</h2>
     <dl class="learn-terms">${terms.map((one) => html`<dt id="term-${one.word}" tabindex="-1">${one.word}</dt><dd>${one.meaning} <a href="${address(one.lesson)}">${titles[one.lesson]}</a></dd>`)}</dl>`;
 }
 

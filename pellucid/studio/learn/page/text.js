@@ -19,7 +19,7 @@ export function linking(terms, isFile) {
     if (!word || linked.has(word)) return part;
     linked.add(word);
     if (isFile) return html`<button type="button" class="learn-term" data-tip="${terms[word]}" aria-description="${terms[word]}">${part}</button>`;
-    return html`<a class="learn-term" href="#learn?term=${encodeURIComponent(word)}" data-tip="${terms[word]}">${part}</a>`;
+    return html`<a class="learn-term" href="#learn?term=${encodeURIComponent(word)}" data-term="${word}" data-tip="${terms[word]}">${part}</a>`;
   });
 }
 

@@ -11,6 +11,11 @@ const SLOW = 200; // milliseconds after which a figure is dimmed until it is com
 const SETTLED = 500; // milliseconds after which the last figure has its height
 const MOST_OUTDATED = 1000; // milliseconds that a step is waited for although its values have changed
 
+/** @type {{moved(): void, released(): void} | null} The lesson that was opened last: those before it listen no longer. */
+let reading = null;
+addEventListener("scroll", () => reading?.moved(), { passive: true });
+for (const type of ["wheel", "touchstart", "pointerdown", "keydown"]) addEventListener(type, () => reading?.released(), { passive: true });
+
 /** Start the view in an element; returns what the frame of the page calls. */
 export function start(root, server, { state: address, remember }) {
   fill(root, html`<article class="pane learn"><p class="notice" id="learn-problem" role="alert" hidden></p><div class="learn-column" id="learn-shown"><p class="cap">Reading the lessons …</p></div></article>`);
@@ -72,8 +77,7 @@ export function start(root, server, { state: address, remember }) {
     scrollTo(0, 0);
     holdPlace();
     mark("places", "last", S.name);
-    addEventListener("scroll", keepPlace, { passive: true });
-    for (const type of ["wheel", "touchstart", "pointerdown", "keydown"]) addEventListener(type, () => (held = null), { once: true, passive: true });
+    reading = { moved: keepPlace, released: () => (held = null) };
   }
 
   function holdPlace() {
@@ -82,8 +86,7 @@ export function start(root, server, { state: address, remember }) {
   }
 
   function keepPlace() {
-    if (!root.isConnected) return removeEventListener("scroll", keepPlace);
-    if (root.hidden || held) return;
+    if (root.hidden || held || !root.isConnected) return;
     const above = $$("[data-step]", shown).filter((one) => one.getBoundingClientRect().top < innerHeight / 3).at(-1);
     mark("places", S.name, above ? { step: above.dataset.step, below: Math.round(-above.getBoundingClientRect().top) } : null);
   }
@@ -100,7 +103,7 @@ export function start(root, server, { state: address, remember }) {
       remember({ list: "all" });
       return;
     }
-    fill(shown, glossary(terms, lessons));
+    fill(shown, glossary(terms, lessons, address.get("from")));
     if (term !== null) document.getElementById(`term-${term}`)?.focus();
   });
 
@@ -271,6 +274,9 @@ export function start(root, server, { state: address, remember }) {
       showRemarks(step);
       keep();
       compute(step);
+    } else if ((found = of("a[data-term]"))) {
+      // The way back is the address of now, with the values of the sliders.
+      found.hash = `#learn?${new URLSearchParams({ term: found.dataset.term, from: location.hash.split("?")[1] })}`;
     } else if (of("#learn-mark")) {
       mark("read", S.name, marks("read")[S.name] ? null : 1);
       nameMark();

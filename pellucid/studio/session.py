@@ -1,6 +1,7 @@
 """The session of one tab of the studio, which answers requests by the sessions of the views."""
 
 import sys
+import threading
 import traceback
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -55,7 +56,8 @@ class Session:
         except PellucidError as error:
             return pack("error", number, {"message": str(error)}, {})
         except Exception as error:  # a bug in the studio: the session continues
-            traceback.print_exc(file=sys.stderr)
+            if threading.main_thread().is_alive():  # else Ctrl-C has ended the server during this request
+                traceback.print_exc(file=sys.stderr)
             return pack("error", number, {"message": f"fault in the studio: {type(error).__name__}"}, {})
 
     def reply(self, kind: str, request: Any) -> Reply:

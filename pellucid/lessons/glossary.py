@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from pellucid.lessons.lesson import find_lesson
+from pellucid.lessons.lesson import outline
 
 
 class GlossaryTerm(NamedTuple):
@@ -132,6 +132,6 @@ def terms_of(name: str) -> dict[str, GlossaryTerm]:
     In other lessons the same word may mean something else. Raises PellucidError for an unknown name.
     """
     explaining_lessons = {name}
-    for need in find_lesson(name).GUIDE.needs:
+    for need in outline(name).needs:
         explaining_lessons |= {term.lesson for term in terms_of(need).values()}
     return {word: term for word, term in GLOSSARY.items() if term.lesson in explaining_lessons}

@@ -110,13 +110,13 @@ def lesson(name: str, seed: int = 0, small: bool = False, data: str | os.PathLik
 
 def find_lesson(name: str) -> ModuleType:
     """Return the module of a lesson of LESSONS. Raises PellucidError for an unknown name."""
-    if name not in LESSONS:
-        hint = nearest(name, LESSONS) or f"; there are {', '.join(LESSONS)}"
-        raise PellucidError(f"there is no lesson {shown(name)}{hint}")
     return import_module(f"pellucid.lessons.{_file_name(name)}")
 
 
 def _file_name(name: str) -> str:
+    if name not in LESSONS:
+        hint = nearest(name, LESSONS) or f"; there are {', '.join(LESSONS)}"
+        raise PellucidError(f"there is no lesson {shown(name)}{hint}")
     return name.replace("-", "_")
 
 
@@ -129,7 +129,10 @@ class Outline(NamedTuple):
 
 
 def outline(name: str) -> Outline:
-    """Return the outline of a lesson of LESSONS, read from its source: importing all lessons takes seconds."""
+    """Return the outline of a lesson of LESSONS, read from its source: importing all lessons takes seconds.
+
+    Raises PellucidError for an unknown name.
+    """
     source = (Path(__file__).parent / f"{_file_name(name)}.py").read_text(encoding="utf-8")
     found = OUTLINE.search(source)
     assert found is not None

@@ -2,9 +2,12 @@
 
 import inspect
 import re
+import subprocess
+import sys
 
 import pytest
 
+from pellucid import PellucidError
 from pellucid.lessons.glossary import GLOSSARY, terms_of
 from pellucid.lessons.lesson import LESSONS, find_lesson
 
@@ -26,3 +29,16 @@ def test_a_lesson_links_its_own_terms_and_those_of_the_lessons_before_it():
     assert {"kernel", "IoU", "weight"} <= {*terms_of("boxes")}
     assert "kernel" not in terms_of("svm")  # a kernel of another kind
     assert "margin" in terms_of("svm")
+
+
+def test_the_terms_of_a_lesson_are_found_without_importing_other_lessons():
+    code = """
+import sys
+from pellucid.lessons.glossary import terms_of
+from pellucid.lessons.lesson import LESSONS
+assert "kernel" in terms_of("boxes")
+assert not {f"pellucid.lessons.{name}" for name in LESSONS} & {*sys.modules}
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)
+    with pytest.raises(PellucidError, match="there is no lesson 'boxs'; did you mean 'boxes'"):
+        terms_of("boxs")

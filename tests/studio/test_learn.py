@@ -5,6 +5,7 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -116,6 +117,19 @@ def test_the_numbers_of_a_step_are_those_of_python() -> None:
 def test_what_cannot_be_chosen_is_refused_in_one_line(fields: dict[str, Any], text: str) -> None:
     answer = Tab().ask("learn.run", **{"name": "descent", "step": "rates", "values": [], **fields})
     assert (answer["kind"], answer["message"]) == ("error", text)
+
+
+@pytest.mark.parametrize("is_running", [True, False])
+def test_a_fault_is_printed_unless_the_server_has_been_ended(
+    is_running: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(name: str) -> None:
+        raise RuntimeError("can't register atexit after shutdown")
+
+    monkeypatch.setattr("pellucid.studio.learn.session.find_lesson", fail)
+    monkeypatch.setattr("threading.main_thread", lambda: SimpleNamespace(is_alive=lambda: is_running))
+    assert Tab().ask("learn.lesson", name="boxes")["message"] == "fault in the studio: RuntimeError"
+    assert ("Traceback" in capsys.readouterr().err) == is_running
 
 
 def test_values_of_a_choice_are_words() -> None:

@@ -15,7 +15,7 @@ from pellucid import SGD, Adam, Callback, Dense, Model, Momentum, Quadratic
 from pellucid.lessons.guide import Exercise, FunctionExercise, Guess, Guide, Slider
 from pellucid.lessons.lesson import Result, Setting
 from pellucid.report.figures.plane import contours, paths
-from pellucid.report.figures.series import colours, name_axes, plots_in_rows
+from pellucid.report.figures.series import colours, legend_above, name_axes, plots_in_rows
 from pellucid.report.figures.style import INK, set_log_scale
 from pellucid.training.callbacks import Training
 
@@ -64,6 +64,7 @@ def rates(setting: Setting, rate: float = 0.5, start_x: float = 1.0) -> Result:
     limits = (-1.6, 1.6, -1.3, 1.3)
     contours(path_plot, lambda points: quadratic_cost(torch.from_numpy(points)), limits, [0.1, 0.3, 0.7, 1.2, 2.0, 3.0])
     paths(path_plot, paths_by_name)
+    legend_above(path_plot)
     name_axes(path_plot, "x", "y")
     set_log_scale(cost_plot)
     name_axes(cost_plot, "step", "C")
@@ -140,6 +141,7 @@ def batches(setting: Setting, rate: float = 0.1, batch_size: int = 10) -> Result
         paths(plot, paths_by_name, markers=False)
         plot.plot(*minimum[:, None], marker="*", color=INK, markersize=9, markeredgecolor="white")
         name_axes(plot, "bias", "weight")
+    legend_above(plots[0])
     return Result(numbers, figure)
 
 
@@ -179,6 +181,7 @@ def optimizers(setting: Setting, rate: float = 0.05, steepness: float = 3.0) -> 
     limits = (-1.6, 1.6, -1.3, 1.3)
     contours(path_plot, lambda points: torch.from_numpy(points).square() @ curvatures / 2, limits, heights)
     paths(path_plot, paths_by_name)
+    legend_above(path_plot)
     name_axes(path_plot, "x", "y")
     set_log_scale(cost_plot)
     name_axes(cost_plot, "step", "C")

@@ -20,8 +20,7 @@ from pellucid.lessons.guide import Exercise, FunctionExercise, Guess, Guide, Sli
 from pellucid.lessons.lesson import Result, Setting
 from pellucid.losses.adversarial import GANLoss, NonSaturating
 from pellucid.losses.mmd import mmd
-from pellucid.report.figures.series import colours, name_axes, plots_in_rows
-from pellucid.report.figures.style import SMALL
+from pellucid.report.figures.series import colours, legend_above, name_axes, plots_in_rows
 
 REAL_COLOUR, FAKE_COLOUR, SCORE_COLOUR = colours(3)
 MODES = 8  # groups of the real points, on a circle of radius 1
@@ -66,7 +65,7 @@ def judged(setting: Setting, mean: float = 1.5, deviation: float = 0.5) -> Resul
     left.plot(x, p, color=REAL_COLOUR, label="real, p")
     left.plot(x, q, color=FAKE_COLOUR, label="generated, q")
     right.plot(x, log_ratio.sigmoid(), color=SCORE_COLOUR)
-    left.legend(frameon=False, fontsize=SMALL)
+    legend_above(left)
     right.set_ylim(-0.03, 1.03)
     for plot, name in ((left, "density"), (right, "probability of being real")):
         plot.set_xlim(-4, 4)

@@ -21,8 +21,8 @@ from pellucid.lessons.lesson import Result, Setting
 from pellucid.nested import flatten, map_tree, nest
 from pellucid.objective import Supervised
 from pellucid.report.figures.heat import matrix
-from pellucid.report.figures.series import colours, name_axes, plots_in_rows
-from pellucid.report.figures.style import BLUE, INK, SMALL
+from pellucid.report.figures.series import colours, legend_above, name_axes, plots_in_rows
+from pellucid.report.figures.style import BLUE, INK
 
 HIDDEN = 3  # number of hidden neurons
 NET = Sequential(hidden=Dense(HIDDEN, init_weight="normal", init_bias="normal"), tanh=Tanh(), output=Dense(1))
@@ -157,9 +157,9 @@ def quadratic(setting: Setting, reach: float = 1.0) -> Result:
             ("quadratic approximation", approximation, colours(2)[1]),
         ):
             plot.plot(positions, [function(t * eigenvectors[:, k]) for t in positions], color=colour, label=name)
-        plot.legend(frameon=False, fontsize=SMALL)
         plot.locator_params(axis="x", nbins=6)
         name_axes(plot, f"distance, λ = {float(eigenvalues[k]):.2g}", "cost")
+    legend_above(plots[0])
     errors = []
     for distance in (0.008, 0.004, 0.002):
         move = distance * eigenvectors[:, -1]
@@ -199,7 +199,7 @@ def symmetries(setting: Setting) -> Result:
     for (name, minimum), colour in zip(other_minima.items(), colours(len(other_minima)), strict=True):
         costs = [surface.cost(surface.point + t * (minimum - surface.point)) for t in positions]
         plot.plot(positions, costs, color=colour, label=name)
-    plot.legend(frameon=False, fontsize=SMALL)
+    legend_above(plot)
     name_axes(plot, "fraction of the way", "cost")
     numbers = {
         "arrangements": len(points),

@@ -17,8 +17,7 @@ from pellucid import SGD, BinaryCrossEntropy, Dense, Layer, Loss, Mode, Model, Q
 from pellucid.data.source import Batch
 from pellucid.lessons.guide import Exercise, FunctionExercise, Guess, Guide, Slider
 from pellucid.lessons.lesson import Result, Setting
-from pellucid.report.figures.series import colours, name_axes, plots_in_rows
-from pellucid.report.figures.style import SMALL
+from pellucid.report.figures.series import colours, legend_above, name_axes, plots_in_rows
 
 X, TARGET = torch.tensor([[1.0]]), torch.tensor([[0.0]])
 INITIAL_PARAMS = ((0.6, 0.9), (2.0, 2.0))  # weight and bias
@@ -63,8 +62,8 @@ def learning(setting: Setting, weight: float = 2.0, rate: float = RATE) -> Resul
             results = {"first": first_output, "after 150 epochs": outputs[150], "last": outputs[-1]}
             numbers[f"{cost}, {name}"] = {**results, "weight": last_weight, "bias": last_bias}
         plot.set_ylim(0, 1)
-        plot.legend(frameon=False, fontsize=SMALL)
         name_axes(plot, "epoch", "output")
+    legend_above(plots[0])
     return Result(numbers, figure)
 
 
@@ -100,7 +99,7 @@ def derivatives(setting: Setting, x: float = 1.0, target: float = 0.0) -> Result
             numbers[f"{cost}, w = {weight:g}, b = {bias:g}"] = derivative(cost, weight, bias, x, target)
         slopes = [derivative(cost, 0.0, bias, x, target) for bias in biases]
         plot.plot(biases, slopes, color=colour, linewidth=1.7, label=cost)
-    plot.legend(frameon=False, fontsize=SMALL)
+    legend_above(plot)
     name_axes(plot, "weighted input z", "∂C/∂w")
     return Result(numbers, figure)
 

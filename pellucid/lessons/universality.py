@@ -18,8 +18,8 @@ from pellucid import Dense, Mode, Sequential, Sigmoid
 from pellucid.layers.base import Params
 from pellucid.lessons.guide import Exercise, FunctionExercise, Guess, Guide, Slider
 from pellucid.lessons.lesson import Result, Setting
-from pellucid.report.figures.series import colours, name_axes, plots_in_rows
-from pellucid.report.figures.style import INK, SMALL
+from pellucid.report.figures.series import colours, legend_above, name_axes, plots_in_rows
+from pellucid.report.figures.style import INK
 
 GRID = torch.linspace(0, 1, 20001, dtype=torch.float64)[:, None]  # points where functions are evaluated
 
@@ -63,7 +63,7 @@ def steps_and_bumps(setting: Setting, start: float = 0.4, width: float = 0.2) ->
         for plot, net_and_params in ((left, step), (right, bump)):
             plot.plot(GRID, outputs(*net_and_params, GRID), color=colour, linewidth=1.5, label=f"w = {weight:g}")
             name_axes(plot, "input x", "output")
-    left.legend(frameon=False, fontsize=SMALL)
+    legend_above(left)
     return Result(numbers, figure)
 
 
@@ -109,9 +109,10 @@ def built(setting: Setting, error: float = 0.3) -> Result:
             "largest error": float((approximation - target_values).abs().max()),
         }
         plot.plot(GRID, target_values, color=INK, linewidth=1, label="function")
-        plot.plot(GRID, approximation, color=colours(2)[1], linewidth=1.3, label=f"{units} neurons")
-        plot.legend(frameon=False, fontsize=SMALL)
+        plot.plot(GRID, approximation, color=colours(2)[1], linewidth=1.3, label="network")
+        plot.title.set_text(f"{plot.get_title()}\n{units} neurons")
         name_axes(plot, "x", "output")
+    legend_above(plots[0])
     return Result(numbers, figure)
 
 

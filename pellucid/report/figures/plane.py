@@ -82,7 +82,10 @@ def contours(plot: Axes, function: PlaneFunction, limits: Limits, level_lines: S
 
 
 def paths(plot: Axes, points: Mapping[str, Any], markers: bool = True) -> None:
-    """Draw paths of points (N, 2) by name, with a ring at the common start; paths are clipped to the plot."""
+    """Draw paths of points (N, 2) by name, with a ring at the common start; paths are clipped to the plot.
+
+    The names are those of `legend_above`.
+    """
     (left, right), (bottom, top) = plot.get_xlim(), plot.get_ylim()
     for (name, path), colour in zip(points.items(), colours(len(points)), strict=True):
         x, y = np.asarray(path).T
@@ -92,7 +95,6 @@ def paths(plot: Axes, points: Mapping[str, Any], markers: bool = True) -> None:
     plot.plot(*start_point[:, None], marker="o", color=INK, markersize=8, markerfacecolor="none")
     plot.set_xlim(left, right)
     plot.set_ylim(bottom, top)
-    plot.legend(frameon=False, fontsize=SMALL, labelcolor=INK, loc="lower right")
 
 
 def scatter(plot: Axes, points: Any, classes: Any = None, size: float = 14) -> None:

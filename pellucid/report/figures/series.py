@@ -96,7 +96,7 @@ def histories(
         if column in log:
             set_log_scale(plot)
         name_axes(plot, "epoch", "")
-    plots[0].legend(frameon=False, fontsize=SMALL, labelcolor=INK)
+    legend_above(plots[0])
     return figure
 
 
@@ -118,6 +118,13 @@ def plots_in_rows(
         if square:
             plot.set_aspect("equal", adjustable="box")
     return figure, plots
+
+
+def legend_above(plot: Axes) -> None:
+    """Draw the legend of a plot of `plots_in_rows` above the whole figure, where it covers no curve."""
+    handles, labels = plot.get_legend_handles_labels()
+    style = {"frameon": False, "fontsize": SMALL, "labelcolor": INK}
+    plot.figure.legend(handles, labels, loc="outside upper center", ncols=len(labels), **style)
 
 
 def name_axes(plot: Axes, xlabel: str, ylabel: str) -> None:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from pellucid.report.figures.plane import contours, grid_values, half_planes, labelled_points, paths
-from pellucid.report.figures.series import plots_in_rows
+from pellucid.report.figures.series import legend_above, plots_in_rows
 from pellucid.report.figures.style import png
 
 LIMITS = (-1.0, 3.0, 0.0, 2.0)
@@ -34,6 +34,7 @@ def test_points_and_paths_have_labels():
     labelled_points(plot, [(0, 0), (1, 1)], [0, 1])
     paths(plot, {"first": np.array([[0.0, 0], [1, 1]]), "beyond": np.array([[0.0, 0], [50, 50]])})
     assert [text.get_text() for text in plot.texts] == ["0", "1"]
-    assert [text.get_text() for text in plot.get_legend().get_texts()] == ["first", "beyond"]
+    legend_above(plot)
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["first", "beyond"]
     assert (*plot.get_xlim(), *plot.get_ylim()) == pytest.approx(LIMITS)  # paths outside do not change the limits
     assert png(figure).startswith(b"\x89PNG")

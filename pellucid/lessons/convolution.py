@@ -92,10 +92,9 @@ def filters(setting: Setting) -> Result:
     areas: they find edges of one direction, or of all directions. A network learns such weights from its data.
     """
     laplacian = torch.tensor([[0.0, 1.0, 0.0], [1.0, -4.0, 1.0], [0.0, 1.0, 0.0]])
-    identity = torch.tensor([[0.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 0.0]])
     kernels = {
         "blur": torch.full((3, 3), 1 / 9),
-        "sharpen": identity - laplacian,
+        "sharpen": torch.tensor([[0.0, -1.0, 0.0], [-1.0, 5.0, -1.0], [0.0, -1.0, 0.0]]),
         "vertical edges": VERTICAL_EDGES,
         "horizontal edges": VERTICAL_EDGES.T,
         "all edges": laplacian,
@@ -107,7 +106,8 @@ def filters(setting: Setting) -> Result:
     figure = grids.image_panels(
         {"photo": image[1:-1, 1:-1], **inner_outputs}, maps=[name for name in kernels if "edges" in name]
     )
-    return Result({"mean of |output|": numbers}, figure)
+    weights_by_name = {name: kernel.tolist() for name, kernel in kernels.items()}
+    return Result({"mean of |output|": numbers, "kernel": weights_by_name}, figure)
 
 
 def sizes(setting: Setting, kernel: int = 3, stride: int = 1, padding: int = 0) -> Result:
@@ -308,8 +308,8 @@ GUIDE = Guide(
         "motion": (
             "Move the kernel with a stride of 1. Its first two columns of positions lie on the edge of the square, "
             "and the sum grows by 7 with each row that crosses it. In the last column nothing changes: the sum is 0.",
-            "Choose the stride of 2: between two positions the outlines move by two cells. With the dilation of 2 the "
-            "nine cells lie apart, and their window is as large as the picture. Which kernel finds the upper edge?",
+            "With the stride of 2 the outlines move by two cells; with the dilation of 2 they lie apart, in a window "
+            "as large as the picture. Which kernel finds the upper edge? Drag its upper row to -1, its lower row to 1.",
         ),
         "filters": (
             "The filter of vertical edges shows the posts, and that of horizontal edges the lines of the roof. Blue is "

@@ -212,7 +212,7 @@ GUIDE = Guide(
             "In the first iteration the arrows are long. From then on the colours change only at the borders between "
             "groups, and the arrows become short.",
             "Read the inertia after each iteration in the numbers: it never rises. Then drag all centres into one "
-            "group, far from the others: do they find all four groups?",
+            "group: even from there they nearly always find all four.",
         ),
         "lloyd": (
             "Compare the first and the second picture: the crosses jump into the middle of the groups. Between 3 and "

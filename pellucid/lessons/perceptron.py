@@ -281,7 +281,8 @@ GUIDE = Guide(
             "In the left plot, three curves reach 0 mistakes; the purple one of XOR climbs to 4 and stays there.",
             "In the right plot, try to get all four points into their own colour: blue squares into the blue region, "
             "orange circles into the orange one. Three can be had in many ways; every line leaves a point on the wrong "
-            "side. Then drag one point until the purple curve reaches 0: how far has it to go?",
+            "side. Then drag one point until the purple curve reaches 0: it must cross the line between its two "
+            "neighbours.",
         ),
         "xor": (
             "The right plot shows two boundaries, with 00 and 11 in the strip between them: more than any single "

@@ -45,6 +45,9 @@ def test_filters_are_those_of_scipy():
     }  # fmt: skip
     expected = {name: np.abs(correlate2d(grey, kernel, "valid")).mean() for name, kernel in kernels.items()}
     assert numbers("filters")["mean of |output|"] == pytest.approx(expected, rel=1e-4)
+    assert numbers("filters")["kernel"].keys() == kernels.keys()
+    for name, rows in numbers("filters")["kernel"].items():
+        assert np.array(rows) == pytest.approx(kernels[name])
 
 
 def test_output_sizes_by_hand():

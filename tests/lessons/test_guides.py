@@ -107,6 +107,11 @@ def test_the_solution_of_a_function_does_what_its_reference_does(guide: Guide):
             assert np.allclose(function(*arguments), exercise.reference(*arguments), rtol=1e-9, atol=1e-12)
 
 
+def test_a_notice_answers_its_questions(guide: Guide):
+    for notices in guide.notices.values():
+        assert [notice for notice in notices if notice.endswith("?")] == []
+
+
 def test_a_lesson_says_what_to_notice_in_300_words(name: str, guide: Guide):
     module = find_lesson(name)
     texts = [module.__doc__ or "", guide.question, guide.later]

@@ -19,6 +19,8 @@ from pellucid.studio.pictures import Uploads
 from pellucid.studio.runs import Runs, has_weights
 from pellucid.trace import prepared
 
+PLAYGROUND = "playground"  # the name of the network of the view Playground, which ends with its tab
+
 
 class MadeModel(NamedTuple):
     """A model that a view has made, and an input (1, ...) for it."""
@@ -92,7 +94,8 @@ class Library:
             return self.files.model(self.runs.folder / name, name)
         runs = self.runs.names() if self._has_runs else []
         if name not in runs or not has_weights(self.runs.path(name)):
-            raise PellucidError(f"no model {shown(name)}{nearest(name, (*self.names, *runs))}")
+            hint = "; train it again in the view Playground, and open it from there" if name == PLAYGROUND else None
+            raise PellucidError(f"no model {shown(name)}{hint or nearest(name, (*self.names, *runs))}")
         return Model.load(self.runs.path(name))
 
     def copy(self, name: str) -> Model:

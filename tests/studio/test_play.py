@@ -278,7 +278,8 @@ def test_a_derivative_equals_that_of_autograd_here_and_in_draw(name: str) -> Non
         assert tab.ask("draw.run", label=int(session.target[index]))["cost"] == pytest.approx(answer["cost"], rel=1e-12)
         assert tab.ask("draw.explain", what=name)["gradient"] == pytest.approx(expected, rel=1e-9, abs=1e-12)
     assert tab.ask("inspect.open", model="playground")["models"][-1] == "playground"
-    assert "no model 'playground'" in Tab().ask("draw.open", model="playground")["message"]
+    message = "no model 'playground'; train it again in the view Playground, and open it from there"
+    assert Tab().ask("draw.open", model="playground")["message"] == message
 
 
 def test_a_loss_that_overflows_is_named_and_the_session_goes_on() -> None:

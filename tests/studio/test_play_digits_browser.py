@@ -10,7 +10,7 @@ import pytest
 from torch.nn.functional import cross_entropy
 
 from tests.report.test_browser import browser  # noqa: F401  (a fixture)
-from tests.studio.test_browser import cookies, served, until  # noqa: F401  (fixtures)
+from tests.studio.test_browser import MINUS, cookies, served, until  # noqa: F401  (fixtures)
 from tests.studio.test_play_browser import opened, shown, step  # noqa: F401  (a fixture)
 
 pytestmark = pytest.mark.real
@@ -82,3 +82,29 @@ def test_the_legend_does_not_run_into_its_text(width: int, opened: Any) -> None:
     text = tab.locator(".play .legend .of-pictures").bounding_box()
     assert plus["x"] + plus["width"] <= text["x"]
     assert text["x"] + text["width"] <= width
+
+
+@pytest.mark.parametrize(("activation", "ends"), [("tanh", [f"{MINUS}1", "1"]), ("sigmoid", ["0", "1"])])
+def test_draw_names_and_colours_the_outputs_of_hidden_neurons(
+    activation: str,
+    ends: list[str],
+    opened: Any,  # noqa: F811
+) -> None:
+    tab = opened(f"problem=digits&hidden=6&activation={activation}&steps=40")
+    until(tab, "document.querySelector('#play-epoch').dataset.value === '2'")
+    tab.click("[data-what]")
+    tab.click("#play-links a >> text=Open in Draw")
+    tab.wait_for_selector(".netsvg .neuron")
+    tab.click("[data-pass='4']")
+    scale = tab.locator(".netsvg + .legend .scale").first
+    assert scale.locator("i").all_inner_texts() == ends
+    neurons = tab.eval_on_selector_all(
+        "[data-card^='features.dense1:']",
+        "all => all.map((one) => [one.ariaLabel.split(' = ')[1], one.querySelector('.body').getAttribute('fill')])",
+    )
+    values = {float(value.replace(MINUS, "-")): colour for value, colour in neurons}
+    assert len({values[min(values)], values[max(values)]}) == 2
+    assert "bias[" not in tab.inner_text("#why-h ~ *, .strongest")
+    tab.reload()
+    tab.wait_for_selector("#problem:not([hidden])")
+    assert "train it again in the view Playground" in tab.inner_text("#problem")

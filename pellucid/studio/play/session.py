@@ -21,7 +21,7 @@ from pellucid.studio.play.pictures import neuron_images, sheet
 from pellucid.studio.play.problems import CLASSES, EXTENT, INPUTS, PICTURE_SIDE, PICTURES, VALUES
 from pellucid.studio.play.settings import ACTIVATIONS, INITS, MAX_LAYERS, MAX_NEURONS, OWN, OpenPlayground, grid
 from pellucid.studio.play.surface import extended, surface
-from pellucid.studio.view import Library, MadeModel
+from pellucid.studio.view import PLAYGROUND, Library, MadeModel
 from pellucid.sweep import run
 from pellucid.trace import Trace
 from pellucid.training.step import NotFiniteError, TrainingStep
@@ -29,7 +29,6 @@ from pellucid.training.step import NotFiniteError, TrainingStep
 SIDE = 40  # values along each axis of the plane
 MAX_STEPS = 500  # of one request
 EPS = 1e-4  # of the finite difference
-NAME = "playground"  # under which the other views open the network
 NOT_OPEN = "the playground is not open; send play.open first"
 CHOICES = {
     "problems": [*CLASSES, *VALUES, *PICTURES, *OWN],
@@ -107,7 +106,7 @@ class PlaySession:
         self.batches = [*loader.epoch(self.epoch)]
         self.position = 0
         self.path = [_flat(model)]
-        self.library.made[NAME] = MadeModel(model, x[:1])
+        self.library.made[PLAYGROUND] = MadeModel(model, x[:1])
         shown_target = target if request.has_classes else target[:, 0]
         tensors = {"points": torch.cat([points, shown_target[:, None].double()], 1)}
         state = self._state()
@@ -229,7 +228,7 @@ class PlaySession:
         check(0 <= point < len(self.x), "point", f"from 0 to {len(self.x) - 1}", point)
         x = self.x[point : point + 1]
         target = self.target[point : point + 1]
-        self.library.made[NAME] = MadeModel(self.model, x)
+        self.library.made[PLAYGROUND] = MadeModel(self.model, x)
         trace: Trace = self.model.trace(x, target)
         up, down = (trace.nudge(request.what, sign * EPS) for sign in (1, -1))
         fields = {
@@ -240,7 +239,7 @@ class PlaySession:
             "point": point,
             "layers": [layer_to_json(trace, call) for call in trace.calls],
             "loss": repr(self.model.loss),
-            "model": NAME,
+            "model": PLAYGROUND,
             "classes": list(self.model.classes or ()),
             "label": int(target[0]) if settings.has_classes else None,
         }

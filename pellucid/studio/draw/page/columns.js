@@ -44,7 +44,7 @@ export function columns(S, highlighted) {
   g.q = (28 / width) * g.q;
   const a = run.tensors[first.y].data, dz1 = run.tensors[`∂${first.layer.y}`]?.data ?? [], z1 = run.tensors[first.layer.y].data;
   const dz2 = run.tensors[`∂${second.layer.y}`]?.data ?? [], x = run.tensors.x.data, p = run.probabilities;
-  const back = pass >= 5, n = p.length, amax = Math.max(1, maxAbs(a));
+  const back = pass >= 5, n = p.length, amax = Math.max(1, maxAbs(a)), hasNegative = a.some((v) => v < 0);
   const into = weights.hid?.weight.data ?? [], outOf = weights.out?.weight.data ?? [], column = weights.col?.weight.data ?? [];
   const picture = Array.from(x, (v) => (dz1[hid] ?? 0) * v);
   const v1 = pass === 7 ? picture : Array.from(into, (w, k) => w * x[k]);
@@ -86,8 +86,8 @@ export function columns(S, highlighted) {
     <rect class="frame" x="${g.ix - 0.5}" y="${g.iy - 0.5}" width="${width * g.q + 1}" height="${width * g.q + 1}"/>
     ${edges.map((e) => html`<g class="edge ${e.on ? "on" : ""}" data-e="${e.name}" data-tip="${model.where(e.name)}: ${meaning} ${signed(e.value)}"><path class="hit" d="${e.d}"/>${e.on && html`<path class="halo" d="${e.d}" stroke-width="${e.width + 4}"/>`}<path d="${e.d}" stroke="${colour("div", e.value < 0 ? -0.85 : 0.85)}" stroke-width="${e.width}"/></g>`)}
     ${pixel && html`<rect class="pick ${highlighted.has(`x:${S.selected.col}`) ? "lit" : ""}" x="${pixel[0] - g.q / 2 - 2}" y="${pixel[1] - g.q / 2 - 2}" width="${g.q + 4}" height="${g.q + 4}"/>`}
-    ${Array.from(a, (v, j) => neuron(`h${j}`, `${first.layer.path}:${j}`, g.hid(j), g.r, back && pass > 5 ? colour("div", dz1[j] / dmax) : pass < 2 ? blank : colour("seq", v / amax), j === hid, back && pass > 5 ? `Hidden ${j}, error ${signed(dz1[j])}` : `Hidden ${j}: ${first.activation?.type ?? "z"}(${num(z1[j])}) = ${num(v)}`))}
+    ${Array.from(a, (v, j) => neuron(`h${j}`, `${first.layer.path}:${j}`, g.hid(j), g.r, back && pass > 5 ? colour("div", dz1[j] / dmax) : pass < 2 ? blank : colour(hasNegative ? "div" : "seq", v / amax), j === hid, back && pass > 5 ? `Hidden ${j}, error ${signed(dz1[j])}` : `Hidden ${j}: ${first.activation?.type ?? "z"}(${num(z1[j])}) = ${num(v)}`))}
     ${Array.from(p, (v, i) => neuron(`o${i}`, `${second.layer.path}:${i}`, g.out(i, n), g.R, colour(...shade(v, i)), i === out, `Output ${model.classes[i]}, probability ${percent(v)}${back ? `, error ${signed(dz2[i])}` : ""}`, html`<text class="dig ${textOn(...shade(v, i))}" x="${g.out(i, n)[0]}" y="${g.out(i, n)[1] + 5}" text-anchor="middle">${short(model.classes[i], 3)}</text>`))}
     ${pass >= 3 && Array.from(p, (_, i) => bar(i))}</svg>
-    <p class="legend"><span>${scaleBar(pass > 4 ? "div" : "seq", pass > 4 ? "−" : "0", pass > 4 ? "+" : num(amax, 2))} ${pass > 4 ? "error" : "activation"}</span><span>${scaleBar("div", "−", "+")} ${meaning} on edges</span></p>`;
+    <p class="legend"><span>${pass > 4 ? html`${scaleBar("div", "−", "+")} error` : html`${scaleBar(hasNegative ? "div" : "seq", num(hasNegative ? -amax : 0, 2), num(amax, 2))} activation`}</span><span>${scaleBar("div", "−", "+")} ${meaning} on edges</span></p>`;
 }

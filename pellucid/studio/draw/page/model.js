@@ -85,12 +85,13 @@ export class Described {
   where(name) {
     const { tensor, index } = parse(name);
     const stage = this.stage(tensor.replace(/\.(weight|bias)$/, ""));
-    if (!stage || !tensor.endsWith(".weight")) return name;
-    const [row, col, ...cell] = index;
+    if (!stage) return name;
+    const [row, col, ...cell] = index, isFirst = stage === this.weighted[0];
+    if (col === undefined) return this.columns ? `bias of ${isFirst ? `hidden ${row}` : `output ${this.classes[row]}`}` : name;
     if (cell.length) return `${name}: channel ${col} → map ${row}, kernel cell (${cell.join(", ")})`;
     if (!this.columns) return `${name}: input ${col} → unit ${row}`;
     const width = stage.layer.grid.at(-1);
-    return stage === this.weighted[0] ? `pixel (${Math.floor(col / width)}, ${col % width}) → hidden ${row}` : `hidden ${col} → output ${this.classes[row]}`;
+    return isFirst ? `pixel (${Math.floor(col / width)}, ${col % width}) → hidden ${row}` : `hidden ${col} → output ${this.classes[row]}`;
   }
 }
 

@@ -176,3 +176,27 @@ def test_draw_says_which_point_it_shows_and_forgets_it_with_the_network(
         tab.keyboard.press("ArrowLeft")
         shown_rate = tab.locator("#rate").evaluate("one => one.previousElementSibling.textContent")
         assert slider.get_attribute("aria-valuetext") == shown_rate
+
+
+@pytest.mark.parametrize(("given", "used"), [("-5", 0), ("2.5", 2), ("many", 0), ("99999999", 20000)])
+def test_an_address_with_other_steps_than_can_be_taken_says_so(given: str, used: int, opened: Any) -> None:  # noqa: F811
+    tab = opened(f"steps={given}")
+    if used > 100:
+        tab.click("#play-go")  # Pause
+    tab.wait_for_selector("#play-problem:not([hidden])", timeout=WAIT)
+    text = f"steps must be a whole number from 0 to 20000, not {given}. The playground used steps={used}"
+    assert tab.inner_text("#play-problem") == text
+
+
+def test_what_was_said_does_not_outlast_what_it_is_true_of(opened: Any) -> None:  # noqa: F811
+    tab = opened()
+    tab.click("#play-none")
+    assert "No points" in tab.text_content("#live")
+    until(tab, "!document.querySelector('#live').textContent")
+    tab.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    tab.click("[data-input='x1²']")
+    tab.click("#play-fresh")
+    tab.click("#play-link")
+    tab.wait_for_selector("#play-copied:not([hidden])")
+    tab.select_option("[data-set=problem]", "moons")
+    tab.wait_for_selector("#play-copied", state="hidden")

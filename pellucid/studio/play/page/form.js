@@ -17,6 +17,7 @@ const SEEDS = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9];
 const NOISES = [0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.7, 1];
 
 const DOT = 0.1; // the radius of a point, in units of the plane
+export const MOST_AGAIN = 20000; // steps that are taken again where an address is opened
 const PLACES = 100; // in which the coordinates of one's own points are rounded, to be the same in the address
 
 /** Points (N, 3), rounded as they stand in the address. */
@@ -42,6 +43,16 @@ function pointsIn(text) {
 function textOf({ data, shape }) {
   const numbers = Array.from(data, (one) => Math.round(one * PLACES) / PLACES);
   return Array.from({ length: shape[0] }, (_, k) => numbers.slice(3 * k, 3 * k + 3).join("_")).join("*");
+}
+
+/** How many steps an address has, those that can be taken again. */
+export const stepsOf = (address) => Math.min(Math.max(Math.trunc(Number(address.get("steps"))) || 0, 0), MOST_AGAIN);
+
+/** What cannot be read in an address, and what was done instead; "" for nothing. */
+export function faultOf(address) {
+  if (address.has("points") && !pointsIn(address.get("points"))) return "The points of this address cannot be read. The playground opened with others";
+  const steps = stepsOf(address), given = address.get("steps") || "0";
+  return steps === Number(given) ? "" : `steps must be a whole number from 0 to ${MOST_AGAIN}, not ${given}. The playground used steps=${steps}`;
 }
 
 /** The settings in an address; what is not there, or not read, is the default. */

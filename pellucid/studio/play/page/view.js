@@ -4,7 +4,7 @@ import { inSlices, paintScales } from "/core/paint.js";
 import { LostError } from "/core/server.js";
 import { Described } from "/draw/model.js";
 import { why } from "/draw/why.js";
-import { afterClick, changesOf, dataForm, fromAddress, hoodForm, pointsOf, toAddress } from "./form.js";
+import { afterClick, changesOf, dataForm, faultOf, fromAddress, hoodForm, MOST_AGAIN, pointsOf, stepsOf, toAddress } from "./form.js";
 import { FRAME } from "./frame.js";
 import { incoming, layOut, named, paint, valueOf } from "./network.js";
 import { boundary, cursorKeys, nearest, paintPlane, pictureMark, placeUnder, pointMarks } from "./plane.js";
@@ -13,7 +13,6 @@ import { surveys } from "./surface.js";
 
 const NEAR = 0.2; // from a point, in units of the plane, a click means that point
 const PALER = 1.4; // than the colour of its value, so that points are seen on it
-const MOST_AGAIN = 20000; // steps that are taken again where an address is opened
 const CHART_EVERY = 250; // milliseconds between two drawings of the curves, or of the derivative, while it learns
 /** Steps of a request, and milliseconds before the next. */
 const SPEEDS = {
@@ -85,6 +84,7 @@ export function start(root, server, { state: address, remember }) {
   function keep() {
     const step = Math.max(S.state.step, S.replayed), isKept = S.isSteady && step > 0 && step <= MOST_AGAIN;
     remember({ ...toAddress(S.settings), steps: isKept ? step : "" });
+    $("#play-copied", root).hidden = true; // it speaks of the address before
   }
 
   /** Take as many steps again as an address has, some at a time; Pause ends it. */
@@ -382,12 +382,12 @@ export function start(root, server, { state: address, remember }) {
     },
     /** The connection is there, for the first time or again. */
     async opened(reconnected) {
-      const steps = !reconnected ? Number(address.get("steps")) || 0 : S.state && S.isSteady ? S.state.step : 0;
+      const steps = !reconnected ? stepsOf(address) : S.state && S.isSteady ? S.state.step : 0;
       Object.assign(S, { replayed: Math.min(steps, MOST_AGAIN), running: false });
       busy = false;
       await open({}, true);
       if (S.state) await again();
-      if (!reconnected && address.has("points") && !S.settings.points) problem({ message: "The points of this address cannot be read. The playground opened with others" });
+      if (!reconnected && faultOf(address)) problem({ message: faultOf(address) });
       const refusal = $("#play-problem", root).textContent;
       if (!S.state && refusal) { // the address asks for what is refused
         Object.assign(S, { settings: fromAddress(new URLSearchParams()), replayed: 0 });

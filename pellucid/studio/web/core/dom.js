@@ -35,8 +35,13 @@ export function fill(element, markup) {
   if (had) $(`[data-k="${CSS.escape(had)}"]`, element)?.focus({ preventScroll: true });
 }
 
+const SAID = 5000; // milliseconds after which what was said to screen readers is no longer found in the page
+let silence = 0;
+/** Say a text to screen readers. */
 export function say(text) {
+  clearTimeout(silence);
   $("#live").textContent = text;
+  silence = setTimeout(() => ($("#live").textContent = ""), SAID);
 }
 
 /** Show the text of what is pointed at, touched or focused; it repeats what is also elsewhere for screen readers. */

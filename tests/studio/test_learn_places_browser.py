@@ -95,6 +95,7 @@ def test_a_first_reader_starts_at_the_first_lesson_and_its_top(opened: Any) -> N
     tab = opened("list=all")
     button = tab.locator(".learn-column .btn.primary")
     assert button.inner_text().startswith("Start: ")
+    assert f"kept by this browser for port {tab.url.split('/')[2].split(':')[1]}" in tab.inner_text(".learn")
     button.click()
     tab.wait_for_selector("[data-step]", timeout=WAIT)
     tab.wait_for_timeout(500)
@@ -131,7 +132,7 @@ def test_a_remark_names_the_values_that_it_was_written_for(opened: Any) -> None:
     tab = opened(f"lesson=kmeans&motion.iteration=12&motion.centres={text}")
     tab.click("[data-step=motion] [data-answer='0']")
     remark = tab.locator("[data-step=motion] [data-slider=iteration] [data-remark]")
-    assert remark.inner_text().startswith("With the other values of the start: The centres have stopped")
+    assert remark.inner_text().startswith("Where the other controls are at their start: The centres have stopped")
     tab.click("[data-step=motion] [data-reset]")
     tab.click("[data-step=motion] [data-slider=iteration] [data-value='12']")
     assert remark.inner_text().startswith("The centres have stopped")
@@ -141,4 +142,4 @@ def test_a_remark_names_the_values_that_it_was_written_for(opened: Any) -> None:
     remark = tab.locator("[data-step=rates] [data-slider=rate] [data-remark]")
     assert remark.inner_text().startswith("Above the limit")
     tab.click("[data-step=rates] [data-slider=start_x] [data-value='0.0']")  # then the steps arrive
-    assert remark.inner_text().startswith("With the other values of the start: Above the limit")
+    assert remark.inner_text().startswith("Where the other controls are at their start: Above the limit")

@@ -15,6 +15,7 @@ export function list(lessons, read, last) {
   const left = lessons.reduce((sum, one) => sum + (read[one.name] ? 0 : one.minutes), 0);
   return html`<h2>Lessons</h2>
     <p>${lessons.length} lessons, about ${hours} hours; you have read ${done}${done > 0 && left > 0 && html`, and ${left < 90 ? `${left} minutes` : `${Math.round(left / 60)} hours`} are left`}. <a href="#learn?list=terms">Glossary</a></p>
+    <p class="cap">What you read, guess and solve is kept by this browser for port ${location.port}: with another <code>--port</code> you would start anew.</p>
     <progress max="${lessons.length}" value="${done}" aria-label="Lessons read"></progress>
     <p>${next && html`<a class="btn primary" href="${address(next.name)}">${opened || done ? "Continue" : "Start"}: ${next.title}</a>`} Or <a href="#draw">draw a digit</a> and see a network read it, or watch one learn in the <a href="#play">playground</a>.</p>
     <ol class="learn-list">${lessons.map((one) => html`<li ${one === next && "aria-current=step"}><a href="${address(one.name)}">${one.title}</a>${read[one.name] && html` <span class="learn-read">read</span>`}

@@ -118,7 +118,7 @@ export function start(root, server, { state: address, remember }) {
   function remarkOn(step, { name, remarks }) {
     const remark = remarks[S.values[step][name]] ?? "";
     const isAsWritten = controlsOf(step).every((one) => one.name === name || S.values[step][one.name] === S.start(step, one.name));
-    return remark && !isAsWritten ? `With the other values of the start: ${remark}` : remark;
+    return remark && !isAsWritten ? `Where the other controls are at their start: ${remark}` : remark;
   }
 
   function showRemarks(step) {

@@ -200,3 +200,18 @@ def test_what_was_said_does_not_outlast_what_it_is_true_of(opened: Any) -> None:
     tab.wait_for_selector("#play-copied:not([hidden])")
     tab.select_option("[data-set=problem]", "moons")
     tab.wait_for_selector("#play-copied", state="hidden")
+
+
+@pytest.mark.parametrize("width", [390, 768, 1280, 1920])
+def test_chosen_values_are_not_cut_off(width: int, opened: Any) -> None:  # noqa: F811
+    tab = opened("problem=moons", viewport={"width": width, "height": 900})
+    cut = tab.eval_on_selector_all(
+        ".play select",
+        """all => all.filter((one) => {
+            const context = document.createElement('canvas').getContext('2d'), style = getComputedStyle(one);
+            context.font = style.font;
+            const arrow = 20, room = one.clientWidth - parseFloat(style.paddingLeft) - arrow;
+            return context.measureText(one.selectedOptions[0].text).width > room;
+        }).map((one) => one.value)""",
+    )
+    assert cut == []

@@ -12,10 +12,20 @@ from pellucid.base.limits import MAX_CONNECTIONS, MAX_HEADER_SECONDS, MAX_REQUES
 
 
 def http_server(app: ASGIApp, **options: Any) -> uvicorn.Server:
-    """Return the server of an application; options: those of uvicorn.Config."""
+    """Return the server of an application; options: those of uvicorn.Config.
+
+    A WebSocket gets no pings: while a request waits behind a slow one, uvicorn does not read the replies to them, and
+    would close the connection. On this machine, a lost client closes its socket.
+    """
     return uvicorn.Server(
         uvicorn.Config(
-            app, http=LimitedConnection, log_level="warning", access_log=False, server_header=False, **options
+            app,
+            http=LimitedConnection,
+            ws_ping_interval=None,
+            log_level="warning",
+            access_log=False,
+            server_header=False,
+            **options,
         )
     )
 

@@ -1,5 +1,6 @@
 """Connections of strangers are closed in time, are limited in number, and end without a traceback."""
 
+import inspect
 import json
 import logging
 import re
@@ -8,8 +9,10 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
+import uvicorn
 import websockets.sync.client
 from starlette.applications import Starlette
 
@@ -17,6 +20,7 @@ from pellucid.model import Model
 from pellucid.studio.app import application as studio_application
 from pellucid.studio.serve import connections, limits
 from pellucid.studio.serve.connections import http_server
+from pellucid.studio.session import Session
 from pellucid.studio.view import Library
 from tests.studio.serve.test_serve import RunningServer, digit_image, encode, mnist_server  # noqa: F401  (a fixture)
 
@@ -220,19 +224,54 @@ def studio_server() -> tuple[Starlette, socket.socket, str, str]:
     return studio_application(Library(("mnist-lenet",), Model.load), (host,), token, "test"), listening, host, token
 
 
-@pytest.mark.usefixtures("short_times")
-def test_the_studio_keeps_its_tabs_and_drops_other_connections() -> None:
+@contextmanager
+def studio() -> Iterator[tuple[str, dict[str, str]]]:
+    """The host of a running studio, and the headers with which it accepts requests."""
     app, listening, host, token = studio_server()
     server = http_server(app, lifespan="off")
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True)
     thread.start()
-    address = ("127.0.0.1", listening.getsockname()[1])
-    with socket.create_connection(address, timeout=20) as client:
+    with socket.create_connection(listening.getsockname(), timeout=20) as client:
         client.sendall(f"GET /?token={token} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n".encode())
         cookie = re.search(rb"test=([\w-]+)", received(client))
         assert cookie is not None
-    headers = {"Cookie": f"test={cookie[1].decode()}", "Origin": f"http://{host}"}
-    with websockets.sync.client.connect(f"ws://{host}/session", additional_headers=headers) as tab:
+    yield host, {"Cookie": f"test={cookie[1].decode()}", "Origin": f"http://{host}"}
+    server.should_exit = True
+    thread.join(10)
+    assert not thread.is_alive()
+
+
+@pytest.mark.parametrize("waiting", [0, 1, 3])
+def test_a_tab_stays_connected_while_requests_wait_behind_a_slow_one(
+    waiting: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def slow(_: Session, data: bytes) -> bytes:
+        time.sleep(1.2 if data == b"0" else 0)
+        return data
+
+    monkeypatch.setattr(Session, "answer", slow)
+    defaults = list(uvicorn.Config.__init__.__defaults__ or ())  # as 20 s each, which no test can wait for
+    names = list(inspect.signature(uvicorn.Config.__init__).parameters)[-len(defaults) :]
+    short = tuple(0.2 if name.startswith("ws_ping") else value for name, value in zip(names, defaults, strict=True))
+    monkeypatch.setattr(uvicorn.Config.__init__, "__defaults__", short)
+    numbers = [str(k).encode() for k in range(waiting + 1)]
+    with (
+        studio() as (host, headers),
+        websockets.sync.client.connect(f"ws://{host}/session", additional_headers=headers) as tab,
+    ):
+        for number in numbers:
+            tab.send(number)
+            time.sleep(0.1)
+        assert [tab.recv(timeout=20) for _ in numbers] == numbers
+
+
+@pytest.mark.usefixtures("short_times")
+def test_the_studio_keeps_its_tabs_and_drops_other_connections() -> None:
+    with (
+        studio() as (host, headers),
+        websockets.sync.client.connect(f"ws://{host}/session", additional_headers=headers) as tab,
+    ):
+        address = ("127.0.0.1", int(host.partition(":")[2]))
         more = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
         for sent in (0, 1, 100):  # uploads that are dropped, and uploads that stop
             head = f"POST /upload HTTP/1.1\r\nHost: {host}\r\n{more}Content-Length: {len(PICTURE)}\r\n\r\n".encode()
@@ -244,5 +283,3 @@ def test_the_studio_keeps_its_tabs_and_drops_other_connections() -> None:
                 assert received(client).startswith(b"HTTP/1.1 408 ")
         tab.send('{"type": "explain.open"}')
         assert tab.recv(timeout=60)
-    server.should_exit = True
-    thread.join(10)

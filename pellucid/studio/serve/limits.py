@@ -188,7 +188,7 @@ def check_picture(body: bytes) -> None:
     if not body:
         raise RefusedError(415, "the file is empty; give it again")
     if not any(body[start : start + len(magic)] == magic for start, magic in FORMAT_SIGNATURES.values()):
-        raise RefusedError(415, f"this is no {', '.join(FORMAT_SIGNATURES)} file; give one of these")
+        raise RefusedError(415, f"the file is not of the formats {', '.join(FORMAT_SIGNATURES)}; give one of these")
     try:
         height, width = image_size(body, "the picture", MAX_UPLOAD_PIXELS)
     except PellucidError as error:

@@ -49,5 +49,8 @@ class ColorizerLook(Look):
         _, height, width = colorized.shape
         line = f"{width}x{height}, mean chroma {float(ab.norm(dim=0).mean() * self.colorizer.strength):.1f}"
         if not self.takes_hints:
-            line += "; trained without hints of colours (a training with objective.hints=true takes them)"
+            line += (
+                "; trained without hints of colours (for a model that takes them: "
+                "pellucid train colorize FOLDER objective.hints=true start.weights=)"
+            )
         return Shown(line, layers)

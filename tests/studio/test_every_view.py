@@ -171,3 +171,24 @@ def test_a_view_that_is_appended_to_the_printed_address_is_opened(name: str, sta
         page.reload()
         page.wait_for_selector(current, timeout=WAIT)
         context.close()
+
+
+DROP = """async (target) => {
+  const canvas = new OffscreenCanvas(84, 84), pen = canvas.getContext('2d'), transfer = new DataTransfer();
+  pen.fillStyle = 'white';
+  pen.fillRect(0, 0, 84, 84);
+  pen.fillStyle = 'black';
+  pen.fillRect(38, 12, 8, 60);
+  transfer.items.add(new File([await canvas.convertToBlob()], 'one.png', { type: 'image/png' }));
+  const given = { dataTransfer: transfer, bubbles: true, cancelable: true };
+  return ['dragover', 'drop'].map((kind) => document.querySelector(target).dispatchEvent(new DragEvent(kind, given)));
+}"""
+
+
+@pytest.mark.parametrize("name", ["learn", "data", "train, a form", "explain", "look"])
+@pytest.mark.parametrize("target", ["#views a", "body"])
+def test_a_file_that_is_dropped_beside_the_view_does_not_replace_the_page(name: str, target: str, opened: Any) -> None:
+    tab = opened(name)
+    assert tab.evaluate(DROP, target) == [False, False]  # both are prevented
+    if name in ("explain", "look"):
+        until(tab, f"location.hash.startsWith('#{name}') && location.hash.includes('upload=u')")

@@ -78,6 +78,14 @@ async function show() {
 }
 addEventListener("hashchange", show);
 
+// A file that is dropped beside the view is the view's, too; the browser would open it in place of the page.
+addEventListener("dragover", (event) => event.preventDefault());
+addEventListener("drop", (event) => {
+  event.preventDefault();
+  const { target, dataTransfer } = event;
+  if (!shown?.root.contains(/** @type {Node} */ (target))) shown?.root.dispatchEvent(new DragEvent("drop", { dataTransfer, cancelable: true }));
+});
+
 server.onopen = async (reconnected) => {
   if (!reconnected || !views.length) {
     ({ views, view: first } = await server.ask("studio.open"));

@@ -68,6 +68,15 @@ def test_a_difference_is_only_explained_between_classes(name: str) -> None:
             assert (coordinate["against"], coordinate["rivals"]) == (None, [])
 
 
+@pytest.mark.parametrize("size", [(480, 640), (90, 120), (64, 64), (33, 200)])
+def test_a_colour_is_explained_at_the_pixel_that_was_clicked(size: tuple[int, int]) -> None:
+    picture = torch.randint(256, (3, *size), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
+    tab, _, _ = opened("colorize", picture)
+    for row, column in ((0, 0), (size[0] // 2, size[1] // 3), (size[0] - 1, size[1] - 1)):
+        why = tab.ask("look.why", place=[row, column, row + 1, column + 1], method="saliency")
+        assert f"of pixel {row}, {column} (" in why["label"]
+
+
 def test_the_line_names_the_largest_class_and_its_share_and_the_least_certain_point() -> None:
     _, _, seen = opened("camvid")
     shares = {bar["name"]: bar["value"] for bar in seen["bars"]}

@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from pellucid.task.asked import Area, Asked
 from pellucid.task.look import NO_VALUES, Hint, ImageLayer, Look, LookControl, MapLayer, PictureLayer, Shown
 from pellucid.tasks.colorize.colorizer import MAX_STRENGTH, Colorizer, lightness_of
 
@@ -54,3 +55,12 @@ class ColorizerLook(Look):
                 "pellucid train colorize FOLDER objective.hints=true start.weights=)"
             )
         return Shown(line, layers)
+
+    def ask(self, values: Mapping[str, float], choice: str | None, area: Area | None) -> Asked:
+        """Return the score that is explained, with the pixel of the picture in its label, not that of the input."""
+        asked = super().ask(values, choice, area)
+        if area is None or asked.area is None:
+            return asked
+        row, column = (area[0] + area[2]) // 2, (area[1] + area[3]) // 2
+        label = asked.label.replace(f"pixel {asked.area[0]}, {asked.area[1]}", f"pixel {row}, {column}")
+        return asked._replace(label=label)

@@ -15,6 +15,7 @@ from pellucid.layers import Dense, Flatten
 from pellucid.losses import Quadratic
 from pellucid.model import Model
 from pellucid.studio.app import application
+from pellucid.studio.look.cards import figure_of
 from pellucid.studio.opened_files import MAX_DROPPED, OpenedFiles
 from pellucid.studio.runs import Runs
 from pellucid.studio.serve import limits as server_limits
@@ -45,9 +46,23 @@ def test_a_broken_file_says_why_and_breaks_no_other_model(tmp_path: Path) -> Non
     assert tab.ask("look.picture", sample="digit 3")["label"]  # of the model that is still open
     card = tab.ask("look.card", model="good.safetensors")
     assert (card["fault"], card["task"]) == ("", "classification")
-    assert tab.ask("look.card", model="bccd")["figure"] == "AP50 90.35 %, AP 56.35 %"
+    assert tab.ask("look.card", model="bccd")["figure"] == "AP50 90.35 %, AP 56.35 % on 87 images of bccd"
     assert tab.ask("look.card", model="../secret.onnx")["kind"] == "error"
     assert tab.ask("explain.open", model="good.safetensors")["model"] == "good.safetensors"
+
+
+@pytest.mark.parametrize(
+    ("name", "figure"),
+    [
+        ("pennfudan", "box AP50 95.18 %, AP 61.74 % on 25 images of pennfudan"),
+        ("camvid", "mean IoU 62.46 % on 101 images of camvid"),
+        ("faces", "normalised mean error 4.93 % on 300 images of faces"),
+        ("mnist-lenet", "test accuracy 99.26 % on 10,000 images of mnist"),
+        ("colorize", "PSNR 23.22 dB"),  # its table names no data in this row
+    ],
+)
+def test_the_figure_of_a_shipped_model_names_its_data(name: str, figure: str) -> None:
+    assert figure_of(Model.load(name)) == figure
 
 
 @pytest.mark.parametrize("shape", [(5,), (3, 7), (2, 8, 8), (28, 28, 1), (32, 32, 3)])

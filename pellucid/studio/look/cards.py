@@ -24,13 +24,15 @@ SIDE = 96  # pixels of the longer side of a card's picture
 def card_of(library: Library, name: str) -> tuple[dict[str, Any], Tensor | None]:
     """Return the fields of a model's card, and its picture (3, H, W) uint8; None for a model without pictures.
 
-    words: what the search finds the model by, beside the other fields: its task's word, description and classes.
+    words: what the search finds the model by, beside the other fields: its task's word, description and classes, and
+    for a shipped model the kind of its pictures.
     Raises PellucidError for a model that cannot be opened, or that predicts nothing for a picture.
     """
     model = library.open(name)
     task = task_of(model)
     predictor = task.predictor(model)
-    raw = sample(sample_names()[family_for(name, model.nominal_shape[0])][0])
+    family = family_for(name, model.nominal_shape[0])
+    raw = sample(sample_names()[family][0])
     image = predictor.frame(raw)
     (predicted,) = predictor.predict([(Picture(name, name, lambda: image), image)])
     if not isinstance(predicted, Predicted):
@@ -39,7 +41,8 @@ def card_of(library: Library, name: str) -> tuple[dict[str, Any], Tensor | None]
     factor = SIDE / max(drawn.shape[1:])
     size = [max(1, round(side * factor)) for side in drawn.shape[1:]]
     picture = F.interpolate(drawn[None].float(), size, mode="bilinear", antialias=True)[0]
-    words = " ".join([task.model, _description(model), *(model.classes or ())])
+    of_pictures = family if model.source is not None and is_shipped(model.source) else ""  # a guess for other models
+    words = " ".join([task.model, _description(model), *(model.classes or ()), of_pictures])
     fields = {"task": task.name, "figure": figure_of(model), "words": words[:MAX_WORDS]}
     return fields, picture.round().clamp(0, 255).byte()
 
@@ -77,12 +80,15 @@ def _description(model: Model) -> str:
 
 
 def _shipped_figure(file: Path) -> str:
-    """Return the first figure in the table that describes a shipped model, without its interval, data and command."""
+    """Return the first figure in the table that describes a shipped model, with its data but without its interval."""
     lines = file.read_text(encoding="utf-8").splitlines() if file.is_file() else []
     for line in lines:
         cells = [cell.strip() for cell in line.strip("|").split("|")]
         if len(cells) == 2 and cells[0] not in ("", "---", "measured on"):
             names = cells[0].partition(", ")[0].split(" / ")
             figures = re.sub(r"(?<=\d)%", " %", re.split(r" \(| on |;", cells[1])[0]).split(" / ")
-            return ", ".join(f"{name} {figure}" for name, figure in zip(names, figures, strict=False))
+            data = re.search(r" on [\d,]+ images of \S+?(?=[ ,;]|$)", cells[1])
+            pairs = [(*name.partition(" in "), figure) for name, figure in zip(names, figures, strict=False)]
+            texts = [f"{name} {figure} {unit}".rstrip() for name, _, unit, figure in pairs]
+            return ", ".join(texts) + (data[0] if data else "")
     return ""

@@ -56,12 +56,12 @@ export class Picker {
     let shown = 0;
     for (const card of $$(".look-card", this.element)) {
       const text = `${card.textContent} ${this.cards.get(card.dataset.model)?.words ?? ""}`.toLowerCase();
-      card.hidden = !words.every((word) => text.includes(word));
+      card.hidden = !words.every((word) => text.includes(word) || (word.length > 3 && text.includes(word.replace(/s$/, "")))); // also a plural
       if (!card.hidden) shown += 1;
     }
     const unread = words.length ? this.unread().length : 0;
     const waiting = !unread ? "" : `, ${unread} still to read${this.server ? "" : ": press Enter"}`;
-    this.count.textContent = `${shown} of ${this.models.length}${waiting}`;
+    this.count.textContent = `${shown || "none"} of ${this.models.length}${waiting}`;
   }
 
   /** Read the cards of models that are not known. */

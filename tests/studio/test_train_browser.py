@@ -198,6 +198,15 @@ def test_a_training_of_the_command_line_is_steered_from_the_page(folder: Path, b
             assert page.step == step
             tab.click("[data-action=step]")
             until(tab, f"document.querySelector('#train-step').textContent === '{step + 1}'")
+            text = "document.querySelector('#train-status').textContent"
+            assert "factor 0.25 included" in tab.evaluate(text)
+            for factor, number in ((0.5, 2), (0.75, 3)):
+                tab.fill("#train-rate", str(factor))
+                tab.press("#train-rate", "Enter")
+                until(tab, f"{text}.includes('factor {factor} from the next step on')")
+                tab.click("[data-action=step]")
+                until(tab, f"document.querySelector('#train-step').textContent === '{step + number}'")
+                assert f"factor {factor} included" in tab.evaluate(text)
             tab.click("[data-action=go]")
             until(tab, f"Number(document.querySelector('#train-step')?.textContent) > {step + 100}")
             tab.fill("#train-rate", "-1")
@@ -213,7 +222,7 @@ def test_a_training_of_the_command_line_is_steered_from_the_page(folder: Path, b
         assert "learning rate times 0.25" in errors
         assert (folder / "digits-1" / "weights" / "last.safetensors").is_file()
         rows = read_csv(folder / "digits-1" / "metrics.csv")
-        assert (float(rows[0]["lr"]), float(rows[-1]["lr"])) == (0.001, 0.00025)
+        assert (float(rows[0]["lr"]), float(rows[-1]["lr"])) == (0.001, 0.00075)
         assert not tab.is_visible("#train-rate")
         assert page.faults == []
 

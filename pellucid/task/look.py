@@ -73,9 +73,10 @@ class ClassLayer(PictureLayer):
 
 @dataclass(frozen=True, eq=False)
 class PointLayer(PictureLayer):
-    """Points (K, 3): x, y and score of each."""
+    """Points (K, 3): x, y and score of each; names: of the points, by which a bar of `Shown.bars` selects its point."""
 
     points: "Tensor | None" = None
+    names: Sequence[str] = ()
 
 
 @dataclass(frozen=True, eq=False)

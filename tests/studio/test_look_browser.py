@@ -17,6 +17,17 @@ from tests.studio.test_command import Started, studio
 from tests.studio.test_look import iou, layer, real_picture
 
 pytestmark = pytest.mark.real
+DRAW_MARKS = """async () => {
+  const { draw } = await import('/look/layers.js'), picture = { shape: [3, 64, 64], data: new Uint8Array(3 * 64 * 64) };
+  const given = { picture, isOn: () => true, why: null, opacity: 1, place: null, classes: [''] };
+  return [{ scores: { data: [0.5] } }, {}].map((scores) => {
+    const canvas = document.createElement('canvas'), box = { shape: [1, 4], data: [8, 8, 56, 56] };
+    const tensors = { boxes: box, labels: { data: [0] }, ...scores };
+    const layers = [{ name: '', kind: 'boxes', on: true, mark: true, tensors }];
+    draw(canvas, { ...given, layers, hidden: new Set(), hints: [], maps: new Map() });
+    return canvas.toDataURL();
+  });
+}"""  # a false and a missed object at the same place, without their names
 COUNT = "document.querySelectorAll('[data-box]').length"
 
 
@@ -218,6 +229,8 @@ def test_false_and_missed_ones_on_labelled_pictures(page: Any, labelled: Path) -
     before = shown.pixels()
     tab.uncheck("[data-layer=missed]")
     assert shown.pixels() != before
+    false, missed = tab.evaluate(DRAW_MARKS)
+    assert false != missed
 
 
 def test_times_of_the_sliders_and_of_a_picture_are_shown(page: Any) -> None:
@@ -323,9 +336,13 @@ def test_models_are_found_and_a_broken_file_says_why(page: Any, folder: Path) ->
     )
     assert tab.evaluate(visible) == ["bccd", "pennfudan"]
     assert "connection" not in tab.text_content("#look-cards")
-    for words, found in (("RBC", ["bccd"]), ("blood detector", ["bccd"]), ("road", ["camvid"])):
+    for words, found in (
+        ("RBC", ["bccd"]), ("blood detector", ["bccd"]), ("road", ["camvid"]), ("people", ["pennfudan"]),
+        ("persons", ["pennfudan"]), ("streets", ["camvid"]), ("hands", ["signs"]), ("giraffe", []),
+    ):  # fmt: skip
         tab.fill("#look-search", words)
-        assert tab.evaluate(visible) == found
+        assert tab.evaluate(visible) == found, words
+        assert tab.inner_text("#look-count").startswith("none of") == (not found)
     Model.load("mnist-lenet").save(folder / "later.safetensors")
     tab.evaluate("location.hash = '#gestures'")
     tab.wait_for_selector("#teach-add", timeout=WAIT)

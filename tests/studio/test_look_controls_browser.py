@@ -1,6 +1,7 @@
 """Controls of the view Look for colorizers, labels, key-points and videos: each is changed, and its effect is read."""
 
 import base64
+import io
 import time
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,15 @@ DROP = """async (files) => {
     transfer.items.add(new File([new Uint8Array(bytes)], name, { type }));
   const drop = new DragEvent('drop', { dataTransfer: transfer, bubbles: true });
   document.querySelector('#look-canvas').dispatchEvent(drop);
+}"""
+# Each message of the page is sent so many milliseconds later than the one before.
+DELAY = """(milliseconds) => {
+  const send = WebSocket.prototype.send;
+  let last = 0;
+  WebSocket.prototype.send = function (data) {
+    last = Math.max(last, performance.now()) + milliseconds;
+    setTimeout(() => send.call(this, data), last - performance.now());
+  };
 }"""
 PASTE = """async ([name, type, bytes]) => {
   const clipboardData = new DataTransfer();
@@ -143,14 +153,86 @@ def test_a_click_beside_a_key_point_explains_it(page: Any) -> None:  # noqa: F81
     assert shown.pixels() == before
 
 
-def test_a_video_file_is_watched_instead_of_a_camera(page: Any) -> None:  # noqa: F811
-    shown = page("model=cifar")
+def test_a_point_is_found_by_the_number_of_it(page: Any) -> None:  # noqa: F811
+    file, _ = real_picture("faces/val")
+    shown = page("model=faces")
     tab = shown.tab
+    sample = shown.pixels()
+    tab.set_input_files("#look-file", file)
+    until(tab, f"{SHOT} !== {sample!r}")
+    seen = shown.last("look.picture")
+    bars = {bar["name"]: bar["value"] for bar in seen["bars"]}
+    points = layer(seen, "points", "points")
+    scale = tab.evaluate("document.querySelector('#look-canvas').width") / seen["tensors"]["picture"].shape[2]
+    least = min(bars, key=lambda name: bars[name])
+    assert f"least certain: {least}" in tab.inner_text("#look-line")
+    for name in (least, "p30"):
+        x, y, _ = (points[list(bars).index(name)] * scale).tolist()
+
+        def edge(at: tuple[int, int] = (round(x) - 5, round(y))) -> Any:
+            """The colour just outside of a point that is not chosen."""
+            content = base64.b64decode(shown.pixels().partition(",")[2])
+            return Image.open(io.BytesIO(content)).convert("RGB").getpixel(at)
+
+        before = edge()
+        tab.click(f"[data-point='{name}']")
+        until(tab, f"document.querySelector('[data-why]')?.textContent.includes('x of {name}')")
+        assert edge()[0] < 60, before  # cyan: the point is larger
+        assert min(edge()[1:]) > 180, before
+        tab.click("[data-hide]")
+        assert edge() == before
+        shot = shown.pixels()
+        tab.select_option("[data-group='Heat maps']", name)
+        until(tab, f"{SHOT} !== {shot!r}")
+        assert edge()[0] < 60  # its map names it, too
+        tab.select_option("[data-group='Heat maps']", "")
+        until(tab, f"{SHOT} === {shot!r}")
+
+
+def test_it_is_said_until_the_last_answer_that_one_is_awaited(page: Any) -> None:  # noqa: F811
+    tab = page("model=bccd").tab
+    line = "document.querySelector('#look-time').textContent"
+    tab.evaluate(DELAY, 1000)
+    tab.locator("[data-control='0']").fill("0.4")
+    tab.select_option("#look-sample", "cells 3")
+    until(tab, f"{line} === 'Working…'")
+    tab.wait_for_timeout(1200)  # the first has been answered
+    assert tab.evaluate(line) == "Working…"
+    until(tab, f"{line} !== 'Working…'")
+
+
+def recorded_film(tab: Any) -> dict[str, Any]:
     recorder = tab.context.new_page()
     film = base64.b64decode(recorder.evaluate(RECORD))
     recorder.close()
-    tab.set_input_files("#look-file", {"name": "film.webm", "mimeType": "video/webm", "buffer": film})
+    return {"name": "film.webm", "mimeType": "video/webm", "buffer": film}
+
+
+@pytest.mark.parametrize(("how", "state"), [("picture", "cifar"), ("button", "cifar"), ("box", "bccd&values=0.01_0.6")])
+def test_a_click_stops_a_film_and_explains_its_frame(how: str, state: str, page: Any) -> None:  # noqa: F811
+    shown = page(f"model={state}")
+    tab = shown.tab
+    tab.set_input_files("#look-file", recorded_film(tab))
     until(tab, "document.querySelector('#look-rate').textContent.includes('a second')")
+    if how == "box":
+        tab.wait_for_selector("[data-box]", timeout=WAIT)
+    if how == "picture":
+        shown.click(0.5, 0.5)
+    else:
+        tab.evaluate(f"document.querySelector('{'#look-ask' if how == 'button' else '[data-box]'}').click()")
+    tab.wait_for_selector("[data-why]", timeout=WAIT)
+    assert tab.inner_text("#look-camera") == "Start the camera"
+    tab.wait_for_timeout(1000)
+    assert tab.locator("[data-why]").is_visible()  # no frame has followed
+    assert tab.locator("#look-sample option:checked").text_content() == "film.webm"
+
+
+def test_a_video_file_is_watched_instead_of_a_camera(page: Any) -> None:  # noqa: F811
+    shown = page("model=cifar")
+    tab = shown.tab
+    tab.set_input_files("#look-file", recorded_film(tab))
+    until(tab, "document.querySelector('#look-rate').textContent.includes('a second')")
+    assert tab.locator("#look-sample option:checked").text_content() == "film.webm"
     assert tab.inner_text("#look-camera") == "Stop"
     for channel in (0, 2, 0):  # it begins again
         wait_for_colour(shown, channel)
@@ -162,6 +244,7 @@ def test_a_video_file_is_watched_instead_of_a_camera(page: Any) -> None:  # noqa
     assert shown.pixels() == still
     tab.set_input_files("#look-file", {"name": "bad.webm", "mimeType": "video/webm", "buffer": b"nonsense"})
     until(tab, "document.querySelector('#look-problem').textContent.includes('bad.webm cannot be played')")
+    assert "MP4 with H.264" in tab.inner_text("#look-problem")
 
 
 def wait_for_colour(shown: Any, channel: int) -> None:
@@ -185,6 +268,7 @@ def test_a_comparison_is_of_the_thresholds_that_stand(page: Any) -> None:  # noq
     tab.get_by_role("slider", name="Score from").fill("0.8")  # while it compares
     until(tab, f"{judged}.startsWith('Precision')", wait=6 * WAIT)
     assert "at Score from 0.80, IoU of suppression" in tab.evaluate(judged)
+    assert "held-out pictures" in tab.evaluate(judged)  # of its own data
     before = len([one for one in shown.answers if one["kind"] == "look.judge"])
     slider = tab.get_by_role("slider", name="Score from")
     for _ in range(20):

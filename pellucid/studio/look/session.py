@@ -327,6 +327,8 @@ def _reply(shown: Shown, wanted: set[tuple[str, ...]]) -> Reply:
                 continue
         if isinstance(layer, ClassLayer):
             entry["without"] = layer.without_class
+        if isinstance(layer, PointLayer):
+            entry["names"] = layer.names
         for name, value in vars(layer).items():
             if isinstance(value, Tensor):
                 tensors[f"{name}{k}"] = value

@@ -48,7 +48,7 @@ class KeypointLook(Look):
             maps = self.cut(self.maps)
             layers.append(MapLayer("all", values=maps.amax(0), group="Heat maps"))
             layers += [MapLayer(name, values=map_, group="Heat maps") for name, map_ in zip(names, maps, strict=True)]
-        layers.append(PointLayer("points", True, self.points))
+        layers.append(PointLayer("points", True, self.points, names))
         bars = [NumberBar(name, score) for name, score in zip(names, self.points[:, 2].tolist(), strict=True)]
         least = min(bars, key=lambda bar: bar.value)
         line = f"{len(names)} points, mean score {float(self.points[:, 2].mean()):.3f}"

@@ -38,23 +38,41 @@ const DRAW = {
     for (const { corners: [x0, y0, x1, y1], score, label } of boxesOf(tensors)) {
       const isChosen = place && isMain && maxAbs([y0, x0, y1, x1].map((one, k) => one - place[k])) <= 1.5;
       pen.lineWidth = isChosen || mark ? 4 : isMain ? 2 : 1;
-      pen.setLineDash(isMain ? [] : [3, 3]);
+      const isMissed = mark && score === null; // a label, not a prediction
+      pen.setLineDash(isMain ? [] : isMissed ? [9, 5] : [3, 3]);
       if (mark) write(pen, `${name}: ${classes[label] ?? ""}`, x0 * scale, y1 * scale + 18, "white");
-      pen.strokeStyle = mark ? colour("div", -1) : label === null ? "oklch(0.82 0.15 205)" : classColour(label);
+      pen.strokeStyle = mark ? colour("div", isMissed ? 1 : -1) : label === null ? "oklch(0.82 0.15 205)" : classColour(label);
       pen.strokeRect(x0 * scale, y0 * scale, (x1 - x0) * scale, (y1 - y0) * scale);
       if (isMain) write(pen, `${classes[label] ?? ""} ${score === null ? "" : score.toFixed(2)}`, x0 * scale, y0 * scale, classColour(label ?? 0));
     }
     pen.setLineDash([]);
   },
-  points(pen, { tensors: { points } }, { scale }) {
-    pen.fillStyle = "oklch(0.82 0.15 205)";
-    for (let k = 0; k < points.shape[0]; k++) {
+  points(pen, { tensors: { points }, names }, { scale, place, maps }) {
+    const all = Array.from({ length: points.shape[0] }, (_, k) => numbers(points, 3, k)), chosen = place ? nearest(all, place) : -1;
+    const shownMaps = [...maps.values()];
+    for (const [k, [x, y]] of all.entries()) {
+      const isNamed = k === chosen || shownMaps.includes(names[k]);
+      pen.fillStyle = "oklch(0.82 0.15 205)";
       pen.beginPath();
-      pen.arc(points.data[3 * k] * scale, points.data[3 * k + 1] * scale, 3.5, 0, 2 * Math.PI);
+      pen.arc(x * scale, y * scale, isNamed ? 7 : 3.5, 0, 2 * Math.PI);
       pen.fill();
+      if (isNamed) write(pen, names[k] ?? `${k}`, x * scale + 9, y * scale, "white");
     }
   },
 };
+
+/** The index of the point (x, y, ...) that is nearest to the middle of a place. */
+function nearest(points, [top, left, bottom, right]) {
+  const distances = points.map(([x, y]) => Math.hypot(x - (left + right) / 2, y - (top + bottom) / 2));
+  return distances.indexOf(Math.min(...distances));
+}
+
+/** The pixel of a picture at a point of a layer, as an area. */
+export function pixelOf({ names, tensors: { points } }, name, { shape: [, height, width] }) {
+  const [x, y] = numbers(points, 3, names.indexOf(name)).map(Math.floor);
+  const top = Math.min(Math.max(y, 0), height - 1), left = Math.min(Math.max(x, 0), width - 1);
+  return [top, left, top + 1, left + 1];
+}
 
 function write(pen, text, x, y, colour) {
   pen.font = "600 13px system-ui, sans-serif";
@@ -76,8 +94,8 @@ function heatOf({ data, shape }, isUnsigned) {
 
 /** Draw the picture with the layers that are on, and the map of an explanation over them. */
 export function draw(canvas, S) {
-  const { picture, layers, isOn, why, opacity, place, classes, hidden, hints } = S;
-  const size = sizeOf(picture), given = { ...size, opacity, classes, hidden, place };
+  const { picture, layers, isOn, why, opacity, place, classes, hidden, hints, maps } = S;
+  const size = sizeOf(picture), given = { ...size, opacity, classes, hidden, place, maps };
   Object.assign(canvas, { width: size.width, height: size.height });
   const pen = canvas.getContext("2d");
   pen.imageSmoothingEnabled = size.scale < 4;
@@ -91,7 +109,7 @@ export function draw(canvas, S) {
     pen.globalAlpha = 1;
   }
   for (const layer of layers) if (isOn(layer) && isAbove(layer)) DRAW[layer.kind](pen, layer, given);
-  if (place) {
+  if (place && !layers.some((layer) => layer.kind === "points" && isOn(layer))) { // otherwise its point is named
     const [top, left, bottom, right] = place.map((one) => one * size.scale);
     pen.lineWidth = 2;
     pen.strokeStyle = isDark() ? "white" : "black";
@@ -120,10 +138,10 @@ export const areaOf = (corners) => {
 /** Recall to the right and precision upwards: the curve, and the point at the present thresholds. */
 export const precisionRecall = (curve, recall, precision) => html`<p class="cap">Precision, upwards, by recall, to the right, both from 0 to 100 %; the dot is at the sliders. A box is right if its IoU with a labelled one of its class is at least 0.5.</p><svg class="look-curve" viewBox="0 0 100 100" role="img" aria-label="Precision ${percent(precision)} at a recall of ${percent(recall)}"><rect class="ground" width="100" height="100"/><polyline points="${curve.map(([x, y]) => `${100 * x},${100 - 100 * y}`).join(" ")}"/><circle cx="${100 * recall}" cy="${100 - 100 * precision}" r="3"/></svg>`;
 
-/** The numbers of a prediction, the largest first. */
-export function bars(given) {
+/** The numbers of a prediction, the largest first; a number of a point, by its name, selects the point. */
+export function bars(given, points) {
   const areParts = given.every((one) => one.is_fraction), most = areParts ? 1 : maxAbs(given.map((one) => one.value)) || 1;
   const hasScale = areParts || given.length > 1; // a single quantity has nothing to be compared with
   const order = given.length > MAX_BARS || areParts ? given.toSorted((a, b) => b.value - a.value).slice(0, MAX_BARS) : given;
-  return html`${order.map(({ name, value, threshold }) => html`<div class="look-bar ${threshold !== null && value < threshold && "below"}" data-bar="${name}"><span>${name}</span><svg class="look-track" viewBox="0 0 100 10" preserveAspectRatio="none" aria-hidden="true">${hasScale && html`<rect class="ground" width="100" height="10"/><rect class="value ${value < 0 && "minus"}" width="${(100 * Math.abs(value)) / most}" height="10"/>`}${threshold !== null && html`<path d="M${(100 * threshold) / most},0V10"/>`}</svg><b>${areParts ? percent(value) : num(value, 4)}</b></div>`)}${order.length < given.length && html`<p class="cap">The largest ${order.length} of ${given.length}</p>`}`;
+  return html`${order.map(({ name, value, threshold }) => html`<div class="look-bar ${threshold !== null && value < threshold && "below"}" data-bar="${name}">${points.includes(name) ? html`<button class="btn quiet" type="button" data-point="${name}" data-k="point ${name}">${name}</button>` : html`<span>${name}</span>`}<svg class="look-track" viewBox="0 0 100 10" preserveAspectRatio="none" aria-hidden="true">${hasScale && html`<rect class="ground" width="100" height="10"/><rect class="value ${value < 0 && "minus"}" width="${(100 * Math.abs(value)) / most}" height="10"/>`}${threshold !== null && html`<path d="M${(100 * threshold) / most},0V10"/>`}</svg><b>${areParts ? percent(value) : num(value, 4)}</b></div>`)}${order.length < given.length && html`<p class="cap">The largest ${order.length} of ${given.length}</p>`}`;
 }

@@ -41,7 +41,7 @@ export function start(root, server, { state: address, remember: put }) {
   const S = {
     open: null, source: address.get("upload") ? { upload: address.get("upload") } : address.get("sample") ? { sample: address.get("sample") } : null,
     picture: null, layers: [], classes: [], bars: [], hidden: new Set(), switched: new Map(), maps: new Map(), values: [], hints: [],
-    opacity: 0.6, place: null, why: null, turn: 0, names: new Map(), changing: false, changed: false, rows: null, judging: null, times: [],
+    opacity: 0.6, place: null, why: null, turn: 0, names: new Map(), changing: false, changed: false, works: 0, film: "", seen: null, rows: null, judging: null, times: [],
     isOn: (layer) => (layer.group ? S.maps.get(layer.group) === layer.name : (S.switched.get(layer.name) ?? layer.on)),
   };
 
@@ -110,7 +110,7 @@ export function start(root, server, { state: address, remember: put }) {
         rows.push(...found.rows);
         element("judged").textContent = `${rows.length} of ${found.total} pictures…`;
         if (asked !== compared()) found = null;
-        else if (found.curve) showJudged(rows, found, JSON.parse(asked).values);
+        else if (found.curve) showJudged(rows, found, JSON.parse(asked));
       }
     } catch (error) {
       if (S.open !== open) return; // of a model that another has replaced
@@ -129,12 +129,12 @@ export function start(root, server, { state: address, remember: put }) {
     }
   }
 
-  function showJudged(rows, { curve, available }, values) {
+  function showJudged(rows, { curve, available }, { data, values }) {
     S.rows = rows;
     const [right, wrong, missed] = [0, 1, 2].map((k) => rows.reduce((sum, row) => sum + row.counts[k], 0));
     const precision = right / (right + wrong || 1), recall = right / (right + missed || 1);
     const at = S.open.controls.map(({ label }, k) => `${label} ${values[k].toFixed(2)}`).join(", ");
-    element("judged").textContent = `Precision ${percent(precision)}, recall ${percent(recall)}${at && ` at ${at}`}: ${right} right, ${wrong} false, ${missed} missed in ${available > rows.length ? `the first ${rows.length} of ${available}` : rows.length} pictures`;
+    element("judged").textContent = `Precision ${percent(precision)}, recall ${percent(recall)}${at && ` at ${at}`}: ${right} right, ${wrong} false, ${missed} missed in ${available > rows.length ? `the first ${rows.length} of ${available}` : rows.length} ${data ? "" : "held-out "}pictures`;
     fill(element("curve"), layers.precisionRecall(curve, recall, precision));
     const worst = [...rows.keys()].filter((k) => rows[k].counts[1] + rows[k].counts[2]).sort((a, b) => rows[b].counts[1] + rows[b].counts[2] - rows[a].counts[1] - rows[a].counts[2]).slice(0, MAX_MISTAKES);
     fill(element("mistakes"), html`<div class="chips" role="group" aria-label="Pictures with mistakes">${worst.map((k) => html`<button class="chip" type="button" data-labelled="${k}" data-k="labelled${k}"><b>${rows[k].name}</b><small>${rows[k].counts[1]} false, ${rows[k].counts[2]} missed</small></button>`)}</div>`);
@@ -155,8 +155,8 @@ export function start(root, server, { state: address, remember: put }) {
     if (turn !== S.turn) return;
     Object.assign(S, { picture: answer.tensors.picture, place: null, why: null });
     if (!frame) S.source = source;
-    if (source.labelled !== undefined) element("labelled").textContent = S.rows?.[source.labelled].name ?? "";
-    if (!frame) element("sample").value = source.sample ?? source.upload ?? "labelled";
+    element("labelled").textContent = frame ? S.film : (S.rows?.[source.labelled]?.name ?? "");
+    element("sample").value = source.sample ?? source.upload ?? "labelled";
     take(answer);
     if (!frame) remember();
   };
@@ -172,12 +172,14 @@ export function start(root, server, { state: address, remember: put }) {
 
   /** Say beside the controls that an answer is worked on, if it takes long. */
   async function working(answer) {
+    S.works += 1;
     const line = element("time"), slow = setTimeout(() => (line.textContent = "Working…"), SLOW);
     try {
       return await answer;
     } finally {
       clearTimeout(slow);
-      if (line.textContent === "Working…") line.textContent = "";
+      S.works -= 1;
+      if (!S.works && line.textContent === "Working…") line.textContent = "";
     }
   }
 
@@ -203,7 +205,9 @@ export function start(root, server, { state: address, remember: put }) {
 
   const mainBoxes = () => S.layers.filter((one) => one.kind === "boxes" && one.on && !one.mark && S.isOn(one)).flatMap((one) => layers.boxesOf(one.tensors));
 
+  const pointLayer = () => S.layers.find((one) => one.kind === "points");
   const why = attempt(async (place, of = null) => {
+    await still();
     S.place = place;
     const turn = S.turn, against = element("against").value || null;
     const answer = await server.ask("look.why", { values: S.values, of, against: against === of ? null : against, place, method: element("method").value });
@@ -242,7 +246,7 @@ export function start(root, server, { state: address, remember: put }) {
     element("line").textContent = S.line;
     switches();
     fill(element("boxes"), html`${layers.boxButtons(mainBoxes(), S.classes, S.place)}`);
-    fill(element("bars"), layers.bars(S.bars));
+    fill(element("bars"), layers.bars(S.bars, pointLayer()?.names ?? []));
     showWhy();
   }
 
@@ -269,22 +273,24 @@ export function start(root, server, { state: address, remember: put }) {
   };
   const film = async (file) => {
     await play(video, file).catch((error) => {
-      throw new Error(file ? `${file.name} cannot be played (${error.message})` : `no camera (${error.message}); choose a picture or a video instead`);
+      throw new Error(file ? `${file.name} cannot be played by this browser; save it as WebM, or as MP4 with H.264` : `no camera (${error.message}); choose a picture or a video instead`);
     });
     element("camera").textContent = "Stop";
-    S.source = null;
+    Object.assign(S, { source: null, film: file?.name ?? "the camera" });
   };
   function halt() {
     stop(video);
     element("camera").textContent = "Start the camera";
     element("rate").textContent = "";
   }
+  /** Stop a film at the frame that is awaited. */
+  const still = async () => isPlaying(video) && (halt(), S.seen);
 
   /** Show frame after frame while a film plays and this view is shown. */
   async function watch() {
     while (root.isConnected) {
       if (S.open && !root.hidden && isPlaying(video)) {
-        await see({}, grab(video, ...FRAME_SIDES));
+        await (S.seen = see({}, grab(video, ...FRAME_SIDES)));
         const now = performance.now();
         S.times = [...S.times.filter((time) => now - time < 2000), now];
         if (S.times.length > 2 && isPlaying(video)) element("rate").textContent = `${((1000 * (S.times.length - 1)) / (now - S.times[0])).toFixed(1)} a second`;
@@ -304,9 +310,10 @@ export function start(root, server, { state: address, remember: put }) {
     return x >= 0 && y >= 0 && x < width && y < height ? [x, y] : null;
   }
 
-  canvas.addEventListener("click", (event) => {
+  canvas.addEventListener("click", async (event) => {
     const at = S.picture && pixel(event);
     if (!at) return;
+    await still();
     const [x, y] = at;
     if (S.open.takes_hints && element("hinting").checked) {
       const colour = element("colour").value.match(/[0-9a-f]{2}/gi).map((one) => parseInt(one, 16));
@@ -317,15 +324,14 @@ export function start(root, server, { state: address, remember: put }) {
     const areas = around.map(layers.areaOf).sort((a, b) => (a[2] - a[0]) * (a[3] - a[1]) - (b[2] - b[0]) * (b[3] - b[1]));
     why(areas[0] ?? [y, x, y + 1, x + 1]);
   });
-  canvas.addEventListener("keydown", (event) => {
-    if (event.key === "Enter") why(null);
-  });
+  canvas.addEventListener("keydown", ({ key }) => key === "Enter" && why(null));
 
   root.addEventListener("click", (event) => {
     const button = event.target.closest?.("button"), data = button?.dataset ?? {};
     if (data.model) open(data.model);
     if (data.box) why(layers.areaOf(mainBoxes()[data.box].corners));
     if (data.of) why(S.place, data.of);
+    if (data.point) why(layers.pixelOf(pointLayer(), data.point, S.picture));
     if ("hide" in data) {
       Object.assign(S, { why: null, place: null });
       render();
@@ -376,11 +382,7 @@ export function start(root, server, { state: address, remember: put }) {
     }
     if (S.why && (target === element("method") || target === element("against"))) why(S.place, S.why.chosen === null ? null : S.why.choices[S.why.chosen]);
   });
-  root.addEventListener("dragover", (event) => event.preventDefault());
-  root.addEventListener("drop", async (event) => {
-    event.preventDefault();
-    accept(await droppedFiles(event.dataTransfer));
-  });
+  root.addEventListener("drop", async ({ dataTransfer }) => accept(await droppedFiles(dataTransfer)));
   addEventListener("paste", (event) => {
     const files = [...(event.clipboardData?.files ?? [])];
     if (!root.hidden && root.isConnected && files.length) accept(files);

@@ -383,7 +383,7 @@ def test_a_film_is_watched(page: Any) -> None:
 
 
 @pytest.mark.parametrize(("width", "scheme"), [(390, "light"), (390, "dark"), (1440, "light"), (1440, "dark")])
-@pytest.mark.parametrize("model", ["bccd", "camvid"])
+@pytest.mark.parametrize("model", ["bccd", "camvid", "faces"])
 def test_the_page_fits_its_screen(model: str, width: int, scheme: str, page: Any) -> None:
     tab = page(f"model={model}", width, scheme).tab
     until(tab, f"({FIND_FAULTS})().length === 0", wait=20_000)

@@ -10,7 +10,10 @@ from torch import Tensor
 
 EDGE = 0.2  # the width of the edge on each side, of the picture's height and width
 MAX_SWAPS = 12  # pictures of each class of a pair
-MIN_DEVIATIONS = 2.0  # by which the answers that follow the edge are more than half, as of a fair coin
+# The middle shows background too, around the object: of the same object in two rooms only half of the answers followed
+# the edge, of different objects none.
+MIN_FOLLOWED = 0.25  # the part of the answers that follow the edge, which a shortcut exceeds
+MIN_DEVIATIONS = 2.0  # by which it exceeds this part, as of a coin with this probability
 MIN_DIFFERENCE = 0.05  # of two classes' means of a pixel, 0 to 1, from which their backgrounds differ there
 MIN_DIFFERENT = 0.25  # the part of a side of the edge that differs
 MIN_SIDES = 3  # sides that differ; a hand that reaches into the picture changes one or two
@@ -59,7 +62,8 @@ def shortcuts(predict: Callable[[Tensor], Tensor], x: Tensor, y: Tensor) -> list
         is_second = probabilities[:, second] > probabilities[:, first]
         follows_edge = torch.cat([is_second[:count], ~is_second[count:]])
         followed = float(follows_edge.double().mean())
-        if followed > 0.5 + MIN_DEVIATIONS * 0.5 / math.sqrt(2 * count):
+        deviation = math.sqrt(MIN_FOLLOWED * (1 - MIN_FOLLOWED) / (2 * count))
+        if followed > MIN_FOLLOWED + MIN_DEVIATIONS * deviation:
             found.append(Shortcut((first, second), followed, 2 * count))
     return sorted(found, key=lambda shortcut: -shortcut.followed)
 

@@ -5,7 +5,7 @@ import { LostError } from "/core/server.js";
 import { cellImages } from "/train/panels.js";
 import * as markup from "./markup.js";
 import * as results from "./results.js";
-import { droppedFiles, framesOf, grab, inOrder, isPlaying, play, stop } from "/core/source.js";
+import { droppedFiles, framesOf, grab, inOrder, isPlaying, leftOut, play, stop } from "/core/source.js";
 
 const SIDES = [128, 256]; // pixels of a frame: the shorter side, which the backbone needs, and the longest that the server accepts
 const PACE = 100; // milliseconds between two frames
@@ -104,7 +104,7 @@ export function start(root, server, { state: address, remember }) {
   /** The frames of a file, see `framesOf`; throws for a picture that is too narrow, with both sides' limits. */
   async function* framesOfFile(file) {
     for await (const frame of framesOf(file, ...SIDES)) {
-      if (Math.min(...frame.shape.slice(1)) < MIN_SIDE) throw new Error("it is more than 5 times as long as wide");
+      if (Math.min(...frame.shape.slice(1)) < MIN_SIDE) throw new Error("more than 5 times as long as wide");
       yield frame;
     }
   }
@@ -112,21 +112,18 @@ export function start(root, server, { state: address, remember }) {
   /** Collect the frames of files as one stretch; a file that cannot be used does not end it. */
   const collect = attempt(async (name, files) => {
     const stretch = ++S.stretch;
-    const reasons = []; // [name, why] of each file that is left out
+    const errors = []; // [name, error] of each file that is left out
     for (const file of files) {
       try {
         for await (const frame of framesOfFile(file)) await send(name, frame, stretch);
       } catch (error) {
         if (error instanceof LostError) throw error;
-        reasons.push([file.name, error instanceof DOMException ? "it cannot be read" : error.message]);
+        errors.push([file.name, error]);
       }
     }
     await refreshFrames();
-    if (reasons.length) {
-      const [[first, reason]] = reasons;
-      throw new Error(`${reasons.length} of ${files.length} files left out, such as ${first}: ${reason}`);
-    }
-    say(`${name}: collected ${files.length} files`);
+    if (errors.length) throw new Error(leftOut(errors, files.length));
+    say(`${name}: collected ${files.length} ${files.length === 1 ? "file" : "files"}`);
   });
 
   /** Show no answer: nothing is predicted until the model is fitted. */

@@ -2,7 +2,9 @@
 
 const VIDEO_STEP = 0.2; // seconds between two frames of a video file
 const MOST_FILES = 1000;
-const ANIMATED = ["image/gif", "image/webp", "image/png"]; // types of pictures that can have several frames
+/** The types of pictures that can have several frames, by the bytes at their beginning; a name may be of another type. */
+const ANIMATED = { "image/gif": /^GIF8/, "image/webp": /^RIFF....WEBP/s, "image/png": /^\x89PNG/ };
+const MOST_NAMES = 20; // of files that are left out for one reason
 const canvas = new OffscreenCanvas(1, 1);
 const context = canvas.getContext("2d", { willReadFrequently: true });
 
@@ -47,8 +49,11 @@ const event = (target, name) => new Promise((resolve, reject) => {
 
 /** The frames of an animated picture, at most five a second; none if there is one only, or no decoder in this browser. */
 async function* framesOfAnimation(file, short, long) {
-  if (!ANIMATED.includes(file.type) || !("ImageDecoder" in window)) return;
-  const decoder = new ImageDecoder({ data: await file.arrayBuffer(), type: file.type });
+  if (!("ImageDecoder" in window)) return;
+  const start = String.fromCharCode(...new Uint8Array(await file.slice(0, 12).arrayBuffer()));
+  const type = Object.keys(ANIMATED).find((one) => ANIMATED[one].test(start));
+  if (!type) return;
+  const decoder = new ImageDecoder({ data: await file.arrayBuffer(), type });
   try {
     await decoder.tracks.ready;
     const { frameCount } = decoder.tracks.selectedTrack;
@@ -67,8 +72,29 @@ async function* framesOfAnimation(file, short, long) {
   }
 }
 
+/** The files that are left out, by reason, of `total`; errors: pairs of a file's name and its error. */
+export function leftOut(errors, total) {
+  const names = {};
+  for (const [name, { message }] of errors) (names[message] ??= []).push(name);
+  const reasons = Object.entries(names).map(([reason, all]) => {
+    const further = all.length > MOST_NAMES ? ` and ${all.length - MOST_NAMES} more` : "";
+    return `${all.slice(0, MOST_NAMES).join(", ")}${further} (${reason})`;
+  });
+  return `${errors.length} of ${total} ${total === 1 ? "file" : "files"} left out: ${reasons.join("; ")}`;
+}
+
 /** The frames of a file, one after another: of a picture one, of a video or an animation five a second. short, long: see `grab`. */
 export async function* framesOf(file, short, long) {
+  if (!file.size) throw new Error("an empty file");
+  try {
+    yield* decodedFrames(file, short, long);
+  } catch (error) {
+    // The browser's own errors say little.
+    throw error instanceof DOMException ? new Error("damaged, or no picture of a type that this browser reads") : error;
+  }
+}
+
+async function* decodedFrames(file, short, long) {
   if (!isVideo(file)) {
     let count = 0;
     for await (const frame of framesOfAnimation(file, short, long)) {

@@ -160,12 +160,13 @@ def randomize_weights(
     Source: Adebayo et al. 2018, section 3.1, cascading randomization.
     """
     original = channel_sum(explain(params)).abs()
-    n_steps = len(list(cascading_randomization(net, params, seed)))
+    steps = list(cascading_randomization(net, params, seed))
+    n_steps = len(steps)
     n_explanations = n_steps if max_explanations is None else min(max_explanations, n_steps)
     selected_steps = {round(k * (n_steps - 1) / max(n_explanations - 1, 1)) for k in range(n_explanations)}
     return [
         Randomization(path, _magnitude_correlations(original, channel_sum(explain(shuffled)).abs()))
-        for k, (path, shuffled) in enumerate(cascading_randomization(net, params, seed))
+        for k, (path, shuffled) in enumerate(steps)
         if k in selected_steps
     ]
 

@@ -1,14 +1,19 @@
 """Verdicts of the checks of an explanation, against counts and the binomial distribution."""
 
 import random
+from math import isnan
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
 from pellucid import Conv2d, Dense, Flatten, Model, ReLU, Sequential
-from pellucid.explain import scorecam
+from pellucid.explain import explain, scorecam
+from pellucid.explain.checks import randomize_weights
 from pellucid.explain.examine import examine, write_examination
+from pellucid.explain.infidelity import sensitivity
+from pellucid.explain.occlusion import grey
 from pellucid.explain.verdicts import (
     ORDERS,
     SUM_LOST,
@@ -108,3 +113,34 @@ def test_an_examination_by_score_cam_uses_at_most_128_maps(channels: int, maps: 
     x = torch.rand(1, 8, 8, generator=torch.Generator().manual_seed(0))
     (result,) = examine(model, x, ["scorecam"], 0).results
     assert torch.equal(result.map, scorecam(model.net, model.params, x[None], 0, maps=maps)[0])
+
+
+@pytest.mark.parametrize("method", ["saliency", "integrated_gradients", "lrp", "occlusion", "gradcam"])
+def test_an_examination_explains_the_unchanged_network_and_image_once(
+    method: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The other maps are of shuffled weights and of changed images, as the tests of a map alone compute them."""
+    net = Sequential(conv=Conv2d(4, 3), relu=ReLU(), flat=Flatten(), head=Dense(2))
+    model = Model(net, input_shape=(1, 8, 8), classes=2)
+    x = torch.rand(1, 8, 8, generator=torch.Generator().manual_seed(0))
+    unchanged = []
+
+    def counted(net: Any, params: Any, x: Any, *args: Any, **options: Any) -> Any:
+        unchanged.append(params is model.params and torch.equal(x, batch))
+        return explain(net, params, x, *args, **options)
+
+    batch = x[None]
+    monkeypatch.setattr("pellucid.explain.examine.explain", counted)
+    (result,) = examine(model, x, [method], 0).results
+    assert sum(unchanged) == 1
+    assert len(unchanged) == 1 + 2 + 4  # two layers with weights, four draws
+
+    def explained(params: Any, x: Any) -> Any:
+        options = {"fill": grey(model)} if method == "occlusion" else {}
+        return explain(net, params, x, method, 0, **options)
+
+    likeness = {
+        one.path: float(one.likeness) for one in randomize_weights(net, model.params, lambda p: explained(p, batch))
+    }
+    assert result.likeness == pytest.approx({path: None if isnan(value) else value for path, value in likeness.items()})
+    assert result.sensitivity == pytest.approx(float(sensitivity(lambda x: explained(model.params, x), batch)))

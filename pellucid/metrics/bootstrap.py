@@ -1,9 +1,20 @@
-"""Bootstrap intervals of figures over examples; figures of several models are resampled in pairs."""
+"""Intervals of figures over examples: Wilson's of a fraction, and by bootstrap, of several models in pairs."""
 
+import math
 from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
+
+Z = 1.959964  # the 0.975 quantile of the normal distribution, for intervals of 95 %
+
+
+def wilson(count: int, n: int) -> tuple[float, float]:
+    """Return the 95 % Wilson score interval of the fraction `count` / `n`. Source: Wilson 1927."""
+    fraction, weight = count / n, Z**2 / n
+    centre = fraction + weight / 2
+    half_width = math.sqrt(weight * (fraction * (1 - fraction) + weight / 4))
+    return max(0.0, (centre - half_width) / (1 + weight)), min(1.0, (centre + half_width) / (1 + weight))
 
 
 def resampled(

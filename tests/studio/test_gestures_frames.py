@@ -6,8 +6,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from scipy.stats import binomtest
 
 from pellucid.model import Model
+from pellucid.studio.gestures import session
 from tests.studio.collected import frame
 from tests.studio.talk import Tab
 from tests.studio.test_gestures import collect, library_in, taught  # noqa: F401
@@ -66,3 +68,46 @@ def test_moved_thresholds_are_applied_and_saved(taught: tuple[Tab, Any, Path]) -
     for name, value in (("unsure", 1.5), ("unlike", 0.0), ("unlike", -1.0)):
         assert tab.ask("gestures.thresholds", None, **{name: value})["kind"] == "error"
     assert tab.ask("gestures.thresholds", None, **before)["unlike"] == before["unlike"]
+
+
+def test_a_page_that_is_loaded_again_gets_the_results_without_another_fit(
+    taught: tuple[Tab, Any, Path],  # noqa: F811
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """They stay those of the frames that were learned, and say whether these have changed."""
+    tab, answer, _ = taught
+    monkeypatch.setattr(session, "teach", lambda frames: pytest.fail("trained again"))
+    kept = tab.ask("gestures.fit", kept=True)
+    assert kept["is_current"]
+    assert {**kept, **{key: answer[key] for key in ("id", "tensors")}} == {
+        **answer,
+        "is_current": True,
+        "moved": {key: answer[key] for key in ("unsure", "unlike")},
+    }
+    tab.ask("gestures.thresholds", unsure=0.4)
+    assert tab.ask("gestures.fit", kept=True)["moved"] == {"unsure": 0.4, "unlike": answer["unlike"]}
+    tab.ask("gestures.thresholds", unsure=answer["unsure"])
+    changes = [
+        ("gestures.collect", {"name": "cross", "stretch": 77}, {"frame": frame("cross", 1, 0)}),
+        ("gestures.drop", {"name": "cross", "stretch": 77}, {}),
+        ("gestures.edit", {"name": "cross", "becomes": "x"}, {}),
+        ("gestures.edit", {"name": "x", "becomes": "cross"}, {}),
+    ]
+    for number, (kind, fields, tensors) in enumerate(changes):  # each second one undoes that before
+        tab.ask(kind, tensors, **fields)
+        assert tab.ask("gestures.fit", kept=True)["is_current"] == (number % 2 == 1)
+
+
+def test_the_accuracy_has_wilsons_interval(taught: tuple[Tab, Any, Path]) -> None:  # noqa: F811
+    counts = torch.tensor(taught[1]["counts"])
+    expected = binomtest(int(counts.diagonal().sum()), int(counts.sum())).proportion_ci(method="wilson")
+    assert taught[1]["interval"] == pytest.approx((expected.low, expected.high), abs=1e-6)
+
+
+@pytest.mark.parametrize("page", [0, 1])
+def test_shown_frames_say_which_are_held_out(page: int, taught: tuple[Tab, Any, Path]) -> None:  # noqa: F811
+    """Of two stretches of 25 frames, the last five of each."""
+    answer = taught[0].ask("gestures.frames", name="circle", page=page)
+    numbers = range(answer["first"], answer["first"] + len(answer["held_out"]))
+    assert answer["held_out"] == [number % 25 >= 20 for number in numbers]
+    assert len(answer["held_out"]) == len(answer["tensors"])

@@ -88,6 +88,13 @@ class ClassFrames:
         """Return a copy with lists of its own."""
         return type(self)({name: list(frames) for name, frames in self.by_class.items()})
 
+    def are_same(self, other: Self) -> bool:
+        """Return whether another collection has the very same frames in the same classes."""
+        own, others = (
+            {name: [id(frame) for frame in frames] for name, frames in one.by_class.items()} for one in (self, other)
+        )
+        return own == others
+
     def write(self, folder: Path) -> None:
         """Write the frames as train/CLASS/0001.png, and those that are held out as test/CLASS/0001.png."""
         check(len(self.by_class) > 1, "classes", "at least two", len(self.by_class))

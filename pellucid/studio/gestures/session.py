@@ -14,9 +14,18 @@ from torch import Tensor
 from pellucid.base.errors import PellucidError
 from pellucid.base.settings.checks import check, check_known
 from pellucid.explain import explain
+from pellucid.metrics.bootstrap import wilson
 from pellucid.predictor import Picture, Predicted
 from pellucid.recipe.watched import is_taught
-from pellucid.studio.gestures.frames import MAX_CLASSES, MAX_FRAMES, MAX_NAME, ClassFrames, Frame, check_picture
+from pellucid.studio.gestures.frames import (
+    MAX_CLASSES,
+    MAX_FRAMES,
+    MAX_NAME,
+    ClassFrames,
+    Frame,
+    check_picture,
+    held_out,
+)
 from pellucid.studio.gestures.shortcut import middle_mask, shortcut_text
 from pellucid.studio.gestures.taught import FRAMES_FOLDER, Taught, save, teach
 from pellucid.studio.messages import Reply
@@ -85,7 +94,9 @@ class RemoveFrame:
 
 @dataclass(frozen=True)
 class FitGestures:
-    """gestures.fit: fit a model to the collected frames."""
+    """gestures.fit: fit a model to the collected frames; kept: return the results of the latest fit instead."""
+
+    kept: bool = False
 
 
 @dataclass(frozen=True)
@@ -129,6 +140,7 @@ class Collected:
     def __init__(self, frames: ClassFrames | None = None) -> None:
         self.frames = ClassFrames() if frames is None else frames
         self.taught: Taught | None = None
+        self.results = Reply({}, {})  # of the latest fit
         self.lock = Lock()
 
 
@@ -215,7 +227,8 @@ class GestureSession:
         end = len(frames) - page * PAGE
         first = max(0, end - PAGE)
         tensors = {f"frame{k}": frame.picture for k, frame in enumerate(frames[first:end])}
-        return Reply({"name": request.name, "page": page, "first": first}, tensors)
+        are_held_out = held_out([frame.stretch for frame in frames])[first:end]
+        return Reply({"name": request.name, "page": page, "first": first, "held_out": are_held_out}, tensors)
 
     def remove_frame(self, request: RemoveFrame) -> Reply:
         """Remove a frame from a class; return the frame that is then its latest, if any."""
@@ -224,6 +237,8 @@ class GestureSession:
 
     def fit(self, request: FitGestures) -> Reply:
         """Fit a model; return its results on the held-out frames, remarks, and a map for each shortcut."""
+        if request.kept:
+            return self._kept_results()
         began = time.perf_counter()
         taught = teach(self.own.frames)
         self.own.taught = taught
@@ -239,13 +254,21 @@ class GestureSession:
             "classes": parts.classes,
             "counts": taught.tested.counts.tolist(),
             "accuracy": taught.accuracy,
+            "interval": wilson(int(taught.tested.counts.diagonal().sum()), len(parts.test)),
             "train": len(parts.train),
             **self._thresholds(taught),
             "remarks": taught.remarks,
             "shortcuts": [shortcut_text(shortcut, parts.classes) for shortcut in taught.shortcuts],
             "seconds": time.perf_counter() - began,
         }
-        return Reply(fields, tensors)
+        self.own.results = Reply(fields, tensors)
+        return self.own.results
+
+    def _kept_results(self) -> Reply:
+        """Return the results of the latest fit, the thresholds as they are, and whether the frames are still these."""
+        taught = self._taught()
+        state = {"moved": self._thresholds(taught), "is_current": taught.frames.are_same(self.own.frames)}
+        return Reply({**self.own.results.fields, **state}, self.own.results.tensors)
 
     def _thresholds(self, taught: Taught) -> dict[str, float | None]:
         confidence, familiarity = taught.model.confidence, taught.model.familiarity
@@ -298,9 +321,11 @@ class GestureSession:
             raise PellucidError("no frame is predicted yet; send gestures.predict first")
         label, plane = self._map(taught, self.prepared)
         total = float(plane.sum())
-        edge = float(plane[~middle_mask(*plane.shape)].sum())
+        is_edge = ~middle_mask(*plane.shape)
+        edge = float(plane[is_edge].sum())
         shortcut = taught.shortcut_of(taught.collection.classes.index(label))
-        fields = {"label": label, "edge": edge / total if total else None, "shortcut": shortcut}
+        area = float(is_edge.double().mean())
+        fields = {"label": label, "edge": edge / total if total else None, "area": area, "shortcut": shortcut}
         return Reply(fields, {"map": plane})
 
     def _map(self, taught: Taught, picture: Tensor) -> tuple[str, Tensor]:

@@ -155,7 +155,7 @@ def _remarks(collection: "Collection") -> tuple[str, ...]:
     if collection.n_leaked >= MIN_ALIKE * n_test:
         remarks.append(
             f"{collection.n_leaked} of {n_test} held-out frames nearly repeat a training frame, so the accuracy is too "
-            "optimistic; collect another stretch elsewhere"
+            "optimistic and “unlike anything” too strict; collect another stretch elsewhere"
         )
     for (first, second), count in alike.items():
         if first != second and count >= MIN_SAME * min(sizes[first], sizes[second]):

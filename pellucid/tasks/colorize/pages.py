@@ -1,6 +1,5 @@
 """Pages about colorizers: a comparison on the same images, and a test in which people choose the real picture."""
 
-import math
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -10,6 +9,7 @@ from pellucid.base.errors import PellucidError
 from pellucid.data.images import load_image
 from pellucid.data.seeds import generator
 from pellucid.data.tree import open_tree
+from pellucid.metrics.bootstrap import wilson
 from pellucid.model import Model
 from pellucid.report.embedded import Embedded, embedded
 from pellucid.report.page import render
@@ -34,7 +34,6 @@ ADVICE = (
     "PSNR, SSIM and CIEDE2000 favour grey where colours are uncertain; colourfulness alone favours any saturated "
     "colour. Judge by several figures, and by the images."
 )
-Z = 1.959964  # the 0.975 quantile of the normal distribution, for intervals of 95 %
 
 
 def table(measurements: MeasuredColorizers) -> TablePart:
@@ -102,14 +101,6 @@ class Question(NamedTuple):
 
     pictures: tuple[Embedded, Embedded]
     real: int
-
-
-def wilson(count: int, n: int) -> tuple[float, float]:
-    """Return the 95 % Wilson score interval of the fraction `count` / `n`. Source: Wilson 1927."""
-    fraction, weight = count / n, Z**2 / n
-    centre = fraction + weight / 2
-    half_width = math.sqrt(weight * (fraction * (1 - fraction) + weight / 4))
-    return max(0.0, (centre - half_width) / (1 + weight)), min(1.0, (centre + half_width) / (1 + weight))
 
 
 def questions(model: Model, data: str | None, n: int | None = None, seed: int = 0) -> list[Question]:

@@ -7,8 +7,9 @@ from PIL import Image
 from scipy.stats import binomtest
 
 from pellucid.base.errors import PellucidError
+from pellucid.metrics.bootstrap import wilson
 from pellucid.tasks.colorize.measure import evaluate
-from pellucid.tasks.colorize.pages import name_models, questions, real_page, wilson
+from pellucid.tasks.colorize.pages import name_models, questions, real_page
 from tests.pages import without_script
 from tests.tasks.colorize.tiny import colorizer, halving_net
 

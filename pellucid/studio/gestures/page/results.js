@@ -28,10 +28,10 @@ export function showAnswer(element, { probabilities, label, is_unsure, is_unlike
 }
 
 /** The confusion on the held-out frames, with the thresholds. */
-export function confusion(element, { classes, counts, accuracy, train, unsure, unlike, seconds }) {
+export function confusion(element, { classes, counts, accuracy, interval, train, unsure, unlike, seconds }) {
   const total = counts.flat().reduce((sum, n) => sum + n, 0);
   const most = counts.map((row) => Math.max(1, row.reduce((sum, n) => sum + n, 0)));
-  fill(element, html`<p><b id="teach-accuracy" data-value="${accuracy}">${percent(accuracy)}</b> of ${total} held-out frames right; learned from ${train} in ${num(seconds, 2)} s.</p>
+  fill(element, html`<p><b id="teach-accuracy" data-value="${accuracy}">${percent(accuracy)}</b> of ${total} held-out frames right (95 % interval ${num(100 * interval[0], 2)} to ${percent(interval[1])}); learned from ${train} in ${num(seconds, 2)} s.</p>
     <p class="cap">Rows: the class. Columns: the prediction. Held out is the last fifth of each stretch.</p><div class="scroll" tabindex="0" role="region" aria-label="Confusion"><table class="teach-confusion"><thead><tr><td></td>${classes.map((name) => html`<th scope="col">${name}</th>`)}</tr></thead>
     <tbody>${counts.map((row, i) => html`<tr><th scope="row">${classes[i]}</th>${row.map((n, j) => html`<td data-share="${n / most[i]}" data-count="${i},${j}">${n ? html`<button type="button" data-cell="${i},${j}" aria-label="${classes[i]} read as ${classes[j]}: ${n}">${n}</button>` : n}</td>`)}</tr>`)}</tbody></table></div><div id="teach-cell" class="teach-frames"><p class="cap">Choose a cell to see its frames.</p></div>
     <p class="cap">${unsure === null ? "It is never unsure." : unsure > 0.9995 ? "It never answers: every frame is “unsure”, since it was wrong too often on these frames." : html`Unsure below ${percent(unsure)}, fitted on these frames.`} ${unlike === null && "It cannot say “unlike anything”: that takes 20 held-out frames, so 100 in all."}</p>`);

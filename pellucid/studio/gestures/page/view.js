@@ -30,7 +30,7 @@ export function start(root, server, { state: address, remember }) {
     answer.classes.forEach(({ name }, k) => answer.tensors[`frame${k}`] && S.latest.set(name, answer.tensors[`frame${k}`]));
     take(answer.classes);
     S.changes ||= !run && answer.classes.some(({ frames }) => frames > 0) ? 1 : 0; // of frames before a reload it is unknown whether they were saved
-    if (answer.is_taught && !S.fitted) await fit();
+    if (answer.is_taught && !S.fitted) await fit(true);
     render();
     if (answer.note) problem(new Error(answer.note));
   });
@@ -134,7 +134,8 @@ export function start(root, server, { state: address, remember }) {
     Object.assign(S, { times: [], mapped: 0, explained: null });
   }
 
-  const fit = attemptTraining(async () => {
+  /** Fit a model, or read the results of the latest fit (isKept), as for a page that is loaded again. */
+  const fit = attemptTraining(async (isKept = false) => {
     const hadFocus = document.activeElement === element("fit");
     S.busy = true;
     S.fits += 1;
@@ -147,9 +148,9 @@ export function start(root, server, { state: address, remember }) {
     const clock = setInterval(tick, 1000);
     try {
       const changes = S.changes;
-      S.fitted = await server.ask("gestures.fit");
-      S.fittedChanges = changes;
-      S.moved = {};
+      S.fitted = await server.ask("gestures.fit", { kept: isKept });
+      S.fittedChanges = isKept && !S.fitted.is_current ? -1 : changes;
+      S.moved = S.fitted.moved ?? {};
       clearAnswer();
       element("saved").textContent = "";
       render();
@@ -188,7 +189,7 @@ export function start(root, server, { state: address, remember }) {
     results.drawMap(element("map"), why.tensors.map);
     element("map").hidden = false;
     S.explained = why.label;
-    element("edge").textContent = `${why.edge === null ? "No evidence" : `${percent(why.edge)} of the evidence`} for ${why.label} lies at the edge of the frame. ${why.shortcut ? `Beware of the ${why.shortcut}.` : ""}`;
+    element("edge").textContent = `${why.edge === null ? "No evidence" : `${percent(why.edge)} of the evidence`} for ${why.label} lies at the edge of the frame, ${percent(why.area)} of its area. ${why.shortcut ? `Beware of the ${why.shortcut}.` : ""}`;
   }
 
   /** Predict what is watched, ten times a second, as long as this view is shown. */
@@ -335,7 +336,7 @@ export function start(root, server, { state: address, remember }) {
     event.preventDefault();
     save();
   });
-  element("fit").onclick = fit;
+  element("fit").onclick = () => fit();
   element("camera").onclick = toggleCamera;
   element("why").onchange = () => {
     element("map").hidden = true;

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pellucid.task.asked import Area, Asked
+from pellucid.task.asked import Area, ScoreToExplain
 from pellucid.task.look import NO_VALUES, Hint, ImageLayer, Look, LookControl, MapLayer, PictureLayer, Shown
 from pellucid.tasks.colorize.colorizer import MAX_STRENGTH, Colorizer, lightness_of
 
@@ -56,7 +56,7 @@ class ColorizerLook(Look):
             )
         return Shown(line, layers)
 
-    def ask(self, values: Mapping[str, float], choice: str | None, area: Area | None) -> Asked:
+    def ask(self, values: Mapping[str, float], choice: str | None, area: Area | None) -> ScoreToExplain:
         """Return the score that is explained, with the pixel of the picture in its label, not that of the input."""
         asked = super().ask(values, choice, area)
         if area is None or asked.area is None:

@@ -49,6 +49,7 @@ def case_of(
     augment: Callable[[Tensor, torch.Generator], Tensor] | None = None,
     begin: Callable[[], BaseModel] | None = None,
     stopped: PellucidError | str = "",
+    resampled: bool = False,
 ) -> Case:
     """Return a `Case` of a model and its training data, for `diagnose`; the model is not changed.
 
@@ -57,7 +58,9 @@ def case_of(
     not in memory, at most about MAX_EXAMPLES_READ examples are read: a random subset drawn with the model's seed, or
     the first ones of a stream of batches. history: the result of `fit`. begin: returns the model before its first
     step; by default, a model whose weights are newly drawn from its seed. stopped: the error that ended the training,
-    as an exception (which contains more detail) or as text. Short trainings and predictions run on the model's device.
+    as an exception (which contains more detail) or as text. resampled: whether x has examples more than once because
+    the training draws them with replacement, as for rare classes. Short trainings and predictions run on the model's
+    device.
     Raises PellucidError for data that do not fit the model, and for invalid values of batch_size and epochs.
     """
     integer(epochs, "epochs", 0)
@@ -78,7 +81,7 @@ def case_of(
     train, held_out = _labelled(train, model), held_out and _labelled(held_out, model)
     return Case(
         model_on(model, CPU), train, held_out, lambda: model_on(with_copied_weights(initial()), CPU), batch_size,
-        epochs, history, stopped, augment, device=model.device,
+        epochs, history, stopped, augment, resampled=resampled, device=model.device,
     )  # fmt: skip
 
 

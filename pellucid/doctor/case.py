@@ -91,8 +91,9 @@ class Case:
     augmentation in training. epochs: the number of epochs trained or planned, 0 if unknown. trainable: whether
     optimizer, learning rate and batch size are known; a weights file does not contain them, so `rehearse` raises an
     error. notes: sentences to print before the findings. steps: the number of steps made, used if there is no history.
-    device: the device for training and prediction; the models and data of a case are on the CPU, where all other
-    computations run. Measurements are computed once, when a check first needs them.
+    resampled: whether an epoch draws examples more than once, so that copies are no fault. device: the device for
+    training and prediction; the models and data of a case are on the CPU, where all other computations run.
+    Measurements are computed once, when a check first needs them.
     """
 
     model: BaseModel
@@ -107,6 +108,7 @@ class Case:
     trainable: bool = True
     notes: tuple[str, ...] = ()
     steps: int = 0
+    resampled: bool = False
     device: torch.device = CPU
     __repr__ = brief_repr
 

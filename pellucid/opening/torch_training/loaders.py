@@ -163,7 +163,7 @@ def restoring_random_states(loaders: Iterable[LoaderBatches | None] = ()) -> Ite
     """Restore, after a block, the states of all random generators from which batches are drawn."""
     generators: dict[int, torch.Generator] = {}
     for batches in loaders:
-        for loader_or_sampler in () if batches is None else _loader_and_samplers(batches.loader):
+        for loader_or_sampler in () if batches is None else loader_and_samplers(batches.loader):
             # as PyTorch's loaders and samplers keep it
             generator = getattr(loader_or_sampler, "__dict__", {}).get("generator")
             if isinstance(generator, torch.Generator):
@@ -182,7 +182,7 @@ def restoring_random_states(loaders: Iterable[LoaderBatches | None] = ()) -> Ite
         random.setstate(python_state)
 
 
-def _loader_and_samplers(loader: Any) -> list[Any]:
+def loader_and_samplers(loader: Any) -> list[Any]:
     """Return a loader, its samplers, and theirs, such as the RandomSampler in a BatchSampler."""
     parts = [loader]
     for part in parts:  # grows meanwhile

@@ -23,6 +23,7 @@ from pellucid.opening.torch_training.loaders import (
     BatchFunction,
     LoaderBatches,
     joined_network,
+    loader_and_samplers,
     restoring_random_states,
 )
 from pellucid.opening.torch_training.losses import TorchCriterion, check_shapes, training_loss
@@ -166,6 +167,7 @@ class TorchTraining:
         self._take()
         # the weights before the first step, unless the optimizer has made steps
         self._initial = None if objects.is_begun else map_tree(torch.clone, model.params)
+        self._initial_schedule = model.schedule
 
     def fit(self, epochs: int, *, callbacks: Sequence[Callback] = (), **options: Any) -> History:
         """Train for some epochs, give weights and states back to PyTorch's objects, and return the history.
@@ -202,8 +204,13 @@ class TorchTraining:
         self._accumulate(model, self.train.n_batches)
         optimizer = model.optimizer
         assert isinstance(optimizer, TorchOptimizer)
-        model.optimizer = optimizer.before_first_step(model.frozen)  # short trainings begin at the first step
-        defaults = {"batch_size": len(self.train.first_batch[0]), "history": self.history}
+        # Short trainings begin at the first step, where a schedule that has ended has no rate.
+        model.optimizer, model.schedule = optimizer.before_first_step(model.frozen), self._initial_schedule
+        defaults = {
+            "batch_size": len(self.train.first_batch[0]),
+            "history": self.history,
+            "resampled": any(getattr(part, "replacement", False) for part in loader_and_samplers(self.train.loader)),
+        }
         if self._initial is not None:
             defaults["begin"] = partial(self._before_the_first_step, model.optimizer)
         if self._has_several_outputs and self.validation is not None:
@@ -273,7 +280,7 @@ class TorchTraining:
         """Return the model before its first step, with this optimizer."""
         assert self._initial is not None
         model = copy.copy(self.model)
-        model.optimizer = optimizer
+        model.optimizer, model.schedule = optimizer, self._initial_schedule
         model.params = map_tree(torch.clone, self._initial)
         return model
 

@@ -7,10 +7,11 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, TensorDataset
+from torch.utils.data import DataLoader, TensorDataset, WeightedRandomSampler
 
 import pellucid
 from pellucid.base.errors import PellucidError
+from pellucid.optim import Progress
 
 N_TRAIN = 1400
 
@@ -158,3 +159,40 @@ def test_a_network_of_named_blocks_is_diagnosed() -> None:
     training = training_of(Script(network=SkipNetwork, change=shuffled_labels))
     training.fit(4, verbose=False)
     assert training.doctor().names[0] == "shuffled-labels"
+
+
+SCHEDULERS: dict[str, Callable[[Any], Any]] = {
+    "one cycle": lambda optimizer: torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=0.1, total_steps=2 * 44),
+    "cosine": lambda optimizer: torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=2),
+    "steps": lambda optimizer: torch.optim.lr_scheduler.StepLR(optimizer, step_size=1, gamma=0.1),
+    "none": lambda optimizer: None,
+}
+
+
+@pytest.mark.parametrize("name", SCHEDULERS)
+@pytest.mark.parametrize("replacement", [False, True])
+def test_the_short_trainings_of_the_doctor_begin_with_the_first_rate(name: str, replacement: bool, monkeypatch: Any):
+    torch.manual_seed(0)
+    x, y = torch.rand(1400, 4), torch.arange(1400) % 3
+    network = nn.Linear(4, 3)
+    optimizer = torch.optim.SGD(network.parameters(), lr=0.1)
+    scheduler = SCHEDULERS[name](optimizer)
+    first_rate = optimizer.param_groups[0]["lr"]
+    sampler = WeightedRandomSampler([*torch.ones(1400).tolist()], 1400, replacement)
+    training = pellucid.from_torch(
+        network,
+        loss=nn.CrossEntropyLoss(),
+        optimizer=optimizer,
+        scheduler=scheduler,
+        train=DataLoader(TensorDataset(x, y), batch_size=32, sampler=sampler),
+    )
+    training.fit(2, verbose=False)
+    begun = dict[str, Any]()
+    monkeypatch.setattr(
+        type(training.model), "doctor", lambda model, data, **options: begun.update(options, model=model)
+    )
+    training.doctor()
+    for model in (begun["model"], begun["begin"]()):
+        rate = model.optimizer.lr * model.schedule.factor(Progress(0, 88, 44), model.schedule.begin())
+        assert float(rate) == pytest.approx(first_rate)
+    assert begun["resampled"] == replacement

@@ -46,11 +46,18 @@ def test_files_are_read_by_their_bytes_and_all_others_named(tab: Any, tmp_path: 
     for number in range(25):
         (tmp_path / f"none{number}.png").write_bytes(b"no picture")
     picture("circle", 1, 0).resize((1000, 60)).save(tmp_path / "wide.png")
+    frames[0].save(tmp_path / "scan.tif")
+    for type_ in ("png", "jpeg", "webp", "gif", "bmp"):
+        frames[0].save(tmp_path / "whole", type_)
+        (tmp_path / f"cut.{type_}").write_bytes((tmp_path / "whole").read_bytes()[:20])
+    (tmp_path / "whole").unlink()
     add_classes(tab, "shape")
     tab.set_input_files('[data-class="shape"] [webkitdirectory]', tmp_path)
-    until(tab, "document.querySelector('#teach-problem').textContent.includes('27 of 42 files left out')")
+    until(tab, "document.querySelector('#teach-problem').textContent.includes('33 of 48 files left out')")
     assert tab.evaluate(FRAMES.format("shape")) == 12 + 9
     sentence = tab.inner_text("#teach-problem")
     assert "empty.png (an empty file)" in sentence
-    assert "none18.png, none19.png and 5 more (damaged, or no picture of a type that this browser reads)" in sentence
+    assert "none18.png, none19.png and 5 more (no picture)" in sentence
+    assert "cut.bmp, cut.gif, cut.jpeg, cut.png, cut.webp (a damaged picture)" in sentence
+    assert "scan.tif (a TIFF, which browsers do not read; save it as PNG)" in sentence
     assert "wide.png (more than 5 times as long as wide)" in sentence

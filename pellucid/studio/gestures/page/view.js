@@ -189,7 +189,7 @@ export function start(root, server, { state: address, remember }) {
     results.drawMap(element("map"), why.tensors.map);
     element("map").hidden = false;
     S.explained = why.label;
-    element("edge").textContent = `${why.edge === null ? "No evidence" : `${percent(why.edge)} of the evidence`} for ${why.label} lies at the edge of the frame, ${percent(why.area)} of its area. ${why.shortcut ? `Beware of the ${why.shortcut}.` : ""}`;
+    element("edge").textContent = `${why.edge === null ? "No evidence" : `${percent(why.edge)} of the evidence`} for ${why.label} lies in the outer fifth of each side, ${percent(why.area)} of the frame. ${why.shortcut ? `Beware of the ${why.shortcut}.` : ""}`;
   }
 
   /** Predict what is watched, ten times a second, as long as this view is shown. */

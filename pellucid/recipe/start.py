@@ -150,7 +150,7 @@ def _common_params(name: str, params: Params, other_params: Params) -> Params:
     if differences:
         raise PellucidError(
             f"start.weights: the {first_name} of {name} is another one: {differences[0]}; give a model with the same "
-            f"{first_name}"
+            f"{first_name}, or start.weights= to begin without"
         )
     common_tensors: dict[str, Tensor] = {}
     for net_name in params:

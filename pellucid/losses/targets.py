@@ -171,8 +171,8 @@ def check_values(loss: object, outputs: Shape, targets: Tensor, value_range: tup
     if value_range is not None and not bool(((targets >= value_range[0]) & (targets <= value_range[1])).all()):
         raise PellucidError(
             f"{type(loss).__name__}: targets must be from {value_range[0]:g} to {value_range[1]:g}, not "
-            f"{targets.min().item():g} to {targets.max().item():g}; rescale them, or if they are numbers of classes, give "
-            "the network an output for each class, and use SoftmaxCrossEntropy"
+            f"{targets.min().item():g} to {targets.max().item():g}; rescale them, or if they are numbers of classes, "
+            "give the network an output for each class, and use SoftmaxCrossEntropy"
         )
 
 

@@ -9,6 +9,8 @@ from torch import Tensor
 from pellucid.task.asked import Area, ScoreToExplain
 from pellucid.task.look import NO_VALUES, Hint, ImageLayer, Look, LookControl, MapLayer, PictureLayer, Shown
 from pellucid.tasks.colorize.colorizer import MAX_STRENGTH, Colorizer, lightness_of
+from pellucid.tasks.colorize.hints import hint_maps
+from pellucid.tasks.colorize.why import ask_pixel
 
 
 class ColorizerLook(Look):
@@ -57,10 +59,12 @@ class ColorizerLook(Look):
         return Shown(line, layers)
 
     def ask(self, values: Mapping[str, float], choice: str | None, area: Area | None) -> ScoreToExplain:
-        """Return the score that is explained, with the pixel of the picture in its label, not that of the input."""
-        asked = super().ask(values, choice, area)
-        if area is None or asked.area is None:
-            return asked
-        row, column = (area[0] + area[2]) // 2, (area[1] + area[3]) // 2
-        label = asked.label.replace(f"pixel {asked.area[0]}, {asked.area[1]}", f"pixel {row}, {column}")
-        return asked._replace(label=label)
+        """Return the score that is explained, with the hints, and the pixel of the picture in its label."""
+        assert self.picture is not None
+        x, (height, width) = self.input, self.picture.shape[1:]
+        hints = hint_maps(self._hints, (height, width), (x.shape[1], x.shape[2])) if self.takes_hints else None
+        asked = ask_pixel(self.model, x, choice, None if area is None else self.area_in(x, area), hints)
+        assert asked.area is not None
+        top, left, bottom, right = area or (0, 0, height, width)
+        pixel = f"pixel {(top + bottom) // 2}, {(left + right) // 2}"
+        return asked._replace(label=asked.label.replace(f"pixel {asked.area[0]}, {asked.area[1]}", pixel))

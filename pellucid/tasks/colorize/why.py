@@ -78,21 +78,23 @@ def explain_pixel(
     return PixelColour(row=row, column=column, a=a, b=b, target=target, of=of, map=attributions[0].cpu())
 
 
-def ask_pixel(model: Model, x: Tensor, choice: str | None, area: Area | None) -> ScoreToExplain:
+def ask_pixel(
+    model: Model, x: Tensor, choice: str | None, area: Area | None, hints: Tensor | None = None
+) -> ScoreToExplain:
     """Return the output that `explain_pixel` explains, for the pixel at the centre of an area.
 
-    See `Task.score_to_explain`.
+    See `Task.score_to_explain`. hints: see `Translator.read`.
     """
     top, left, bottom, right = area or (0, 0, *x.shape[1:])
     row, column, channels = (top + bottom) // 2, (left + right) // 2, get_args(Channel)
     axis = 0 if choice is None else index_of(choice, channels)
-    ab, target, description = _pixel_target(model, x, row, column, channels[axis])
+    ab, target, description = _pixel_target(model, x, row, column, channels[axis], hints)
     objective = _translator(model)
     return ScoreToExplain(
         label=f"{channels[axis]} = {ab[axis]:.1f} of pixel {row}, {column} ({description})",
         net=objective.generator,
         params=model.params["generator"],
-        x=objective.pad(objective.read(model.scaled(x[None]))),
+        x=objective.pad(objective.read(model.scaled(x[None]), hints)),
         target=target,
         choices=channels,
         scores=torch.tensor(ab),
@@ -102,7 +104,9 @@ def ask_pixel(model: Model, x: Tensor, choice: str | None, area: Area | None) ->
     )
 
 
-def _pixel_target(model: Model, image: Tensor, row: int, column: int, channel: Channel) -> tuple[list[float], str, str]:
+def _pixel_target(
+    model: Model, image: Tensor, row: int, column: int, channel: Channel, hints: Tensor | None = None
+) -> tuple[list[float], str, str]:
     """Return a and b of a pixel, the output of the generator to explain as a path, and its description."""
     objective = _translator(model)
     height, width = image.shape[1:]
@@ -110,7 +114,7 @@ def _pixel_target(model: Model, image: Tensor, row: int, column: int, channel: C
         raise PellucidError(f"the pixel {row}, {column} is outside the image of {height}x{width}; count from 0")
     images = model.scaled(image[None])
     with torch.inference_mode():
-        a, b = objective.predict(model.params, images)[0, :, row, column].tolist()
+        a, b = objective.predict(model.params, images, hints)[0, :, row, column].tolist()
     last_layer = list(_generator_layers(objective).children)[-1]
     if not isinstance(objective, Zhang):
         return (

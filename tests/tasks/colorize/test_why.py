@@ -1,5 +1,7 @@
 """Explanations of a pixel's colour: gradients compared with autograd, and relevance that sums to the output."""
 
+from typing import Any
+
 import pytest
 import torch
 
@@ -9,7 +11,11 @@ from pellucid.generators import l1, pix2pix, zhang
 from pellucid.generators.translation import CHROMA_SCALE
 from pellucid.generators.zhang import colour_table
 from pellucid.layers import Mode
+from pellucid.task import task_of
 from pellucid.tasks.colorize import Colorization
+from pellucid.tasks.colorize.colorizer import Colorizer, lightness_of
+from pellucid.tasks.colorize.hints import Hint
+from pellucid.tasks.colorize.look import ColorizerLook
 from pellucid.tasks.colorize.why import explain_pixel, judge_patches
 from tests.generators.test_translation import smooth_images
 from tests.references import reference_forward
@@ -96,3 +102,23 @@ def test_invalid_arguments_are_refused_with_a_remedy():
         explain_pixel(colorizer, IMAGE, 24, 0)
     with pytest.raises(PellucidError, match="Regression has no discriminator; give a run of pix2pix"):
         judge_patches(colorizer, IMAGE)
+
+
+@pytest.mark.parametrize("area", [None, (4, 10, 5, 11), (20, 3, 21, 4)])
+@pytest.mark.parametrize("count", [0, 1, 3])
+def test_the_explained_colour_is_the_one_that_is_shown_with_hints(area: Any, count: int) -> None:
+    model = Model(l1(width=8, levels=2, hints=True), input_shape=(1, 32, 32))
+    for weight in model.weights.values():
+        weight.mul_(4)  # so that hints change the outputs
+    look = ColorizerLook(task_of(model), model)
+    grey = torch.randint(256, (1, 32, 32), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
+    look.see(grey.expand(3, -1, -1).contiguous())
+    hints = [Hint(5 * k + 3, 4 * k + 2, (250, 20 * k, 10)) for k in range(count)]
+    look.shown(hints=hints)
+    asked = look.ask({}, "b", area)
+    row, column = (16, 16) if area is None else area[:2]
+    outputs, _ = asked.net.forward(asked.params, asked.x, Mode(keep=False))
+    shown = Colorizer(model).ab(lightness_of(look.image)[None], hints)[0, :, row, column]
+    torch.testing.assert_close(outputs[0, :, row, column] * CHROMA_SCALE, shown, rtol=0.02, atol=0.2)
+    torch.testing.assert_close(asked.scores, shown, rtol=0.02, atol=0.2)
+    assert f"of pixel {row}, {column} " in asked.label

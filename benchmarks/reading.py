@@ -110,8 +110,8 @@ def measure_training(root: Path, side: int) -> dict[str, float]:
         in_memory = load_folder(out, size=side)
         trainings = {
             "Pellucid": lambda: fit(ImageFolder(out, size=side)),
-            "PyTorch with its DataLoader": lambda: train_by_pytorch(PillowFolder(files, side)),
-            "Pellucid, images in memory": lambda: fit(in_memory),
+            "PyTorch": lambda: train_by_pytorch(PillowFolder(files, side)),
+            "from memory": lambda: fit(in_memory),
         }
         speeds: dict[str, list[float]] = {name: [] for name in trainings}
         for k in range(TRAINING_ROUNDS):

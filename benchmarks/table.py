@@ -102,21 +102,13 @@ Written by `python -m benchmarks.threads`.
 """
 READING_HEAD = """## Reading: JPEG files of 640 x 480 pixels, resized
 
-Images per second without a training, in as many threads or processes as there are processors: Pellucid's loader,
-PyTorch's DataLoader over a data set that reads files as torchvision's `ImageFolder` with `Resize` does, and the
-decoder alone, without resizing. For small images, Pellucid's loader and the decoder alone decode a file at half of its
-size. Written by `python -m benchmarks.reading`.
+Images per second in as many threads or processes as processors: Pellucid's loader, PyTorch's DataLoader over files read
+as by torchvision's `ImageFolder` with `Resize`, and the decoder alone, all but PyTorch's at half of the size if that
+suffices. While training: an epoch of four convolutions on these files, each library with its own step; in the decoder's
+row, from memory. Written by `python -m benchmarks.reading`.
 
-| resized to | reader | images/s | of the decoder |
-|---:|---|---:|---:|
-"""
-READING_TRAINING_HEAD = """
-An epoch of training a network of four convolutions on the same files, mirrored: read by Pellucid's loader and by
-PyTorch's DataLoader as above, each with its own training step, and from memory. The limit is the slower of the decoder
-alone and the training from memory; both share the processors, so it cannot be reached.
-
-| resized to | training | images/s | of the limit |
-|---:|---|---:|---:|
+| resized to | reader | images/s | of the decoder | while training |
+|---:|---|---:|---:|---:|
 """
 
 
@@ -263,17 +255,11 @@ def _stream_section(rows: list[dict[str, Any]]) -> str:
 
 def _reading_section(figures: dict[str, dict[str, dict[str, float]]]) -> str:
     lines = [READING_HEAD.rstrip("\n")]
-    limits = dict[str, float]()
     for side, speeds in figures["speeds_by_side"].items():
-        *_, limits[side] = speeds.values()
-        for name, speed in speeds.items():
-            lines.append(f"| {side} x {side} | {name} | {speed:,.0f} | {speed / limits[side]:.0%} |")
-    lines += READING_TRAINING_HEAD.rstrip("\n").split("\n")
-    for side, speeds in figures["training_speeds_by_side"].items():
-        *_, from_memory = speeds.values()
-        limit = min(limits[side], from_memory)
-        for name, speed in speeds.items():
-            lines.append(f"| {side} x {side} | {name} | {speed:,.0f} | {speed / limit:.0%} |")
+        *_, limit = speeds.values()
+        training_speeds = figures["training_speeds_by_side"][side].values()
+        for (name, speed), training_speed in zip(speeds.items(), training_speeds, strict=True):
+            lines.append(f"| {side} x {side} | {name} | {speed:,.0f} | {speed / limit:.0%} | {training_speed:,.0f} |")
     return "\n".join(lines) + "\n"
 
 

@@ -14,17 +14,15 @@ LOADED = "†"
 
 HEAD = """# Time to quality
 
-What a training from scratch reaches on pictures that it has not seen, after 1 and 10 minutes of processor time. All
-rows of a table train on the same pictures, and one outside program measures them on the same held-out ones
-(pycocotools for boxes). Written by `python -m benchmarks.quality`; nothing is typed by hand. The points are in
-[quality.json](quality.json).
+What a training from scratch reaches on unseen pictures after 1 and 10 minutes of processor time. All rows of a table
+train on the same pictures, and one outside program measures them on the same held-out ones
+(pycocotools for boxes). Written by `python -m benchmarks.quality` from [quality.json](quality.json).
 
 Pellucid is `pellucid train TASK DATA` with its defaults: without any shipped weights (`start.weights=`), as the others
 train, and from the shipped backbone, which was trained on none of these sets. The other libraries train as their guides
 say, without downloaded weights (`benchmarks/quality/peers`). The processor time is that of the whole command and its
-children, as the operating system counts it, in two threads unless stated; from the pace of shorter trainings follow the
-epochs that fit into it, at least one. Each cell: the mean over the seeds (smallest to largest), the epochs, and the
-seconds used.
+children, in two threads unless stated; the epochs that fit follow from shorter trainings. Each cell: the mean over the
+seeds (smallest to largest), epochs and seconds.
 """
 LOADED_NOTE = f"""
 {LOADED} measured beside other work (the page's file states the load and the threads), which slows all rows.

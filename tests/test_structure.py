@@ -243,7 +243,7 @@ def test_folders_of_tests_are_those_of_the_package_and_each_file_says_what_it_te
     ("module", "test_file"),
     [
         ("data/loader.py", "data/test_loader.py"),  # the module's name
-        ("layers/conv2d.py", "layers/samples.py"),  # a name that the package exports
+        ("layers/conv2d.py", "layers/test_contract.py"),  # a name that the package exports, in its samples
         ("training/updater.py", "training/test_step.py"),  # by the module that imports it
         ("cli/predict.py", "cli/test_many_pictures.py"),  # by the word of a command
         ("command/pictures.py", "cli/test_many_pictures.py"),  # by that of a command that imports it, and the name
@@ -260,7 +260,8 @@ def test_the_tests_of_a_module_are_found(module: str, test_file: str) -> None:
     found = find_tests(ROOT / module)
     nearest = [file for file in found if file.parent == found[0].parent]
     assert tests / test_file in nearest
-    assert test_file.startswith("cli") or found[0] == tests / test_file
+    assert all(file.name.startswith("test_") or file.is_dir() for file in found)
+    assert test_file.startswith(("cli", "layers")) or found[0] == tests / test_file
 
 
 @pytest.mark.parametrize("path", ["pellucid/studio/draw/page/view.js", "tools/tests_of.py", "pellucid/no_such.py"])

@@ -3,7 +3,8 @@
 The nearest is the file with the module's name, tests/layers/test_conv2d.py, or else with its folder's, tests/studio/
 test_draw.py for pellucid/studio/draw/session.py. The files that import the module or its names, or send its messages
 such as "draw.open", follow, those of its folder tests/layers first; there, a string such as "predict" for
-pellucid/cli/predict.py is enough. Without any, the modules that import the module take its place.
+pellucid/cli/predict.py is enough. A file of samples is replaced by the tests that import it. Without any, the modules
+that import the module take its place.
 """
 
 import ast
@@ -51,6 +52,16 @@ def _test_folder(path: Path) -> Path:
     return ROOT / "tests" / path.relative_to(ROOT / "pellucid").parent
 
 
+def _with_importers(found: list[Path], test_files: list[Path]) -> list[Path]:
+    """Return the found files, with the tests that import them in place of files without tests, such as samples."""
+    files, waiting = set[Path](), found
+    while waiting:
+        files |= {*waiting}
+        helpers = {module_name(file) for file in waiting if not file.name.startswith("test_")}
+        waiting = [file for file in test_files if file not in files and helpers & imported_names(file)]
+    return sorted(file for file in files if file.name.startswith("test_"))
+
+
 def find_tests(path: Path) -> list[Path]:
     """Return the files that test a module, the nearest first; its folder in tests if none imports it in any way."""
     folder = _test_folder(path)
@@ -70,6 +81,7 @@ def find_tests(path: Path) -> list[Path]:
             or any(file.parent == parent and word in imported_names(file) for parent, word in words)
         ]
         if found:
+            found = _with_importers(found, test_files)
             n_used = {file: len(names & imported_names(file)) for file in found}
             return sorted(
                 found,
@@ -94,5 +106,8 @@ if __name__ == "__main__":
             "give a module of pellucid/, such as pellucid/layers/conv2d.py; "
             "what the studio does in a browser is tested in tests/studio/test_*_browser.py"
         )
-    for file in find_tests(module)[:MAX_PRINTED]:
+    files = find_tests(module)
+    for file in files[:MAX_PRINTED]:
         print(file.relative_to(ROOT))
+    if len(files) > MAX_PRINTED:
+        print(f"and {len(files) - MAX_PRINTED} more")

@@ -74,7 +74,7 @@ def opened(browser: Any, served: dict[bool, Started], cookies: Any) -> Iterator[
         tab = context.new_page()
         tab.on("pageerror", lambda error: faults.append(str(error)))
         tab.add_init_script(SOCKETS)
-        tab.goto(f"http://{served['detector' in name].host}/#{name}?{state}")
+        tab.goto(f"http://{served['detector' in name].host}/#{state}")
         tab.wait_for_selector(ready, timeout=WAIT, state="attached")
         tab.wait_for_timeout(1000)  # for elements that are added one by one
         return tab

@@ -107,6 +107,7 @@ def test_faults_are_unique_and_name_checks() -> None:
     known = faults()
     by_experiments = {
         "learning-rate-too-high", "learning-rate-too-low", "shifted-labels", "batch-norm-tiny-batches",
+        "examples-in-order",
     }  # fmt: skip
     assert {fault.name for fault in known} <= {check.name for check in CHECKS} | by_experiments
     assert len({(fault.name, fault.about) for fault in known}) == len(known)

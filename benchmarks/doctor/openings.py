@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from benchmarks.doctor.tally import wilson
+from pellucid.metrics.bootstrap import wilson
 
 
 class Opening(NamedTuple):

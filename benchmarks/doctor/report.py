@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.doctor.openings import expectation
-from benchmarks.doctor.tally import Alarms, Row, by_fault, by_kind, count_alarms, count_faults, wilson
+from benchmarks.doctor.tally import Alarms, Row, by_fault, by_kind, count_alarms, count_faults
 from pellucid.command.out import plain
+from pellucid.metrics.bootstrap import wilson
 
 Record = dict[str, Any]
 TOTAL_NAME = "**all**"

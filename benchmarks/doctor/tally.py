@@ -3,21 +3,9 @@
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from math import sqrt
 from typing import Any
 
 Record = dict[str, Any]
-Z_95 = 1.959963984540054  # quantile of the normal distribution for a 95 % interval
-
-
-def wilson(hits: int, cases: int) -> tuple[float, float]:
-    """Return Wilson's 95 % interval of hits / cases; (0, 1) without cases. Wilson 1927, JASA 22."""
-    if not cases:
-        return 0.0, 1.0
-    share, z2 = hits / cases, Z_95 * Z_95
-    middle = (share + z2 / (2 * cases)) / (1 + z2 / cases)
-    half = Z_95 / (1 + z2 / cases) * sqrt(share * (1 - share) / cases + z2 / (4 * cases * cases))
-    return max(0.0, middle - half), min(1.0, middle + half)
 
 
 @dataclass(frozen=True)

@@ -6,11 +6,13 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-Z = 1.959964  # the 0.975 quantile of the normal distribution, for intervals of 95 %
+Z = 1.959963984540054  # the 0.975 quantile of the normal distribution, for intervals of 95 %
 
 
 def wilson(count: int, n: int) -> tuple[float, float]:
-    """Return the 95 % Wilson score interval of the fraction `count` / `n`. Source: Wilson 1927."""
+    """Return the 95 % Wilson score interval of the fraction `count` / `n`; (0, 1) for n = 0. Source: Wilson 1927."""
+    if not n:
+        return 0.0, 1.0
     fraction, weight = count / n, Z**2 / n
     centre = fraction + weight / 2
     half_width = math.sqrt(weight * (fraction * (1 - fraction) + weight / 4))

@@ -15,10 +15,11 @@ from benchmarks.doctor.material import material
 from benchmarks.doctor.plan import Job, faults, plan_jobs, select_faults
 from benchmarks.doctor.settings import SETTINGS
 from benchmarks.doctor.store import Store, commit, fingerprint
-from benchmarks.doctor.tally import by_fault, count_alarms, count_faults, wilson
+from benchmarks.doctor.tally import by_fault, count_alarms, count_faults
 from benchmarks.doctor.trial import run_job
 from pellucid.data import Dataset
 from pellucid.doctor.checks import CHECKS
+from pellucid.metrics.bootstrap import wilson
 
 pytestmark = pytest.mark.slow
 

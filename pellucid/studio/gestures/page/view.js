@@ -382,9 +382,7 @@ export function start(root, server, { state: address, remember }) {
     if (!event.repeat) hold(classOf(event.target));
   });
   root.addEventListener("contextmenu", (event) => "hold" in event.target.dataset && event.preventDefault()); // a long touch
-  root.addEventListener("dragover", (event) => event.preventDefault());
   root.addEventListener("drop", async (event) => {
-    event.preventDefault();
     const name = classOf(event.target), files = await droppedFiles(event.dataTransfer);
     if (name) collect(name, files);
     else if (files.length) tryFile(files[0]);

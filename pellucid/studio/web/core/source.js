@@ -2,13 +2,12 @@
 
 const VIDEO_STEP = 0.2; // seconds between two frames of a video file
 const MOST_FILES = 1000;
-/** The types of pictures that can have several frames, by the bytes at their beginning; a name may be of another type. */
-const ANIMATED = { "image/gif": /^GIF8/, "image/webp": /^RIFF....WEBP/s, "image/png": /^\x89PNG/ };
-/** @type {[RegExp, string][]} Why a file gives no picture, by the bytes at its beginning. */
-const REASONS = [
-  [/^GIF8|^RIFF....WEBP|^\x89PNG|^\xff\xd8\xff|^BM......\0\0/s, "a damaged picture"],
-  [/^II\*\0|^MM\0\*/, "a TIFF, which browsers do not read; save it as PNG"],
-];
+/** The types of pictures, by the bytes at their beginning; a name may be of another type. */
+const TYPES = {
+  "image/gif": /^GIF8/, "image/webp": /^RIFF....WEBP/s, "image/png": /^\x89PNG/,
+  "image/jpeg": /^\xff\xd8\xff/, "image/bmp": /^BM......\0\0/s, "image/tiff": /^II\*\0|^MM\0\*/,
+};
+const ANIMATED = ["image/gif", "image/webp", "image/png"]; // types of pictures that can have several frames
 const MOST_NAMES = 20; // of files that are left out for one reason
 const canvas = new OffscreenCanvas(1, 1);
 const context = canvas.getContext("2d", { willReadFrequently: true });
@@ -52,14 +51,17 @@ const event = (target, name) => new Promise((resolve, reject) => {
   target.addEventListener("error", () => reject(new Error("no video that this browser can play")), { once: true });
 });
 
-const startOf = async (file) => String.fromCharCode(...new Uint8Array(await file.slice(0, 12).arrayBuffer()));
+/** The type of a picture, by its first bytes; undefined for other files. */
+async function typeOf(file) {
+  const start = String.fromCharCode(...new Uint8Array(await file.slice(0, 12).arrayBuffer()));
+  return Object.keys(TYPES).find((type) => TYPES[type].test(start));
+}
 
 /** The frames of an animated picture, at most five a second; none if there is one only, or no decoder in this browser. */
 async function* framesOfAnimation(file, short, long) {
   if (!("ImageDecoder" in window)) return;
-  const start = await startOf(file);
-  const type = Object.keys(ANIMATED).find((one) => ANIMATED[one].test(start));
-  if (!type) return;
+  const type = await typeOf(file);
+  if (!ANIMATED.includes(type)) return;
   const decoder = new ImageDecoder({ data: await file.arrayBuffer(), type });
   try {
     await decoder.tracks.ready;
@@ -97,8 +99,9 @@ export async function* framesOf(file, short, long) {
     yield* decodedFrames(file, short, long);
   } catch (error) {
     if (!(error instanceof DOMException)) throw error;
-    const start = await startOf(file); // the browser's own errors say little
-    throw new Error(REASONS.find(([pattern]) => pattern.test(start))?.[1] ?? "no picture");
+    const type = await typeOf(file); // the browser's own errors say little
+    if (type === "image/tiff") throw new Error("a TIFF, which browsers do not read; save it as PNG");
+    throw new Error(type ? "a damaged picture" : "no picture");
   }
 }
 

@@ -116,23 +116,23 @@ def measure_training(root: Path, side: int) -> dict[str, float]:
         speeds: dict[str, list[float]] = {name: [] for name in trainings}
         for k in range(TRAINING_ROUNDS):
             for name in rotated([*trainings], k):
-                speeds[name].append(PICTURES / trainings[name]())
+                speeds[name].append(trainings[name]())
     return {name: statistics.median(values) for name, values in speeds.items()}
 
 
 def fit(data: Any) -> float:
-    """Return the seconds of the second epoch of `fit`."""
+    """Return the images per second of the second epoch of `fit`."""
     blocks = {
         f"block{k}": Sequential(conv=Conv2d(width, 3, stride=2, padding=1, bias=False), norm=BatchNorm(), act=ReLU())
         for k, width in enumerate(WIDTHS)
     }
     model = Model(Sequential(**blocks, pool=AdaptiveAvgPool2d(1), flat=Flatten(), scores=Dense(2)), metrics=())
     history = model.fit(data, epochs=2, batch_size=BATCH_SIZE, augment=mirrored, verbose=False)
-    return PICTURES / history["images_per_second"][-1]
+    return history["images_per_second"][-1]
 
 
 def train_by_pytorch(data: PillowFolder) -> float:
-    """Return the seconds of the second epoch of a loop of PyTorch."""
+    """Return the images per second of the second epoch of a loop of PyTorch."""
     layers = list[nn.Module]()
     for n_in, n_out in pairwise((3, *WIDTHS)):
         layers += [nn.Conv2d(n_in, n_out, 3, 2, 1, bias=False), nn.BatchNorm2d(n_out), nn.ReLU()]
@@ -149,7 +149,7 @@ def train_by_pytorch(data: PillowFolder) -> float:
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
-    return time.perf_counter() - start
+    return PICTURES / (time.perf_counter() - start)
 
 
 def data_loader(data: PillowFolder) -> "DataLoader[Any]":

@@ -205,7 +205,8 @@ class TorchTraining:
         optimizer = model.optimizer
         assert isinstance(optimizer, TorchOptimizer)
         # Short trainings begin at the first step, where a schedule that has ended has no rate.
-        model.optimizer, model.schedule = optimizer.before_first_step(model.frozen), self._initial_schedule
+        model.optimizer = optimizer.before_first_step(model.frozen)
+        model.schedule = self._initial_schedule
         defaults = {
             "batch_size": len(self.train.first_batch[0]),
             "history": self.history,
@@ -280,7 +281,8 @@ class TorchTraining:
         """Return the model before its first step, with this optimizer."""
         assert self._initial is not None
         model = copy.copy(self.model)
-        model.optimizer, model.schedule = optimizer, self._initial_schedule
+        model.optimizer = optimizer
+        model.schedule = self._initial_schedule
         model.params = map_tree(torch.clone, self._initial)
         return model
 

@@ -281,6 +281,7 @@ def _gpu_group(group_processes: Processes, default_group: Any) -> Any:
     """Return the process group for tensors on GPUs: NCCL's if each process has a GPU of its own, otherwise gloo's."""
     own_gpu = cast(Any, torch.cuda).get_device_properties(torch.cuda.current_device())
     gpus = group_processes.from_all(str(own_gpu.uuid))
+    # NCCL refuses two processes on the same GPU
     has_own_gpus = dist.is_nccl_available() and len({*gpus}) == len(gpus)
     timeout = default_group._get_backend(torch.device("cpu")).options._timeout
     return _dist.new_group(backend="nccl" if has_own_gpus else "gloo", timeout=timeout)

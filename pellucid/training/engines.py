@@ -22,6 +22,8 @@ from pellucid.training.examples import as_inputs, first_not_finite
 from pellucid.training.process import torch_threads
 from pellucid.training.threads import ThreadChoice, Threads, check_on_cpu, check_threads, fastest_threads
 
+# "pellucid" is the default though onnxruntime is often faster: the two differ by rounding errors, and predictions must
+# be the same by commands, in one process and in many.
 ENGINES = ("pellucid", "onnxruntime", "auto")
 MIN_CALIBRATION_IMAGES = 32
 CALIBRATION_BATCH_SIZE = 32
@@ -148,6 +150,7 @@ class EnginePredictor:
 
 def check_int8_processor() -> None:
     """Raise PellucidError if this processor cannot compute in int8 exactly and faster than in float32."""
+    # without VNNI, sums of two products of 8 bits saturate at 16 bits
     if not getattr(torch.cpu, "_is_vnni_supported", lambda: False)():
         raise PellucidError(
             "precision='int8': this processor has no AVX-512 VNNI instructions, without which int8 is not faster than "

@@ -78,6 +78,7 @@ class Loop:
         self.options = options
         self.model, self.data, self.validation = full_model, plan.data, plan.validation
         start_time = time.perf_counter()
+        # augmented images have other features in each epoch, and a finished training needs none
         if options.augment is None and full_model.frozen and not (self.checkpoint is not None and self.checkpoint.done):
             self.model, self.data, self.validation = without_frozen_front(full_model, plan.data, plan.validation)
         model, data = self.model, self.data
@@ -378,6 +379,7 @@ class Loop:
             self.model_step.state_dict()  # the state_dict of the first process needs the parts of all processes
             return
         start_time = time.perf_counter()
+        # a checkpoint with NaN would replace a good one, and could not be resumed
         fault = weights_fault(flatten(self.full_model.params))
         if fault:
             raise self._stopped_error(fault, self.training.step)

@@ -62,6 +62,7 @@ def check_metrics(metrics: MetricLike | Sequence[MetricLike]) -> tuple[MetricLik
 def check_mergeable(metrics: Sequence[MetricLike]) -> None:
     """Raise PellucidError for a metric that several processes cannot compute together."""
     for metric in metrics:
+        # states that are not sums would be added to a wrong result without a warning
         if not isinstance(metric, str) and not is_mergeable(metric):
             name = type(metric).__name__
             raise PellucidError(

@@ -297,6 +297,7 @@ class BaseModel(Trainable, Predicting):
 
     def _set_params(self, params: Params, shape: FreeShape, output_shape: Any) -> None:
         with torch.inference_mode(False):
+            # tensors that are created in inference mode could not be changed outside of it
             params = map_tree(lambda tensor: to_precision(tensor, self.precision).to(self.device), params)
         channels_last(params)
         self.params = params

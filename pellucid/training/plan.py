@@ -118,6 +118,7 @@ class _ManifestWriter(Callback):
         self.checksums = checksums
         self.values = values
 
+    # not earlier: all checks have passed, and a training that they refuse leaves its folder unchanged
     def on_start(self, training: Training) -> None:
         """Write the manifest."""
         self.folder.write_manifest(training.model.seed, self.checksums, self.values)

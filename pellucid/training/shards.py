@@ -132,6 +132,7 @@ class ShardedStep:
         """Return the process that the others waited for in this epoch, and the longest wait in seconds; reset it."""
         wait_times = self.processes.from_all(self.wait_seconds)
         self.wait_seconds = 0.0
+        # the process for which the others wait waits least itself
         slowest = min(range(len(wait_times)), key=wait_times.__getitem__)
         return {"slowest_process": slowest, "wait_seconds": round(max(wait_times) - wait_times[slowest], 3)}
 
@@ -156,6 +157,7 @@ class ShardedStep:
     def _seed(self, step_number: int) -> None:
         """Seed the random generators of this process's shards for a step."""
         for rng, shard in zip(self.rngs, self.own_shards, strict=True):
+            # by shard: if each process drew for the whole batch, dropout would cost as many times as much
             rng.manual_seed(mix(self.model.seed, DRAW_SEED, self.model.earlier_steps + step_number, shard))
 
     def _loss_factors(

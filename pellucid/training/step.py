@@ -209,7 +209,7 @@ class TrainingStep:
             return losses
         for updater, grads in updaters_with_grads:
             penalize(updater.groups, self._regularizers, grads, self._examples)
-        if self._clip is not None:
+        if self._clip is not None:  # over all networks, so that a sum of losses is clipped as by one optimizer
             clip_by_norm([grad for _, grads in updaters_with_grads for grad in grads], self._clip)
         for updater, grads in updaters_with_grads:
             updater.update(self._regularizers, grads, lr)
@@ -317,6 +317,7 @@ def training_form(
     """Return the objective in its form for training: with frozen layers and fused networks, see `Objective.fused`."""
     if frozen:
         nets = objective.nets.items()
+        # before `synced`, which must not find the norms of frozen layers: these compute no statistics of a batch
         objective = objective.with_nets(
             {name: freeze(net, params_of(params, name), paths_below(frozen, name)) for name, net in nets}
         )

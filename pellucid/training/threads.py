@@ -88,6 +88,8 @@ def fastest_threads(work: Callable[[], object]) -> FastestThreads:
 
 
 def _median(times: Sequence[float]) -> float:
+    # The shortest time would hide the waits for threads that the system has suspended, and one long burst would decide
+    # a mean: other processes begin and end while the threads are measured.
     return statistics.median(times) if times else 0.0
 
 
@@ -124,6 +126,7 @@ def fastest_training_threads(
     rng = seeded(model.device)
 
     def train() -> None:
+        # with a rate of 0 the loss cannot diverge
         step(batch, 0.0, seed_step(rng, model.seed, 0))
 
     try:

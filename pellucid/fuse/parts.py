@@ -60,6 +60,7 @@ class SyncedNorm(FusedForm):
             var, mean = torch.var_mean(x, [0, *range(2, x.dim())], correction=0)
         else:
             var = mean = x.new_zeros(channels)
+        # one exchange is enough, and from float64 all processes compute the same bits
         local_statistics = torch.cat([mean.double(), n_values * var.double(), torch.tensor([n_values])])
         # (processes, ...) each
         means, deviations, counts = self.batch_parts.gather(local_statistics).split([channels, channels, 1], 1)

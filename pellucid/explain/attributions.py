@@ -70,6 +70,7 @@ class Attributions(Tensor):
             f"{self.max().item():.4g}; .save('{self.method}.png') writes a picture of the first, .figure() draws it>"
         )
 
+    # `Tensor.__deepcopy__` refuses subclasses whose operators return plain tensors
     def __deepcopy__(self, memo: dict[int, Any]) -> Attributions:
         """Return a copy with the same inputs."""
         return attributions_of(self.clone(), self.inputs, self.method)

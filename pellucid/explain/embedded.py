@@ -62,6 +62,7 @@ def at_embeddings(net: Layer, params: Params, x: Any) -> AtEmbeddings | None:
             )
     if not input_by_embedding:
         return None
+    # the embeddings become inputs of the part, with the vectors that they output for x as values
     nodes = {name: node for name, node in net.nodes.items() if name not in input_by_embedding}
     needed = needed_values(nodes, net.outputs)
     vectors = _values(net, params, x, tuple(input_by_embedding))

@@ -75,6 +75,7 @@ class OutputScore:
         generator = torch.Generator().manual_seed(0)
         random_direction = mapped(lambda part: torch.randn(part.shape, generator=generator).to(part), y)
         self._check_gradient(y, gradient, gradient)
+        # along itself, a gradient that lacks some parts of the right one would pass
         self._check_gradient(y, gradient, random_direction)
         return gradient
 
@@ -88,6 +89,7 @@ class OutputScore:
             return
         eps = torch.finfo(directions[0].dtype).eps
         scale = max(float(part.abs().max()) for part in outputs if part.numel()) or 1.0
+        # where the rounding error of a central difference, eps / step, balances its truncation error, step²
         step = eps ** (1 / 3) * scale / largest
         above, below = (
             self.value_at(mapped(lambda part, direction, shift=shift: part + shift * direction, y, direction)).double()

@@ -76,6 +76,7 @@ def maximize(
         if not jitter:
             score_history.append(float(forward_pass.score))
         else:
+            # the shifted image has another score than the one that is returned
             score_history.append(float(scores(net, params, x.to(device), target)))
         dx = forward_pass.propagate_back().cpu().roll((-shift_y, -shift_x), (2, 3))
         rms = dx.square().mean().sqrt()

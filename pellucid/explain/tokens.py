@@ -104,6 +104,7 @@ class Tokens:
         )
         if layer.traits & (Trait.COPIES_VALUES | Trait.RESHAPE) or type(layer).__name__ == "Concat":
             return _moved_labels(layer, x, input_labels, size)
+        # the keys only weight the values, so each output belongs to the part of its query
         if isinstance(layer, Attention):
             input_labels = input_labels[:1]
         known_labels = [

@@ -93,6 +93,7 @@ def tensor_of(proto: Any) -> Tensor:
     fields = (proto.raw_data, proto.float_data, proto.double_data, proto.int32_data, proto.int64_data)
     if sum(len(values) > 0 for values in fields) > 1:
         raise FileFault(f"stores the values of {name} twice, in different fields")
+    # the package accepts 300 as an 8-bit number, and 7 as a boolean
     integers = np.asarray(proto.int32_data, dtype=np.int64)
     if integers.size and not low <= integers.min() <= integers.max() <= high:
         raise FileFault(f"has values in {name} that are out of range for their type")
@@ -119,6 +120,7 @@ def _count_value_bytes(data: memoryview) -> int:
 
     n_bytes = count_bytes_at(_INITIALIZER)
     if len(data) - n_bytes > MAX_ONNX_STRUCTURE_BYTES:
+        # most files are small enough without this search, which costs fields of the budget
         n_bytes += count_bytes_at(_NODE, _ATTRIBUTE, _TENSOR)
     return n_bytes
 

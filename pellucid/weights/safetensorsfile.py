@@ -20,7 +20,7 @@ def read(path: Path) -> dict[str, Tensor]:
     with file_errors(path, "safetensors file", (*damage_errors, OverflowError)):
         names = _tensor_names(path)
         # Read into memory: tensors of a memory-mapped file would change with the file, and each call of get_tensor
-        # searches the whole header.
+        # searches the whole header (140,000 scalars: 16 s).
         tensors = safetensors.torch.load(path.read_bytes())
         for name, tensor in tensors.items():
             if not has_valid_booleans(tensor):

@@ -90,6 +90,7 @@ def _quantized(data: bytes, batches: list[Tensor], folder: Path) -> bytes:
             return next(remaining, None)
 
     quantized_file = folder / "quantized.onnx"
+    # Ranges of 99.999 % of the values took four times as long, for a mean IoU of 61.86 instead of 61.83 % (camvid).
     quantization.quantize_static(
         fused,
         quantized_file,

@@ -73,6 +73,7 @@ def build(
     several times as many parameters as values.
     """
     try:
+        # offline, since a configuration may name a backbone, which transformers would look up on the hub
         with _offline(), _size_limit(file_values), torch.inference_mode(False), torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             return make_network()

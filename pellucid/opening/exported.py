@@ -22,6 +22,8 @@ from pellucid.base.text import first_line
 from pellucid.opening.autocast_regions import inline_regions
 from pellucid.opening.in_place import writes_a_view
 
+# One export with a prime number instead of symbolic sizes, with which more networks fail, or two exports, which take
+# twice the time. Each argument is then a number.
 EXAMPLE_COUNTS = (211, 223, 227, 229, 233, 239, 241, 251)  # prime numbers of examples for the export
 
 
@@ -167,6 +169,7 @@ def _export_program(module: nn.Module, examples: Sequence[Tensor], decomposed: f
                 program = torch.export.export(module, tuple(examples), strict=False)
             sys.stderr.write(text.getvalue())
             inline_regions(program.graph_module)
+            # only then: decomposed, a program has twice as many nodes, and layers such as norms are not recognized
             if decomposed or writes_a_view(program.graph_module.graph):
                 return program.run_decompositions(compositions_of(decomposed))
             return program

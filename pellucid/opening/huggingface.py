@@ -137,6 +137,7 @@ def _load_network(transformers: Any, folder: Path, config: dict[str, Any], tenso
             f"{folder / WEIGHTS} has {n_values:,} numbers, but the network of {CONFIG} has {n_parameters:,} "
             "parameters; give the files of one network"
         )
+    # tensors instead of a path: given the folder, transformers may load an adapter, a pickle, a kernel or code from it
     network, info = network_class.from_pretrained(
         None, config=built_config, state_dict=tensors, dtype=torch.float32, output_loading_info=True,
         ignore_mismatched_sizes=True,

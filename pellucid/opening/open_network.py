@@ -238,6 +238,7 @@ def _checked_graph(
             if from_file:
                 init_within_bounds(net, shape_of(x))
             params = map_tree(torch.detach, params)  # shares the network's memory, by which tied weights are found
+            # The comparison may take longer than the export (of a ViT-B/16), but no wrong translation passes it.
             y = outputs_of(net, params, x)
             functions, names = check_outputs(network, inputs, y, difference_hint(exported, inputs[0].dtype))
         except PellucidError as error:

@@ -8,6 +8,7 @@ from pellucid.opening.exported import Call, Multiple
 from pellucid.opening.values import CallLayer, Unsupported
 from pellucid.operators import Mean, Select, Slice, Variance
 
+# Each used output has a layer of its own, so that all values of a graph are single tensors.
 SPLIT_OPS = ("split", "split_with_sizes", "chunk", "unbind")
 STATISTIC_OPS = ("var_mean", "std_mean")
 

@@ -46,6 +46,7 @@ def read_program(path: Path) -> ExportedProgram:
     than PyTorch's own, or formulas for sizes that are more than arithmetic. The example inputs, which every file stores
     as a pickle, are not read.
     """
+    # not by `torch.export.load`, which runs pickles and evaluates formulas of sizes as Python
     with file_errors(path, "exported program", DAMAGE_ERRORS):
         if not path.is_file():
             raise FileFault("is missing", "give a .pt2 file of torch.export.save")

@@ -45,6 +45,7 @@ def _check_formula(text: str) -> None:
     if len(text) > MAX_FORMULA_LENGTH:
         raise FileFault(f"has a size of more than {MAX_FORMULA_LENGTH:,} characters, {quoted(text)}", SAVE_AGAIN)
     try:
+        # sympy would compute 9**9**9**9, and a pattern for all formulas backtracks exponentially or accepts powers
         tree = ast.parse(text, mode="eval").body
         size = _bound(tree, 0)
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:

@@ -34,6 +34,7 @@ RESHAPING_OPS = (
 )  # their output is learned if their input is
 
 
+# The reference implementation covers all operator sets, and shape arithmetic is not implemented a second time.
 class Folding:
     """Computation of nodes with known inputs, within a limit on the number of values."""
 

@@ -41,6 +41,7 @@ def without_quantization(onnx: Any, model: Any, opset: int, constants: dict[str,
             add_constant(output, _float_values(node, constants))
             n_replaced += 1
         elif quantizer is not None and quantizer.op_type == "QuantizeLinear":
+            # onnxruntime's quantization removes a ReLU that the range of the integers replaces
             bounds = _bounds(quantizer, node, constants)
             if bounds is None:
                 continue

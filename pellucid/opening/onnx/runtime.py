@@ -67,6 +67,7 @@ def _run(path: Path, data: bytes, names: Sequence[str], inputs: Sequence[Tensor]
         (folder / "model.onnx").write_bytes(data)
         np.savez(folder / "inputs.npz", *(x.numpy() for x in inputs))
         arguments = ["-P", str(SCRIPT), str(folder), json.dumps(settings)]
+        # in another process, since onnxruntime cannot be interrupted or limited from within; starting it takes 0.3 s
         message = run_child(arguments, settings["seconds"], _limit_error(path))
         if message is not None:
             raise PellucidError(f"{path}: onnxruntime cannot run it ({quoted(message, 200)})")

@@ -112,6 +112,7 @@ def training_loss(criterion: Any, structure: Any, targets: NestedTargets | None 
     if is_known or not callable(criterion):
         return loss_of(criterion)
     name = _name_of(criterion)
+    # the gradient with respect to its parameters would be missing, as only the outputs' is computed
     if isinstance(criterion, nn.Module) and next(criterion.parameters(), None) is not None:
         raise PellucidError(f"from_torch: the loss {name} has parameters, which are not trained here; {OWN_LOSS}")
     note(

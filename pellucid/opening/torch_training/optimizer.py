@@ -67,6 +67,8 @@ class TorchSource:
         new.group_by_path = self.group_by_path | {path: 0 for path in frozen if self.group_by_path.get(path, 0) is None}
         return new
 
+    # Not the user's optimizer, which the short trainings of the doctor and of `verify` must not change; and its class
+    # instead of a translation, so that a step is PyTorch's for every class, option and group.
     def twin(self, groups: Sequence[Settings], params: Sequence[list[Tensor]]) -> torch.optim.Optimizer:
         """Return an optimizer of the same class without a state; params: the parameters of each group."""
         optimizer = copy.copy(self.empty_optimizer)
@@ -237,6 +239,7 @@ def check_optimizer(optimizer: Any) -> None:
         raise PellucidError(
             f"from_torch: {name} is not taken, since {REFUSED[name]}; take another optimizer, such as AdamW"
         )
+    # `twin` copies the groups and the state, and what a class keeps besides them would be lost
     if not type(optimizer).__module__.startswith("torch.optim"):
         raise PellucidError(
             f"from_torch: {name} is not an optimizer of torch.optim, so it may keep values that its "

@@ -26,6 +26,8 @@ class GroupRates(float):
     numbers it was multiplied by, which is `reference` if the training is the user's.
     """
 
+    # a float, since the steps of this library take one number: every scheduler of PyTorch is thus exact, also one that
+    # changes the momentum or each group differently
     groups: list[Settings]
     reference: float  # the optimizer's learning rate, by which the factor is to be multiplied
     scale: float

@@ -82,7 +82,7 @@ class Watch:
         self._activations: list[Row] = []
         self._params_before: dict[str, Tensor] = {}  # the parameters before the step that is recorded
         self._example: Any = None
-        self._network_copy = self._copy_of(network)  # without the hooks
+        self._network_copy = self._copy_of(network)  # without the hooks, which the export would otherwise see
         self._model: OpenedModel | None = None
         (run.path / "weights").mkdir(parents=True, exist_ok=True)
         self._handles: list[Any] = [

@@ -38,6 +38,7 @@ from pellucid.training.measures import boundary
 from pellucid.training.process import torch_threads
 
 
+# a column of the targets, so that batches, sources, losses and metrics, also those of users, need no weights
 def with_weights(target: Tensor, weights: Tensor) -> Tensor:
     """Return targets (n,) or (n, k), classes or numbers, and weights (n,) as one tensor (n, k + 1) of float64."""
     return torch.cat([target.reshape(len(target), -1).double(), weights.double()[:, None]], 1)

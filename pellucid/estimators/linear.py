@@ -225,6 +225,8 @@ class ElasticNet(PathPlot, _LinearRegressor):
             return
         l1, l2 = self.alpha * ratio, self.alpha * (1 - ratio)
         n_examples = len(X) if weights is None else float(weights.sum())
+        # decoupled, weights shrink before the update, but by the gradient of the unshrunk ones: the result is near the
+        # minimum, not at it, and the nearer the smaller the last rates are
         penalties = [regularizers.L1(l1, decoupled=True), regularizers.L2(l2 * n_examples)]
         rate = self.learning_rate
         rate = 1 / (curvature(X, weights, self.fit_intercept) + l2) if rate is None else rate

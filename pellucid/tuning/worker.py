@@ -66,6 +66,8 @@ def trial_settings(number: int, plan: TuningPlan, results: TuningResult) -> dict
     return {key: _from_optuna(values, params[key]) for key, values in plan.space.items()}
 
 
+# In memory, since the folder of the sweep is the database. In Optuna's journal (5.0), the trial of a killed worker
+# stays "running" forever, and a lock that it held stops all others for 30 s.
 def optuna_study(results: TuningResult, sampler: Any = None) -> "Study":
     """Return the trials of a sweep as a study of Optuna in memory, for its samplers and its figures."""
     from optuna import create_study

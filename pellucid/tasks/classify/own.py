@@ -33,6 +33,8 @@ SCRATCH_SETTINGS = {"train.rates": []}
 WHITENED = {"start.whiten": "features.stem.conv"}  # its filters are too many for grey pictures
 
 # Photos: the shipped backbone, whose last layer starts as the linear model of its features that is the run's baseline.
+# Of 51 test pictures of brain scans, the plan of `signs-best` reached 84.3 %, that linear model 94.1 %, and this plan
+# 90.2 to 96.1 %.
 # Batch normalization keeps its statistics, for which that linear model was fitted.
 MIN_SIDE = 48  # pixels; smaller pictures have few of the features of photos
 MAX_PHOTOS = 1_000  # pictures; with 1,101 and 1,428 for training, RECIPE itself was above the linear model
@@ -41,20 +43,26 @@ PHOTO_SETTINGS = {
     "network.model": "mobilenet_v2",
     "network.pad": "same",
     "network.epsilon": 0.001,
+    # the loss of the fitted head would be 0.75 instead of 0.45 in the first epoch (brain scans)
     "network.dropout": 0.0,  # it would add noise to scores that were fitted without it
     "start.weights": "backbone",
     "start.linear": True,
     "optimizer.name": "adamw",
+    # 1e-4 reached 85.1 instead of 88.7 % (200 pictures of `signs`); Nesterov at 0.002 fell from 88.2 to 60.8 % (brain)
     "optimizer.lr": 0.0003,
     "regularizer.name": "none",  # AdamW has its own; the gradient of L2 exceeds those of a fitted head
     "train.frozen": ["features.*norm*"],
     "train.rates": [],
+    # No held-out pictures choose between start and end: a fifth of 202 is 41, on which the start was better (97.6, then
+    # 92.7 %) and on the test pictures worse (86.3, then 90.2 %).
     "train.average": "start",  # a short training may end below the linear model, and seldom does its mean with it
 }
 # The first steps at the full rate change features most; in a shorter training, the rate does not rise to it.
 PHOTO_SCHEDULE = {"schedule.name": "warmup", "schedule.steps": 100, "schedule.then": "cosine"}
 PHOTO_STEPS = 250  # about five minutes on two cores
 MIN_PHOTO_EPOCHS = 8
+# The size is not chosen for each data set: its effect is below the deviation between splits. 96, 128 and 160 pixels
+# gave 84.5, 88.6 and 85.9 % (brain scans, 10 splits, deviation 1.5 to 4.3), and 85.0, 85.9 and 87.1 % (smiles).
 PHOTO_SECONDS = {128: 0.05, 96: 0.03}  # for a training picture on one core, by data.size
 
 

@@ -56,6 +56,7 @@ def detector_bytes(model: Model, size: tuple[int, int] | None, metadata: Mapping
     height, width = training_size(model) if size is None else size
     graph = trace(Sequential(**detector.nets), params, (model.nominal_shape[0], height, width))
     sizes = [(value.shape[1], value.shape[2]) for value in graph.outputs]
+    # for one size, so that anchors are constants and the padding of each convolution is known
     anchors = Anchors(detector.anchors(sizes).float(), sizes, (height, width))
     nodes, constants = network_nodes(replace(graph, outputs=()), model.stats)
     selection = Nodes(

@@ -39,6 +39,7 @@ from pellucid.training.examples import first_batch
 
 N_SAMPLES = 10_000  # generated images to evaluate, by default
 MAX_NEAREST = 500  # number of samples, and of test images, whose nearest training images are searched
+# recipes of generators have no validation images, and no image is used for both
 TUNING_STEP = (
     10  # every 10th test image is used to choose the bandwidth of the Parzen windows, the others for the likelihood
 )

@@ -15,6 +15,8 @@ from pellucid.task import OwnRecipe
 RECIPE, START_WEIGHTS = "faces-heatmap", "faces"
 TRAINING_STEPS = 500  # about ten minutes on two cores
 BATCH_SIZE = 16
+# NME of 15 frames of a mouse: 4.5 % at 128 pixels, 3.4 % at 256, which takes four times as long; 42.2 % for the mean
+# shape.
 OBJECT_SIDE = 128  # pixels of the longer side of the median object in the input, if its images have as many
 SIDE_STEP = 32  # pixels, the largest stride of the network
 MIN_SIDE, MAX_SIDE = 64, 256  # pixels of the input's side; 256 takes four times as long as 128

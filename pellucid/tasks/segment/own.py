@@ -114,6 +114,8 @@ def _thin_recipe(n_classes: int, ignored_value: int, weights: list[float], sizes
     return OwnRecipe(THIN_RECIPE, {
         "data.size": longest_side,
         "data.stream": True,
+        # IoU of membranes after 40 epochs: cross-entropy and enlarging 62.6 %, Dice 63.8, no enlarging 64.9, both 65.6.
+        # On CamVid, Dice gained nothing.
         "augment.scale": [1.0, 1.0],
         "augment.crop_size": crop,
         "augment.ignore": ignored_value,

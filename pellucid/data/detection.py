@@ -46,6 +46,7 @@ ObjectsType = TypeVar("ObjectsType", Objects, Detections)
 _SIDE_NAMES = (("left", "right"), ("Left", "Right"))
 
 
+# Always streamed from files: annotations differ in number and images in size, so arrays would have no advantage.
 class DetectionFolder(ImageFiles):
     """Images with the objects in each, from a folder or a .zip with annotations, in any format of FORMATS.
 

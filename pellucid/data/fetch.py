@@ -18,6 +18,8 @@ from urllib.parse import urlsplit
 from pellucid.base.errors import PellucidError
 
 ByteProgress = Callable[[int, int | None], None]  # (bytes so far, total bytes, None if the server does not send it)
+# torch.hub.download_url_to_file (2.13) has no timeout, no limit of size and no MD5, and begins again after a lost
+# connection; neither does pooch 1.9 resume, or stop at the published size, and it needs eight more packages.
 _CHUNK_BYTES = 1 << 16
 _MAX_ATTEMPTS = 3
 _MIN_RATE = 1024  # bytes a second

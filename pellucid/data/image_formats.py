@@ -184,6 +184,7 @@ def decode_array(
             if image.format == "PNG":
                 _check_png(data)
             if side is not None:
+                # a JPEG at 1/2, 1/4 or 1/8: the decoder omits frequencies that the resizing would average out
                 image.draft(None, (side, side))  # changes nothing for other formats
             image.load()
             pixels = convert(image, depth)

@@ -26,6 +26,8 @@ def usable_processors() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+# Not processes: Pillow releases the interpreter's lock while it decodes, nothing has to be pickled (sources may contain
+# closures and open zips), and an epoch begins at once.
 # Threads, each of which prepares one batch at a time. If the training steps take longer than the reading, all prepared
 # batches wait and each step starts only one thread; otherwise the steps wait, and the threads use all processors.
 WORKERS = min(16, usable_processors())

@@ -9,6 +9,8 @@ from pellucid.base.errors import PellucidError
 from pellucid.base.files import open_regular
 from pellucid.base.limits import MAX_IMAGE_BYTES, MAX_SHARD_HEADER_BYTES
 
+# `tarfile` takes 65 microseconds for each file instead of 20, keeps a kilobyte for each, and reads headers of any size.
+# webdataset (1.0.2) reads only from the beginning, and members of any size.
 BLOCK = 512  # bytes; headers and data begin at multiples of it
 FILE_TYPES, FOLDER_TYPE = (b"\0", b"0", b"7"), b"5"  # types of members; the rest are links, devices, and sparse files
 LONG_NAME, EXTENDED, GLOBAL = b"L", b"x", b"g"  # types of headers before a member: GNU's, then POSIX's

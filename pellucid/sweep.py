@@ -99,6 +99,7 @@ def backward(
     """
     if not consume:
         cache = copy_cache(cache)
+    # by the formulas, which `verify` and the tests have to check; for the kernels, pass `fuse.kernel_gradient`
     if rules is gradient and watch is None:
         return own_backward("", net, params, cache, dy)
 

@@ -44,7 +44,8 @@ GENERAL_COMMANDS = {
     "recipes": "list the recipes, print one, or explain their keys",
     "completion": "complete commands, options, recipes and models in bash, zsh or fish",
 }
-# The commands of folders without which the others work.
+# The commands of folders without which the others work. A table, and no registration by an import: the help must not
+# wait for PyTorch, which the doctor imports.
 PLUGGED_IN = {
     "sweep": "pellucid.tuning.command",
     "serve": "pellucid.studio.serve.command",

@@ -35,6 +35,7 @@ class Sequential(Combinator):
         This is the only method that changes a layer in place. Raises PellucidError for a value that is not a layer, and
         after `init`, because the new layer would have no weights.
         """
+        # in place, since Keras users write it as a statement: a returned copy would be lost without a warning
         if vars(self).get("_drawn"):
             raise PellucidError(
                 "Sequential.add: weights have been drawn for this network; build a new one, "

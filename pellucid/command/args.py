@@ -14,6 +14,7 @@ SKIP_WORD = "data.skip=true"  # a setting of recipes that commands without a rec
 MAX_SEED = 2**31 - 1  # NumPy accepts up to 2**32 - 1, and some code adds a number to the seed
 
 
+# argparse is imported in 8 ms; Typer with Rich takes 70 ms, and has no errors of one line with the nearest name.
 class Parser(argparse.ArgumentParser):
     """An argument parser that raises a PellucidError of one line instead of printing its usage and exiting."""
 

@@ -115,6 +115,7 @@ def compare(
     """
     scale = largest = float(explicit.abs().max()) if explicit.numel() else 0.0
     gap = is_close = gaps = None
+    # such as autograd's of a square root at 0, 0 x infinity = NaN: those entries are compared by differences instead
     is_not_finite = (
         torch.zeros_like(explicit, dtype=torch.bool)
         if reference is None

@@ -54,6 +54,8 @@ def slots(target: Callable[..., Any]) -> dict[str, Argument]:
     }
 
 
+# msgspec (0.22) crashes on bounds in a union, the annotation of every kernel and stride; pydantic (2.14) reports a
+# wrong value in four lines. Both accept values that are refused here, such as 2^63. See docs/decisions.md.
 def convert(value: Any, annotation: Any, value_format: ValueFormat) -> tuple[bool, Any]:
     """Return whether a value of a file fits an annotation, and the converted value.
 

@@ -19,6 +19,7 @@ _is_skipping: ContextVar[bool] = ContextVar("is_skipping", default=False)
 @contextmanager
 def skipping(enabled: bool = True) -> Iterator[None]:
     """Return a context in which sources leave out images that are missing or cannot be read; False changes nothing."""
+    # a context, since an argument would pass through every task and plugin to where sources are made
     token = _is_skipping.set(enabled or _is_skipping.get())
     try:
         yield

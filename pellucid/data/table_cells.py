@@ -49,6 +49,7 @@ def check_groups(table: LabelTable, column: str) -> None:
     cells, mark_name, mark_pattern = table.column(column), "comma", _DECIMAL_COMMA
     if table.delimiter == ";":
         mark_name, mark_pattern = "point", _DECIMAL_POINT
+    # refused, since a silent choice would make thousandths of prices, or a thousand times as much
     rows = [k for k, cell in enumerate(cells) if isinstance(cell, str) and mark_pattern.fullmatch(cell)]
     if rows and all(_IN_THOUSANDS.fullmatch(cells[k]) for k in rows):
         raise PellucidError(

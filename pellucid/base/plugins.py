@@ -25,6 +25,7 @@ def load_plugins() -> None:
         try:
             entry.load()
         except Exception as error:
+            # an error, as a model with a part of this plugin would otherwise be refused for a part that is unknown
             _LOADED_GROUPS.clear()
             reason = " ".join(str(error).split()) or type(error).__name__
             raise PellucidError(

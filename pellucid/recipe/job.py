@@ -124,6 +124,7 @@ class Job:
 
     def _model_with_threads(self, threads: int) -> Model:
         """Return the model with the initial weights of a recipe with this number of threads."""
+        # their last bits may depend on it (start.whiten); the run then equals one with this number in its recipe
         recipe = replace(self.recipe, recipe=replace(self.recipe.recipe, threads=threads))
         return build_model(recipe, self.material.train, self.root, self.model.preprocess, RunFolder(self.path))
 
@@ -311,6 +312,7 @@ def load_data(recipe: Recipe, root: str | os.PathLike[str] | None = None, decode
     if material is None:
         material = load_material(table, recipe.recipe.seed, root, recipe.loss.arguments.get("ignore"))
     if decode_all and table.name not in CATALOGUE:
+        # an unreadable file then ends the training in seconds, not in its first epoch, with all such files counted
         material.refuse_unreadable()
     return material.map(lambda part: task_for(objective).examples(objective, part, table.name))
 

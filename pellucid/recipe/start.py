@@ -158,6 +158,7 @@ def _common_params(name: str, params: Params, other_params: Params) -> Params:
             flatten({net_name: params[net_name]}),
             flatten({net_name: other_params.get(net_name, {})}),
         )
+        # without the other model's recipe, only the shapes tell which tensors depend on its classes
         if expected_tensors.keys() == stored_tensors.keys():
             common_tensors |= {
                 path: stored_tensors[path]

@@ -49,6 +49,7 @@ def auto_threads(
     def measure() -> FastestThreads:
         return fastest_training_threads(model, material.train, batch_size, augment)
 
+    # a resumed run keeps its number, on which the bits of its weights depend
     fastest = FastestThreads(recorded_threads(run))
     if not fastest.threads:
         with keeping_freed_memory(), naming_batch_size(batch_size):

@@ -92,6 +92,7 @@ class TrainingControl(Callback):
         """Read control.json if it has changed, and write live.json if the training is watched."""
         try:
             control_stat = os.stat(control_file(self.run))
+        # nobody watches, so a paused training goes on
         except OSError:
             training.pause_at = training.measure_at = math.inf
             return

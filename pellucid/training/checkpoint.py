@@ -139,6 +139,7 @@ class SavedState:
         epochs: the number of epochs to train; a finished training of fewer epochs is continued.
         """
         settings_of_checkpoint = saved_settings(self.progress, self.about)
+        # a schedule depends on the total length, so that of the longer training applies from the old end on
         if self.done and not self.has_ended(epochs) and epochs > self.progress["epoch"]:
             self.progress["done"] = False
             settings_of_checkpoint[EPOCHS_SETTING] = epochs

@@ -145,6 +145,7 @@ def _copy_read_outputs(onnx: Any, graph: Any) -> None:
 
 def _grey_convolutions(model: Any) -> list[str]:
     """Return the names of convolutions of images with one channel, which onnxruntime computes faster in float32."""
+    # their sums have too few terms: LeNet takes 1.3 ms instead of 0.8 ms for 32 images
     weights = {initializer.name: initializer for initializer in model.graph.initializer}
     names: list[str] = []
     for node in model.graph.node:

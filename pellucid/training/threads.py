@@ -150,6 +150,8 @@ class ThreadChoice:
         self.first = first or fastest.threads
         self.is_due = False
         self._next_measurement_time = 0.0  # of the clock, before which nothing is measured
+        # A drop is relative to the measured time: relative to the first window, a number that was chosen in a quiet
+        # moment would stay if a load begins right after.
         self._restart(fastest.seconds)
 
     def _restart(self, seconds: float) -> None:

@@ -29,7 +29,8 @@ RunFunction = Callable[[Any], Any]  # inputs -> outputs
 Kernel = Callable[[Any, Tensor], Tensor]  # (layer, x) -> y
 Pair = tuple[int, int]
 EVALUATION = Mode(keep=False)
-# oneDNN takes about 50 us to start a convolution. Up to so many multiplications, PyTorch's own kernel is faster.
+# oneDNN takes about 50 us to start a convolution. Up to so many multiplications, PyTorch's own kernel is faster: a
+# LeNet takes 143 instead of 717 us for one image.
 MAX_SMALL_PRODUCTS = 1_500_000
 
 

@@ -51,6 +51,7 @@ class Parts:
                 self.threads = self._check_manifest(job)
                 if self.count_done() < self.n_parts:
                     result.unlink(missing_ok=True)
+        # also after Ctrl-C: a process that goes on would keep the locks
         except BaseException:
             self.close()
             raise

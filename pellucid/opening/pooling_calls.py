@@ -29,6 +29,7 @@ def pooling(make_pool: MakePool, n_axes: int) -> Callable[[Context], CallLayer]:
             image = CallLayer(operators.ToShape((1,), 2, 1), (c.source("self"),))
             pooled = CallLayer(make_pool(c, _line_settings(c, horizontal=True)), (image,))
             return CallLayer(operators.ToShape((), 2, 1), (pooled,))
+        # the maximum or mean over a box is that over its slices, and then over these
         images = CallLayer(operators.ToShape((-1,), 1, 2), (c.source("self"),))  # each slice as a channel
         pooled = CallLayer(make_pool(c, _pair_settings(c, first_axis=1)), (images,))
         volume = CallLayer(operators.ToShape((shape[1], -1), 1, 2), (pooled,))

@@ -241,6 +241,7 @@ def _first_axis_softmax(r: NodeReading, make_layer: Callable[[int], Layer], flat
 def batch_normalization(r: NodeReading) -> Value:
     """Read BatchNormalization; raises Unreadable if it is in training mode."""
     r.check_attributes(training_mode=0, spatial=1)
+    # ONNX's is the share of the old statistics, and 1 - 0.9 is not exactly 0.1
     momentum = round(1 - shortest_decimal(r.attribute("momentum", 0.9)), 7)
     names = ("weight", "bias", "running_mean", "running_var")
     params = {name: r.param(index) for index, name in enumerate(names, start=1)}

@@ -29,6 +29,7 @@ class Constants:
     @contextmanager
     def in_use(self) -> Iterator[None]:
         """Record or replace the constants of the objective that is computed inside this context."""
+        # a context variable, since losses and assignments, which declare constants, get no `Mode`
         token = _CONSTANTS.set(self)
         try:
             yield

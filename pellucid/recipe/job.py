@@ -259,6 +259,7 @@ def _new_folders(recipes: Sequence[Recipe], out: str | os.PathLike[str]) -> list
     for job_recipe, path in reversed(list(zip(recipes, paths, strict=True))):
         write_atomically(path / "recipe.toml", job_recipe.to_toml().encode())
     if processes().count > 1:
+        # torchrun repeats the command after a failure, which would otherwise begin another run
         write_atomically(RunFolder(paths[0]).launch, launch_name().encode())
     return paths
 

@@ -183,6 +183,7 @@ def _following_run(path: Path) -> Path | None:
     if name is None:
         return None
     if name == ".." or Path(name).name != name:
+        # a run folder may be from a stranger, and must not name any folder to train in
         raise PellucidError(f"{name_file} contains {shown(name)}, not the name of a folder beside {path}; remove it")
     following_path = path.parent / name
     return following_path if (following_path / "recipe.toml").is_file() else None

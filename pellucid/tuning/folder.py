@@ -23,6 +23,7 @@ from pellucid.tuning.plan import FORMAT, TuningPlan, plan_from_json
 
 RunState = Literal["complete", "pruned", "failed"]
 POLL_SECONDS = 0.02  # seconds between two attempts to lock a file that another process has locked
+# A run that exhausts the memory would be tried forever; one on a preemptible machine goes on, with later checkpoints.
 MAX_ATTEMPTS = 5  # consecutive attempts without a later checkpoint, before a run counts as failed
 NEW_SWEEP = "begin a new sweep by --out"
 COMPUTED_AGAIN = "remove it, and it is computed again"

@@ -7,25 +7,74 @@ import ast
 import re
 import sys
 from collections.abc import Collection, Iterator
+from difflib import SequenceMatcher
+from functools import cache
 from pathlib import Path
 from textwrap import shorten
 
 ROOT = Path(__file__).absolute().parents[1]  # of the checkout, also where tools is a link
+CODE = ("pellucid", "conformance", "benchmarks", "tools")
+CHECKS = ROOT / "pellucid/base/settings/checks.py"  # whose functions complete "... must be ..., not ..."
 VALUE = "\0"  # a value in a text, or what a test leaves open
-MIN_LENGTH = 10  # characters of a text without its values; shorter ones are parts of too many messages
-MAX_PRINTED = 6  # lines of each folder
+MIN_LENGTH = 8  # characters of a text without its values; shorter ones are parts of too many messages
+MAX_PRINTED = 6  # lines of each kind
+MAX_CODE_TEXTS = 2  # the best in the code, with which texts of tests are compared
+CONTEXT = 3  # lines before and after a text in which a test names what the message is about
 MAX_CHARACTERS = 160  # of a text when printed
 
 
+def text_of(node: ast.AST) -> str:
+    """Return a string, an f-string with VALUE in place of each value, or "" for another expression."""
+    if isinstance(node, ast.JoinedStr):
+        return "".join(text_of(part) or VALUE for part in node.values)
+    return node.value if isinstance(node, ast.Constant) and isinstance(node.value, str) else ""
+
+
+def name_of_call(call: ast.Call) -> str:
+    """Return the name of the called function, without that of its module; "" for another expression."""
+    return getattr(call.func, "id", getattr(call.func, "attr", ""))
+
+
+@cache
+def _requirements() -> dict[str, str]:
+    """Return what the message of each check requires, such as "be True or False", by the check's name."""
+    tree = ast.parse(CHECKS.read_text(encoding="utf-8"))
+    functions = [node for node in tree.body if isinstance(node, ast.FunctionDef)]
+    texts = {function.name: [text_of(node) for node in ast.walk(function)] for function in functions}
+    return {
+        name: next((text for text in of_check if text.startswith("be ")), VALUE) for name, of_check in texts.items()
+    }
+
+
+def _texts_of_check(call: ast.Call, requirement: str, owner: str) -> Iterator[str]:
+    """Yield what a call of a check prints: "OWNER: NAME must ...", "SUBJECT must be ..." or "no SUBJECT 'NAME'"."""
+    owner = text_of(call.args[0]) or owner if call.args else owner
+    yield from (f"{owner}{VALUE}: {keyword.arg} must {requirement}, not {VALUE}" for keyword in call.keywords)
+    if texts := [text for argument in call.args if (text := text_of(argument))]:
+        yield f"{texts[0]} must be {texts[1] if len(texts) > 1 else VALUE}, not {VALUE}"
+        yield f"no {texts[0]} {VALUE}"
+
+
 def texts_of_code(source: str) -> Iterator[tuple[int, str]]:
-    """Yield the line and the text of each string of a module, of an f-string with VALUE in place of each value."""
-    nodes = [*ast.walk(ast.parse(source))]
+    """Yield the line and the text of each string of a module, and of the messages of its calls of checks."""
+    tree = ast.parse(source)
+    nodes = [*ast.walk(tree)]
     parts = {id(part) for node in nodes if isinstance(node, ast.JoinedStr) for part in node.values}
+    owners = {id(node): owner.name for owner in nodes if isinstance(owner, ast.ClassDef) for node in ast.walk(owner)}
     for node in nodes:
-        if isinstance(node, ast.JoinedStr):
-            yield node.lineno, "".join(part.value if isinstance(part, ast.Constant) else VALUE for part in node.values)
-        elif isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in parts:
-            yield node.lineno, node.value
+        if isinstance(node, ast.expr) and id(node) not in parts and (text := text_of(node)):
+            yield node.lineno, text
+        if isinstance(node, ast.Call) and (requirement := _requirements().get(name_of_call(node))):
+            yield from ((node.lineno, text) for text in _texts_of_check(node, requirement, owners.get(id(node), VALUE)))
+
+
+def texts_of_test(source: str) -> Iterator[tuple[int, str]]:
+    """Yield the texts of a test, and for `Hinge(power=3)`, which may be refused, "Hinge: power must ..., not 3"."""
+    yield from texts_of_code(source)
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Call) and (name := name_of_call(node))[:1].isupper():
+            for keyword in node.keywords:
+                yield node.lineno, f"{name}: {keyword.arg} must {VALUE}, not {ast.unparse(keyword.value)}"
 
 
 def texts_of_page(source: str) -> Iterator[tuple[int, str]]:
@@ -46,7 +95,7 @@ def common_length(text: str, message: str) -> int:
     """
     # Tests match messages by regular expressions, pages write "..." for values.
     text = text.replace("\\", "")
-    fixed = [piece for piece in re.split(rf"{VALUE}|\.\*|\.\.\.", text) if piece]
+    fixed = [piece for piece in re.split(rf"{VALUE}|\.\*|\.\.\.|\[0-9]\+", text) if any(map(str.isalpha, piece))]
     if any(message in piece for piece in fixed):
         return len(message)
     return max((_length_from(fixed[first:], message) for first in range(len(fixed))), default=0)
@@ -65,39 +114,71 @@ def _length_from(pieces: list[str], message: str) -> int:
     return length
 
 
-def matches(message: str, folder: str, code_texts: Collection[str] = ()) -> list[tuple[str, str]]:
-    """Return the place, as FILE:LINE, and the text of each match in a folder, the best first.
+def words_of(text: str) -> set[str]:
+    """Return the words of a text that are not as common as "must" and "not"."""
+    return {word for word in re.findall(r"\w+", text) if len(word) > 3 and word != "must"}
 
-    Texts that match one of `code_texts` are kept and come first: a test may quote only a few words of the message.
-    """
-    found: list[tuple[int, int, str, str]] = []
-    for path in sorted((ROOT / folder).rglob("*.md" if folder == "docs" else "*.py")):
+
+def shared_length(text: str, message: str) -> int:
+    """Return `common_length`, or the number of characters of a long part that both contain, if it is larger."""
+    length = common_length(text, message)
+    if len(words_of(text) & words_of(message)) < 3:  # no long part
+        return length
+    return max(length, SequenceMatcher(None, text, message, autojunk=False).find_longest_match().size)
+
+
+@cache
+def texts(folder: str) -> list[tuple[str, str, str]]:
+    """Return each string of code, or quotation of a page, in a folder: its place, as FILE:LINE, text and context."""
+    suffix = "md" if folder == "docs" else "py"
+    read = {"docs": texts_of_page, "tests": texts_of_test}.get(folder, texts_of_code)
+    found: list[tuple[str, str, str]] = []
+    for path in sorted((ROOT / folder).rglob(f"*.{suffix}")):
         source = path.read_text(encoding="utf-8")
-        for line, text in texts_of_page(source) if folder == "docs" else texts_of_code(source):
-            # A message has several words; a name such as "running_var" is none.
-            if (" " in text or " " not in message) and (length := common_length(text, message)):
-                in_code = max((common_length(text, code_text) for code_text in code_texts), default=0)
-                place = f"{path.relative_to(ROOT).as_posix()}:{line}"
-                found.append((in_code if in_code >= MIN_LENGTH else 0, length, place, text))
+        lines = source.splitlines()
+        for number, text in read(source):
+            context = "\n".join(lines[max(0, number - CONTEXT - 1) : number + CONTEXT])
+            found.append((f"{path.relative_to(ROOT).as_posix()}:{number}", text, context))
+    return found
+
+
+def matches(message: str, *folders: str, code_texts: Collection[str] = ()) -> list[tuple[str, str]]:
+    """Return the place, as FILE:LINE, and the text of each match in the folders, the best first.
+
+    Texts that contain the whole message come first. Those that match one of `code_texts` are kept: a test may quote
+    only a few words of the message, or other values.
+    """
+    words = words_of(message)
+    found: list[tuple[bool, int, str, str]] = []
+    for place, text, context in (entry for folder in folders for entry in texts(folder)):
+        # A message has several words; a name such as "running_var" is none.
+        called = {word for word in words if f"{word}(" in context or f"{word}=" in context}
+        if (" " in text or " " not in message) and (not words or called or words & words_of(text)):
+            length = shared_length(text, message)
+            plain_text = text.replace("\\", "")
+            if length and code_texts:
+                length += max(shared_length(text, code_text) for code_text in code_texts)
+                # A test calls what the message names, and its text is found in the message.
+                length += sum(len(word) for word in called if word not in text)
+                length += len(plain_text) if plain_text in message else 0
+            found.append((message in plain_text, length, place, text))
     # Of texts that share as much, messages before docstrings, which end with a full stop, and the shortest first.
-    found.sort(key=lambda entry: (-entry[0], -entry[1], entry[3].endswith("."), len(entry[3])))
+    found.sort(key=lambda entry: (not entry[0], -entry[1], entry[3].endswith("."), len(entry[3])))
     min_length = max(min(MIN_LENGTH, len(message)), max((length for _, length, _, _ in found), default=0) / 2)
-    return [(place, text) for in_code, length, place, text in found if in_code or length >= min_length]
+    return [(place, text) for is_whole, length, place, text in found if is_whole or length >= min_length]
 
 
-def print_matches(message: str) -> None:
-    """Print FILE:LINE: TEXT for the best matches in the code, the tests and the pages."""
-    code = matches(message, "pellucid")
-    code_texts = [text for _, text in code[:MAX_PRINTED]]
-    for name, found in [
-        ("pellucid", code),
-        *((name, matches(message, name, code_texts)) for name in ("tests", "docs")),
-    ]:
+def find(message: str) -> dict[str, list[tuple[str, str]]]:
+    """Return the matches in the code, the tests and the pages."""
+    message = message.partition("; did you mean ")[0]  # which pellucid.base.errors completes
+    code = matches(message, *CODE)
+    code_texts = [text for _, text in code[:MAX_CODE_TEXTS]]
+    return {"code": code} | {name: matches(message, name, code_texts=code_texts) for name in ("tests", "docs")}
+
+
+if __name__ == "__main__":
+    for name, found in find(sys.argv[1]).items():
         for place, text in found[:MAX_PRINTED]:
             print(f"{place}: {shorten(text.replace(VALUE, '...'), MAX_CHARACTERS, placeholder=' ...')}")
         if len(found) > MAX_PRINTED or not found:
             print(f"{name}: {len(found) - MAX_PRINTED} more" if found else f"{name}: no such text")
-
-
-if __name__ == "__main__":
-    print_matches(sys.argv[1])

@@ -1,10 +1,10 @@
 """Print the files in tests that test a module, the nearest first: `python tools/tests_of.py pellucid/layers/conv2d.py`.
 
 The nearest is the file with the module's name, tests/layers/test_conv2d.py, or else with its folder's, tests/studio/
-test_draw.py for pellucid/studio/draw/session.py. The files that import the module or its names, or send its messages
-such as "draw.open", follow, those of its folder tests/layers first; there, a string such as "predict" for
-pellucid/cli/predict.py is enough. A file of samples is replaced by the tests that import it. Without any, the modules
-that import the module take its place.
+test_draw.py for pellucid/studio/draw/session.py, or the test_contract.py of its folder. The files that import the
+module or its names, send its messages such as "draw.open", or run its command, `main(["predict", ...])`, follow, those
+that use most of it first. A file of samples is replaced by the tests that import it. Without any, the modules that
+import the module take its place.
 """
 
 import ast
@@ -14,6 +14,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).absolute().parents[1]  # of the checkout, also where tools is a link
 MAX_PRINTED = 12
+RUNNERS = {"main", "run", "cli"}  # functions of tests that run a command
+COMMAND_MODULES = {"command", "predictor", "report"}  # in the folder of a command
 
 
 def module_name(path: Path) -> str:
@@ -23,9 +25,13 @@ def module_name(path: Path) -> str:
 
 @cache
 def imported_names(path: Path) -> set[str]:
-    """Return the dotted names that a file imports or uses as attributes, and its strings in quotes."""
+    """Return the dotted names that a file imports or uses as attributes, its strings in quotes, and "run COMMAND"."""
     names: set[str] = set()
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in RUNNERS:
+            arguments = node.args[0].elts if node.args and isinstance(node.args[0], ast.List) else node.args
+            words = [text.value for text in arguments[:2] if isinstance(text, ast.Constant)]
+            names |= {f"run {word}" for word in words[: 2 if words[:1] == ["train"] else 1]}
         if isinstance(node, ast.ImportFrom):
             names |= {f"{node.module}", *(f"{node.module}.{alias.name}" for alias in node.names)}
         elif isinstance(node, ast.Import):
@@ -42,52 +48,57 @@ def exported_names(path: Path) -> set[str]:
     name = module_name(path)
     tree = ast.parse(path.read_text(encoding="utf-8"))
     defined_names = [node.name for node in tree.body if isinstance(node, ast.FunctionDef | ast.ClassDef)]
+    targets = [target for node in tree.body if isinstance(node, ast.Assign) for target in node.targets]
+    targets += [node.target for node in tree.body if isinstance(node, ast.AnnAssign)]
+    defined_names += [target.id for target in targets if isinstance(target, ast.Name)]
     folders = [folder for folder in path.parents if folder.is_relative_to(ROOT / "pellucid")]
     packages = [module_name(folder / "__init__.py") for folder in folders]
     messages = {text for text in imported_names(path) if text.startswith(f"'{path.parent.name}.")}
-    return {name, *messages, *(f"{package}.{defined}" for package in packages for defined in defined_names)}
+    commands = {f"run {path.stem}"} if folders[0].name == "cli" else set[str]()
+    if path.stem in COMMAND_MODULES:
+        commands = {f"run {path.parent.name}"}
+    return {name, *messages, *commands, *(f"{package}.{defined}" for package in packages for defined in defined_names)}
 
 
 def _test_folder(path: Path) -> Path:
     return ROOT / "tests" / path.relative_to(ROOT / "pellucid").parent
 
 
-def _with_importers(found: list[Path], test_files: list[Path]) -> list[Path]:
-    """Return the found files, with the tests that import them in place of files without tests, such as samples."""
-    files, waiting = set[Path](), found
+def _uses(modules: list[Path], names: set[str], test_files: list[Path]) -> dict[Path, int]:
+    """Return for each test how many of the names it uses, itself or by a file without tests, such as samples."""
+    n_uses = {file: len(names & imported_names(file)) for file in test_files}
+    words = {(_test_folder(module), repr(module.stem)) for module in modules}  # such as the name of a format
+    for folder, word in words:
+        for file in test_files:
+            n_uses[file] += file.parent == folder and word in imported_names(file)
+    waiting = [file for file in test_files if n_uses[file]]
     while waiting:
-        files |= {*waiting}
-        helpers = {module_name(file) for file in waiting if not file.name.startswith("test_")}
-        waiting = [file for file in test_files if file not in files and helpers & imported_names(file)]
-    return sorted(file for file in files if file.name.startswith("test_"))
+        helper = waiting.pop()
+        users = [] if helper.name.startswith("test_") else test_files
+        for file in users:
+            if module_name(helper) in imported_names(file) and n_uses[file] < n_uses[helper]:
+                n_uses[file] = n_uses[helper]
+                waiting.append(file)
+    return {file: n for file, n in n_uses.items() if n and file.name.startswith("test_")}
 
 
 def find_tests(path: Path) -> list[Path]:
     """Return the files that test a module, the nearest first; its folder in tests if none imports it in any way."""
     folder = _test_folder(path)
     own_test = folder / f"test_{path.name}"
-    folder_test = folder.with_name(f"test_{folder.name}.py")
+    folder_tests = {folder.with_name(f"test_{folder.name}.py"), folder / f"test_{folder.name}.py"}
     test_files = sorted(f for f in (ROOT / "tests").rglob("*.py") if f.name.startswith("test_") or f.parent == folder)
     modules, seen = [path], {path}
     while modules:
         names = set[str]().union(*map(exported_names, modules))
-        same_names = {_test_folder(module) / f"test_{module.name}" for module in modules}
-        words = {(_test_folder(module), repr(module.stem)) for module in modules}  # such as that of a command
-        found = [
-            file
-            for file in test_files
-            if file in same_names
-            or names & imported_names(file)
-            or any(file.parent == parent and word in imported_names(file) for parent, word in words)
-        ]
-        if found:
-            found = _with_importers(found, test_files)
-            n_used = {file: len(names & imported_names(file)) for file in found}
+        same_names = {_test_folder(module) / f"test_{module.name}" for module in modules} & {*test_files}
+        n_uses = dict.fromkeys(same_names, 0) | _uses(modules, names, test_files)
+        if n_uses:
             return sorted(
-                found,
+                n_uses,
                 key=lambda f: (
-                    *(f != own_test, f != folder_test, path.stem not in f.stem, f not in same_names),
-                    *(f.parent != folder, -n_used[f]),
+                    *(f != own_test, f not in folder_tests, f not in same_names, f.parent != folder),
+                    *(f.stem != "test_contract", path.stem not in f.stem, -n_uses[f]),
                 ),
             )
         modules = [

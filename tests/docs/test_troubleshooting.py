@@ -7,7 +7,8 @@ import pytest
 
 from pellucid.base.errors import PellucidError
 from pellucid.data import load
-from tools.find_message import VALUE, common_length, matches, texts_of_code
+from tools import find_message
+from tools.find_message import CODE, VALUE, common_length, matches, texts_of_code, texts_of_test
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = (ROOT / "docs/how-to/troubleshooting.md").read_text(encoding="utf-8")
@@ -38,7 +39,7 @@ def test_the_code_of_a_message_is_found_from_the_printed_text():
     ("text", "message", "length"),
     [
         ("no part \0, only \0", "no part 'a', only 'b'", 15),  # code
-        (r"no part 'a', only .*\.", "no part 'a', only b.", 19),  # a regular expression of a test
+        (r"no part 'a', only .*\.", "no part 'a', only b.", 18),  # a regular expression of a test
         ("no part ..., only ...", "no part 'a', only 'b'", 15),  # a page
         ("only \0 no part", "no part 'a', only 'b'", 7),  # one of the two, as they are not in this order
         ("\0 contains \0 (\0 of \0)", "norm: running_var contains infinity", 10),  # it ends in a value
@@ -70,5 +71,30 @@ def test_every_fragment_of_a_message_finds_its_text():
 def test_a_fragment_and_a_whole_message_find_the_code_and_its_tests(words):
     code = matches(" ".join(words), "pellucid/recipe")
     assert code[0][0].startswith("pellucid/recipe/baseline.py:")
-    tests = matches(" ".join(words), "tests/recipe", [text for _, text in code])
-    assert tests[0][1] == " ".join(("NOT", "BETTER"))
+    tests = matches(" ".join(words), "tests/recipe", code_texts=[text for _, text in code])
+    assert " ".join(("NOT", "BETTER")) in [text for _, text in tests[:2]]
+
+
+@pytest.mark.parametrize(
+    ("message", "folder", "file"),
+    [
+        (("no", "optimizer 'sdg'"), "pellucid/trace", "nudge.py"),  # the calls of checks, whose texts are completed
+        (("Dense: units", "must be a whole number of at least 1, not 0"), "pellucid/layers", "dense.py"),
+        (("summary: depth", "must be a whole number of at least 1, not 0"), "pellucid/network", "summary.py"),
+        (("resnet18 has 2 parameters,", "not 1"), "conformance", "networks/counts.py"),  # `find` searches it too
+    ],
+)
+def test_the_code_of_a_message_that_is_completed_elsewhere_is_found(message, folder, file):
+    assert folder.partition("/")[0] in CODE
+    assert matches(" ".join(message), folder)[0][0].startswith(f"{folder}/{file}:")
+
+
+@pytest.mark.parametrize("value", ["0", "-1", "2.5"])
+def test_a_text_with_the_whole_message_comes_first_and_a_refused_call_is_found(monkeypatch, value):
+    message = f"Gamma: power must be a number, not {value}"
+    source = [f"raises({text!r})" for text in ("be a number and a number", f"a number, not {value}", f"In {message}")]
+    entries = [(text, text, "") for _, text in texts_of_test("\n".join([*source, f"Gamma(power={value})"]))]
+    monkeypatch.setattr(find_message, "texts", lambda folder: entries)
+    found = matches(message, "tests", code_texts=["\0: \0 must be a number, not \0"])
+    assert found[0][0] == f"In {message}"
+    assert f"Gamma: power must \0, not {value}" in {text for _, text in found}

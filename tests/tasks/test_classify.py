@@ -3,6 +3,8 @@
 import io
 import sys
 from dataclasses import dataclass
+from importlib import import_module
+from operator import attrgetter
 from pathlib import Path
 
 import numpy as np
@@ -230,3 +232,12 @@ def test_the_functions_of_predict_are_those_of_the_architecture_page(tmp_path: P
     page = (Path(__file__).parents[2] / "docs" / "architecture.md").read_text(encoding="utf-8")
     lines = page.partition("## From `pellucid predict`")[2].partition("```text\n")[2].partition("\n```")[0].splitlines()
     assert [tuple(line.split()[:2]) for line in lines] == stack
+
+
+def test_the_functions_of_other_tasks_are_those_of_the_architecture_page() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "architecture.md").read_text(encoding="utf-8")
+    lines = page.partition("For other tasks, after")[2].partition("```text\n")[2].partition("\n```")[0].splitlines()
+    assert {line.split("/")[1] for line in lines} >= {"detect", "segment", "colorize"}
+    for file, name in (line.split()[:2] for line in lines):
+        function = attrgetter(name)(import_module(f"pellucid.{file.removesuffix('.py').replace('/', '.')}"))
+        assert function.__qualname__ == name

@@ -8,6 +8,20 @@ from torch.testing._internal.common_methods_invocations import op_db
 
 from conformance.opinfo import OPERATORS
 from pellucid import operators
+from pellucid.layers import (
+    GRU,
+    LAYERS,
+    LSTM,
+    RNN,
+    Crop,
+    LocalContrastNorm,
+    LpPool2d,
+    PadChannels,
+    RoIAlign,
+    RoIPool,
+    SiLU,
+    SoftArgmax,
+)
 from pellucid.operators import (
     AffineGrid,
     AngleOfPoint,
@@ -121,3 +135,16 @@ def test_every_operator_of_opened_networks_has_samples_or_a_reason() -> None:
     without_samples = set(operators.OPERATORS) - {operator.subject for operator in OPERATORS}
     advice = "give each a line in conformance/opinfo/tensors.py, or say why not in OPERATORS_WITHOUT_SAMPLES"
     assert without_samples == OPERATORS_WITHOUT_SAMPLES.keys(), advice
+
+
+LAYERS_WITHOUT_SAMPLES = {  # Pellucid's layers without an entry in OPERATORS
+    **dict.fromkeys((GRU, LSTM, RNN, LpPool2d, SiLU), "samples of PyTorch's modules, or compared in tests/layers"),
+    **dict.fromkeys((Crop, LocalContrastNorm, PadChannels, SoftArgmax), "no operator of PyTorch"),
+    **dict.fromkeys((RoIAlign, RoIPool), "operators of torchvision"),
+}
+
+
+def test_every_layer_has_samples_or_a_reason() -> None:
+    without_samples = set(LAYERS) - {operator.subject for operator in OPERATORS}
+    advice = "give each a line in conformance/opinfo, or say why not in LAYERS_WITHOUT_SAMPLES"
+    assert without_samples == LAYERS_WITHOUT_SAMPLES.keys(), advice

@@ -7,10 +7,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from pellucid import layers
 from pellucid.base.errors import PellucidError
 from pellucid.combine import Sequential
 from pellucid.explain import gradcam, gradcam_plus_plus, guided_gradcam, layercam, scorecam, upto
-from pellucid.layers import Dense, Flatten, Layer, Mode, ReLU, ReLU6
+from pellucid.explain.gradcam import POOLING_LAYERS
+from pellucid.layers import Dense, Flatten, Layer, Mode, ReLU, ReLU6, RoIPool
 from tests.explain.networks import CLASSES, SHAPE, network_and_batch
 from tests.oracle import assert_close, normal, randomized
 from tests.references import reference_forward
@@ -161,3 +163,8 @@ def test_a_network_without_maps_is_reported() -> None:
     params, x = randomized(net.init(SHAPE, rng)[0], rng), normal((1, *SHAPE), rng)
     with pytest.raises(PellucidError, match="no feature maps"):
         gradcam(net, params, x, 0)
+
+
+def test_every_pooling_is_among_those_before_which_maps_are_looked_for() -> None:
+    poolings = {kind for kind in layers.LAYERS if "Pool" in kind.__name__} - {RoIPool}  # of boxes, not of maps
+    assert poolings == {*POOLING_LAYERS}, "change POOLING_LAYERS of pellucid/explain/gradcam.py"

@@ -5,10 +5,13 @@ import torch
 
 from pellucid.combine import Graph, Parallel, Sequential
 from pellucid.explain.parts import upto
-from pellucid.explain.receptive_field import receptive_fields
+from pellucid.explain.receptive_field import MARK_RULES, receptive_fields
 from pellucid.explain.sweeps import forward_to
 from pellucid.layers import (
     GELU,
+    GRU,
+    LSTM,
+    RNN,
     AdaptiveAvgPool2d,
     Add,
     AvgPool2d,
@@ -24,9 +27,14 @@ from pellucid.layers import (
     MaxPool2d,
     Mode,
     ReLU,
+    RoIAlign,
+    RoIPool,
+    SoftArgmax,
     Softmax,
     Upsample,
 )
+from pellucid.layers.base import declares
+from tests.layers.samples import SAMPLES
 from tests.oracle import normal, randomized
 from tests.references import reference_forward
 
@@ -85,3 +93,13 @@ def test_contrast_normalization_extends_the_receptive_field() -> None:
     params, _ = net.init((2, 12, 12), torch.Generator().manual_seed(0))
     run = forward_to(net, params, torch.rand(1, 2, 12, 12), "conv2d1[0, 4, 5]")
     assert receptive_fields(run).tolist() == [[2, 3, 9, 10]]
+
+
+UNKNOWN_FIELDS = {GRU, LSTM, RNN, RoIAlign, RoIPool, SoftArgmax}  # layers whose receptive field is refused
+
+
+@pytest.mark.parametrize("layer", [sample.layer for sample in SAMPLES], ids=repr)
+def test_every_layer_has_a_mark_rule_or_is_refused(layer: Layer) -> None:
+    is_known = any(declares(layer, *types_or_traits) for types_or_traits, _ in MARK_RULES)
+    advice = "add it to MARK_RULES of pellucid/explain/receptive_field.py, or to UNKNOWN_FIELDS"
+    assert is_known != (type(layer) in UNKNOWN_FIELDS), advice

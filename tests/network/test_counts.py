@@ -1,12 +1,27 @@
 """Weights and multiply-adds against ../shared/facts/learn.md, and receptive fields against backward passes."""
 
+from dataclasses import fields
+
 import pytest
 import torch
 from torch.nn import functional as F
 
 from pellucid.base.errors import PellucidError
 from pellucid.combine import Sequential
-from pellucid.layers import AvgPool2d, BatchNorm, Conv2d, Dense, Flatten, LpPool2d, MaxPool2d, ReLU
+from pellucid.layers import (
+    LAYERS,
+    AvgPool2d,
+    BatchNorm,
+    Conv2d,
+    ConvTranspose2d,
+    Dense,
+    Flatten,
+    Layer,
+    LpPool2d,
+    MaxPool2d,
+    MaxUnpool2d,
+    ReLU,
+)
 from pellucid.network.counts import counts, output_size, read_layers, receptive_field
 
 
@@ -155,3 +170,18 @@ def test_text_that_is_not_a_list_of_layers_is_refused(text: str, message: str):
 def test_a_layer_that_does_not_fit_its_input_is_refused():
     with pytest.raises(PellucidError, match="conv2d1"):
         counts(read_layers("Conv2d(3, 3)"), (784,))
+
+
+WITH_WINDOWS = [kind for kind in LAYERS if "kernel" in {field.name for field in fields(kind)}]
+
+
+@pytest.mark.parametrize("kind", WITH_WINDOWS)
+def test_the_window_of_every_layer_is_counted(kind: type[Layer]):
+    if kind in (ConvTranspose2d, MaxUnpool2d):  # several windows of different sizes
+        return
+    names = {field.name for field in fields(kind)}
+    layer = kind(**{name: value for name, value in {"filters": 1, "kernel": 3}.items() if name in names})
+    try:
+        assert receptive_field(Sequential(layer))[0].field == (3, 3)
+    except PellucidError as error:
+        pytest.fail(f"add it to `receptive_field` of pellucid/network/counts.py, or to this test: {error}")

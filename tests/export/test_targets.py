@@ -1,9 +1,11 @@
 """Every target of `pellucid export` writes the files that it declares, and the command's help lists all targets."""
 
+import re
 from pathlib import Path
 
 import pytest
 
+import pellucid.export
 from pellucid.base.foreign import MODEL_ANSWERS
 from pellucid.cli.export import ABOUT, parser
 from pellucid.cli.main import GENERAL_COMMANDS
@@ -13,7 +15,8 @@ from pellucid.layers import Conv2d, ReLU
 from pellucid.model import Model
 from pellucid.training.arguments import OTHER_FORMATS
 
-PAGES = Path(__file__).resolve().parents[2] / "docs" / "how-to"
+ROOT = Path(__file__).resolve().parents[2]
+PAGES = ROOT / "docs" / "how-to"
 
 
 @pytest.mark.slow
@@ -40,8 +43,12 @@ def test_texts_about_all_formats_name_a_target(name: str) -> None:
     texts = {
         "ABOUT of pellucid/cli/export.py": ABOUT,
         '"export" in pellucid/cli/main.py': GENERAL_COMMANDS["export"],
+        "pellucid/export/__init__.py": str(pellucid.export.__doc__),
         "docs/how-to/export.md": (PAGES / "export.md").read_text(encoding="utf-8").splitlines()[0],
     }
+    for page in ("README.md", "docs/features.md"):
+        text = (ROOT / page).read_text(encoding="utf-8")
+        texts[page] = " ".join(re.findall(r"xport[^.;|]*", " ".join(text.split())))
     commands = {
         '"export" in pellucid/base/foreign.py': (MODEL_ANSWERS["export"], f"to_{name}("),
         "docs/how-to/deploy.md": ((PAGES / "deploy.md").read_text(encoding="utf-8"), f"--to {name}`"),

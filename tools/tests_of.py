@@ -98,7 +98,7 @@ def find_tests(path: Path) -> list[Path]:
                 n_uses,
                 key=lambda f: (
                     *(f != own_test, f not in folder_tests, f not in same_names, f.parent != folder),
-                    *(f.stem != "test_contract", path.stem not in f.stem, -n_uses[f]),
+                    *(f != folder / "test_contract.py", path.stem not in f.stem, -n_uses[f]),
                 ),
             )
         modules = [

@@ -97,8 +97,8 @@ def find_tests(path: Path) -> list[Path]:
             return sorted(
                 n_uses,
                 key=lambda f: (
-                    *(f != own_test, f not in folder_tests, f not in same_names, f.parent != folder),
-                    *(f != folder / "test_contract.py", path.stem not in f.stem, -n_uses[f]),
+                    *(f != own_test, f not in folder_tests, f.parent != folder),
+                    *(f != folder / "test_contract.py", path.stem not in f.stem, f not in same_names, -n_uses[f]),
                 ),
             )
         modules = [

@@ -55,6 +55,12 @@ def test_changed_copies_are_found(kind: str) -> None:
     assert train_index == 100 + validation_index
 
 
+@pytest.mark.parametrize(("count", "is_found"), [(6, False), (12, False), (40, True)])
+def test_a_few_near_copies_that_hardly_raise_the_score_are_no_fault(count: int, is_found: bool) -> None:
+    copies = TRAIN[100 : 100 + count] * 0.7 + 0.1
+    assert bool(CHECK.find(make_case(TRAIN, torch.cat([copies, VALIDATION[: 150 - count]])))) is is_found
+
+
 def test_no_validation_few_images_and_few_features_are_skipped() -> None:
     assert CHECK.find(case_of(make_case(TRAIN, VALIDATION).model, TRAIN, torch.arange(300) % 2)) == []
     assert CHECK.find(make_case(TRAIN[:10], TRAIN[:2] * 0.9)) == []

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 MAX_PASS_BYTES = 1 << 30  # of all layers' outputs together: 9 images for VGG16 at 224 x 224
 MIN_BATCH = 2  # examples; batch normalization needs more than one
+MIN_ROW_DEVIATIONS = 8.0  # standard errors of a variance over rows; the largest of 1,700 new weights is 6.4
 
 
 def rms(x: Tensor) -> float:
@@ -47,6 +48,36 @@ def library_version(component: Any) -> Any:
 def leaves(net: Layer) -> Iterator[tuple[str, Layer]]:
     """Yield (path, layer) of every layer that is not a combinator, in order."""
     return ((path, layer) for path, layer in walk(net) if not isinstance(layer, Combinator))
+
+
+def is_pretrained(model: BaseModel, is_frozen: bool) -> bool:
+    """Return whether a training has left its signs in the frozen layers of a model, or in the others."""
+    weights = flatten(model.params)
+    for path, layer in leaves(model.net):
+        weight_path = join(path, "weight")
+        if (weight_path in model.frozen) is not is_frozen:
+            continue
+        if isinstance(layer, BatchNorm) and bool(weights[join(path, layer.buffers[0])].any()):
+            return True
+        if "weight" in layer.decayed and _was_trained(weights[weight_path]):
+            return True
+    return False
+
+
+def _was_trained(weight: Tensor) -> bool:
+    """Return whether the sizes of rows or columns differ more than those of independent values of one distribution.
+
+    Training makes some units and inputs larger than others. Weights that are newly drawn, here or in PyTorch, have
+    independent values, so that the variance of a row's mean square follows from their second and fourth moments.
+    """
+    weight = weight.double()
+    for rows in (weight.flatten(1), weight.transpose(0, 1).flatten(1)):
+        count, length = rows.shape
+        chance_variance = float(weight.pow(4).mean() - weight.square().mean().square()) / length
+        excess = float(rows.square().mean(1).var(correction=0)) - chance_variance
+        if excess > MIN_ROW_DEVIATIONS * (2 / count) ** 0.5 * chance_variance > 0:
+            return True
+    return False
 
 
 def trainable_layers(model: BaseModel) -> list[tuple[str, str]]:

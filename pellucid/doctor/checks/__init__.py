@@ -23,6 +23,7 @@ from pellucid.doctor.checks import (
     symmetric_init,
     underfitting,
     unnormalised_inputs,
+    untrained_frozen,
     wrong_gradient,
     wrong_output,
 )
@@ -37,7 +38,7 @@ CHECKS: tuple[Check, ...] = tuple(
         # of the network
         wrong_output, softmax_twice, mixed_examples, wrong_gradient, cut_gradient, symmetric_init, dropout_at_inference,
         # of the training
-        nan_origin, batch_norm, replaced_weights,
+        nan_origin, batch_norm, replaced_weights, untrained_frozen,
         # of its result
         underfitting, overfitting,
     )

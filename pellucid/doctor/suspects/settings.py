@@ -11,17 +11,15 @@ from math import inf
 from typing import Any
 
 import torch
-from torch import Tensor
 
-from pellucid.combine.base import join, map_layers, walk
+from pellucid.combine.base import map_layers, walk
 from pellucid.data import Augment
 from pellucid.doctor.case import Case
 from pellucid.doctor.finding import Suspect, suspect
-from pellucid.doctor.passes import leaves, trainable_layers
+from pellucid.doctor.passes import is_pretrained, leaves
 from pellucid.doctor.remedies import rebuilt, with_initial_model, with_rate
 from pellucid.doctor.training_case import TrainingCase
 from pellucid.layers import BatchNorm, Dropout
-from pellucid.nested import flatten
 from pellucid.optim import Progress
 from pellucid.optim.schedules import Constant
 
@@ -39,7 +37,6 @@ LOW_RATE_FACTOR = 0.1  # of the highest rate; at lower rates, a network hardly l
 RATE_FACTORS = (0.1, 10.0, 0.01)  # of the learning rates that are tried
 MAX_RATE_RATIO = 30.0  # of the learning rate and the usual one, or its inverse; above it, the usual one is tried first
 MIN_RATE = 1e-12  # lower learning rates, or negative ones, teach nothing
-MIN_ROW_DEVIATIONS = 8.0  # standard errors of a variance over rows; the largest of 1,700 new weights is 6.4
 MAX_LOW_RATE_FRACTION = 0.6  # fraction of the steps whose rate is below LOW_RATE_FACTOR times the highest
 
 
@@ -246,14 +243,7 @@ def rate_suspects(case: TrainingCase) -> Iterator[Suspect]:
 
 def pretrained_suspects(case: Case) -> Iterator[Suspect]:
     """Yield a suspect for the learning rate if initial weights are pretrained and not frozen."""
-    weights = flatten(case.initial.params)
-    means = [
-        join(path, layer.buffers[0]) for path, layer in leaves(case.model.net)
-        if isinstance(layer, BatchNorm) and join(path, "weight") not in case.model.frozen
-    ]  # fmt: skip
-    if any(bool(weights[path].any()) for path in means) or any(
-        _is_pretrained(weights[path]) for _, path in trainable_layers(case.initial)
-    ):
+    if is_pretrained(case.initial, is_frozen=False):
         yield suspect(
             "learning-rate-too-high",
             "each step is too large: it overshoots, or pretrained weights lose what they learned",
@@ -261,19 +251,3 @@ def pretrained_suspects(case: Case) -> Iterator[Suspect]:
             partial(with_rate, factor=0.1), unusual=True, key="pretrained-rate",
             settings={"optimizer.lr": 0.1 * case.model.optimizer.lr}, learning_rate=case.model.optimizer.lr,
         )  # fmt: skip
-
-
-def _is_pretrained(weight: Tensor) -> bool:
-    """Return whether the sizes of rows or columns differ more than those of independent values of one distribution.
-
-    Training makes some units and inputs larger than others. Weights that are newly drawn, here or in PyTorch, have
-    independent values, so that the variance of a row's mean square follows from their second and fourth moments.
-    """
-    weight = weight.double()
-    for rows in (weight.flatten(1), weight.transpose(0, 1).flatten(1)):
-        count, length = rows.shape
-        chance_variance = float(weight.pow(4).mean() - weight.square().mean().square()) / length
-        excess = float(rows.square().mean(1).var(correction=0)) - chance_variance
-        if excess > MIN_ROW_DEVIATIONS * (2 / count) ** 0.5 * chance_variance > 0:
-            return True
-    return False

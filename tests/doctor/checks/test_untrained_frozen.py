@@ -1,0 +1,60 @@
+"""Frozen layers without pretrained weights."""
+
+from typing import Any
+
+import pytest
+import torch
+
+from pellucid.combine import Sequential
+from pellucid.doctor import Case, case_of
+from pellucid.doctor.checks.untrained_frozen import CHECK
+from pellucid.layers import BatchNorm, Conv2d, Dense, Flatten, ReLU
+from pellucid.model import Model
+from pellucid.optim import Adam
+from tests.doctor.small_cases import corners
+
+NETS = {
+    "dense": (Flatten(), Dense(24), ReLU(), Dense(24), ReLU(), Dense(24), ReLU(), Dense(4)),
+    "convolutions": (Conv2d(8, 3, padding=1), BatchNorm(), ReLU(), Conv2d(8, 3, padding=1), BatchNorm(), ReLU(),
+                     Conv2d(8, 3, padding=1), BatchNorm(), ReLU(), Flatten(), Dense(4)),
+}  # fmt: skip
+
+
+def make_case(kind: str, n_frozen: int, is_loaded: bool, labels: torch.Tensor | None = None) -> Case:
+    """Return the case of a network whose first layers are frozen, with weights of another training or newly drawn."""
+    x, y = corners(200)
+    y = y if labels is None else labels
+    model = Model(Sequential(*NETS[kind]), optimizer=Adam(0.01), input_shape=(1, 4, 4))
+    if is_loaded:
+        model.fit(x, corners(200)[1], epochs=15, verbose=False)
+    layer_paths = [path.rpartition(".")[0] for path, value in model.weights.items() if value.dim() > 1]
+    for path in layer_paths[:n_frozen]:
+        model.freeze(f"{path}.*")
+    first_weights = {path: value.clone() for path, value in model.weights.items()}
+    model.weights[f"{layer_paths[-1]}.bias"].add_(0.5)  # a training of the last layer alone
+
+    def begin() -> Any:
+        model_before = Model(Sequential(*NETS[kind]), optimizer=Adam(0.01), input_shape=(1, 4, 4))
+        for path, value in first_weights.items():
+            model_before.weights[path].copy_(value)
+        model_before.frozen = set(model.frozen)
+        return model_before
+
+    return case_of(model, x, y, validation=(x[:80], y[:80]), begin=begin)
+
+
+@pytest.mark.parametrize("kind", NETS)
+def test_frozen_layers_as_newly_drawn_are_a_fault(kind: str) -> None:
+    (finding,) = CHECK.find(make_case(kind, 3, is_loaded=False))
+    assert finding.evidence == {"frozen_layers": 3, "layers": 4}
+
+
+@pytest.mark.parametrize("kind", NETS)
+def test_few_frozen_layers_and_good_predictions_are_no_fault(kind: str) -> None:
+    assert not CHECK.find(make_case(kind, 2, is_loaded=False))
+    assert not CHECK.find(make_case(kind, 3, is_loaded=True))  # it predicts the classes
+
+
+def test_frozen_layers_of_another_training_are_no_fault() -> None:
+    """The labels are others, so that the predictions are bad."""
+    assert not CHECK.find(make_case("convolutions", 3, is_loaded=True, labels=torch.arange(200) // 50))

@@ -36,8 +36,10 @@ MIN_SMALL_STEPS, MAX_SMALL_STEPS, MAX_SMALL_WORK = 150, 400, 3.2e11
 # Faults of the validation data, and the last also of the training data, that keep trainings from showing other causes.
 UNSOUND_DATA = (preprocessing_mismatch.NAME, shuffled_labels.NAME)
 
-UNCHANGED = Remedy("the same training once more", lambda case: case, "unchanged")
+UNCHANGED = Remedy("the same training on shuffled examples", lambda case: case, "unchanged")
 
+RATE_TOO_HIGH = "learning-rate-too-high"  # the name of the suspects
+MAX_CHANGES = 0.5  # changes of the class from example to example, relative to those in random order; fewer are sorted
 MIN_SKEW = 0.25  # total variation distance between the classes of the predictions and of the labels
 MIN_ACCURACY = 0.5  # on validation data in the last epoch; above it, the order of the examples is not the cause
 
@@ -47,12 +49,13 @@ class ReplacedParts:
 
     base: the case without data at fault; None if there is none. present_scores: the scores of the present model on its
     validation data. base_scores: those of trainings of the base, by number of steps and pair. reference_score: of a
-    small network on the same data; 1 if it is not measured. It is set when `candidates` are collected.
+    small network on the same data; 1 if it is not measured. is_unstable: whether the same training once more has a
+    clearly better score. Both are set when `candidates` are collected.
     """
 
     def __init__(self, evaluations: Evaluations) -> None:
         self.evaluations, self.trainings, self.reference_score = evaluations, evaluations.trainings, 1.0
-        self.base = sound_case(evaluations)
+        self.base, self.is_unstable = sound_case(evaluations), False
         is_same = self.base is evaluations.case
         self.present_scores = evaluations.validation_scores if is_same and evaluations.is_scored else None
         self.base_scores = evaluations.base_scores if is_same else dict[int, dict[int, Tensor]]()
@@ -109,10 +112,14 @@ class ReplacedParts:
         may_fail = score <= 1 - MIN_DEFICIT  # otherwise, not even a perfect score would be clearly higher
         if may_fail and (deficit := self._deficit(base)):
             fractions = [MIN_GENERAL_FRACTION if candidate.general else MIN_FRACTION for candidate in possible_causes]
-            return [
+            replacements = [
                 replace(candidate, min_gain=max(MIN_GAIN, fraction * deficit), is_likely=True)
                 for candidate, fraction in zip(possible_causes, fractions, strict=True)
             ]
+            if not self.is_unstable:
+                return replacements
+            # smaller steps alone keep a training from failing in some orders of the examples
+            unusual += [one for one in replacements if one.general and one.finding.check == RATE_TOO_HIGH]
         return unusual if evaluations.case.trained and not optional_fields(evaluations.case).stopped else ()
 
     def _train_with(self, candidate: Suspect) -> ProvenCause | None:
@@ -171,8 +178,8 @@ class ReplacedParts:
     def _deficit(self, base: Case) -> float:
         """Return how much lower the score is than that of a small network, if that is clear; 0 if it is not.
 
-        The score is the higher one of the present model and of the training made once more. If the latter does well,
-        the settings of the training are not the cause, and the finding for that is added to `likely`.
+        The score is the higher one of the present model and of the training made once more. If the latter does well, or
+        better in random order, a finding for that is added to `likely`, or else the training is unstable.
         """
         trainings, present_scores = self.trainings, self.present_scores
         reference = _reference_scores(base, self.evaluations.score)
@@ -187,22 +194,29 @@ class ReplacedParts:
         deficit = _clear_deficit(
             repeated_training.scores, reference, MIN_DEFICIT if present_scores is None else MIN_DEFICIT / 2
         )
-        if (
-            not deficit
-            and present_scores is not None
-            and base is trainings.first_case
-            and trainings.model_steps >= steps
-        ):
+        is_repetition = base is trainings.first_case and trainings.model_steps >= steps
+        if present_scores is None or not is_repetition:
+            return deficit if present_scores is None else min(deficit, _clear_deficit(present_scores, reference))
+        if not deficit or _clear_deficit(present_scores, repeated_training.scores):
             score, steps_made, finding = float(present_scores.mean()), base.steps_made, None
-            if epoch_steps(base) < base.steps_per_epoch and trainings.spend(UNCHANGED, (base, steps_made)):
+            has_short_epochs = not deficit and epoch_steps(base) < base.steps_per_epoch
+            if has_short_epochs and trainings.spend(UNCHANGED, (base, steps_made)):
                 short_training = trainings.train(base, 0, steps_made)
                 if not _clear_deficit(short_training.scores, reference, MIN_DEFICIT / 2):
                     finding = finding_of_short_epochs(base, score, float(short_training.scores.mean()))
                     repeated_training = short_training
-            finding = finding or finding_of_other_weights(base, score, float(repeated_training.scores.mean()))
+            if finding is None and (not deficit or comes_by_class(base)):
+                finding = finding_of_other_weights(base, score, float(repeated_training.scores.mean()))
             if finding is not None:
+                repeated = Suspect(replace(finding, remedy=UNCHANGED))
+                trainings.record(
+                    effect_of(repeated, trainings.score.name, [(present_scores, repeated_training.scores)], steps)
+                )
                 self.evaluations.likely.append((finding, with_trained(base, repeated_training.model)))
-        return deficit if present_scores is None else min(deficit, _clear_deficit(present_scores, reference))
+                return 0.0  # other causes show only without this one
+            self.is_unstable = True
+            return _clear_deficit(present_scores, reference)
+        return min(deficit, _clear_deficit(present_scores, reference))
 
 
 def sound_case(evaluations: Evaluations) -> TrainingCase | None:
@@ -286,6 +300,15 @@ def finding_of_other_weights(case: Case, score: float, rehearsed_score: float) -
         "shuffle the training examples (shuffle=True in a DataLoader), and train on all of them in one call of fit",
         is_fault=True,
     )  # fmt: skip
+
+
+def comes_by_class(case: Case) -> bool:
+    """Return whether the classes of the training examples change far less often than in random order."""
+    y = case.train.y
+    if not case.classifies:
+        return False
+    n_changes, shares = float((y[1:] != y[:-1]).sum()), y.unique(return_counts=True)[1].double() / len(y)
+    return n_changes <= MAX_CHANGES * (len(y) - 1) * float(1 - shares.square().sum())
 
 
 def epoch_steps(case: Case) -> float:

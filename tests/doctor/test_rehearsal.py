@@ -1,4 +1,4 @@
-"""Rehearsals of a few training steps, compared with PyTorch's optimizers, and reinitialized models."""
+"""Rehearsals of a few steps, compared with PyTorch's optimizers, reinitialized models, and repeated trainings."""
 
 from dataclasses import dataclass, replace
 from typing import Any
@@ -9,6 +9,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from pellucid.combine import Sequential
+from pellucid.doctor import case_of, diagnose, replaced_parts
+from pellucid.doctor.evaluations import Evaluations
+from pellucid.doctor.paired import PairedTrainings, ScoredModel
 from pellucid.doctor.rehearsal import (
     RehearsalSettings,
     rehearse,
@@ -20,10 +23,11 @@ from pellucid.doctor.remedies import rebuilt, with_rate
 from pellucid.layers import AdaptiveAvgPool2d, BatchNorm, Conv2d, Dense, Dropout, Flatten, ReLU
 from pellucid.layers.base import Layer, Mode, Params
 from pellucid.model import Model
-from pellucid.optim import SGD, Adam, Optimizer
+from pellucid.optim import SGD, Adam, Momentum, Optimizer
 from pellucid.optim.base import State
 from pellucid.optim.regularizers import L2
 from pellucid.optim.schedules import Cosine, OneCycle, Warmup
+from pellucid.task import task_of
 from pellucid.training.examples import examples
 from tests.doctor.small_cases import conv_net, corners, dense_net, make_case, make_model
 
@@ -221,3 +225,77 @@ def test_the_usual_rate_does_not_depend_on_the_rate() -> None:
     assert Adam(5.0).usual_lr == 0.001  # Kingma and Ba 2015, algorithm 1
     assert SGD(5.0).usual_lr == 0.1
     assert OwnOptimizer(5.0).usual_lr == float("inf")
+
+
+@pytest.mark.parametrize(
+    ("y", "is_sorted"),
+    [
+        (torch.arange(200) // 20, True),
+        (torch.arange(200) // 20 * 7 % 10, True),
+        (torch.arange(200) % 10, False),
+        (torch.randint(10, (200,), generator=torch.Generator().manual_seed(0)), False),
+        ((torch.arange(200) < 180).long(), True),
+        ((torch.arange(200) % 10 > 0).long(), False),
+    ],
+)
+def test_classes_that_hardly_change_from_example_to_example_are_sorted(y: torch.Tensor, is_sorted: bool) -> None:
+    model = Model(Sequential(Dense(10)), input_shape=(3,))
+    assert replaced_parts.comes_by_class(case_of(model, torch.rand(200, 3), y)) is is_sorted
+
+
+def repeated(present: float, y: torch.Tensor, predicted: int | None) -> replaced_parts.ReplacedParts:
+    """Return the parts of a training with a present score, for a training on x that are noise."""
+    x = torch.rand(len(y), 3)
+    model = Model(Sequential(out=Dense(10)), optimizer=Momentum(0.05), input_shape=(3,))
+    case = case_of(model, x, y, validation=(x, y), epochs=40)
+    if predicted is not None:
+        case.model.weights["out.bias"][predicted] = 100.0
+    trainings = PairedTrainings(task_of(case.model), case, lambda line: None)
+    parts = replaced_parts.ReplacedParts(Evaluations(trainings, [], False))
+    parts.present_scores = torch.full((len(y),), present)
+    return parts
+
+
+@pytest.mark.parametrize(
+    ("again", "is_sorted", "predicted", "expected"),
+    [
+        (0.9, True, 3, "examples-in-order"),
+        (0.55, True, 3, "examples-in-order"),  # worse than the reference, but clearly better than in order
+        (0.55, False, 3, "unstable"),
+        (0.55, True, None, "unstable"),
+        (0.12, True, 3, ""),
+    ],
+)
+def test_a_training_that_is_better_once_more_is_in_order_or_unstable(
+    again: float, is_sorted: bool, predicted: int | None, expected: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    y = torch.arange(400) // 40 if is_sorted else torch.arange(400) % 10
+    scores = (torch.arange(400) % 100 < 100 * again).double()
+    parts = repeated(0.1, y, predicted)
+    monkeypatch.setattr(replaced_parts, "_reference_scores", lambda case, score: torch.full((400,), 0.92))
+    monkeypatch.setattr(PairedTrainings, "train", lambda self, case, *values: ScoredModel(case.model, scores))
+    assert parts.base is not None
+    deficit = parts._deficit(parts.base)
+    assert [finding.check for finding, _ in parts.evaluations.likely] == ["examples-in-order"] * (
+        expected == "examples-in-order"
+    )
+    assert parts.is_unstable is (expected == "unstable")
+    assert bool(deficit) is (expected != "examples-in-order")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", [0, 1])
+def test_a_rate_at_which_a_training_fails_in_some_orders_is_the_cause(seed: int) -> None:
+    rng = torch.Generator().manual_seed(seed)
+    x = 0.1 * torch.randn(700, 1, 16, 16, generator=rng)
+    y = torch.rand(700, 2, generator=rng)
+    for image, (column, row) in zip(x, (2 + 11 * y).long().tolist(), strict=True):
+        image[0, row - 1 : row + 2, column - 1 : column + 2] += 1
+    net = Sequential(
+        Conv2d(12, 5, stride=2, padding=2), ReLU(), Conv2d(24, 3, stride=2, padding=1), ReLU(), Flatten(),
+        Dense(64), ReLU(), Dense(2),
+    )  # fmt: skip
+    model = Model(net, "quadratic", Adam(0.06), metrics=(), input_shape=(1, 16, 16), seed=seed)
+    history = model.fit(x[:500], y[:500], epochs=8, batch_size=32, verbose=False)
+    case = case_of(model, x[:500], y[:500], validation=(x[500:], y[500:]), history=history, epochs=8, batch_size=32)
+    assert diagnose(case).causes == ("learning-rate-too-high",)

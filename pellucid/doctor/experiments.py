@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from pellucid.base.errors import PellucidError
+from pellucid.data.changed_source import with_targets
 from pellucid.data.source import Arrays, Source
 from pellucid.doctor.case import UnansweredError, has_flat_targets
 from pellucid.doctor.checks import CHECKS
@@ -53,6 +54,9 @@ MIN_FAULT_GAIN = 0.03  # of the score, by a remedy of a fault that is visible in
 FAILURE_SIGNS = {"underfitting", "overfitting", "nan-origin"}  # signs of a failing training
 MAX_EXAMPLES, MAX_READ = 1_000, 200  # of each part of the data: in memory, and of other sources
 MIN_KIND_GAIN = 0.1  # of the score, by leaving out the examples of a kind
+# Fractions of the training examples with two columns in reverse order, and of these, with other columns reversed too.
+MIN_REVERSED_FRACTION, MIN_REVERSED_TOGETHER = 0.2, 0.9
+MIN_SHIFT = 0.5  # standard deviations by which the mean of a column in reverse order differs; points in the middle stay
 MIN_KIND_FRACTION, MAX_KIND_FRACTION = 0.02, 0.9  # of the training examples that are of the kind
 
 
@@ -182,6 +186,7 @@ def _first_cause(evaluations: Evaluations) -> ProvenCause | None:
 
         experiments = [
             ("kinds", train_without_kinds),
+            ("exchanged-columns", train_with_exchanged_columns),
             *experiments,
             ("parts", lambda _: parts().train(is_before_data)),
             ("other-targets", train_with_suggested_targets),
@@ -236,6 +241,54 @@ def train_without_kinds(evaluations: Evaluations) -> ProvenCause | None:
         if (cause := evaluations.trainings.measure(base_without_kind, change, {})) is not None:
             return cause
     return None
+
+
+def train_with_exchanged_columns(evaluations: Evaluations) -> ProvenCause | None:
+    """Train with columns of the targets exchanged in the examples that have two of them in reverse order.
+
+    It is the pair farthest apart of those whose order many training examples and no validation examples have. All
+    columns whose order is reversed in these take the places at which their means are nearest to the validation data's.
+    """
+    case = evaluations.case
+    if case.validation is None or not evaluations.has_targets:
+        return None
+    train, validation = (_limited(data, case.model.seed) for data in (case.train, case.validation))
+    data_targets = [
+        [one.targets[0] for one in read_examples(data, len(data), case.model.seed)] for data in (train, validation)
+    ]
+    if not all(one.is_floating_point() and one.dim() == 1 for targets in data_targets for one in targets):
+        return None
+    y, other_y = (torch.stack(targets) for targets in data_targets)
+    is_above, is_above_elsewhere = (one[:, :, None] > one[:, None, :] for one in (y, other_y))  # (n, columns, columns)
+    fractions = is_above.double().mean(0) * ~is_above_elsewhere.any(0)
+    means = other_y.mean(0)
+    distances_apart = (fractions >= MIN_REVERSED_FRACTION) * (means[:, None] - means).abs()
+    first, second = divmod(int(distances_apart.argmax()), y.shape[1])
+    fraction = float(fractions[first, second])
+    if fraction < MIN_REVERSED_FRACTION:
+        return None
+    is_reversed = is_above[:, first, second]
+    order = torch.arange(y.shape[1])
+    are_reversed = (is_above[is_reversed].double().mean(0) > MIN_REVERSED_TOGETHER) & ~is_above_elsewhere.any(0)
+    reversed_means = y[is_reversed].mean(0)
+    shifts = (means - reversed_means).abs() / other_y.std(0)
+    columns = ((are_reversed.any(0) | are_reversed.any(1)) & (shifts > MIN_SHIFT)).nonzero().flatten()
+    distances = (means[columns, None] - reversed_means[columns]).abs()
+    for _ in columns:  # the nearest means first
+        column, source = divmod(int(distances.argmin()), len(columns))
+        order[columns[column]] = columns[source]
+        distances[column], distances[:, source] = inf, inf
+    pairs = ", ".join(f"{k} and {int(j)}" for k, j in enumerate(order) if k < int(j))
+    exchanged = with_targets(train, lambda target, size: target[order], frozenset(is_reversed.nonzero()[:, 0].tolist()))
+    change = suspect(
+        "exchanged-columns", f"in {fraction:.0%} of the training targets and in none of the validation targets column "
+        f"{first} is above column {second}, as in mirrored images whose left and right points keep their places",
+        f"exchange left and right in the targets of mirrored images (columns {pairs}, counted from 0, and "
+        "all others of these points)",
+        f"columns exchanged in {fraction:.0%} of the training targets", lambda case: replace(case, train=exchanged),
+        path="train", min_gain=MIN_KIND_GAIN, is_likely=True,
+    )  # fmt: skip
+    return evaluations.trainings.measure(replace(case, train=train), change, {})
 
 
 def _limited(data: Source, seed: int) -> Source:

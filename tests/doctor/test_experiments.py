@@ -13,7 +13,7 @@ from pellucid.combine import Sequential
 from pellucid.data import Batch
 from pellucid.doctor import Diagnosis, case_of
 from pellucid.doctor.evaluations import Evaluations
-from pellucid.doctor.experiments import with_causes
+from pellucid.doctor.experiments import train_with_exchanged_columns, with_causes
 from pellucid.doctor.finding import Finding, suspect
 from pellucid.doctor.paired import PairedTrainings
 from pellucid.layers import Conv2d, Dense, Flatten, MaxPool2d, ReLU
@@ -247,3 +247,43 @@ def test_other_validation_inputs_do_no_harm_if_they_are_predicted_as_well(
     evaluations.__dict__.update(case=case, score_gap=gap, validation_scores=torch.full((4,), score))
     assert evaluations.is_harmless(Finding("preprocessing-mismatch", "validation", {})) == harmless
     assert not evaluations.is_harmless(Finding("preprocessing-mismatch", "train", {}))
+
+
+# The columns of points, by pairs (left, right); the other columns are heights or points in the middle.
+MIRRORED_POINTS = [
+    (4, [(0, 2)], [1, 3]),
+    (10, [(0, 2), (6, 8)], [1, 3, 4, 5, 7, 9]),
+    (6, [(4, 1)], [0, 2, 3, 5]),
+]
+
+
+@pytest.mark.parametrize(("n_columns", "sides", "others"), MIRRORED_POINTS)
+@pytest.mark.parametrize(
+    ("fraction", "is_exchanged", "is_tried"), [(0.5, False, True), (0.5, True, False), (0.05, False, False)]
+)
+def test_points_that_keep_their_places_in_mirrored_images_are_exchanged(
+    n_columns: int, sides: list[tuple[int, int]], others: list[int], fraction: float, is_exchanged: bool,
+    is_tried: bool, monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    rng = torch.Generator().manual_seed(n_columns)
+    y = 0.5 + 0.03 * torch.randn(300, n_columns, generator=rng)
+    for k, (left, right) in enumerate(sides):
+        y[:, left] -= 0.2 - 0.08 * k
+        y[:, right] += 0.2 - 0.08 * k
+    right_targets, is_mirrored = y[:200].clone(), torch.rand(200, generator=rng) < fraction
+    for left, right in sides:
+        mirrored = 1 - y[:200, [left, right]]
+        y[:200, [left, right]] = torch.where(is_mirrored[:, None], mirrored, y[:200, [left, right]])
+        right_targets[:, [left, right]] = torch.where(
+            is_mirrored[:, None], mirrored.flip(1), right_targets[:, [left, right]]
+        )
+    x = torch.rand(300, 5)
+    model = Model(Sequential(Dense(n_columns)), Quadratic(), Adam(), input_shape=(5,), metrics=())
+    case = case_of(model, x[:200], right_targets if is_exchanged else y[:200], validation=(x[200:], y[200:]), epochs=9)
+    tried: list[Any] = []
+    monkeypatch.setattr(PairedTrainings, "measure", lambda self, base, change, scores: tried.append(change.apply(base)))
+    train_with_exchanged_columns(Evaluations(PairedTrainings(task_of(model), case, lambda line: None), [], False))
+    assert len(tried) == is_tried
+    for changed in tried:
+        assert torch.allclose(changed.train.y, right_targets)
+        assert torch.equal(changed.train.y[:, others], y[:200, others])

@@ -15,6 +15,7 @@ from pellucid.doctor.examination import examine
 from pellucid.doctor.finding import suspect
 from pellucid.doctor.intervention import MeasuredEffect
 from pellucid.doctor.paired import PairedTrainings, ProvenCause
+from pellucid.doctor.suspects import layers
 from pellucid.layers import Conv2d, Dense, Flatten, ReLU
 from pellucid.losses import HeatMaps, Quadratic, SoftmaxCrossEntropy
 from pellucid.model import Model
@@ -55,7 +56,8 @@ def test_validation_data_unlike_those_of_the_training_are_the_part() -> None:
 
 
 @pytest.mark.slow
-def test_a_network_that_is_too_small_is_the_part() -> None:
+def test_a_network_that_is_too_small_is_the_part(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(layers, "MIN_WIDTH", 0)  # otherwise, narrow layers are named
     diagnosis = diagnosis_of(Sequential(one=Dense(1), act=ReLU(), out=Dense(1)))
     assert (diagnosis.findings[0].check, diagnosis.kind(0)) == ("faulty-network", "part")
     (first, *_) = diagnosis.to_json()["findings"]

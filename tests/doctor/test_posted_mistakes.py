@@ -283,6 +283,35 @@ def test_activations_through_which_gradients_vanish_are_a_suspect(net: Sequentia
         assert float(weight.square().mean()) == pytest.approx(2 / weight[0].numel(), rel=0.2)  # He et al. 2015
 
 
+@pytest.mark.parametrize(
+    ("net", "changed_widths"),
+    [
+        (Sequential(Flatten(), Dense(5), Sigmoid(), Dense(5), Sigmoid(), Dense(10)), (32, 32, 10)),
+        (Sequential(Conv2d(2, 3), ReLU(), Conv2d(16, 3), ReLU(), Flatten(), Dense(3), ReLU(), Dense(10)), (32, 16, 32)),
+        (Sequential(Flatten(), Dense(8), ReLU(), Dense(10)), ()),
+        (Sequential(Flatten(), Dense(2)), ()),
+    ],
+)
+def test_narrow_inner_layers_are_widened_and_the_last_layer_is_not(net: Sequential, changed_widths: Any) -> None:
+    case = untrained(net, y=torch.zeros(64, dtype=torch.int64))
+    found = list(layers.narrow_suspects(case))
+    assert [one.finding.check for one in found] == ["narrow-layers"] * bool(changed_widths)
+    for one in found:
+        weights = [value for path, value in one.apply(case).begin().weights.items() if path.endswith("weight")]
+        assert tuple(len(weight) for weight in weights)[: len(changed_widths)] == changed_widths
+        assert len(weights[-1]) == 10
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("activation", "width"), [(Sigmoid, 4), (ReLU, 2)])
+def test_layers_of_a_few_units_are_the_cause(activation: Any, width: int) -> None:
+    x, y, held_out = split_digits()
+    net = Sequential(Flatten(), Dense(width), activation(), Dense(width), activation(), Dense(10))
+    model = Model(net, optimizer=Adam(3e-3), input_shape=(1, 8, 8))
+    history = model.fit(x, y, epochs=8, validation=held_out, verbose=False)
+    assert diagnose(case_of(model, x, y, validation=held_out, history=history, epochs=8)).causes == ("narrow-layers",)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("optimizer", [Adam(3e-3), Momentum(0.05)])
 def test_six_sigmoids_are_the_cause(optimizer: Any) -> None:

@@ -22,7 +22,7 @@ PARTICULAR_SOURCES: tuple[SuspectSource, ...] = (
     settings.schedule_suspects, settings.tiny_batch_suspects, settings.dropout_suspects, layers.linear_suspects,
     layers.activation_suspects, layers.layer_suspects, losses.own_optimizer_suspects, losses.own_loss_suspects,
     layers.initialization_suspects, losses.loss_suspects,
-    layers.layer_option_suspects,
+    layers.layer_option_suspects, layers.narrow_suspects,
 )  # fmt: skip
 # The sources that also work for a Case of one network and one loss with other targets, such as masks.
 SUPERVISED_SOURCES: tuple[SuspectSource, ...] = (

@@ -47,6 +47,7 @@ OPTIONS = {"axis": 1.0, "momentum": 5.0, "epsilon": 1e3}
 LINEAR_TRAITS = Trait.RESHAPE | Trait.RESAMPLE | Trait.NORM
 MAX_HE_RATIO = 3.0  # RMS of a weight divided by its RMS after He initialization; the minimum is 1 / MAX_HE_RATIO
 MAX_BIAS = 1.0  # root mean square of a layer's initial biases
+MIN_WIDTH, SUFFICIENT_WIDTH = 8, 32  # units of inner layers
 MIN_SATURATING, MAX_VANISHED = 3, 0.01  # inner sigmoids or tanhs; gradient of the first weights divided by the last
 
 
@@ -76,6 +77,29 @@ def layer_suspects(case: TrainingCase) -> Iterator[Suspect]:
             partial(rebuilt, keep_weights=True, nets=with_replaced_layers(nets, found, lambda _, plain=plain: plain)),
             path=join(*found[0]), layers=len(found), key=f"{text}-for-{kind}",
         )  # fmt: skip
+
+
+def narrow_suspects(case: Case) -> Iterator[Suspect]:
+    """Yield a suspect if inner layers have so few units that hardly anything of the inputs passes them."""
+    net = case.model.net
+    widths = {
+        path: layer.units if isinstance(layer, Dense) else layer.filters
+        for path, layer in leaves(net)
+        if isinstance(layer, Dense | Conv2d) and path not in last_layers(net)
+    }
+    paths = [path for path, width in widths.items() if width < MIN_WIDTH]
+    if paths:
+        yield suspect(
+            "narrow-layers", "so few units pass on too little of the inputs, whatever they learn",
+            f"make inner layers wider ({SUFFICIENT_WIDTH} units or more)", f"{SUFFICIENT_WIDTH} units in narrow layers",
+            lambda case: _with_changed_layers(case, paths, _widened), path=paths[0], layers=len(paths),
+            units=min(widths.values()),
+        )  # fmt: skip
+
+
+def _widened(layer: Layer) -> Layer:
+    width = "units" if isinstance(layer, Dense) else "filters"
+    return replace(layer, **{width: SUFFICIENT_WIDTH})
 
 
 def _may_need_positions(case: TrainingCase, net: Layer, path: str) -> bool:

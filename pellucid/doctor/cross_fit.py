@@ -97,11 +97,14 @@ def train_on_validation_data(evaluations: Evaluations) -> ProvenCause | None:
         return None
     exchange = _exchange_of_direction(base) or _turned_back(base, validation_part)
     exchange_cause = exchange and evaluations.trainings.measure(base, exchange, base_scores)
-    if exchange_cause is not None:
-        return exchange_cause
     min_gain = max(MIN_SPLIT_GAIN, MIN_EXPLAINED * fmean(split_cause.effect.gains))
     judged = JudgedExamples(evaluations, base, indices, base_scores, split_cause.mended_case.model, min_gain)
-    return _training_targets(evaluations, judged, split_cause)
+    n_untried = len(evaluations.untried)
+    cause = exchange_cause or _known_difference(evaluations, judged, split_cause)
+    # data that differ, as by augmentation, cost nothing if the model has learned as much from all training data
+    if cause is None and evaluations.is_surpassed_by(split_cause.effect, second_half):
+        return _unknown_difference(evaluations, judged, split_cause, len(evaluations.untried) == n_untried)
+    return cause
 
 
 def _are_alike(evaluations: Evaluations) -> bool:
@@ -134,26 +137,37 @@ def compare_targets(evaluations: Evaluations) -> None:
         evaluations.likely.append((finding, None))
 
 
-def _training_targets(evaluations: Evaluations, judged: JudgedExamples, split_cause: ProvenCause) -> ProvenCause:
-    """Return how the training targets are wrong, judged by a model that was trained on validation data.
+def _known_difference(
+    evaluations: Evaluations, judged: JudgedExamples, split_cause: ProvenCause
+) -> ProvenCause | None:  # fmt: skip
+    """Return the measured fault or the change of the training targets that explains the difference, if one does.
 
-    If no change of the targets explains the difference, the cause that the training on validation data proved is
-    returned.
+    judged: training examples, judged by a model that was trained on validation data.
     """
-    case, n_untried = evaluations.case, len(evaluations.untried)
+    case = evaluations.case
     found_differences = differences(case.model, case.train, validation_of(case))
     if (fault := _measured_fault(evaluations, found_differences)) is not None:
         return split_cause.with_finding(fault)
     lacked_class_finding = next((one for one in evaluations.findings if lacked_text(one, found_differences)), None)
     proven_cause = judged.some_changed() or judged.shown_by_outputs(split_cause, lacked_class_finding is not None)
-    if proven_cause is not None:
+    if proven_cause is not None or lacked_class_finding is None:
         return proven_cause
-    if lacked_class_finding is not None:
-        cause = f"{lacked_class_finding.cause}{lacked_text(lacked_class_finding, found_differences)}"
-        return split_cause.with_finding(replace(lacked_class_finding, cause=cause))
+    cause = f"{lacked_class_finding.cause}{lacked_text(lacked_class_finding, found_differences)}"
+    return split_cause.with_finding(replace(lacked_class_finding, cause=cause))
+
+
+def _unknown_difference(
+    evaluations: Evaluations, judged: JudgedExamples, split_cause: ProvenCause, all_tried: bool
+) -> ProvenCause:
+    """Return whether the inputs or the targets differ, as far as a training with predicted targets shows.
+
+    all_tried: whether all changes of targets that were suggested have been tried.
+    """
+    case = evaluations.case
+    found_differences = differences(case.model, case.train, validation_of(case))
     fault = split_cause.suspect.finding
     # Targets that can be learned fit their images, and the targets of other images have the same traits.
-    can_be_unpaired = {one.kind for one in found_differences} <= {OF_PAIR} and len(evaluations.untried) == n_untried
+    can_be_unpaired = {one.kind for one in found_differences} <= {OF_PAIR} and all_tried
     if can_be_unpaired and evaluations.training_score < MIN_TRAINING_SCORE and not judged.are_paired:
         return split_cause.with_finding(replace(
             fault, check="unpaired-targets", path="train",

@@ -5,6 +5,7 @@ The reference is a small network with plain settings on the user's own data, and
 
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import Any
 
 from pellucid.base.errors import PellucidError
 from pellucid.combine import Sequential
@@ -25,7 +26,9 @@ from pellucid.models.unet import unet
 from pellucid.objective import Supervised
 from pellucid.optim import Adam
 from pellucid.optim.schedules import Cosine
+from pellucid.training.examples import first_batch
 from pellucid.training.model import BaseModel
+from pellucid.training.reading import drawn_indices
 
 # Minimum gains of the score by an exchange.
 MIN_DATA_GAIN = 0.06
@@ -62,7 +65,7 @@ def find_faulty_part(evaluations: Evaluations) -> ProvenCause | None:
         except PellucidError as error:  # the part does not fit the others
             evaluations.untried[exchange.remedy.key] = str(error)
             continue
-        if cause is not None:
+        if cause is not None and evaluations.is_surpassed_by(cause.effect, validation_of(case)):
             return cause
     return None
 
@@ -83,7 +86,11 @@ def _unlike_data(evaluations: Evaluations) -> ProvenCause | None:
     trained = trainings.train(base, 0, steps)
     scores = evaluations.score(trained.model, validation_of(case))
     count = min(len(scores), len(trained.scores))
-    score_pair = scores[:count], trained.scores[:count]
+    # drawn, since the first examples may be those of a few classes
+    score_pair = (
+        scores[drawn_indices(len(scores), count, case.model.seed)],
+        trained.scores[drawn_indices(len(trained.scores), count, case.model.seed)],
+    )
     differences_text = as_text(differences(case.model, case.train, validation_of(case)))
     exchange = suspect(
         FAULTY_DATA, f"a network predicts examples held out of its training data better than the validation data"
@@ -118,12 +125,17 @@ def _exchanges(case: TrainingCase) -> Iterator[Suspect]:
     nets = model.objective.nets
     name = PREDICTING_NETWORK if PREDICTING_NETWORK in nets else next(iter(nets), "")
     net = _reference_network(model, ends_in_tanh=name == PREDICTING_NETWORK)
+    # the reference has one size, that of the data, also in place of a network for images of any size
+    changes: dict[str, Any] = (
+        {"input_shape": tuple(first_batch(case.train).images.shape[1:])} if None in model.input_shape else {}
+    )
+    changes["nets"] = {**nets, name: net}
     if net is not None and (len(nets) == 1 or name == PREDICTING_NETWORK):
         yield suspect(
             FAULTY_NETWORK, "a small plain network learns more from the same data, with the same loss and settings",
             "change one of these at a time: newly drawn weights if yours are loaded, then plain layers (ReLU, batch "
             "normalization) for unusual ones, then fewer strides; the first that raises the score is at fault",
-            "a small network instead", lambda case: with_initial_model(rebuilt(case, nets={**nets, name: net}), _thaw),
+            "a small network instead", lambda case: with_initial_model(rebuilt(case, **changes), _thaw),
             min_gain=MIN_NETWORK_GAIN,
         )  # fmt: skip
 

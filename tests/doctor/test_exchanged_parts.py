@@ -1,6 +1,6 @@
 """The part of a training with the fault, found by exchanging it for that of a small reference."""
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pytest
@@ -14,9 +14,9 @@ from pellucid.doctor.evaluations import Evaluations
 from pellucid.doctor.examination import examine
 from pellucid.doctor.finding import suspect
 from pellucid.doctor.intervention import MeasuredEffect
-from pellucid.doctor.paired import PairedTrainings, ProvenCause
+from pellucid.doctor.paired import PairedTrainings, ProvenCause, ScoredModel
 from pellucid.doctor.suspects import layers
-from pellucid.layers import Conv2d, Dense, Flatten, ReLU
+from pellucid.layers import AdaptiveAvgPool2d, Conv2d, Dense, Flatten, ReLU
 from pellucid.losses import HeatMaps, Quadratic, SoftmaxCrossEntropy
 from pellucid.model import Model
 from pellucid.optim import SGD, Adam
@@ -90,6 +90,53 @@ def test_the_reference_has_the_outputs_of_the_network(net: Any, loss: Any, shape
     reference = exchanged_parts._reference_network(model, ends_in_tanh=False)
     assert reference is not None
     assert Model(reference, loss, Adam(), input_shape=shape, metrics=()).output_shape == model.output_shape
+
+
+@pytest.mark.parametrize("side", [20, 36])
+def test_the_reference_has_the_size_of_the_data_if_the_network_takes_any(side: int) -> None:
+    net = Sequential(Conv2d(4, 3), AdaptiveAvgPool2d(1), Flatten(), Dense(3))
+    model = Model(net, SoftmaxCrossEntropy(), Adam(), input_shape=(1, None, None), metrics=())
+    case = case_of(model, torch.rand(24, 1, side, side), torch.arange(24) % 3, epochs=1)
+    *_, exchange = exchanged_parts._exchanges(case)
+    assert exchange.finding.check == "faulty-network"
+    changed = exchange.apply(case).model
+    assert (changed.input_shape, changed.output_shape) == ((1, side, side), (3,))
+
+
+def test_examples_that_are_compared_are_drawn_from_sorted_validation_data(monkeypatch: pytest.MonkeyPatch) -> None:
+    x, y = corners(200)
+    held_out = torch.rand(200, 1, 4, 4), y.sort().values
+    case = case_of(Model(dense_net(), input_shape=(1, 4, 4)), x, y, validation=held_out, epochs=12)
+    trainings = PairedTrainings(task_of(case.model), case, lambda line: None)
+    evaluations = Evaluations(trainings, [], False)
+    first_are_bad = (torch.arange(200) >= 100).double()
+    trained = ScoredModel(case.model, torch.full((50,), 0.5))
+    monkeypatch.setattr(PairedTrainings, "train", lambda *values: trained)
+    monkeypatch.setattr(evaluations, "score", Scorer(first_are_bad))
+    assert exchanged_parts._unlike_data(evaluations) is None
+    assert trainings.effects[-1].before[0] == pytest.approx(0.5, abs=0.15)
+
+
+@dataclass
+class Scorer:
+    """A score that is always the same."""
+
+    values: torch.Tensor
+    name: str = "recall"
+
+    def __call__(self, *values: Any) -> torch.Tensor:
+        return self.values
+
+
+@pytest.mark.parametrize(("present", "is_surpassed"), [(0.5, True), (0.68, False), (0.9, False)])
+def test_trainings_that_are_no_better_than_the_present_model_show_no_harm(
+    present: float, is_surpassed: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    case = make_case(epochs=1)
+    evaluations = Evaluations(PairedTrainings(task_of(case.model), case, lambda line: None), [], False)
+    monkeypatch.setattr(evaluations, "score", Scorer(torch.tensor([present])))
+    effect = MeasuredEffect("splits-differ", "", "recall", (0.4, 0.4), (0.7, 0.7), 0.2, 0.4, "cause", 40, 100)
+    assert evaluations.is_surpassed_by(effect, case.train) is is_surpassed
 
 
 def test_the_share_of_scored_targets_leaves_out_ignored_ones() -> None:

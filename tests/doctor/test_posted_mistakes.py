@@ -313,6 +313,27 @@ def test_layers_of_a_few_units_are_the_cause(activation: Any, width: int) -> Non
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_strong_augmentation_by_the_data_set_itself_is_no_cause(seed: int) -> None:
+    x, y, (held_out_x, held_out_y) = split_digits()
+    x = float_images(x)
+    rng = torch.Generator().manual_seed(seed)
+
+    def batches() -> Any:
+        for indices in torch.randperm(len(x), generator=rng).split(32):
+            images = shifted(x[indices], rng) + 0.25 * torch.randn(len(indices), 1, 8, 8, generator=rng)
+            images[:, :, :, int(torch.randint(8, (), generator=rng))] = 0
+            yield images, y[indices]
+
+    net = Sequential(Conv2d(16, 3, padding=1), BatchNorm(), ReLU(), Flatten(), Dense(10))
+    model = Model(net, optimizer=Adam(3e-3), input_shape=(1, 8, 8), seed=seed)
+    held_out = float_images(held_out_x), held_out_y
+    history = model.fit(batches, epochs=12, steps_per_epoch=-(-len(x) // 32), validation=held_out, verbose=False)
+    diagnosis = model.doctor(batches, validation=held_out, history=history, epochs=12, batch_size=32)
+    assert {diagnosis.kind(index) for index in range(len(diagnosis.findings))} <= {"symptom", "consequence"}
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("optimizer", [Adam(3e-3), Momentum(0.05)])
 def test_six_sigmoids_are_the_cause(optimizer: Any) -> None:
     x, y, held_out = split_digits()

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from pellucid.combine import Sequential
-from pellucid.doctor import case_of, diagnose, replaced_parts
+from pellucid.doctor import Case, case_of, diagnose, replaced_parts
 from pellucid.doctor.evaluations import Evaluations
 from pellucid.doctor.paired import PairedTrainings, ScoredModel
 from pellucid.doctor.rehearsal import (
@@ -274,7 +274,7 @@ def test_a_training_that_is_better_once_more_is_in_order_or_unstable(
     parts = repeated(0.1, y, predicted)
     monkeypatch.setattr(replaced_parts, "_reference_scores", lambda case, score: torch.full((400,), 0.92))
     monkeypatch.setattr(PairedTrainings, "train", lambda self, case, *values: ScoredModel(case.model, scores))
-    assert parts.base is not None
+    assert isinstance(parts.base, Case)
     deficit = parts._deficit(parts.base)
     assert [finding.check for finding, _ in parts.evaluations.likely] == ["examples-in-order"] * (
         expected == "examples-in-order"

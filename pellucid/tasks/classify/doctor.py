@@ -1,7 +1,8 @@
 """For the doctor's experiments with classes and values: scores of examples, and changed targets to try."""
 
-from collections.abc import Callable, Mapping, Sequence
-from math import log
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from math import log, nan
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -36,7 +37,10 @@ def scores(outputs: Sequence[Tensor], targets: Sequence[Tensor]) -> HeldOutScore
         return None
     is_image, y, predicted = y.dim() > 2, y.reshape(len(y), -1).double(), predicted.reshape(len(y), -1).double()
     if bool(((y == 0) | (y == 1)).all()):
-        return _overlap(predicted > MIN_PROBABILITY, y > 0) if is_image else _recall(predicted > MIN_PROBABILITY, y > 0)
+        if not is_image:
+            return _recall(predicted > MIN_PROBABILITY, y > 0)
+        ious = [mean_iou(*pair, (False, True)) for pair in zip(predicted > MIN_PROBABILITY, y > 0, strict=True)]
+        return HeldOutScores("mean IoU of an image", torch.tensor(ious, dtype=torch.float64))
     variance = y.var(0, correction=0)
     variance = variance.mean().expand_as(variance) if is_image else variance
     varies = variance >= MIN_VARIANCE * variance.max()
@@ -52,13 +56,13 @@ def _recall(predicted: Tensor, y: Tensor) -> HeldOutScores:
     return HeldOutScores("mean recall", ((predicted == y) * weights).mean(1))
 
 
-def _overlap(predicted: Tensor, y: Tensor) -> HeldOutScores:
-    """Return the mean IoU of both values in each image, of those that the image or the output has; (N, pixels)."""
+def mean_iou(predicted: Tensor, true: Tensor, labels: Iterable[Any]) -> float:
+    """Return the mean IoU of the labels that a prediction or its target has, NaN without any; both have one shape."""
     ious = [
-        (predicted & y).sum(1) / (predicted | y).sum(1),
-        (~predicted & ~y).sum(1) / (~predicted | ~y).sum(1),
+        ((predicted == label) & (true == label)).sum() / ((predicted == label) | (true == label)).sum()
+        for label in labels
     ]
-    return HeldOutScores("mean IoU of an image", torch.stack(ious).double().nanmean(0))
+    return float(torch.stack(ious).nanmean()) if ious else nan
 
 
 def _have_one_shape(values: Sequence[object]) -> bool:

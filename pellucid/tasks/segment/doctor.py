@@ -1,14 +1,13 @@
 """For the doctor's experiments with masks: the mean IoU of each image, and shifted, mirrored or relabelled masks."""
 
 from collections.abc import Callable, Sequence
-from math import nan
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from pellucid.task import HeldOutScores, TargetChange
-from pellucid.tasks.classify.doctor import class_changes
+from pellucid.tasks.classify.doctor import class_changes, mean_iou
 from pellucid.tasks.outlines import FLIPS, MAX_SHIFT, best_shift, edges, shift_by, shift_text, shifted_strength
 
 MIN_SHIFT = 2  # pixels
@@ -37,11 +36,7 @@ def scores(outputs: Sequence[Tensor], masks: Sequence[Tensor], ignore: int | Non
     for output, mask in zip(outputs, masks, strict=True):
         is_labelled = torch.ones_like(mask, dtype=torch.bool) if ignore is None else mask != ignore
         predicted, true = output.argmax(0)[is_labelled], mask[is_labelled]
-        ious = [
-            ((predicted == label) & (true == label)).sum() / ((predicted == label) | (true == label)).sum()
-            for label in true.unique()
-        ]
-        values.append(float(torch.stack(ious).mean()) if ious else nan)
+        values.append(mean_iou(predicted, true, true.unique()))
     return HeldOutScores("mean IoU of an image", torch.tensor(values))
 
 

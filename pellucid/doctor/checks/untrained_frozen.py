@@ -3,6 +3,7 @@
 from pellucid.doctor.case import Case
 from pellucid.doctor.finding import Check, Finding
 from pellucid.doctor.passes import is_pretrained, leaves, trainable_layers
+from pellucid.layers import BatchNorm
 
 MIN_FROZEN = 3  # layers with weights; signs of a training in fewer may be too weak
 MIN_FROZEN_FRACTION = 0.5  # of the layers with weights
@@ -12,11 +13,14 @@ MAX_ACCURACY = 0.9  # on validation data; above it, features that were drawn at 
 def find(case: Case) -> list[Finding]:
     """Look for signs of a training in the first weights of a classifier whose layers are mostly frozen."""
     model = case.initial
-    n_layers = sum("weight" in layer.decayed for _, layer in leaves(model.net))
+    layers = dict(leaves(model.net))
+    n_layers = sum("weight" in layer.decayed for layer in layers.values())
     n_frozen = n_layers - len(trainable_layers(model))
     if n_frozen < max(MIN_FROZEN, MIN_FROZEN_FRACTION * n_layers):
         return []
-    if is_pretrained(model, is_frozen=True) or is_pretrained(model, is_frozen=False):  # statistics of norms, too
+    # a training changes the statistics of normalization for certain, and other weights perhaps by little
+    has_norm = any(isinstance(layer, BatchNorm) for layer in layers.values())
+    if not has_norm or is_pretrained(model, is_frozen=True) or is_pretrained(model, is_frozen=False):
         return []
     predictions = case.class_predictions
     if predictions is None or (predictions[1] or predictions[0]).accuracy > MAX_ACCURACY:

@@ -14,7 +14,9 @@ from pellucid.optim import Adam
 from tests.doctor.small_cases import corners
 
 NETS = {
-    "dense": (Flatten(), Dense(24), ReLU(), Dense(24), ReLU(), Dense(24), ReLU(), Dense(4)),
+    "dense": (Flatten(), Dense(64), ReLU(), Dense(64), ReLU(), Dense(64), ReLU(), Dense(4)),
+    "normalized": (Flatten(), Dense(24), BatchNorm(), ReLU(), Dense(24), BatchNorm(), ReLU(), Dense(24), ReLU(),
+                   Dense(4)),
     "convolutions": (Conv2d(8, 3, padding=1), BatchNorm(), ReLU(), Conv2d(8, 3, padding=1), BatchNorm(), ReLU(),
                      Conv2d(8, 3, padding=1), BatchNorm(), ReLU(), Flatten(), Dense(4)),
 }  # fmt: skip
@@ -43,7 +45,7 @@ def make_case(kind: str, n_frozen: int, is_loaded: bool, labels: torch.Tensor | 
     return case_of(model, x, y, validation=(x[:80], y[:80]), begin=begin)
 
 
-@pytest.mark.parametrize("kind", NETS)
+@pytest.mark.parametrize("kind", ["normalized", "convolutions"])
 def test_frozen_layers_as_newly_drawn_are_a_fault(kind: str) -> None:
     (finding,) = CHECK.find(make_case(kind, 3, is_loaded=False))
     assert finding.evidence == {"frozen_layers": 3, "layers": 4}
@@ -55,6 +57,11 @@ def test_few_frozen_layers_and_good_predictions_are_no_fault(kind: str) -> None:
     assert not CHECK.find(make_case(kind, 3, is_loaded=True))  # it predicts the classes
 
 
-def test_frozen_layers_of_another_training_are_no_fault() -> None:
+@pytest.mark.parametrize("kind", NETS)
+def test_frozen_layers_of_another_training_are_no_fault(kind: str) -> None:
     """The labels are others, so that the predictions are bad."""
-    assert not CHECK.find(make_case("convolutions", 3, is_loaded=True, labels=torch.arange(200) // 50))
+    assert not CHECK.find(make_case(kind, 3, is_loaded=True, labels=torch.arange(200) // 50))
+
+
+def test_layers_without_statistics_show_too_little() -> None:
+    assert not CHECK.find(make_case("dense", 3, is_loaded=False))

@@ -102,7 +102,7 @@ def train_on_validation_data(evaluations: Evaluations) -> ProvenCause | None:
     n_untried = len(evaluations.untried)
     cause = exchange_cause or _known_difference(evaluations, judged, split_cause)
     # data that differ, as by augmentation, cost nothing if the model has learned as much from all training data
-    if cause is None and evaluations.is_surpassed_by(split_cause.effect, second_half):
+    if cause is None and split_cause.effect.surpasses(evaluations.score(case.model, second_half)):
         return _unknown_difference(evaluations, judged, split_cause, len(evaluations.untried) == n_untried)
     return cause
 

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import cached_property, partial
-from statistics import fmean
 from typing import Any
 
 import torch
@@ -18,7 +17,7 @@ from pellucid.doctor.differences import differences, lacked_text
 from pellucid.doctor.finding import MIN_GAIN, Finding, Remedy, Suspect, suspect
 from pellucid.doctor.held_out import outputs_for
 from pellucid.doctor.inputs import input_changes
-from pellucid.doctor.intervention import MeasuredEffect, effect_of
+from pellucid.doctor.intervention import effect_of
 from pellucid.doctor.paired import PairedTrainings, ProvenCause
 from pellucid.doctor.training_case import T, TrainingCase, optional_fields, validation_of
 from pellucid.task import TargetChange
@@ -151,14 +150,6 @@ class Evaluations:
             return None
         cause = f"{finding.cause}{lacked_text(finding, differences(case.model, case.train, case.validation))}"
         return ProvenCause(change, effect, change.apply(case)).with_finding(replace(finding, cause=cause))
-
-    def is_surpassed_by(self, effect: MeasuredEffect, data: Source) -> bool:
-        """Return whether the trainings with an intervention have a higher score on `data` than the present model.
-
-        True for a model that was not trained to the end. Short trainings on a part of the data, or on one reading of
-        augmented data, gain from much that costs the whole training nothing.
-        """
-        return not self.is_scored or fmean(effect.after) >= float(self.score(self.case.model, data).mean()) + MIN_GAIN
 
     def is_harmless(self, finding: Finding) -> bool:
         """Return whether a finding says that validation inputs differ, which does not lower the model's score."""

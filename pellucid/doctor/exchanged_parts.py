@@ -65,7 +65,7 @@ def find_faulty_part(evaluations: Evaluations) -> ProvenCause | None:
         except PellucidError as error:  # the part does not fit the others
             evaluations.untried[exchange.remedy.key] = str(error)
             continue
-        if cause is not None and evaluations.is_surpassed_by(cause.effect, validation_of(case)):
+        if cause is not None and cause.effect.surpasses(evaluations.validation_scores):
             return cause
     return None
 

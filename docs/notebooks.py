@@ -21,7 +21,7 @@ from mkdocs.structure.pages import Page
 from nbclient import NotebookClient
 from nbformat import NotebookNode
 
-from pellucid.lessons.lesson import LESSONS, Setting
+from pellucid.lessons.lesson import LESSONS, LessonSettings
 from pellucid.lessons.page import markdown, notebook
 
 TUTORIALS = Path(__file__).parent / "tutorials"
@@ -85,7 +85,7 @@ def on_files(files: Files, config: MkDocsConfig, **_: Any) -> Files:
     is_quick = bool(os.environ.get("QUICK"))
     pages = {f"tutorials/{page.name}": page.read_text(encoding="utf-8") for page in sorted(TUTORIALS.glob("*.md"))}
     for name in LESSONS:
-        text = pages[f"lessons/{name}.md"] = markdown(name, Setting(small=True))
+        text = pages[f"lessons/{name}.md"] = markdown(name, LessonSettings(small=True))
         files.append(File.generated(config, f"lessons/{name}.md", content=text))
     for name, text in pages.items():
         result = NOTEBOOKS[name] = to_notebook(text) if is_quick else execute_page(name, text)

@@ -121,7 +121,7 @@ def _list_lessons(args: argparse.Namespace) -> int:
 
 def _write_page(args: argparse.Namespace) -> int:
     """Write the lesson as one page, in its small form, or the playground; say which sliders did not fit."""
-    from pellucid.lessons.lesson import Setting
+    from pellucid.lessons.lesson import LessonSettings
     from pellucid.studio.learn.file import lesson_file
     from pellucid.studio.play.file import playground_file
 
@@ -129,7 +129,7 @@ def _write_page(args: argparse.Namespace) -> int:
     if _is_playground(args.name):
         page, steps_without_sliders = playground_file(None if args.name == PLAYGROUND else args.name), []
     else:
-        page, steps_without_sliders = lesson_file(args.name, Setting(args.seed, small=True, data=args.data))
+        page, steps_without_sliders = lesson_file(args.name, LessonSettings(args.seed, small=True, data=args.data))
     write_atomically(path, page.encode(), durable=False)
     lines = [f"wrote {path}"]
     if steps_without_sliders:
@@ -139,11 +139,11 @@ def _write_page(args: argparse.Namespace) -> int:
 
 
 def _write_notebook(args: argparse.Namespace) -> int:
-    from pellucid.lessons.lesson import Setting, lesson
+    from pellucid.lessons.lesson import LessonSettings, lesson
     from pellucid.lessons.page import markdown, notebook_with_outputs, script
 
     path = check_output_path(args.notebook, "--notebook", (".ipynb", ".py"))
-    text = markdown(args.name, Setting(args.seed, args.small, args.data))
+    text = markdown(args.name, LessonSettings(args.seed, args.small, args.data))
     if path.suffix == ".py":
         content = script(text)
     else:

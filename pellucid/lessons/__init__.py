@@ -9,12 +9,12 @@ from the module.
 from typing import TYPE_CHECKING
 
 from pellucid.base.lazy import lazy_getattr
-from pellucid.lessons.lesson import LESSONS, Lesson, Result, Setting, lesson
+from pellucid.lessons.lesson import LESSONS, Lesson, LessonSettings, Result, lesson
 
 if TYPE_CHECKING:
     from pellucid.lessons.checked_function import CheckedFunction, check
 
-__all__ = ["LESSONS", "CheckedFunction", "Lesson", "Result", "Setting", "check", "lesson"]
+__all__ = ["LESSONS", "CheckedFunction", "Lesson", "LessonSettings", "Result", "check", "lesson"]
 
 # Imported on first use, so that the list of lessons is printed without PyTorch.
 __getattr__ = lazy_getattr(__name__, __all__, ("pellucid.lessons.checked_function",))

@@ -21,7 +21,7 @@ from torch import Tensor
 from pellucid import Dense, Mode, Quadratic, Sequential, Sigmoid
 from pellucid.layers.base import Params
 from pellucid.lessons.guide import Exercise, FunctionExercise, Guess, Guide, Slider
-from pellucid.lessons.lesson import Result, Setting
+from pellucid.lessons.lesson import LessonSettings, Result
 from pellucid.nested import flatten, map_tree, nest
 from pellucid.report.figures.circuit import neurons
 from pellucid.report.figures.heat import matrix
@@ -63,7 +63,7 @@ def central_difference(function: Callable[[Mapping[str, Tensor]], Tensor], path:
     return slopes
 
 
-def equations(setting: Setting, first_target: float = 0.01, scale: float = 1.0) -> Result:
+def equations(settings: LessonSettings, first_target: float = 0.01, scale: float = 1.0) -> Result:
     """The four equations.
 
     For one example with the target y, and C = ½ ‖a - y‖²:
@@ -76,7 +76,7 @@ def equations(setting: Setting, first_target: float = 0.01, scale: float = 1.0) 
     ⊙ is the product entry by entry, wᵀ is the matrix of weights with rows and columns exchanged, and σ'(z) = a (1 - a)
     is the slope of the sigmoid. The figure shows a and δ in each neuron.
     """
-    params = map_tree(lambda leaf: scale * leaf, random_params(setting.seed))
+    params = map_tree(lambda leaf: scale * leaf, random_params(settings.seed))
     x = X[:1]
     y = torch.tensor([[first_target, TARGETS[0, 1]]], dtype=torch.float64)
     (w1, b1), (w2, b2) = (params[name].values() for name in ("dense1", "dense2"))
@@ -115,7 +115,7 @@ def equations(setting: Setting, first_target: float = 0.01, scale: float = 1.0) 
     return Result(numbers, neurons(layers, weight_gradients, ("inputs", "hidden layer", "output layer")))
 
 
-def three_ways(setting: Setting, first_input: float = 0.05) -> Result:
+def three_ways(settings: LessonSettings, first_input: float = 0.05) -> Result:
     """Three ways to raise an output.
 
     The output a = σ(w a' + b) of a neuron rises with its bias, with its weights, and with the outputs a' of the layer
@@ -127,7 +127,7 @@ def three_ways(setting: Setting, first_input: float = 0.05) -> Result:
     numbers are the derivatives for the first output neuron. Divided by ∂a/∂b, the second and the third are the outputs
     below and the weights.
     """
-    params = random_params(setting.seed)
+    params = random_params(settings.seed)
     x = torch.tensor([[first_input, X[0, 1]]], dtype=torch.float64)
     _, cache = forward(NET, params, x, Mode())
     dx_by_layer: dict[str, Tensor] = {}
@@ -154,14 +154,14 @@ def three_ways(setting: Setting, first_input: float = 0.05) -> Result:
     return Result(numbers)
 
 
-def averaged(setting: Setting) -> Result:
+def averaged(settings: LessonSettings) -> Result:
     """Many examples: the average.
 
     Each example has its own gradient, and a step that lowers the cost of one example may raise the cost of another. The
     cost of a batch is the mean of the costs of its examples, so its gradient is the mean of their gradients. The figure
     shows the gradient of the output layer for four examples, and the gradient of the batch.
     """
-    params = random_params(setting.seed)
+    params = random_params(settings.seed)
 
     def gradient(x: Tensor, y: Tensor) -> Tensor:
         out, cache = forward(NET, params, x, Mode())

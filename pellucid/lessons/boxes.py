@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from pellucid.lessons.guide import Exercise, FunctionExercise, Guess, Guide, Handles, Slider
-from pellucid.lessons.lesson import NumberRows, Result, Setting
+from pellucid.lessons.lesson import LessonSettings, NumberRows, Result
 from pellucid.metrics.detection import average_precision
 from pellucid.network.counts import read_layers, receptive_field
 from pellucid.ops.anchors import base_anchors, grid_anchors
@@ -43,7 +43,7 @@ def box_marks(boxes: Tensor, colours: list[str], texts: list[str] | None = None)
     return Marks(boxes, torch.zeros(len(boxes)), texts=texts or [], colours=colours)
 
 
-def overlap(setting: Setting, right: int = 10, down: int = 10, yours: NumberRows = PAIR) -> Result:
+def overlap(settings: LessonSettings, right: int = 10, down: int = 10, yours: NumberRows = PAIR) -> Result:
     """Intersection over union.
 
     The intersection over union (IoU) of two boxes is the area of their intersection divided by the area of their union:
@@ -75,7 +75,7 @@ def overlap(setting: Setting, right: int = 10, down: int = 10, yours: NumberRows
     return Result(numbers, sheet_of_objects([white_image(70, 70)] * 4, marks, titles, ()))
 
 
-def anchors(setting: Setting) -> Result:
+def anchors(settings: LessonSettings) -> Result:
     """Nine anchors.
 
     The last layers of a detector, its head, output the same number of values in each cell of a map. Objects differ in
@@ -98,7 +98,7 @@ def anchors(setting: Setting) -> Result:
     return Result(numbers, sheet_of_objects([white_image(760, 760)] * 3, marks, titles, ()))
 
 
-def fields(setting: Setting) -> Result:
+def fields(settings: LessonSettings) -> Result:
     """Anchors and receptive fields.
 
     The prediction for an anchor depends only on the pixels in the cell's receptive field. A value of VGG-16's last map,
@@ -124,7 +124,7 @@ def fields(setting: Setting) -> Result:
     return Result(numbers, sheet_of_objects([white_image(560, 560)] * 3, marks, titles, ()))
 
 
-def assignment(setting: Setting) -> Result:
+def assignment(settings: LessonSettings) -> Result:
     """Which anchor learns which object.
 
     Training assigns each anchor to an object or to the background, or ignores it. Faster R-CNN uses thresholds: anchors
@@ -156,7 +156,7 @@ def assignment(setting: Setting) -> Result:
     return Result(numbers, sheet_of_objects([white_image(128, 160)] * 3, marks, list(rules), ()))
 
 
-def suppression(setting: Setting, threshold: float = 0.5, row: NumberRows = ROW) -> Result:
+def suppression(settings: LessonSettings, threshold: float = 0.5, row: NumberRows = ROW) -> Result:
     """Non-maximum suppression.
 
     Several boxes often detect the same object. In descending order of scores, a box is kept unless its IoU with a kept
@@ -183,7 +183,7 @@ def suppression(setting: Setting, threshold: float = 0.5, row: NumberRows = ROW)
     )
 
 
-def precision(setting: Setting) -> Result:
+def precision(settings: LessonSettings) -> Result:
     """Average precision.
 
     Five detections, the best score first, are right, wrong, right, right, wrong; there are four objects. After k

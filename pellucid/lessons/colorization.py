@@ -20,7 +20,7 @@ from pellucid.generators.zhang import annealed_mean, colour_table, encode
 from pellucid.layers import AvgPool2d, Conv2d, ReLU
 from pellucid.layers.base import Mode
 from pellucid.lessons.guide import Exercise, FunctionExercise, Guess, Guide, Handles, Slider
-from pellucid.lessons.lesson import NumberRows, Result, Setting
+from pellucid.lessons.lesson import LessonSettings, NumberRows, Result
 from pellucid.losses import Quadratic
 from pellucid.ops.colour import recolour, rgb_to_lab
 from pellucid.report.figures.series import name_axes, plots_in_rows
@@ -43,7 +43,9 @@ def painted(ab: Tensor, lightness: float = BALL_LIGHTNESS) -> Tensor:
     return recolour(torch.full_like(image[:1], lightness), image)[:, 0].T
 
 
-def one_pixel(setting: Setting, share: float = 0.6, temperature: float = 0.38, colours: NumberRows = COLOURS) -> Result:
+def one_pixel(
+    settings: LessonSettings, share: float = 0.6, temperature: float = 0.38, colours: NumberRows = COLOURS
+) -> Result:
     """One answer for two colours.
 
     A pixel has the first colour in a share of all pictures, and the second colour in the others. The quadratic cost is
@@ -84,7 +86,7 @@ def one_pixel(setting: Setting, share: float = 0.6, temperature: float = 0.38, c
     return Result(numbers, figure)
 
 
-def rare(setting: Setting, uniform: float = 0.5) -> Result:
+def rare(settings: LessonSettings, uniform: float = 0.5) -> Result:
     """Rare colours.
 
     Most pixels of photos are nearly grey, so a classifier does well by saying grey. Class rebalancing multiplies the
@@ -151,7 +153,7 @@ def trained(share: float, seed: int) -> tuple[Model, Model]:
     return models[0], models[1]
 
 
-def learned(setting: Setting, share: float = 0.6, temperature: float = 0.38) -> Result:
+def learned(settings: LessonSettings, share: float = 0.6, temperature: float = 0.38) -> Result:
     """Two networks for balls in the grass.
 
     Two small networks learn from 60 pictures. Grass is always green; a ball is red in a share of the pictures, else
@@ -159,8 +161,8 @@ def learned(setting: Setting, share: float = 0.6, temperature: float = 0.38) -> 
     predicts a probability for each bin, here without rebalancing, and paints the annealed mean. The chroma is the
     distance from grey.
     """
-    regression, classifier = trained(share, setting.seed)
-    pictures, masks = balls(10, share, torch.Generator().manual_seed(setting.seed + 1))
+    regression, classifier = trained(share, settings.seed)
+    pictures, masks = balls(10, share, torch.Generator().manual_seed(settings.seed + 1))
     lab = rgb_to_lab(pictures)
     logits, _ = classifier.objective.nets["generator"].forward(
         classifier.params["generator"], lab[:, :1] / 50 - 1, Mode(keep=False)

@@ -13,7 +13,7 @@ from torch import Tensor
 from pellucid.layers import AvgPool2d, Conv2d, ConvTranspose2d, LpPool2d, MaxPool2d
 from pellucid.layers.base import Layer, Mode
 from pellucid.lessons.guide import Exercise, FunctionExercise, Guess, Guide, Handles, Slider
-from pellucid.lessons.lesson import NumberRows, Result, Setting
+from pellucid.lessons.lesson import LessonSettings, NumberRows, Result
 from pellucid.models import alexnet
 from pellucid.network.counts import counts, output_size, read_layers, receptive_field
 from pellucid.report.figures import grids
@@ -39,7 +39,7 @@ def apply_layer(layer: Layer, image: Tensor, kernel: Tensor | None = None) -> Te
     return y[0, 0]
 
 
-def sliding(setting: Setting) -> Result:
+def sliding(settings: LessonSettings) -> Result:
     """A kernel slides over a photo.
 
     The input is a patch of 6 x 6 pixels of the photo, a bright post in the shade, in grey values from 0 to 9. The
@@ -54,7 +54,7 @@ def sliding(setting: Setting) -> Result:
     return Result(numbers, grids.sliding_window(patch, output, 3, (1, 2, 5, 16)))
 
 
-def motion(setting: Setting, position: int = 1, way: str = "stride 1", kernel: NumberRows = EDGES) -> Result:
+def motion(settings: LessonSettings, position: int = 1, way: str = "stride 1", kernel: NumberRows = EDGES) -> Result:
     """One position at a time.
 
     The picture has 5 x 5 pixels, 1 where it is dark and 8 where it is bright. At each position the nine pixels under
@@ -85,7 +85,7 @@ def motion(setting: Setting, position: int = 1, way: str = "stride 1", kernel: N
     return Result(numbers, figure)
 
 
-def filters(setting: Setting) -> Result:
+def filters(settings: LessonSettings) -> Result:
     """What kernels find.
 
     The weights decide what the output shows. Equal weights blur. Weights that add up to 0 have the output 0 on uniform
@@ -110,7 +110,7 @@ def filters(setting: Setting) -> Result:
     return Result({"mean of |output|": numbers, "kernel": weights_by_name}, figure)
 
 
-def sizes(setting: Setting, kernel: int = 3, stride: int = 1, padding: int = 0) -> Result:
+def sizes(settings: LessonSettings, kernel: int = 3, stride: int = 1, padding: int = 0) -> Result:
     """The size of the output.
 
     A kernel of K pixels fits W - K + 1 times into a row of W pixels. P zeros at both ends add 2 P positions, and a
@@ -133,7 +133,7 @@ def sizes(setting: Setting, kernel: int = 3, stride: int = 1, padding: int = 0) 
     return Result({"7 pixels": numbers, "227, K 11, S 4": output_size(227, 11, 4)}, grids.convolution_rows(windows))
 
 
-def weights(setting: Setting) -> Result:
+def weights(settings: LessonSettings) -> Result:
     """Weights and multiply-adds.
 
     A filter has one weight for each pixel of its window and each channel of its input (a colour image has three), and
@@ -167,7 +167,7 @@ def weights(setting: Setting) -> Result:
     return Result(numbers, grids.bar_panels(counts_by_layer, ("weights", "multiply-adds")))
 
 
-def fields(setting: Setting) -> Result:
+def fields(settings: LessonSettings) -> Result:
     """Receptive fields.
 
     The pixels that a value depends on are its receptive field. A value of the first layer depends on 3 x 3 pixels. A
@@ -187,7 +187,7 @@ def fields(setting: Setting) -> Result:
     )
 
 
-def pooling(setting: Setting) -> Result:
+def pooling(settings: LessonSettings) -> Result:
     """Max, average and L2 pooling.
 
     Pooling makes a map smaller: it replaces each window by one value, its maximum, its mean, or the root of the sum of
@@ -202,7 +202,7 @@ def pooling(setting: Setting) -> Result:
     )
 
 
-def dilated(setting: Setting) -> Result:
+def dilated(settings: LessonSettings) -> Result:
     """Dilated convolution.
 
     A dilation D leaves out D - 1 pixels between the pixels of a window, so K weights span D (K - 1) + 1 pixels: a
@@ -220,7 +220,7 @@ def dilated(setting: Setting) -> Result:
     return Result(numbers | {"pixels read": [int(mask.sum()) for mask in masks.values()]}, grids.cell_masks(masks))
 
 
-def transposed(setting: Setting, pixels: int = 4, stride: int = 2) -> Result:
+def transposed(settings: LessonSettings, pixels: int = 4, stride: int = 2) -> Result:
     """Transposed convolution.
 
     In a transposed convolution, each pixel of the input multiplies the kernel, and these scaled kernels are added at

@@ -20,7 +20,7 @@ from pellucid.layers import Sigmoid
 from pellucid.layers.base import Mode
 from pellucid.lessons.digits import handwritten
 from pellucid.lessons.guide import Exercise, FunctionExercise, Guess, Guide, Slider
-from pellucid.lessons.lesson import Result, Setting
+from pellucid.lessons.lesson import LessonSettings, Result
 from pellucid.losses import BinaryCrossEntropy, Quadratic
 from pellucid.models import mlp
 from pellucid.optim import SGD
@@ -28,7 +28,7 @@ from pellucid.report.figures.series import curves, histories
 from pellucid.report.figures.style import INK
 
 
-def slowdown(setting: Setting, output: float = 0.98, wanted: float = 0.0) -> Result:
+def slowdown(settings: LessonSettings, output: float = 0.98, wanted: float = 0.0) -> Result:
     """The gradient of a wrong neuron.
 
     A sigmoid neuron with the weighted input z outputs a = σ(z), between 0 and 1, and its target is 0. With the
@@ -73,15 +73,15 @@ def train(splits: Splits, seed: int, epochs: int, bias: float | None = None) -> 
     return rows_by_cost
 
 
-def saturated(setting: Setting, bias: float = 8.0) -> Result:
+def saturated(settings: LessonSettings, bias: float = 8.0) -> Result:
     """Ten outputs that start wrong.
 
     All biases of the output layer start at 8, so every output begins near 1 although nine in ten targets are 0. With
     the quadratic cost, the gradient is small until training has left the flat end of the sigmoid; with the
     cross-entropy, it is large from the first step. The network learns from the first 2,000 images for 20 epochs.
     """
-    splits = handwritten(setting, 400 if setting.small else 2000)
-    rows_by_cost = train(splits, setting.seed, 10 if setting.small else 20, bias)
+    splits = handwritten(settings, 400 if settings.small else 2000)
+    rows_by_cost = train(splits, settings.seed, 10 if settings.small else 20, bias)
     numbers = {"data": splits.train.name} | {
         f"{name}: test accuracy after epochs 1, 5 and the last": [rows[k]["val_accuracy"] for k in (0, 4, -1)]
         for name, rows in rows_by_cost.items()
@@ -89,7 +89,7 @@ def saturated(setting: Setting, bias: float = 8.0) -> Result:
     return Result(numbers, histories(rows_by_cost, ("train_loss", "val_accuracy")))
 
 
-def accuracies(setting: Setting) -> Result:
+def accuracies(settings: LessonSettings) -> Result:
     """Both costs from usual weights.
 
     From usual weights, both costs reach nearly the same accuracy. Nielsen starts from N(0, 1), which saturates many
@@ -98,8 +98,8 @@ def accuracies(setting: Setting) -> Result:
     same images suffice for about the same accuracy. The two costs are in different units, so only the accuracies are
     comparable.
     """
-    splits = handwritten(setting)
-    rows_by_cost = train(splits, setting.seed, 10)
+    splits = handwritten(settings)
+    rows_by_cost = train(splits, settings.seed, 10)
     numbers = {"data": splits.train.name, "training images": len(splits.train)} | {
         f"{name}: test accuracy": rows[-1]["val_accuracy"] for name, rows in rows_by_cost.items()
     }

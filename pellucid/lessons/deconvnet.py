@@ -16,7 +16,7 @@ from pellucid.data import load
 from pellucid.layers import Conv2d, Dense, Flatten, MaxPool2d, ReLU
 from pellucid.layers.base import Layer, Mode
 from pellucid.lessons.guide import Exercise, FunctionExercise, Guess, Guide, Handles, Slider
-from pellucid.lessons.lesson import NumberRows, Result, Setting
+from pellucid.lessons.lesson import LessonSettings, NumberRows, Result
 from pellucid.report.figures import grids
 from pellucid.rules import Deconv, Guided
 from pellucid.sweep import Rule, backward, forward, own_rule
@@ -27,7 +27,7 @@ WINDOWS = ((1.0, 3.0, 2.0, 0.0), (5.0, 2.0, 1.0, 4.0), (0.0, 1.0, 6.0, 2.0), (2.
 RELU_RULES = {"gradient": own_rule, "DeconvNet": Deconv(), "guided": Guided()}
 
 
-def rules(setting: Setting, signal: NumberRows = SIGNAL) -> Result:
+def rules(settings: LessonSettings, signal: NumberRows = SIGNAL) -> Result:
     """Three ways back through a ReLU.
 
     On the way forward, the ReLU replaces negative sums by 0. On the way back, three rules decide what remains of the
@@ -49,7 +49,7 @@ def rules(setting: Setting, signal: NumberRows = SIGNAL) -> Result:
     return Result({name: values.tolist() for name, values in returned_maps.items()}, figure)
 
 
-def switches(setting: Setting, pixels: NumberRows = WINDOWS) -> Result:
+def switches(settings: LessonSettings, pixels: NumberRows = WINDOWS) -> Result:
     """Back through max pooling.
 
     Max pooling keeps the largest value of each window. On the way back, the signal of a window goes to the place where
@@ -89,7 +89,7 @@ def sent_back(model: Model, image: Tensor, target: int, relu_rule: Rule) -> Tens
     return dx[0, 0]
 
 
-def pictures(setting: Setting, image: int = 1, target: int = 4) -> Result:
+def pictures(settings: LessonSettings, image: int = 1, target: int = 4) -> Result:
     """What speaks for a digit.
 
     A network with two convolutions learns the 8 x 8 digits for four epochs. The signal begins with 1 at one of its ten
@@ -97,7 +97,7 @@ def pictures(setting: Setting, image: int = 1, target: int = 4) -> Result:
     score of the target if they become brighter, and ochre ones lower it. Each picture has a scale of its own: only the
     pattern can be compared.
     """
-    model, x, _ = trained(setting.seed)
+    model, x, _ = trained(settings.seed)
     shown_image = x[image : image + 1]
     scores = model(shown_image)[0]
     maps = {name: sent_back(model, shown_image, target, rule) for name, rule in RELU_RULES.items()}

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from pellucid import SGD, Adam, Callback, Dense, Model, Momentum, Quadratic
 from pellucid.lessons.guide import Exercise, FunctionExercise, Guess, Guide, Slider
-from pellucid.lessons.lesson import Result, Setting
+from pellucid.lessons.lesson import LessonSettings, Result
 from pellucid.report.figures.plane import contours, paths
 from pellucid.report.figures.series import colours, legend_above, name_axes, plots_in_rows
 from pellucid.report.figures.style import INK, set_log_scale
@@ -34,7 +34,7 @@ def gradient(point: Tensor) -> Tensor:
     return CURVATURES * point
 
 
-def rates(setting: Setting, rate: float = 0.5, start_x: float = 1.0) -> Result:
+def rates(settings: LessonSettings, rate: float = 0.5, start_x: float = 1.0) -> Result:
     """The learning rate.
 
     On C = 3/2 x² + 1/2 y² the gradient at (1, 1) is (3, 1). A step of rate η multiplies x by 1 - 3η and y by 1 - η:
@@ -103,7 +103,7 @@ def fit_line(x: Tensor, y: Tensor, batch_size: int, epochs: int, seed: int, rate
     return torch.tensor(path.params_by_step, dtype=torch.float64)
 
 
-def batches(setting: Setting, rate: float = 0.1, batch_size: int = 10) -> Result:
+def batches(settings: LessonSettings, rate: float = 0.1, batch_size: int = 10) -> Result:
     """Batch, mini-batch and stochastic descent.
 
     A line is fitted to 100 points of y = 5 + 7 x + noise three times, each time for ten epochs with the same rate. A
@@ -112,13 +112,13 @@ def batches(setting: Setting, rate: float = 0.1, batch_size: int = 10) -> Result
     path soon comes close to the minimum but does not converge; it moves around the minimum as long as the rate is
     constant.
     """
-    x, y = line_data(setting.seed)
+    x, y = line_data(settings.seed)
     columns = torch.cat([torch.ones_like(x), x], 1)
     minimum = torch.linalg.lstsq(columns, y).solution[:, 0].double()
     numbers: dict[str, Any] = {"minimum": minimum.tolist()}
     paths_by_name = {}
     for name, size in (("stochastic", 1), (f"mini-batch of {batch_size}", batch_size), ("batch", len(x))):
-        paths_by_name[name] = path = fit_line(x, y, size, 10, setting.seed, rate)
+        paths_by_name[name] = path = fit_line(x, y, size, 10, settings.seed, rate)
         distance = torch.linalg.vector_norm(path - minimum, dim=1)
         step_lengths = torch.linalg.vector_norm(path[1:] - path[:-1], dim=1)
         last_epoch = slice(-max(len(step_lengths) // 10, 1), None)
@@ -145,7 +145,7 @@ def batches(setting: Setting, rate: float = 0.1, batch_size: int = 10) -> Result
     return Result(numbers, figure)
 
 
-def optimizers(setting: Setting, rate: float = 0.05, steepness: float = 3.0) -> Result:
+def optimizers(settings: LessonSettings, rate: float = 0.05, steepness: float = 3.0) -> Result:
     """Three optimizers on one surface.
 
     On C = s/2 x² + 1/2 y², with the steepness s in x, three optimizers start at (1, 1) with the same rate η and take 60

@@ -18,7 +18,7 @@ from pellucid.detectors.search import windows
 from pellucid.detectors.yolo1 import LOSS_WEIGHTS
 from pellucid.layers import AvgPool2d, Conv2d, GroupNorm, Mode, ReLU, RoIAlign
 from pellucid.lessons.guide import Exercise, Guess, Guide, Slider
-from pellucid.lessons.lesson import Result, Setting
+from pellucid.lessons.lesson import LessonSettings, Result
 from pellucid.model import Model
 from pellucid.models import mobilenet_v2
 from pellucid.models.fpn import fpn
@@ -83,7 +83,7 @@ def best_ious(detections: Detections) -> list[float]:
     return [round(value, 2) for value in highest_iou(iou)[0].tolist()]
 
 
-def sliding(setting: Setting) -> Result:
+def sliding(settings: LessonSettings) -> Result:
     """Sliding windows.
 
     Each position, size and shape of a window is an image to classify. Even this small image has hundreds of windows
@@ -116,7 +116,7 @@ def sliding(setting: Setting) -> Result:
     return Result(numbers, sheet_of_objects([IMAGE.float() / 255] * 2, marks, titles, ()))
 
 
-def rcnn(setting: Setting) -> Result:
+def rcnn(settings: LessonSettings) -> Result:
     """R-CNN: proposals, features, linear classifiers.
 
     R-CNN classifies only regions that may contain an object, 2,000 in a large image. Each region is warped to one size,
@@ -145,7 +145,7 @@ def rcnn(setting: Setting) -> Result:
     )
 
 
-def sharing(setting: Setting) -> Result:
+def sharing(settings: LessonSettings) -> Result:
     """Fast R-CNN: features of the whole image, once.
 
     Windows overlap, so R-CNN repeats many convolutions. Fast R-CNN runs the network once over the image, and extracts
@@ -155,7 +155,7 @@ def sharing(setting: Setting) -> Result:
     receptive field, both are equal.
     """
     net = Sequential(conv1=Conv2d(16, 3, padding=1), relu1=ReLU(), conv2=Conv2d(16, 3, padding=1), relu2=ReLU())
-    params, _ = net.init((3, *SIZE), torch.Generator().manual_seed(setting.seed))
+    params, _ = net.init((3, *SIZE), torch.Generator().manual_seed(settings.seed))
     image, align, all_windows = IMAGE.float()[None] / 255, RoIAlign(16, sampling=1), windows(SIZE, 8)
     squares = all_windows[((all_windows[:, 2:] - all_windows[:, :2]) == 16).all(1)]  # 16 x 16 pixels: not resized
     regions = torch.cat([torch.zeros(len(squares), 1), squares], 1)
@@ -178,10 +178,10 @@ def sharing(setting: Setting) -> Result:
     )
 
 
-def train(detector: SingleStage | YOLO1, scenes: Scenes, setting: Setting) -> Model:
+def train(detector: SingleStage | YOLO1, scenes: Scenes, settings: LessonSettings) -> Model:
     """Return a detector trained on scenes; the small form trains for fewer epochs."""
-    model = Model(detector, optimizer=AdamW(6e-3), seed=setting.seed, metrics=())
-    model.fit(scenes, epochs=4 if setting.small else 12, batch_size=8, verbose=False)
+    model = Model(detector, optimizer=AdamW(6e-3), seed=settings.seed, metrics=())
+    model.fit(scenes, epochs=4 if settings.small else 12, batch_size=8, verbose=False)
     return model
 
 
@@ -196,23 +196,23 @@ def backbone() -> Graph:
 
 
 @cache
-def trained_proposer(setting: Setting) -> tuple[SingleStage, Model]:
+def trained_proposer(settings: LessonSettings) -> tuple[SingleStage, Model]:
     """Return a detector that finds objects of any class, trained on scenes, and its model."""
     out = Conv2d(5, 3, padding=1)
     head = Shared(Sequential(conv=Conv2d(16, 3, padding=1), norm=GroupNorm(4), relu=ReLU(), out=out))
     detector = SingleStage(1, backbone(), fpn(16, 2, groups=4), head, (4, 8), 3.0, weights={"box": 2.0})
-    return detector, train(detector, Scenes(96, labelled=False), setting)
+    return detector, train(detector, Scenes(96, labelled=False), settings)
 
 
 @cache
-def trained_grid(setting: Setting) -> tuple[YOLO1, Model]:
+def trained_grid(settings: LessonSettings) -> tuple[YOLO1, Model]:
     """Return a YOLO detector of both classes, trained on scenes, and its model."""
     neck = Graph({"row": (Conv2d(16, 3, padding=1), "map2")}, ("row",), ("map1", "map2"))
     detector = YOLO1(2, backbone(), neck, Conv2d(12, 1), stride=8, weights=LOSS_WEIGHTS)
-    return detector, train(detector, Scenes(96), setting)
+    return detector, train(detector, Scenes(96), settings)
 
 
-def proposing(setting: Setting, count: int = len(TRUE_OBJECTS)) -> Result:
+def proposing(settings: LessonSettings, count: int = len(TRUE_OBJECTS)) -> Result:
     """Faster R-CNN: the network proposes.
 
     A second head on the same map outputs, for each cell, the probability that an object lies around it, and the offsets
@@ -220,7 +220,7 @@ def proposing(setting: Setting, count: int = len(TRUE_OBJECTS)) -> Result:
     windows. With a score for each class instead of one for all objects, such a head is a complete single-stage
     detector. The figure shows the anchors with the highest scores, and the boxes that the network proposes from them.
     """
-    detector, model = trained_proposer(setting)
+    detector, model = trained_proposer(settings)
     inputs = model.scaled(IMAGE[None])
     (candidates,) = detector.candidates(model.params, inputs)
     all_anchors = detector.anchors_of(model.params, inputs).boxes
@@ -242,7 +242,7 @@ def proposing(setting: Setting, count: int = len(TRUE_OBJECTS)) -> Result:
     return Result(numbers, sheet_of_objects([IMAGE.float() / 255] * 2, marks, titles, ()))
 
 
-def grid(setting: Setting, threshold: float = 0.3) -> Result:
+def grid(settings: LessonSettings, threshold: float = 0.3) -> Result:
     """YOLO: no proposals and no anchors.
 
     YOLO divides the image into cells. The cell that contains the centre of an object outputs its box and its class. All
@@ -250,7 +250,7 @@ def grid(setting: Setting, threshold: float = 0.3) -> Result:
     objects with centres in the same cell cannot both be found, so later versions use anchors and several maps. The
     figure shows the cells that contain the centres of objects, and the detections.
     """
-    detector, model = trained_grid(setting)
+    detector, model = trained_grid(settings)
     inputs = model.scaled(IMAGE[None])
     anchors = detector.anchors_of(model.params, inputs)
     cells = detector.assign(anchors, TRUE_OBJECTS)

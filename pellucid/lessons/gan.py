@@ -17,7 +17,7 @@ from pellucid import Adam, Dense, Model, ReLU, Sequential
 from pellucid.generators import GAN, GMMN
 from pellucid.layers.base import Mode
 from pellucid.lessons.guide import Exercise, FunctionExercise, Guess, Guide, Slider
-from pellucid.lessons.lesson import Result, Setting
+from pellucid.lessons.lesson import LessonSettings, Result
 from pellucid.losses.adversarial import GANLoss, NonSaturating
 from pellucid.losses.mmd import mmd
 from pellucid.report.figures.series import colours, legend_above, name_axes, plots_in_rows
@@ -34,7 +34,7 @@ def gaussian(x: Tensor, mean: float, deviation: float) -> Tensor:
     return torch.exp(-0.5 * ((x - mean) / deviation) ** 2) / (deviation * math.sqrt(2 * math.pi))
 
 
-def judged(setting: Setting, mean: float = 1.5, deviation: float = 0.5) -> Result:
+def judged(settings: LessonSettings, mean: float = 1.5, deviation: float = 0.5) -> Result:
     """What the best discriminator says.
 
     Real numbers have the density p, a Gaussian with the mean 0 and the standard deviation 1; generated ones have the
@@ -118,7 +118,7 @@ def adversarial(rate: float, loss: GANLoss, seed: int) -> Model:
     return Model(GAN(network(2), 2, network(1), loss=loss), optimizer=optimizers, input_shape=(2,), seed=seed)
 
 
-def trained(setting: Setting, rate: float = 0.002, loss: GANLoss = "non_saturating") -> Result:
+def trained(settings: LessonSettings, rate: float = 0.002, loss: GANLoss = "non_saturating") -> Result:
     """A generator against a discriminator.
 
     The real points are eight groups on a circle. The generator turns two random numbers into a point; it learns with a
@@ -127,9 +127,9 @@ def trained(setting: Setting, rate: float = 0.002, loss: GANLoss = "non_saturati
     training. A generator that serves only some of the groups has mode collapse: nothing in its loss asks for the others
     as long as its points look real.
     """
-    points = real_points(4_096, setting.seed)
-    model = adversarial(rate, loss, setting.seed)
-    z = torch.randn(SHOWN, 2, generator=torch.Generator().manual_seed(setting.seed))
+    points = real_points(4_096, settings.seed)
+    model = adversarial(rate, loss, settings.seed)
+    z = torch.randn(SHOWN, 2, generator=torch.Generator().manual_seed(settings.seed))
     epochs = 8  # between two of the figure's plots
     numbers = {}
     figure, plots = plots_in_rows(["real", *(f"epoch {k * epochs}" for k in range(1, 5))], 5, 1.5, square=True)
@@ -149,7 +149,7 @@ def moment_matching(width: float, seed: int) -> Model:
     return Model(objective, optimizer=Adam(0.005), input_shape=(2,), seed=seed)
 
 
-def matched(setting: Setting, width: float = 0.2) -> Result:
+def matched(settings: LessonSettings, width: float = 0.2) -> Result:
     """Moment matching.
 
     The maximum mean discrepancy (MMD) compares two samples by a kernel, here k(a, b) = exp(-d² / 2 s²) for points a and
@@ -161,9 +161,9 @@ def matched(setting: Setting, width: float = 0.2) -> Result:
     near means. A generator like the one before minimizes the MMD of 128 generated and 128 real points by gradient
     descent. There is no discriminator, and so no contest that could go wrong.
     """
-    points = real_points(4_096, setting.seed)
-    model = moment_matching(width, setting.seed)
-    z = 2 * torch.rand(SHOWN, 2, generator=torch.Generator().manual_seed(setting.seed)) - 1
+    points = real_points(4_096, settings.seed)
+    model = moment_matching(width, settings.seed)
+    z = 2 * torch.rand(SHOWN, 2, generator=torch.Generator().manual_seed(settings.seed)) - 1
     samples_before = generated_by(model, z)
     model.fit(points, torch.zeros(len(points)), epochs=32, batch_size=128, verbose=False)
     samples_after = generated_by(model, z)

@@ -21,7 +21,7 @@ from pellucid.layers import Dense, ReLU
 from pellucid.layers.base import Mode
 from pellucid.lessons.digits import handwritten
 from pellucid.lessons.guide import Exercise, Guess, Guide, Slider
-from pellucid.lessons.lesson import Result, Setting
+from pellucid.lessons.lesson import LessonSettings, Result
 from pellucid.losses import BinaryCrossEntropy
 from pellucid.models import mlp
 from pellucid.optim import SGD
@@ -29,7 +29,7 @@ from pellucid.optim.regularizers import L2
 from pellucid.report.figures.series import curves, densities, histories
 
 
-def sums(setting: Setting, ones: int = 500) -> Result:
+def sums(settings: LessonSettings, ones: int = 500) -> Result:
     """The weighted sum of one neuron.
 
     500 of a neuron's 1,000 inputs are 1, and 500 are 0. Variances of independent numbers add up. With weights and bias
@@ -40,7 +40,7 @@ def sums(setting: Setting, ones: int = 500) -> Result:
     z: dict[str, torch.Tensor] = {}
     for name in ("normal", "scaled"):
         layer = Dense(20_000, init_weight=name, init_bias="normal")
-        params, _ = layer.init((1000,), torch.Generator().manual_seed(setting.seed))
+        params, _ = layer.init((1000,), torch.Generator().manual_seed(settings.seed))
         z[name] = layer.forward(params, x, Mode())[0][0]
     numbers = {f"standard deviation, {name}": values.std().item() for name, values in z.items()}
     fractions = {name: (values.abs() > 4).double().mean().item() for name, values in z.items()}  # σ'(4) = 0.018
@@ -57,7 +57,7 @@ def enlarge_images(splits: Splits, factor: int) -> Splits:
     return replace(splits, train=train, test=test)
 
 
-def first_epochs(setting: Setting) -> Result:
+def first_epochs(settings: LessonSettings) -> Result:
     """Faster from the first epoch.
 
     The network 784-30-10 is trained with the cross-entropy, rate 0.1 and L2 regularization with λ = 5 on 50,000 images.
@@ -65,13 +65,13 @@ def first_epochs(setting: Setting) -> Result:
     after 30 epochs both are near 96 %. This step trains for 10 epochs. λ is proportional to the number of images. The
     8x8 digits are enlarged to 32x32, because with 64 inputs even weights from N(0, 1) saturate few neurons.
     """
-    splits = handwritten(setting)
+    splits = handwritten(settings)
     if splits.train.x[0].numel() == 64:
         splits = enlarge_images(splits, 4)
     penalty, rows_by_weights = L2(5.0 * len(splits.train) / 50_000), {}
     for name in ("normal", "scaled"):
         net = mlp((splits.train.x[0].numel(), 30, 10), init_weight=name, init_bias="normal")
-        model = Model(net, BinaryCrossEntropy(), SGD(0.1), regularizer=penalty, seed=setting.seed)
+        model = Model(net, BinaryCrossEntropy(), SGD(0.1), regularizer=penalty, seed=settings.seed)
         history = model.fit(splits.train, epochs=10, batch_size=10, validation=splits.test, verbose=False)
         rows_by_weights[name] = history.rows
     numbers = {"data": splits.train.name, "training images": len(splits.train)} | {
@@ -81,7 +81,7 @@ def first_epochs(setting: Setting) -> Result:
     return Result(numbers, histories(rows_by_weights, ("train_loss", "val_accuracy")))
 
 
-def depth(setting: Setting, activation: str = "relu", width: int = 500) -> Result:
+def depth(settings: LessonSettings, activation: str = "relu", width: int = 500) -> Result:
     """Thirty layers of ReLUs.
 
     A weight variance of 1/n_in keeps the mean square of a layer's weighted sums equal to the mean square of its inputs.
@@ -90,7 +90,7 @@ def depth(setting: Setting, activation: str = "relu", width: int = 500) -> Resul
     """
     mean_squares: dict[str, list[float]] = {}
     for name in ("scaled", "he"):
-        rng = torch.Generator().manual_seed(setting.seed)
+        rng = torch.Generator().manual_seed(settings.seed)
         x = torch.randn(200, width, generator=rng, dtype=torch.float64)
         mean_squares[name] = []
         for _ in range(30):

@@ -15,7 +15,7 @@ from sklearn.datasets import load_digits, make_blobs
 from sklearn.metrics import adjusted_rand_score, silhouette_score
 
 from pellucid.lessons.guide import Exercise, FunctionExercise, Guess, Guide, Handles, Slider
-from pellucid.lessons.lesson import NumberRows, Result, Setting
+from pellucid.lessons.lesson import LessonSettings, NumberRows, Result
 from pellucid.report.figures.pictures import sheet
 from pellucid.report.figures.plane import arrow, crosses, regions, scatter
 from pellucid.report.figures.series import curves, plots_in_rows
@@ -30,14 +30,14 @@ def blobs(seed: int, side: int = 2, spread: float = 0.8) -> np.ndarray:
     return np.asarray(make_blobs(300, centers=centres, cluster_std=spread, random_state=seed)[0])
 
 
-def motion(setting: Setting, iteration: int = 1, centres: NumberRows = STARTS) -> Result:
+def motion(settings: LessonSettings, iteration: int = 1, centres: NumberRows = STARTS) -> Result:
     """One iteration at a time.
 
     300 points lie in four groups. The centres start anywhere. The figure shows one iteration: on the left every point
     takes the colour of its nearest centre, the cross; on the right every centre has moved to the mean of the points of
     its colour, as the arrows show.
     """
-    points = blobs(setting.seed)
+    points = blobs(settings.seed)
     n_clusters = len(centres)
     positions = moved_centres = np.array(centres)
     inertias, nearest_centres = [], np.zeros(len(points), dtype=int)
@@ -68,7 +68,7 @@ def motion(setting: Setting, iteration: int = 1, centres: NumberRows = STARTS) -
     return Result(numbers, figure)
 
 
-def lloyd(setting: Setting) -> Result:
+def lloyd(settings: LessonSettings) -> Result:
     """Step by step.
 
     The centres start at the first four points. The figure shows the centres as crosses after 1, 2, 3 and 20
@@ -76,7 +76,7 @@ def lloyd(setting: Setting) -> Result:
     sum of squared distances of the points to the overall mean is the inertia plus the sum of squared distances of the
     centres to this mean, each counted once for each of its points.
     """
-    points = blobs(setting.seed)
+    points = blobs(settings.seed)
     iterations = (1, 2, 3, 20)
     fits = [KMeans(4, init=points[:4], n_init=1, max_iter=count).fit(points) for count in iterations]
     figure, plots = plots_in_rows([f"{k} iteration{'s' if k > 1 else ''}" for k in iterations], 4, 2.3, square=True)
@@ -96,7 +96,7 @@ def lloyd(setting: Setting) -> Result:
     return Result(numbers, figure)
 
 
-def starts(setting: Setting, runs: int = 50) -> Result:
+def starts(settings: LessonSettings, runs: int = 50) -> Result:
     """Where it starts decides where it ends.
 
     Lloyd's algorithm ends in a local minimum. With nine groups, 50 random starts end in many different minima. The
@@ -104,10 +104,10 @@ def starts(setting: Setting, runs: int = 50) -> Result:
     others share a group. k-means++ draws centres far apart (Arthur and Vassilvitskii 2007); the best of ten such starts
     is used.
     """
-    points = blobs(setting.seed, side=3)
-    fits = [KMeans(9, init="random", n_init=1, random_state=setting.seed + k).fit(points) for k in range(runs)]
+    points = blobs(settings.seed, side=3)
+    fits = [KMeans(9, init="random", n_init=1, random_state=settings.seed + k).fit(points) for k in range(runs)]
     fits.sort(key=lambda fit: fit.inertia_)
-    plus_plus_fit = KMeans(9, n_init=10, random_state=setting.seed).fit(points)
+    plus_plus_fit = KMeans(9, n_init=10, random_state=settings.seed).fit(points)
     figure, plots = plots_in_rows([f"inertia {fit.inertia_:.0f}" for fit in (fits[0], fits[-1])], 2, 3.0, square=True)
     for plot, fit in zip(plots, (fits[0], fits[-1]), strict=True):
         regions(plot, fit.predict, points, 9)
@@ -120,7 +120,7 @@ def starts(setting: Setting, runs: int = 50) -> Result:
     return Result(numbers, figure)
 
 
-def count(setting: Setting, spread: float = 0.8) -> Result:
+def count(settings: LessonSettings, spread: float = 0.8) -> Result:
     """How many clusters.
 
     The inertia falls with every additional cluster, down to 0 with one cluster for each point, so its minimum cannot
@@ -129,9 +129,9 @@ def count(setting: Setting, spread: float = 0.8) -> Result:
     point is as near to another cluster as to its own. It is largest at the number of groups (Rousseeuw 1987), unless
     the groups are so wide that they run into each other.
     """
-    points = blobs(setting.seed, spread=spread)
+    points = blobs(settings.seed, spread=spread)
     counts = list(range(2, 10))
-    fits = {k: KMeans(k, n_init=10, random_state=setting.seed).fit(points) for k in counts}
+    fits = {k: KMeans(k, n_init=10, random_state=settings.seed).fit(points) for k in counts}
     silhouettes = [float(silhouette_score(points, fits[k].labels_)) for k in counts]
     inertias = [float(fits[k].inertia_) for k in counts]
     fractions = [inertia / float(((points - points.mean(0)) ** 2).sum()) for inertia in inertias]
@@ -140,7 +140,7 @@ def count(setting: Setting, spread: float = 0.8) -> Result:
     return Result({"inertia": inertias, "silhouette": silhouettes, "k of the largest silhouette": best_k}, figure)
 
 
-def digits(setting: Setting, clusters: int = 10) -> Result:
+def digits(settings: LessonSettings, clusters: int = 10) -> Result:
     """Digits without labels.
 
     1,797 digits, images of 8 x 8 pixels, are divided into ten clusters: each centre is the mean of its images, and
@@ -150,7 +150,7 @@ def digits(setting: Setting, clusters: int = 10) -> Result:
     division, and 0 on average for a random one.
     """
     x, y = load_digits(return_X_y=True)
-    kmeans = KMeans(clusters, n_init=4, random_state=setting.seed).fit(x / 16)
+    kmeans = KMeans(clusters, n_init=4, random_state=settings.seed).fit(x / 16)
     cluster_classes = np.array([np.bincount(y[kmeans.labels_ == k], minlength=10).argmax() for k in range(clusters)])
     accuracies = [(y[kmeans.labels_ == k] == cluster_classes[k]).mean() for k in range(clusters)]
     order = np.argsort(cluster_classes, kind="stable")

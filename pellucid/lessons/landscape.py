@@ -17,7 +17,7 @@ from pellucid import Adam, Cosine, Dense, Mode, Model, Quadratic, Sequential, Ta
 from pellucid.data.source import Batch
 from pellucid.layers.base import Params
 from pellucid.lessons.guide import Exercise, FunctionExercise, Guess, Guide, Slider
-from pellucid.lessons.lesson import Result, Setting
+from pellucid.lessons.lesson import LessonSettings, Result
 from pellucid.nested import flatten, map_tree, nest
 from pellucid.objective import Supervised
 from pellucid.report.figures.heat import matrix
@@ -76,7 +76,7 @@ def hessian(surface: Surface, point: Tensor) -> Tensor:
     return torch.stack([surface.gradient(point + step) - surface.gradient(point - step) for step in steps]) / (2 * STEP)
 
 
-def curvature(setting: Setting) -> Result:
+def curvature(settings: LessonSettings) -> Result:
     """The Hessian and its eigenvalues.
 
     The Hessian contains the second derivatives of the cost. It is symmetric, so for W weights it has W (W + 1) / 2
@@ -87,7 +87,7 @@ def curvature(setting: Setting) -> Result:
     figure shows the Hessian: w and b are the weights and biases of the hidden neurons, v the weights of the output and
     c its bias.
     """
-    surface = trained_surface(setting.seed, setting.small)
+    surface = trained_surface(settings.seed, settings.small)
     h = hessian(surface, surface.point)
     eigenvalues = torch.linalg.eigvalsh((h + h.T) / 2)
     n_weights = len(surface.point)
@@ -102,14 +102,14 @@ def curvature(setting: Setting) -> Result:
     return Result(numbers, matrix(h, weight_names, weight_names))
 
 
-def descending(setting: Setting, fraction: float = 0.9, direction: str = "steepest") -> Result:
+def descending(settings: LessonSettings, fraction: float = 0.9, direction: str = "steepest") -> Result:
     """The largest eigenvalue limits the learning rate.
 
     Gradient descent starts at a distance of 0.01 from the minimum, along the steepest or along the flattest
     eigenvector, and takes 20 steps. Near the minimum, a step of rate η multiplies this distance by 1 - η λ. The rate is
     chosen as a fraction of the largest stable one, 2 / λ for the largest eigenvalue λ.
     """
-    surface = trained_surface(setting.seed, setting.small)
+    surface = trained_surface(settings.seed, settings.small)
     h = hessian(surface, surface.point)
     eigenvalues, eigenvectors = torch.linalg.eigh((h + h.T) / 2)
     index = {"steepest": -1, "flattest": 0}[direction]
@@ -128,7 +128,7 @@ def descending(setting: Setting, fraction: float = 0.9, direction: str = "steepe
     return Result({"rate": rate, "1 - η λ": factor, "distance after 20 steps": distances[-1]}, figure)
 
 
-def quadratic(setting: Setting, reach: float = 1.0) -> Result:
+def quadratic(settings: LessonSettings, reach: float = 1.0) -> Result:
     """The local quadratic approximation.
 
     Near a point w, at w + d, the cost is almost
@@ -142,7 +142,7 @@ def quadratic(setting: Setting, reach: float = 1.0) -> Result:
     The figure compares the cost with its approximation along the eigenvectors of the largest and the smallest
     eigenvalue. The error falls with the third power of the distance: at half the distance, it is about an eighth.
     """
-    surface = trained_surface(setting.seed, setting.small)
+    surface = trained_surface(settings.seed, settings.small)
     point, h = surface.point, hessian(surface, surface.point)
     gradient, (eigenvalues, eigenvectors) = surface.gradient(point), torch.linalg.eigh((h + h.T) / 2)
 
@@ -175,7 +175,7 @@ def quadratic(setting: Setting, reach: float = 1.0) -> Result:
     return Result({**numbers, "ratios": [errors[0] / errors[1], errors[1] / errors[2]]}, figure)
 
 
-def symmetries(setting: Setting) -> Result:
+def symmetries(settings: LessonSettings) -> Result:
     """Many equal minima.
 
     The outputs are unchanged if hidden neurons change places, or, since tanh(-z) = -tanh(z), if the signs of all
@@ -183,7 +183,7 @@ def symmetries(setting: Setting) -> Result:
     M! 2^M times. Between two of them the cost rises, as the figure shows along the straight lines from the trained
     weights to three other minima.
     """
-    surface = trained_surface(setting.seed, setting.small)
+    surface = trained_surface(settings.seed, settings.small)
     w, b, v, c = surface.point.split([HIDDEN, HIDDEN, HIDDEN, 1])
     points = []
     for order in permutations(range(HIDDEN)):
@@ -209,7 +209,7 @@ def symmetries(setting: Setting) -> Result:
     return Result(numbers, figure)
 
 
-def noise(setting: Setting, deviations: int = 1) -> Result:
+def noise(settings: LessonSettings, deviations: int = 1) -> Result:
     """Estimating the noise from the minimum.
 
     If targets are the network's outputs plus noise of precision β (one over the variance), the likelihood of N targets
@@ -220,7 +220,7 @@ def noise(setting: Setting, deviations: int = 1) -> Result:
     (Bishop 2006, equation 5.15), which is twice the cost. The noise of the data has a standard deviation of 0.2, a
     precision of 25. The network also fits some of the noise, which raises the estimated precision on average.
     """
-    surface = trained_surface(setting.seed, setting.small)
+    surface = trained_surface(settings.seed, settings.small)
     outputs = surface.outputs(surface.point)[:, 0]
     precision = 1 / (2 * surface.cost(surface.point))
     numbers = {"precision": precision, "standard deviation": precision**-0.5, "true standard deviation": NOISE}

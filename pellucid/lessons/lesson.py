@@ -57,8 +57,8 @@ OUTLINE = re.compile(
 
 
 @dataclass(frozen=True)
-class Setting:
-    """The settings of a lesson.
+class LessonSettings:
+    """The settings that every step of a lesson receives.
 
     seed: the seed of all random draws. small: whether long lessons use fewer examples and epochs. data: the folder of
     the data sets; None for the default folder, see `pellucid.data.data_root`.
@@ -84,7 +84,7 @@ class Result(NamedTuple):
 
 
 NumberRows = tuple[tuple[float, ...], ...]  # points (x, y), boxes (x0, y0, x1, y1) or the rows of a matrix
-LessonStep = Callable[[Setting], Result]
+LessonStep = Callable[[LessonSettings], Result]
 
 
 @dataclass(frozen=True)
@@ -97,15 +97,15 @@ class Lesson:
 
 
 def lesson(name: str, seed: int = 0, small: bool = False, data: str | os.PathLike[str] | None = None) -> Lesson:
-    """Run all steps of a lesson of LESSONS; for seed, small and data, see `Setting`.
+    """Run all steps of a lesson of LESSONS; for seed, small and data, see `LessonSettings`.
 
     Raises PellucidError for an unknown name.
     """
     import torch
 
-    module, setting = find_lesson(name), Setting(seed, small, data)
+    module, settings = find_lesson(name), LessonSettings(seed, small, data)
     with torch.random.fork_rng(devices=[]):
-        return Lesson(name, title(module), {step.__name__: step(setting) for step in module.STEPS})
+        return Lesson(name, title(module), {step.__name__: step(settings) for step in module.STEPS})
 
 
 def find_lesson(name: str) -> ModuleType:

@@ -16,7 +16,7 @@ from pellucid.data import load
 from pellucid.data.source import Batch
 from pellucid.layers.base import Params
 from pellucid.lessons.guide import Exercise, FunctionExercise, Guess, Guide, Slider
-from pellucid.lessons.lesson import Result, Setting
+from pellucid.lessons.lesson import LessonSettings, Result
 from pellucid.nested import flatten
 from pellucid.report.figures.series import name_axes, plots_in_rows
 from pellucid.report.figures.style import BLUE, ORANGE, Plot
@@ -184,7 +184,7 @@ def mean_squared_error_derivative(a: Any, target: Any) -> Any:
     return 2 * (a - target) / a.size
 
 
-def sixty_lines(setting: Setting, rate: float = 0.1, hidden: int = 3) -> Result:
+def sixty_lines(settings: LessonSettings, rate: float = 0.1, hidden: int = 3) -> Result:
     """XOR, step by step.
 
     A network of 2 inputs, 3 hidden tanh neurons and 1 output, 2-3-1, learns XOR (1 if exactly one input is 1) in both
@@ -192,7 +192,7 @@ def sixty_lines(setting: Setting, rate: float = 0.1, hidden: int = 3) -> Result:
     squared error; `Quadratic` is half of this, so its learning rate is twice as high.
     """
     x, y = np.array([[0.0, 0], [0, 1], [1, 0], [1, 1]]), np.array([[0.0], [1], [1], [0]])
-    rng, network = np.random.default_rng(setting.seed), Network()
+    rng, network = np.random.default_rng(settings.seed), Network()
     dense = [FCLayer(2, hidden, rng), FCLayer(hidden, 1, rng)]
     for layer in dense:
         network.add(layer)
@@ -202,7 +202,7 @@ def sixty_lines(setting: Setting, rate: float = 0.1, hidden: int = 3) -> Result:
         Sequential(Dense(hidden), Tanh(), Dense(1), Tanh()), [(layer.weight.T, layer.bias) for layer in dense]
     )
     errors = []
-    for _ in range(100 if setting.small else 1000):
+    for _ in range(100 if settings.small else 1000):
         errors.append(0.0)
         for k in range(4):
             errors[-1] += network.fit(x[k : k + 1], y[k : k + 1], 1, rate)[0] / 4
@@ -216,7 +216,7 @@ def sixty_lines(setting: Setting, rate: float = 0.1, hidden: int = 3) -> Result:
     return Result(numbers, loss_plot(errors, "epoch", "mean squared error", pellucid_network.gaps))
 
 
-def book(setting: Setting) -> Result:
+def book(settings: LessonSettings) -> Result:
     """The book's network, step by step.
 
     Nielsen's network, 64-30-10, learns the 8x8 digits of scikit-learn in mini-batches of 10 with a rate of 3.0. It
@@ -226,7 +226,7 @@ def book(setting: Setting) -> Result:
     splits = load("digits")
     x, test_images = (part.x.flatten(1).double().numpy() for part in (splits.train, splits.test))
     y, labels = splits.train.y.numpy(), splits.test.y.numpy()
-    network = BookNetwork((64, 30, 10), np.random.default_rng(setting.seed))
+    network = BookNetwork((64, 30, 10), np.random.default_rng(settings.seed))
     net = Sequential(Dense(30), Sigmoid(), Dense(10), Sigmoid())
     pellucid_network, costs = PellucidNetwork(net, [*zip(network.weights, network.biases, strict=True)]), list[float]()
 
@@ -235,7 +235,7 @@ def book(setting: Setting) -> Result:
         outputs = np.array([network.activations(image)[-1] for image in images])
         costs.append(float(((outputs - targets) ** 2).sum() / 2 / len(images)))
 
-    network.SGD(x, np.eye(10)[y], 1 if setting.small else 10, 10, 3.0, compare_step)
+    network.SGD(x, np.eye(10)[y], 1 if settings.small else 10, 10, 3.0, compare_step)
     is_correct = [
         network.activations(image)[-1].argmax() == label for image, label in zip(test_images, labels, strict=True)
     ]
@@ -247,7 +247,7 @@ def book(setting: Setting) -> Result:
     return Result(numbers, loss_plot(costs, "step", "cost of the mini-batch", pellucid_network.gaps))
 
 
-def what_is_missing(setting: Setting, rate: float = 10.0) -> Result:
+def what_is_missing(settings: LessonSettings, rate: float = 10.0) -> Result:
     """What 60 lines lack.
 
     The 60 lines compute the same values as long as their user makes no mistake. This step makes three mistakes; one of
@@ -256,7 +256,7 @@ def what_is_missing(setting: Setting, rate: float = 10.0) -> Result:
     GPU, no validation, no files, and no check of its gradients: a mistake in `backward` only makes it learn worse,
     which is hard to notice.
     """
-    rng = np.random.default_rng(setting.seed)
+    rng = np.random.default_rng(settings.seed)
     x, y = rng.normal(size=(20, 2)), rng.normal(size=(20, 2))
     mistakes = {
         "NaN in an input": (np.where(x == x.max(), np.nan, x), y, 0.1),

@@ -12,7 +12,7 @@ from scipy.linalg import pinv
 from sklearn.datasets import load_digits
 
 from pellucid.lessons.guide import Exercise, FunctionExercise, Guess, Guide, Slider
-from pellucid.lessons.lesson import Result, Setting
+from pellucid.lessons.lesson import LessonSettings, Result
 from pellucid.report.figures.pictures import sheet
 from pellucid.report.figures.plane import arrow, closed_curve, scatter
 from pellucid.report.figures.series import COLOURS, name_axes, plots_in_rows
@@ -22,7 +22,7 @@ ANGLES = np.linspace(0, 2 * np.pi, 200, endpoint=False)
 CIRCLE = np.stack([np.cos(ANGLES), np.sin(ANGLES)], 1)  # (200, 2)
 
 
-def norms(setting: Setting, p: float = 2.0) -> Result:
+def norms(settings: LessonSettings, p: float = 2.0) -> Result:
     """Norms.
 
     A norm ‖x‖_p = (Σ |x_i|^p)^(1/p) is a length of x: L1 is the sum of the absolute values, L2 the Euclidean length,
@@ -35,7 +35,7 @@ def norms(setting: Setting, p: float = 2.0) -> Result:
     for (name, order), colour in zip(orders.items(), COLOURS, strict=False):
         closed_curve(plot, CIRCLE / np.linalg.norm(CIRCLE, order, axis=1, keepdims=True), colour, name)
     plot.legend(frameon=False, fontsize=SMALL)
-    x = np.random.default_rng(setting.seed).normal(size=(1000, 5))
+    x = np.random.default_rng(settings.seed).normal(size=(1000, 5))
     l1, l2, l_inf = (np.linalg.norm(x, order, axis=1) for order in (1, 2, np.inf))
     has_ordered_norms = bool(((l_inf <= l2) & (l2 <= l1) & (l1 <= np.sqrt(5) * l2)).all())
     has_triangle_inequality = bool((np.linalg.norm(x[:500] + x[500:], axis=1) <= l2[:500] + l2[500:]).all())
@@ -47,7 +47,7 @@ def norms(setting: Setting, p: float = 2.0) -> Result:
     )
 
 
-def eigenvectors(setting: Setting, mixing: float = 1.0) -> Result:
+def eigenvectors(settings: LessonSettings, mixing: float = 1.0) -> Result:
     """Eigenvectors.
 
     A matrix turns most vectors, but only stretches its eigenvectors: A v = λ v. A symmetric matrix has orthogonal
@@ -74,7 +74,7 @@ def eigenvectors(setting: Setting, mixing: float = 1.0) -> Result:
     return Result(numbers, figure)
 
 
-def decomposition(setting: Setting, shear: float = 1.0) -> Result:
+def decomposition(settings: LessonSettings, shear: float = 1.0) -> Result:
     """Singular values.
 
     Every matrix is a rotation, a stretching along the axes and another rotation, each rotation perhaps with a
@@ -105,7 +105,7 @@ def decomposition(setting: Setting, shear: float = 1.0) -> Result:
     return Result(numbers, figure)
 
 
-def pseudoinverse(setting: Setting, noise: float = 1.0) -> Result:
+def pseudoinverse(settings: LessonSettings, noise: float = 1.0) -> Result:
     """The pseudoinverse and least squares.
 
     A system of more equations than unknowns, X w = y, usually has no solution; w = X⁺ y has the smallest error, with X⁺
@@ -113,7 +113,7 @@ def pseudoinverse(setting: Setting, noise: float = 1.0) -> Result:
     normal equation XᵀX w = Xᵀ y. If XᵀX has no inverse, as for two equal columns, X⁺ still exists, and X⁺ y has the
     smallest norm among all solutions w.
     """
-    rng = np.random.default_rng(setting.seed)
+    rng = np.random.default_rng(settings.seed)
     x = np.sort(rng.uniform(0, 2, 40))
     y = 5 + 7 * x + noise * rng.normal(size=40)
     matrix = np.stack([np.ones(40), x], 1)  # (40, 2)
@@ -135,7 +135,7 @@ def pseudoinverse(setting: Setting, noise: float = 1.0) -> Result:
     return Result(numbers, figure)
 
 
-def digits(setting: Setting) -> Result:
+def digits(settings: LessonSettings) -> Result:
     """Principal components of digits.
 
     Each of 1,797 digits is a row of 64 pixels. For the centred matrix X = U Σ Vᵀ, the rows of Vᵀ are the principal

@@ -13,7 +13,7 @@ from pellucid.data import load
 from pellucid.data.dataset import Dataset
 from pellucid.estimators import KNeighborsClassifier, SoftmaxRegression
 from pellucid.lessons.guide import Exercise, FunctionExercise, Guess, Guide, Handles, Slider
-from pellucid.lessons.lesson import NumberRows, Result, Setting
+from pellucid.lessons.lesson import LessonSettings, NumberRows, Result
 from pellucid.report.figures.grids import matrix_panels
 from pellucid.report.figures.pictures import sheet
 from pellucid.report.figures.plane import crosses, decision_boundaries, regions, rings, scatter
@@ -29,7 +29,7 @@ TEST_IMAGE = [[56, 32, 10, 18], [90, 23, 128, 133], [24, 26, 178, 200], [2, 0, 2
 TRAINING_IMAGE = [[10, 20, 24, 17], [8, 10, 89, 100], [12, 16, 178, 170], [4, 32, 233, 112]]
 
 
-def distances(setting: Setting, last_pixel: int = TEST_IMAGE[-1][-1]) -> Result:
+def distances(settings: LessonSettings, last_pixel: int = TEST_IMAGE[-1][-1]) -> Result:
     """The distance between two images.
 
     Two images of 4 x 4 grey values are compared pixel by pixel. The L1 distance is the sum of the absolute differences:
@@ -46,14 +46,14 @@ def distances(setting: Setting, last_pixel: int = TEST_IMAGE[-1][-1]) -> Result:
     return Result(numbers, matrix_panels(images))
 
 
-def voting(setting: Setting, k: int = 5, query: NumberRows = QUERY) -> Result:
+def voting(settings: LessonSettings, k: int = 5, query: NumberRows = QUERY) -> Result:
     """The neighbours of one point vote.
 
     60 points of three classes are known. A new point, the cross, gets the class of most of its k nearest neighbours,
     which are circled; distances are L2. The colour of the plane is the class that a new point would get there. Equal
     numbers of votes are decided for the class that comes first.
     """
-    x, y = make_blobs(60, centers=CENTRES, cluster_std=0.7, random_state=setting.seed)[:2]
+    x, y = make_blobs(60, centers=CENTRES, cluster_std=0.7, random_state=settings.seed)[:2]
     classifier = KNeighborsClassifier(k, metric="l2").fit(x, y)
     distances, nearest_indices = classifier.kneighbors(np.array(query))
     votes = np.bincount(y[nearest_indices[0]], minlength=3).tolist()
@@ -73,14 +73,14 @@ def voting(setting: Setting, k: int = 5, query: NumberRows = QUERY) -> Result:
     return Result(numbers, figure)
 
 
-def decisions(setting: Setting, largest_k: int = 15, spread: float = 1.0) -> Result:
+def decisions(settings: LessonSettings, largest_k: int = 15, spread: float = 1.0) -> Result:
     """Decision boundaries.
 
     The data are 150 points of three overlapping classes. With k = 1, every training point is classified correctly, and
     each outlier has its own island: the boundary follows the noise. With larger k the boundary becomes smoother, and
     new points are classified better. For these data, L1 and L2 differ little.
     """
-    x, y = make_blobs(1150, centers=CENTRES, cluster_std=spread, random_state=setting.seed)[:2]
+    x, y = make_blobs(1150, centers=CENTRES, cluster_std=spread, random_state=settings.seed)[:2]
     models = {
         f"{metric.upper()}, k = {k}": KNeighborsClassifier(k, metric=metric).fit(x[:150], y[:150])
         for metric in METRICS
@@ -90,7 +90,7 @@ def decisions(setting: Setting, largest_k: int = 15, spread: float = 1.0) -> Res
         name: {"training": model.score(x[:150], y[:150]), "1,000 new points": model.score(x[150:], y[150:])}
         for name, model in models.items()
     }
-    steps = 60 if setting.small else 150
+    steps = 60 if settings.small else 150
     figure = decision_boundaries({name: model.predict for name, model in models.items()}, x[:150], y[:150], steps)
     return Result({"accuracy": numbers}, figure)
 
@@ -100,7 +100,7 @@ def flat_images(data: Dataset) -> tuple[np.ndarray, np.ndarray]:
     return data.x.flatten(1).numpy(), data.y.numpy()
 
 
-def choosing(setting: Setting) -> Result:
+def choosing(settings: LessonSettings) -> Result:
     """Choosing k by validation.
 
     k and the distance are not learned: they are hyperparameters. A quarter of the training images is held out, and the
@@ -125,7 +125,7 @@ def choosing(setting: Setting) -> Result:
     return Result(numbers, curves(percentages, "k", "validation accuracy", ks, unit="%"))
 
 
-def templates(setting: Setting, strength: float = 0.1) -> Result:
+def templates(settings: LessonSettings, strength: float = 0.1) -> Result:
     """Templates of a linear classifier.
 
     Softmax regression is a network of one layer with a softmax: ten scores, of which the largest one decides. It has

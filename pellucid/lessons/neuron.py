@@ -16,7 +16,7 @@ import torch
 from pellucid import SGD, BinaryCrossEntropy, Dense, Layer, Loss, Mode, Model, Quadratic, Sequential, Sigmoid
 from pellucid.data.source import Batch
 from pellucid.lessons.guide import Exercise, FunctionExercise, Guess, Guide, Slider
-from pellucid.lessons.lesson import Result, Setting
+from pellucid.lessons.lesson import LessonSettings, Result
 from pellucid.report.figures.series import colours, legend_above, name_axes, plots_in_rows
 
 X, TARGET = torch.tensor([[1.0]]), torch.tensor([[0.0]])
@@ -36,7 +36,7 @@ def neuron(cost: str, weight: float, bias: float, rate: float = RATE) -> Model:
     return model
 
 
-def learning(setting: Setting, weight: float = 2.0, rate: float = RATE) -> Result:
+def learning(settings: LessonSettings, weight: float = 2.0, rate: float = RATE) -> Result:
     """Learning from a good start and from a bad one.
 
     The neuron is trained from two starts: with w = 0.6 and b = 0.9 it outputs 0.82, and with w = 2 and b = 2 it outputs
@@ -76,7 +76,7 @@ def derivative(cost: str, weight: float, bias: float, x: float, target: float) -
     return float(gradients["dense"]["weight"])
 
 
-def derivatives(setting: Setting, x: float = 1.0, target: float = 0.0) -> Result:
+def derivatives(settings: LessonSettings, x: float = 1.0, target: float = 0.0) -> Result:
     """Why the saturated neuron learns slowly.
 
     ∂C/∂w is the slope of the cost C when only the weight w changes; a step changes w by -η ∂C/∂w. σ'(z) is the slope of

@@ -22,7 +22,7 @@ from pellucid.calibration.confidence import Confidence, fit_temperature
 from pellucid.data.dataset import float_images
 from pellucid.lessons.digits import handwritten
 from pellucid.lessons.guide import Exercise, FunctionExercise, Guess, Guide, Slider
-from pellucid.lessons.lesson import Result, Setting
+from pellucid.lessons.lesson import LessonSettings, Result
 from pellucid.metrics import accuracy, calibration_error, reliability
 from pellucid.models import mlp
 from pellucid.report.figures.classes import reliability_diagram
@@ -30,13 +30,13 @@ from pellucid.report.figures.pictures import sheet
 
 
 @cache
-def train_and_predict_halves(setting: Setting) -> tuple[Model, tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
+def train_and_predict_halves(settings: LessonSettings) -> tuple[Model, tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
     """Return a network trained on 1,000 images, and (probabilities, classes) for each half of the test images.
 
     It has 100 hidden ReLUs and is trained for 60 epochs with Adam, on 200 images in the small form.
     """
-    splits = handwritten(setting, 200 if setting.small else 1000)
-    model = Model(mlp((splits.train.x[0].numel(), 100, 10), "relu", init_weight="he"), seed=setting.seed)
+    splits = handwritten(settings, 200 if settings.small else 1000)
+    model = Model(mlp((splits.train.x[0].numel(), 100, 10), "relu", init_weight="he"), seed=settings.seed)
     model.fit(splits.train, epochs=60, batch_size=5, verbose=False)
     p, y = model.predict(splits.test), splits.test.y
     return model, (p[::2], y[::2]), (p[1::2], y[1::2])
@@ -50,22 +50,22 @@ def images_and_nonsense(images: Tensor, seed: int) -> dict[str, Tensor]:
     return {"test images": images, "shuffled": shuffled, "noise": torch.rand(images.shape, generator=rng)}
 
 
-def nonsense(setting: Setting, brightness: float = 1.0) -> Result:
+def nonsense(settings: LessonSettings, brightness: float = 1.0) -> Result:
     """Noise and shuffled images.
 
     The confidence is the probability of the predicted class. Shuffled test images, whose pixels are permuted at random,
     and uniform noise contain no digit, so a high confidence is not justified. The brightness multiplies their pixels.
     The text above each image is the predicted class and its probability in per cent.
     """
-    splits = handwritten(setting)
+    splits = handwritten(settings)
     if splits.train.name == "mnist":
         model = Model.load(shipped_files.pretrained_file("mnist-lenet"))
     else:
-        model, *_ = train_and_predict_halves(setting)
+        model, *_ = train_and_predict_halves(settings)
     sheet_images: list[Tensor] = []
     titles: list[str] = []
     numbers: dict[str, object] = {"data": splits.train.name}
-    for kind, images in images_and_nonsense(float_images(splits.test.x[:1000]), setting.seed).items():
+    for kind, images in images_and_nonsense(float_images(splits.test.x[:1000]), settings.seed).items():
         shown_images = images if kind == "test images" else brightness * images
         confidence, predicted = model.predict(shown_images).max(1)
         numbers[kind] = {
@@ -85,7 +85,7 @@ def reliability_result(p: Tensor, y: Tensor) -> Result:
     return Result(numbers, reliability_diagram(bins.count, bins.confidence, bins.accuracy, bins.error))
 
 
-def overconfident(setting: Setting, chosen_temperature: float = 1.0) -> Result:
+def overconfident(settings: LessonSettings, chosen_temperature: float = 1.0) -> Result:
     """An overconfident network.
 
     A network that is trained on 1,000 images until it makes no mistake on them has a confidence near 1 in nearly every
@@ -94,13 +94,13 @@ def overconfident(setting: Setting, chosen_temperature: float = 1.0) -> Result:
     accuracy and confidence of the bins, weighted by their numbers of images. The temperature is 1 unless another one is
     chosen.
     """
-    _, _, (p, y) = train_and_predict_halves(setting)
+    _, _, (p, y) = train_and_predict_halves(settings)
     if chosen_temperature != 1:
         p = Confidence(chosen_temperature, threshold=0.0).calibrate(p)
     return reliability_result(p, y)
 
 
-def temperature(setting: Setting) -> Result:
+def temperature(settings: LessonSettings) -> Result:
     """Temperature scaling.
 
     The calibrated probabilities are softmax(z / T). The temperature T minimizes the negative log-likelihood on one half
@@ -108,7 +108,7 @@ def temperature(setting: Setting) -> Result:
     predicted class, so the accuracy is unchanged and the ECE falls. The confidence in nonsense falls too, but nonsense
     is not recognized.
     """
-    model, fitting_half, (p, y) = train_and_predict_halves(setting)
+    model, fitting_half, (p, y) = train_and_predict_halves(settings)
     confidence = Confidence(fit_temperature(*fitting_half), threshold=0.0)
     calibrated_result = reliability_result(confidence.calibrate(p), y)
     numbers = {
@@ -116,8 +116,8 @@ def temperature(setting: Setting) -> Result:
         "ECE before": calibration_error(y, p),
         **calibrated_result.numbers,
     }
-    images = float_images(handwritten(setting).test.x[:1000])
-    for kind, batch in images_and_nonsense(images, setting.seed).items():
+    images = float_images(handwritten(settings).test.x[:1000])
+    for kind, batch in images_and_nonsense(images, settings.seed).items():
         probabilities = model.predict(batch)
         means = [p_of_kind.amax(1).mean().item() for p_of_kind in (probabilities, confidence.calibrate(probabilities))]
         numbers[f"{kind}: mean confidence before and after"] = means

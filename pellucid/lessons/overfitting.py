@@ -18,7 +18,7 @@ from pellucid import Model
 from pellucid.data import Splits
 from pellucid.lessons.digits import handwritten
 from pellucid.lessons.guide import Exercise, FunctionExercise, Guess, Guide, Slider
-from pellucid.lessons.lesson import Result, Setting
+from pellucid.lessons.lesson import LessonSettings, Result
 from pellucid.losses import BinaryCrossEntropy
 from pellucid.models import mlp
 from pellucid.optim import SGD
@@ -52,7 +52,7 @@ def overfitting_summary(rows: list[dict[str, Any]]) -> Mapping[str, Any]:
     }
 
 
-def memorised(setting: Setting, hidden: int = 30) -> Result:
+def memorised(settings: LessonSettings, hidden: int = 30) -> Result:
     """A thousand memorized images.
 
     The network has 23,860 parameters and is trained on 1,000 images (2,290 and 100 in the small form). After 200 epochs
@@ -60,25 +60,25 @@ def memorised(setting: Setting, hidden: int = 30) -> Result:
     of the epochs and then rises: what the network learns after that applies only to these images. Nielsen trains for
     400 epochs and reports a test accuracy of 82.27 %.
     """
-    splits = handwritten(setting, 100 if setting.small else 1000)
-    rows = train(network(splits, setting.seed, hidden), splits, 200)
+    splits = handwritten(settings, 100 if settings.small else 1000)
+    rows = train(network(splits, settings.seed, hidden), splits, 200)
     numbers = {"data": splits.train.name, **overfitting_summary(rows)}
     columns = ("train_loss", "val_loss", "val_accuracy")
     return Result(numbers, histories({f"{len(splits.train):,} images": rows}, columns, log=["train_loss"]))
 
 
-def more_data(setting: Setting) -> Result:
+def more_data(settings: LessonSettings) -> Result:
     """More data.
 
     The same network learns from 200, 1,000, 5,000 and 50,000 images, for 10,000 steps each: 500 epochs of 200 images, 2
     epochs of 50,000. The gap between training and test accuracy closes. If more data are available, they are the best
     remedy for overfitting.
     """
-    counts, steps = ((50, 200, 1438), 1000) if setting.small else ((200, 1000, 5000, 50_000), 10_000)
+    counts, steps = ((50, 200, 1438), 1000) if settings.small else ((200, 1000, 5000, 50_000), 10_000)
     accuracies: dict[str, list[float]] = {"training": [], "test": []}
-    splits = handwritten(setting)
+    splits = handwritten(settings)
     for count in counts:
-        model, images = network(splits, setting.seed), splits.train.subset(range(min(count, len(splits.train))))
+        model, images = network(splits, settings.seed), splits.train.subset(range(min(count, len(splits.train))))
         model.fit(images, epochs=max(1, steps * 10 // len(images)), batch_size=10, verbose=False)
         accuracies["training"].append(model.evaluate(images)["accuracy"])
         accuracies["test"].append(model.evaluate(splits.test)["accuracy"])
@@ -86,7 +86,7 @@ def more_data(setting: Setting) -> Result:
     return Result({"data": splits.train.name, "training images": list(counts), **accuracies}, figure)
 
 
-def regularized(setting: Setting, strength: float = 0.1) -> Result:
+def regularized(settings: LessonSettings, strength: float = 0.1) -> Result:
     """L2 regularization and dropout.
 
     L2 regularization adds λ/2n Σ w² to the cost, where n is the number of images: it penalizes large weights. Dropout
@@ -95,13 +95,13 @@ def regularized(setting: Setting, strength: float = 0.1) -> Result:
     60 epochs in the small form). λ is 0.1 as in the book, which reports a test accuracy of 87.1 % after 400 epochs.
     With L2 regularization the test cost hardly rises.
     """
-    splits = handwritten(setting, 300 if setting.small else 1000)
+    splits = handwritten(settings, 300 if settings.small else 1000)
     models = {
-        "neither": network(splits, setting.seed),
-        f"L2, λ = {strength:g}": network(splits, setting.seed, regularizer=L2(strength)),
-        "dropout 0.5, 100 neurons": network(splits, setting.seed, hidden=100, dropout=0.5),
+        "neither": network(splits, settings.seed),
+        f"L2, λ = {strength:g}": network(splits, settings.seed, regularizer=L2(strength)),
+        "dropout 0.5, 100 neurons": network(splits, settings.seed, hidden=100, dropout=0.5),
     }
-    rows_by_method = {name: train(model, splits, 60 if setting.small else 100) for name, model in models.items()}
+    rows_by_method = {name: train(model, splits, 60 if settings.small else 100) for name, model in models.items()}
     squares = {
         name: model.params["features"]["dense1"]["weight"].square().mean().item() for name, model in models.items()
     }
@@ -112,15 +112,15 @@ def regularized(setting: Setting, strength: float = 0.1) -> Result:
     )
 
 
-def stopped(setting: Setting, patience: int = 10) -> Result:
+def stopped(settings: LessonSettings, patience: int = 10) -> Result:
     """Early stopping.
 
     A tenth of the 1,000 images (500 in the small form) is held out for validation. When the validation cost has not
     improved for 10 epochs, training stops, and the weights of the best epoch are restored. The test images, which had
     no influence on the training, then measure the result.
     """
-    splits = handwritten(setting, 500 if setting.small else 1000)
-    model = network(splits, setting.seed)
+    splits = handwritten(settings, 500 if settings.small else 1000)
+    model = network(splits, settings.seed)
     stopping = EarlyStopping(patience, monitor="val_loss")
     rows = model.fit(splits.train, epochs=200, batch_size=10, validation=0.1, callbacks=[stopping], verbose=False).rows
     test_results = model.evaluate(splits.test)

@@ -9,11 +9,11 @@ from dataclasses import fields
 from typing import Any, NamedTuple
 
 from pellucid.lessons.guide import Exercise, Guess, Guide, Slider
-from pellucid.lessons.lesson import Lesson, Result, Setting, find_lesson, title
+from pellucid.lessons.lesson import Lesson, LessonSettings, Result, find_lesson, title
 
 FENCE = re.compile(r"^```python\n(.*?)^```$", re.DOTALL | re.MULTILINE)
-STEP_CALL = re.compile(r"^result = (\w+)\(Setting\(", re.MULTILINE)  # at the end of a block that runs a step
-DEFAULTS = Setting()
+STEP_CALL = re.compile(r"^result = (\w+)\(LessonSettings\(", re.MULTILINE)  # at the end of a block that runs a step
+DEFAULTS = LessonSettings()
 NOT_SHOWN = ("STEPS", "GUIDE")  # assignments of a module that no reader needs
 
 
@@ -60,15 +60,15 @@ def body_text(documented: object) -> str:
     return text.strip()
 
 
-def markdown(name: str, setting: Setting = DEFAULTS) -> str:
+def markdown(name: str, settings: LessonSettings = DEFAULTS) -> str:
     """Return a lesson as Markdown: each step's text, then its code as a block that also runs the step, and its guide.
 
-    setting: of all steps. Raises PellucidError for an unknown name.
+    settings: of all steps. Raises PellucidError for an unknown name.
     """
     module = find_lesson(name)
     guide = module.GUIDE
     steps, last_code = written_steps(name)
-    setting_code = _setting_code(setting)
+    settings_code = _settings_code(settings)
     parts = [f"# {title(module)}"]
     needs_text = f" Needs: {', '.join(guide.needs)}." if guide.needs else ""
     parts.append(f"**{guide.question}** ({guide.minutes} minutes.{needs_text})")
@@ -78,19 +78,19 @@ def markdown(name: str, setting: Setting = DEFAULTS) -> str:
         parts.append(f"## {step.title}")
         if step.name in guide.guesses:
             parts += _guess_markdown(guide.guesses[step.name])
-        call = f"result = {step.name}({setting_code})\nprint(result)\nresult.figure"
+        call = f"result = {step.name}({settings_code})\nprint(result)\nresult.figure"
         parts += [step.text, *_code_block(f"{step.code}\n\n\n{call}")]
-        parts += _notices_markdown(guide, step.name, setting_code)
+        parts += _notices_markdown(guide, step.name, settings_code)
     parts += _code_block(last_code)
     parts += _exercises_markdown(name, guide)
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
-def _setting_code(setting: Setting) -> str:
-    """Return the call that makes a setting, without the values that it has by default."""
-    values = {field.name: getattr(setting, field.name) for field in fields(setting)}
+def _settings_code(settings: LessonSettings) -> str:
+    """Return the call that creates settings, without the values that it has by default."""
+    values = {field.name: getattr(settings, field.name) for field in fields(settings)}
     argument_texts = [f"{name}={value!r}" for name, value in values.items() if value != getattr(DEFAULTS, name)]
-    return f"Setting({', '.join(argument_texts)})"
+    return f"LessonSettings({', '.join(argument_texts)})"
 
 
 def _guess_markdown(guess: Guess) -> list[str]:
@@ -102,7 +102,7 @@ def _guess_markdown(guess: Guess) -> list[str]:
     ]
 
 
-def _notices_markdown(guide: Guide, step: str, setting_code: str) -> list[str]:
+def _notices_markdown(guide: Guide, step: str, settings_code: str) -> list[str]:
     """Return what to notice in a step's figure, and the arguments to change."""
     notices_text = "\n".join(f"- {notice}" for notice in guide.notices.get(step, ()))
     sliders = guide.sliders.get(step, ())
@@ -110,7 +110,7 @@ def _notices_markdown(guide: Guide, step: str, setting_code: str) -> list[str]:
     if sliders:
         last_values_text = ", ".join(f"{slider.name}={slider.values[-1]!r}" for slider in sliders)
         slider_lists = "\n".join(f"- `{slider.name}`, " + "\n    - ".join(slider_lines(slider)) for slider in sliders)
-        parts.append(f"**Try** other values, such as `{step}({setting_code}, {last_values_text})`:\n\n{slider_lists}")
+        parts.append(f"**Try** other values, such as `{step}({settings_code}, {last_values_text})`:\n\n{slider_lists}")
     return parts
 
 

@@ -17,13 +17,13 @@ from sklearn.model_selection import train_test_split
 from sklearn.pipeline import make_pipeline
 
 from pellucid.lessons.guide import Exercise, FunctionExercise, Guess, Guide, Slider
-from pellucid.lessons.lesson import Result, Setting
+from pellucid.lessons.lesson import LessonSettings, Result
 from pellucid.report.figures.pictures import sheet
 from pellucid.report.figures.plane import arrow, name_tags, scatter
 from pellucid.report.figures.series import COLOURS, curves, name_axes, plots_in_rows
 
 
-def directions(setting: Setting, covariance: float = 1.5) -> Result:
+def directions(settings: LessonSettings, covariance: float = 1.5) -> Result:
     """Directions of a cloud of points.
 
     300 points are drawn from a Gaussian whose covariance matrix is [[3, 1.5], [1.5, 1]]. The arrows are the components,
@@ -31,7 +31,7 @@ def directions(setting: Setting, covariance: float = 1.5) -> Result:
     these axes, the two coordinates are uncorrelated.
     """
     matrix = [[3, covariance], [covariance, 1]]
-    points = np.random.default_rng(setting.seed).multivariate_normal([0, 0], matrix, 300)
+    points = np.random.default_rng(settings.seed).multivariate_normal([0, 0], matrix, 300)
     pca = PCA(2).fit(points)
     rotated = pca.transform(points)
     figure, (left, right) = plots_in_rows(["points and components", "rotated to the components"], 2, 3.0, square=True)
@@ -52,7 +52,7 @@ def directions(setting: Setting, covariance: float = 1.5) -> Result:
     return Result(numbers, figure)
 
 
-def plane(setting: Setting, vertical: int = 2) -> Result:
+def plane(settings: LessonSettings, vertical: int = 2) -> Result:
     """Digits in a plane.
 
     1,797 digits of 64 pixels each are projected on their first two components, or on the first and another one. Their
@@ -79,7 +79,7 @@ def plane(setting: Setting, vertical: int = 2) -> Result:
     )
 
 
-def reconstruction(setting: Setting, components: int = 8) -> Result:
+def reconstruction(settings: LessonSettings, components: int = 8) -> Result:
     """How many components.
 
     A digit is reconstructed from its first k components and the mean of all digits: the rows of the figure. The mean
@@ -105,14 +105,14 @@ def reconstruction(setting: Setting, components: int = 8) -> Result:
     return Result(numbers, sheet(digits, "", titles, signed=False, columns=8, max_side=0.8))
 
 
-def features(setting: Setting) -> Result:
+def features(settings: LessonSettings) -> Result:
     """Components as features.
 
     A softmax regression classifies the digits from their first k components. With 20 of them it is nearly as accurate
     as with all 64 pixels. PCA is part of the pipeline, so it is fitted to the training images only.
     """
     x, y = load_digits(return_X_y=True)
-    x, x_test, y, y_test = train_test_split(x / 16, y, test_size=0.3, random_state=setting.seed, stratify=y)
+    x, x_test, y, y_test = train_test_split(x / 16, y, test_size=0.3, random_state=settings.seed, stratify=y)
     counts = [1, 2, 5, 10, 20, 40, 64]
     scores = [make_pipeline(PCA(k), LogisticRegression(max_iter=1000)).fit(x, y).score(x_test, y_test) for k in counts]
     figure = curves({"softmax regression": scores}, "components", "test accuracy", counts, log_x=True)

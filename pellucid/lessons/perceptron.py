@@ -18,7 +18,7 @@ from torch import Tensor
 
 from pellucid import SGD, Dense, Mode, Model, Quadratic, mlp
 from pellucid.lessons.guide import Exercise, FunctionExercise, Guess, Guide, Handles, Slider
-from pellucid.lessons.lesson import NumberRows, Result, Setting
+from pellucid.lessons.lesson import LessonSettings, NumberRows, Result
 from pellucid.report.figures.circuit import circuit
 from pellucid.report.figures.plane import half_planes, labelled_points
 from pellucid.report.figures.series import colours, name_axes, plots_in_rows
@@ -62,7 +62,7 @@ def train_perceptron(x: Tensor, target: Tensor, epochs: int) -> tuple[Tensor, fl
     return weights, bias, mistakes
 
 
-def gates(setting: Setting, epochs: int = 6) -> Result:
+def gates(settings: LessonSettings, epochs: int = 6) -> Result:
     """AND, OR and NAND are learned.
 
     The perceptron rule uses one example at a time. If the output is right, nothing changes. If it is 0 instead of 1,
@@ -94,7 +94,7 @@ def nand(x: Tensor) -> Tensor:
     return perceptron(x, torch.tensor([-2.0, -2.0]), 3.0)
 
 
-def adder(setting: Setting) -> Result:
+def adder(settings: LessonSettings) -> Result:
     """Two bits added by NAND gates.
 
     The perceptron with weights -2, -2 and bias 3 computes NAND: its sum is 3, 1, 1 and -1 for the inputs 00, 01, 10
@@ -131,7 +131,7 @@ def adder(setting: Setting) -> Result:
 
 
 def one_line_fails(
-    setting: Setting,
+    settings: LessonSettings,
     w1: float = -2.0,
     w2: float = 1.0,
     bias: float = 0.0,
@@ -180,7 +180,7 @@ def one_line_fails(
     return Result(numbers, figure)
 
 
-def xor(setting: Setting, hidden: int = 3) -> Result:
+def xor(settings: LessonSettings, hidden: int = 3) -> Result:
     """A hidden layer learns XOR.
 
     A tanh neuron outputs tanh(z), a smooth step from -1 to 1, for its weighted sum z. Each of three such neurons
@@ -192,13 +192,13 @@ def xor(setting: Setting, hidden: int = 3) -> Result:
     """
     target, errors = XOR[:, None], []
     figure, (error_plot, output_plot) = plots_in_rows(["error while learning", "output of the first network"], 2, 3.0)
-    for seed in range(setting.seed, setting.seed + (1 if setting.small else 10)):
+    for seed in range(settings.seed, settings.seed + (1 if settings.small else 10)):
         net = mlp((2, hidden, 1), activation="tanh", output="tanh", init_weight="normal", init_bias="normal")
         model = Model(net, Quadratic(), SGD(0.2), metrics=(), seed=seed)
         history = model.fit(INPUTS, target, epochs=1000, batch_size=1, verbose=False)
         errors.append(float((model.predict(INPUTS) - target).square().mean()))
         error_plot.plot(history["epoch"], [2 * loss for loss in history["train_loss"]], color=PALE, linewidth=1)
-        if seed == setting.seed:
+        if seed == settings.seed:
             half_planes(
                 output_plot, lambda x, m=model: m.predict(torch.tensor(x, dtype=torch.float32))[:, 0], PLOT_LIMITS, 0.5
             )

@@ -17,7 +17,7 @@ from sklearn.preprocessing import PolynomialFeatures, StandardScaler
 from pellucid import Dense, EarlyStopping, Model, Sequential
 from pellucid.estimators import ElasticNet, Lasso, LinearRegression, Ridge
 from pellucid.lessons.guide import Exercise, FunctionExercise, Guess, Guide, Slider
-from pellucid.lessons.lesson import Result, Setting
+from pellucid.lessons.lesson import LessonSettings, Result
 from pellucid.optim import SGD
 from pellucid.report.figures import regression as figures
 from pellucid.report.figures.regression import coefficient_paths
@@ -46,7 +46,7 @@ def rmse(model: Pipeline, x: np.ndarray, y: np.ndarray) -> float:
     return float(np.sqrt(np.mean((model.predict(x) - y) ** 2)))
 
 
-def line(setting: Setting) -> Result:
+def line(settings: LessonSettings) -> Result:
     """Four ways to one line.
 
     100 points lie around y = 5 + 7 x. X is the table of the inputs, with a 1 and x in each row, and θ are the two
@@ -56,17 +56,17 @@ def line(setting: Setting) -> Result:
     solution in 1,000 steps. Stochastic descent uses one example at a time, with the learning rate 5/(t + 50) at step t.
     It is close to the solution after a few epochs, and then approaches it slowly, as its learning rate falls.
     """
-    rng = np.random.default_rng(setting.seed)
+    rng = np.random.default_rng(settings.seed)
     x = 2 * rng.random((100, 1))
     y = 5 + 7 * x[:, 0] + rng.normal(size=100)
 
     def fit_theta(solver: str, epochs: int | None = None) -> np.ndarray:
         rate = 0.1 if solver == "batch" else None
-        model = LinearRegression(solver, learning_rate=rate, epochs=epochs, random_state=setting.seed).fit(x, y)
+        model = LinearRegression(solver, learning_rate=rate, epochs=epochs, random_state=settings.seed).fit(x, y)
         return np.array([model.intercept_, model.coef_[0]])
 
     solutions = {solver: fit_theta(solver) for solver in ("normal", "svd", "batch", "sgd")}
-    passes = {"batch": (1, 10, 100), "sgd": (1, 10)} if setting.small else PASSES
+    passes = {"batch": (1, 10, 100), "sgd": (1, 10)} if settings.small else PASSES
     last_thetas = {"batch": (1000, solutions["batch"]), "sgd": (50, solutions["sgd"])}
     distances = {
         solver: [
@@ -82,7 +82,7 @@ def line(setting: Setting) -> Result:
     return Result(numbers, figures.fitted_lines(x[:, 0], y, solutions["svd"], solutions["sgd"], distances))
 
 
-def polynomials(setting: Setting, count: int = 100, noise: float = 1.0) -> Result:
+def polynomials(settings: LessonSettings, count: int = 100, noise: float = 1.0) -> Result:
     """Polynomial features.
 
     100 points lie around a parabola. With x², x³, ... as additional features, least squares fits a polynomial. A line
@@ -90,8 +90,8 @@ def polynomials(setting: Setting, count: int = 100, noise: float = 1.0) -> Resul
     coefficients as there are points. It follows the noise, and its error on 1,000 new points is larger than the error
     of a parabola.
     """
-    x, y = parabola(setting.seed, count, noise)
-    new_points = parabola(setting.seed + 1000, 1000, noise)
+    x, y = parabola(settings.seed, count, noise)
+    new_points = parabola(settings.seed + 1000, 1000, noise)
     models = {degree: polynomial(degree).fit(x, y) for degree in DEGREES}
     numbers = {
         f"degree {degree}": {"training error": rmse(model, x, y), "error on new points": rmse(model, *new_points)}
@@ -102,7 +102,7 @@ def polynomials(setting: Setting, count: int = 100, noise: float = 1.0) -> Resul
     return Result({"root mean squared error": numbers}, figures.fitted_curves(x[:, 0], y, x_grid, curves))
 
 
-def learning_curves(setting: Setting) -> Result:
+def learning_curves(settings: LessonSettings) -> Result:
     """Learning curves.
 
     Learning curves show the error on the training points and on held-out points by the number of training points. The
@@ -110,20 +110,20 @@ def learning_curves(setting: Setting) -> Result:
     training error and a far higher validation error; the gap closes as points are added. The validation errors of
     degree 90 are too large for the figure.
     """
-    x, y = parabola(setting.seed)
-    counts = [20, 30, 40, 50, 65] if setting.small else [20, 30, 40, 50, 60, 70, 80]
+    x, y = parabola(settings.seed)
+    counts = [20, 30, 40, 50, 65] if settings.small else [20, 30, 40, 50, 60, 70, 80]
     curves: dict[str, dict[str, list[float]]] = {}
     for degree in DEGREES:
         _, training, validation = learning_curve(
-            polynomial(degree), x, y, train_sizes=np.array(counts), cv=3 if setting.small else 5,
-            scoring="neg_root_mean_squared_error", shuffle=True, random_state=setting.seed,
+            polynomial(degree), x, y, train_sizes=np.array(counts), cv=3 if settings.small else 5,
+            scoring="neg_root_mean_squared_error", shuffle=True, random_state=settings.seed,
         )[:3]  # fmt: skip
         errors = {"training": (-training).mean(1).tolist(), "validation": (-validation).mean(1).tolist()}
         curves[f"degree {degree}"] = errors
     return Result({"points": counts, **curves}, figures.learning_curves(counts, curves))
 
 
-def penalties(setting: Setting, alpha: float = 10.0) -> Result:
+def penalties(settings: LessonSettings, alpha: float = 10.0) -> Result:
     """Ridge, lasso and elastic net.
 
     A penalty on the weights keeps them small. The cost is 1/2n ‖y - X w - b‖² plus alpha/2 ‖w‖² for ridge, alpha ‖w‖₁
@@ -133,7 +133,7 @@ def penalties(setting: Setting, alpha: float = 10.0) -> Result:
     """
     data: Any = load_diabetes()
     x, y = StandardScaler().fit_transform(data.data), data.target
-    alphas = np.logspace(-2, 3, 11 if setting.small else 41)
+    alphas = np.logspace(-2, 3, 11 if settings.small else 41)
     models = {  # the cost of Ridge is 2 n times the one above
         "ridge": lambda alpha: Ridge(alpha * len(x)),
         "lasso": lambda alpha: Lasso(alpha, epochs=100_000),
@@ -149,7 +149,7 @@ def penalties(setting: Setting, alpha: float = 10.0) -> Result:
     return Result({f"weights that are 0 at alpha = {alpha:g}": zeros}, figure)
 
 
-def early_stopping(setting: Setting, degree: int = 15, noise: float = 1.0) -> Result:
+def early_stopping(settings: LessonSettings, degree: int = 15, noise: float = 1.0) -> Result:
     """Early stopping.
 
     A polynomial of degree 15 is fitted to 15 points by gradient descent. Its training error keeps falling. The error on
@@ -157,11 +157,11 @@ def early_stopping(setting: Setting, degree: int = 15, noise: float = 1.0) -> Re
     Early stopping ends the training when the validation error has not improved for 200 epochs, and restores the weights
     of its minimum.
     """
-    x, y = parabola(setting.seed, noise=noise)
+    x, y = parabola(settings.seed, noise=noise)
     features = make_pipeline(PolynomialFeatures(degree, include_bias=False), StandardScaler())
     inputs = features.fit(x[:15]).transform(x)
 
-    epochs = 700 if setting.small else 1500
+    epochs = 700 if settings.small else 1500
 
     def train(*callbacks: EarlyStopping) -> tuple[Model, list[dict[str, float]]]:
         net = Sequential(Dense(1, init_weight="zeros"))

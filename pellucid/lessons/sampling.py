@@ -18,7 +18,7 @@ from pellucid import Adam, Dense, Model, ReLU, Sequential
 from pellucid.data import load
 from pellucid.generators import GMMN
 from pellucid.lessons.guide import Exercise, FunctionExercise, Guess, Guide, Slider
-from pellucid.lessons.lesson import Result, Setting
+from pellucid.lessons.lesson import LessonSettings, Result
 from pellucid.report.figures.series import colours, name_axes, plots_in_rows
 from pellucid.report.figures.style import SMALL, show_image
 
@@ -39,7 +39,7 @@ def kolmogorov_distance(x: Tensor, cumulative: Any) -> float:
     return float(torch.maximum((expected - steps[:-1]).abs(), (expected - steps[1:]).abs()).max())
 
 
-def exponential(setting: Setting, rate: float = RATE, draws: int = 10_000) -> Result:
+def exponential(settings: LessonSettings, rate: float = RATE, draws: int = 10_000) -> Result:
     """A distribution whose inverse has a formula.
 
     The exponential distribution with rate λ has
@@ -51,7 +51,7 @@ def exponential(setting: Setting, rate: float = RATE, draws: int = 10_000) -> Re
     Kolmogorov's distance between the sample and F falls in proportion to one over the square root of the number of
     draws.
     """
-    u = torch.rand(10_000, generator=torch.Generator().manual_seed(setting.seed), dtype=torch.float64)
+    u = torch.rand(10_000, generator=torch.Generator().manual_seed(settings.seed), dtype=torch.float64)
     x = -torch.log1p(-u) / rate
     distances = {
         f"{count:,} draws": kolmogorov_distance(x[:count], lambda x: -torch.expm1(-rate * x))
@@ -97,13 +97,13 @@ def inverse_bumps_cdf(u: Tensor, points: int = 2_001) -> Tensor:
     return grid[upper_index - 1] + fraction * (grid[upper_index] - grid[upper_index - 1])
 
 
-def table(setting: Setting, points: int = 2_001) -> Result:
+def table(settings: LessonSettings, points: int = 2_001) -> Result:
     """A distribution whose inverse has no formula.
 
     For a mixture of two Gaussians, F⁻¹ has no formula. A table of F suffices: the x with F(x) = u is found by bisection
     and linear interpolation between two points of the table, that is on the straight line between them.
     """
-    u = torch.rand(10_000, generator=torch.Generator().manual_seed(setting.seed), dtype=torch.float64)
+    u = torch.rand(10_000, generator=torch.Generator().manual_seed(settings.seed), dtype=torch.float64)
     x = inverse_bumps_cdf(u, points)
     mean = sum(weight * mean for weight, mean, _ in GAUSSIANS)
     numbers = {
@@ -125,7 +125,7 @@ def table(setting: Setting, points: int = 2_001) -> Result:
     return Result(numbers, figure)
 
 
-def brightness(setting: Setting, digit: int = 3, draws: int = 20_000) -> Result:
+def brightness(settings: LessonSettings, digit: int = 3, draws: int = 20_000) -> Result:
     """Two dimensions, one after the other: an image as a density.
 
     Let the mean of all images of a digit be a density, in which the brightness of a pixel is proportional to its
@@ -138,7 +138,7 @@ def brightness(setting: Setting, digit: int = 3, draws: int = 20_000) -> Result:
     digits = load("digits").train
     density = digits.x[digits.y == digit].double().mean(0)[0]  # (8, 8)
     density = density / density.sum()
-    u = torch.rand(2, draws, generator=torch.Generator().manual_seed(setting.seed), dtype=torch.float64)
+    u = torch.rand(2, draws, generator=torch.Generator().manual_seed(settings.seed), dtype=torch.float64)
     last_index = len(density) - 1
     row = torch.searchsorted(density.sum(1).cumsum(0), u[0]).clamp(max=last_index)
     row_cdf = (density / density.sum(1, keepdim=True)).cumsum(1)[row]  # (draws, 8), cumulative, given the row
@@ -156,7 +156,7 @@ def brightness(setting: Setting, digit: int = 3, draws: int = 20_000) -> Result:
     return Result(numbers, figure)
 
 
-def learned(setting: Setting) -> Result:
+def learned(settings: LessonSettings) -> Result:
     """A network that learns to draw.
 
     A network with one input u and one output x learns from examples to draw from the mixture of two Gaussians. Its loss
@@ -164,12 +164,12 @@ def learned(setting: Setting) -> Result:
     generative moment matching network (Li, Swersky and Zemel 2015). Its curve becomes F⁻¹, or a mirrored or folded
     curve: many functions of u have the same distribution, and the loss compares only distributions.
     """
-    count, epochs = (1_000, 50) if setting.small else (4_000, 80)
-    rng = torch.Generator().manual_seed(setting.seed)
+    count, epochs = (1_000, 50) if settings.small else (4_000, 80)
+    rng = torch.Generator().manual_seed(settings.seed)
     examples = inverse_bumps_cdf(torch.rand(count, generator=rng, dtype=torch.float64)).float()[:, None]
     net = Sequential(Dense(32), ReLU(), Dense(32), ReLU(), Dense(1))
     objective = GMMN(net, 1, bandwidths=(0.02, 0.1, 0.5, 2.0), scale=1.0)
-    model = Model(objective, optimizer=Adam(0.005), input_shape=(1,), seed=setting.seed)
+    model = Model(objective, optimizer=Adam(0.005), input_shape=(1,), seed=settings.seed)
     u = torch.rand(10_000, generator=rng)
     x_before = objective.generate(model.params, 2 * u[:, None] - 1)[:, 0]  # its latent inputs are from -1 to 1
     history = model.fit(examples, torch.zeros(count), epochs=epochs, batch_size=250, verbose=False)

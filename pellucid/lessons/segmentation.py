@@ -13,7 +13,7 @@ from pellucid.combine import Sequential
 from pellucid.layers import AvgPool2d, Conv2d, ReLU, Upsample
 from pellucid.layers.base import Layer, Mode
 from pellucid.lessons.guide import Exercise, FunctionExercise, Guess, Guide, Handles, Slider
-from pellucid.lessons.lesson import NumberRows, Result, Setting
+from pellucid.lessons.lesson import LessonSettings, NumberRows, Result
 from pellucid.report.figures.grids import image_panels
 from pellucid.report.figures.objects import Marks, sheet_of_objects
 from pellucid.report.figures.style import ORANGE
@@ -37,7 +37,7 @@ def measured(true: Tensor, predicted: Tensor) -> dict[str, float]:
     }
 
 
-def measures(setting: Setting, side: int = 8, predicted: NumberRows = PREDICTED) -> Result:
+def measures(settings: LessonSettings, side: int = 8, predicted: NumberRows = PREDICTED) -> Result:
     """Why accuracy is not enough.
 
     The object is a square in an image of 24 x 24 pixels; the box is what a network predicts. Pixel accuracy counts the
@@ -75,7 +75,7 @@ def discs(count: int, seed: int) -> tuple[Tensor, Tensor]:
     return x, y
 
 
-def learned(setting: Setting, layers: int = 3, weight: float = 1.0) -> Result:
+def learned(settings: LessonSettings, layers: int = 3, weight: float = 1.0) -> Result:
     """A network that finds discs.
 
     Images of 24 x 24 pixels show a disc in strong noise. A network of convolutions of 3 x 3 gives each pixel two
@@ -83,14 +83,14 @@ def learned(setting: Setting, layers: int = 3, weight: float = 1.0) -> Result:
     3 x 3 pixels; each further layer adds two to both sides. The class weight multiplies the cost of the pixels of a
     disc, which are only 7 % of all pixels.
     """
-    x, y = discs(96, setting.seed)
+    x, y = discs(96, settings.seed)
     hidden: list[Layer] = []
     for _ in range(layers - 1):
         hidden += [Conv2d(8, 3, padding=1), ReLU()]
     net = Sequential(*hidden, Conv2d(2, 3, padding=1))
     loss = SoftmaxCrossEntropy(class_weights=(1.0, weight))
-    model = Model(net, loss, Adam(0.01), metrics=(), seed=setting.seed)
-    model.fit(x[:64], y[:64], epochs=10 if setting.small else 40, batch_size=16, verbose=False)
+    model = Model(net, loss, Adam(0.01), metrics=(), seed=settings.seed)
+    model.fit(x[:64], y[:64], epochs=10 if settings.small else 40, batch_size=16, verbose=False)
     scores = model(x[64:])
     is_predicted = scores.argmax(1) == 1
     probability = scores.softmax(1)[:, 1]
@@ -100,7 +100,7 @@ def learned(setting: Setting, layers: int = 3, weight: float = 1.0) -> Result:
     )
 
 
-def enlarging(setting: Setting, factor: int = 4) -> Result:
+def enlarging(settings: LessonSettings, factor: int = 4) -> Result:
     """Small maps, large masks.
 
     Pooling makes maps small, so that a few layers see the whole image; the mask has to be as large as the image again.

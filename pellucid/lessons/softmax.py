@@ -17,7 +17,7 @@ from pellucid.layers import Softmax
 from pellucid.layers.base import Mode
 from pellucid.lessons.digits import handwritten
 from pellucid.lessons.guide import Exercise, FunctionExercise, Guess, Guide, Slider
-from pellucid.lessons.lesson import Result, Setting
+from pellucid.lessons.lesson import LessonSettings, Result
 from pellucid.losses import BinaryCrossEntropy, SoftmaxCrossEntropy
 from pellucid.models import mlp
 from pellucid.optim import SGD
@@ -32,7 +32,7 @@ def softmax(z: torch.Tensor) -> torch.Tensor:
     return Softmax().forward({}, z, Mode())[0]
 
 
-def probabilities(setting: Setting, z1: float = 2.5, z3: float = 3.2) -> Result:
+def probabilities(settings: LessonSettings, z1: float = 2.5, z3: float = 3.2) -> Result:
     """Probabilities.
 
     The outputs are positive and their sum is 1. When one weighted sum rises, its output rises and all others fall, but
@@ -53,7 +53,7 @@ def probabilities(setting: Setting, z1: float = 2.5, z3: float = 3.2) -> Result:
     return Result(numbers, curves(dict(zip(names, p.T, strict=True)), "z4", "output", z4.tolist()))
 
 
-def sharpness(setting: Setting) -> Result:
+def sharpness(settings: LessonSettings) -> Result:
     """Why it is soft.
 
     In p_j = exp(c z_j) / Σ exp(c z_k), the factor c determines how sharp the outputs are. For c = 0 all outputs are
@@ -67,7 +67,7 @@ def sharpness(setting: Setting) -> Result:
     return Result(numbers, curves(dict(zip(names, p.T, strict=True)), "c", "output", factors.tolist()))
 
 
-def gradient(setting: Setting, target_class: int = 1, factor: float = 1.0) -> Result:
+def gradient(settings: LessonSettings, target_class: int = 1, factor: float = 1.0) -> Result:
     """The gradient.
 
     The Jacobian is the table of all derivatives of the outputs with respect to the sums. That of the softmax is
@@ -96,18 +96,18 @@ def gradient(setting: Setting, target_class: int = 1, factor: float = 1.0) -> Re
     return Result(numbers, sheet(jacobian[None], "Jacobian: row j, column k is dp_j / dz_k", signed=True, max_side=2.4))
 
 
-def accuracies(setting: Setting) -> Result:
+def accuracies(settings: LessonSettings) -> Result:
     """Comparison with sigmoids and the cross-entropy.
 
     The network 784-30-10 learns from 50,000 images for 10 epochs, once with ten sigmoid outputs and the cross-entropy,
     once with a softmax and the log-likelihood, both with the learning rate 0.5. The accuracies are similar, but only
     the outputs of the softmax are a probability distribution: the sum of the ten sigmoid outputs varies between images.
     """
-    splits = handwritten(setting)
+    splits = handwritten(settings)
     rows_by_output, sum_ranges = {}, {}
     for name, loss in (("sigmoids", BinaryCrossEntropy()), ("softmax", SoftmaxCrossEntropy())):
         net = mlp((splits.train.x[0].numel(), 30, 10), init_weight="scaled", init_bias="normal")
-        model = Model(net, loss, SGD(0.5), seed=setting.seed)
+        model = Model(net, loss, SGD(0.5), seed=settings.seed)
         rows_by_output[name] = model.fit(
             splits.train, epochs=10, batch_size=10, validation=splits.test, verbose=False
         ).rows

@@ -18,7 +18,7 @@ from sklearn.model_selection import train_test_split
 from sklearn.svm import SVC
 
 from pellucid.lessons.guide import Exercise, FunctionExercise, Guess, Guide, Handles, Slider
-from pellucid.lessons.lesson import NumberRows, Result, Setting
+from pellucid.lessons.lesson import LessonSettings, NumberRows, Result
 from pellucid.report.figures.plane import level_lines, regions, rings, scatter
 from pellucid.report.figures.series import curves, plots_in_rows
 
@@ -39,7 +39,7 @@ def draw_machine(plot: Axes, machine: SVC, x: np.ndarray, y: np.ndarray, corners
     rings(plot, machine.support_vectors_)
 
 
-def margin(setting: Setting, points: NumberRows = POINTS) -> Result:
+def margin(settings: LessonSettings, points: NumberRows = POINTS) -> Result:
     """The widest margin.
 
     f(x) = w x + b is 0 on the boundary, and scaled so that it is 1 and -1 at the nearest points of the two classes. The
@@ -72,7 +72,7 @@ def margin(setting: Setting, points: NumberRows = POINTS) -> Result:
     return Result(numbers, figure)
 
 
-def soft(setting: Setting, c: float = 1.0, spread: float = 1.0) -> Result:
+def soft(settings: LessonSettings, c: float = 1.0, spread: float = 1.0) -> Result:
     """Soft margins.
 
     If classes overlap, no line separates them. The machine minimizes ‖w‖²/2 + C Σ max(0, 1 - t f(x)): C is the weight
@@ -80,7 +80,7 @@ def soft(setting: Setting, c: float = 1.0, spread: float = 1.0) -> Result:
     has many support vectors; with a large C, it is narrow. The figure shows the chosen C between a small and a large
     one.
     """
-    x, y = make_blobs(120, centers=[[-1, -0.5], [1, 0.5]], cluster_std=spread, random_state=setting.seed)
+    x, y = make_blobs(120, centers=[[-1, -0.5], [1, 0.5]], cluster_std=spread, random_state=settings.seed)
     factors = (0.01, c, 100.0)
     figure, plots = plots_in_rows([f"C = {factor:g}" for factor in factors], 3, 2.6, square=True)
     numbers: dict[str, object] = {}
@@ -93,7 +93,7 @@ def soft(setting: Setting, c: float = 1.0, spread: float = 1.0) -> Result:
     return Result(numbers, figure)
 
 
-def kernels(setting: Setting, gamma: float = 1.0, c: float = 1.0) -> Result:
+def kernels(settings: LessonSettings, gamma: float = 1.0, c: float = 1.0) -> Result:
     """Kernels.
 
     In f(x) = Σ alpha_i t_i k(x_i, x) + b the points occur only in the kernel k, which says how similar two points are.
@@ -102,8 +102,8 @@ def kernels(setting: Setting, gamma: float = 1.0, c: float = 1.0) -> Result:
     with a small gamma the boundaries are smooth, with a large gamma every point has an island. For two concentric
     circles, no line is much better than chance.
     """
-    circles = make_circles(200, noise=0.08, factor=0.5, random_state=setting.seed)
-    moons = make_moons(200, noise=0.2, random_state=setting.seed)
+    circles = make_circles(200, noise=0.08, factor=0.5, random_state=settings.seed)
+    moons = make_moons(200, noise=0.2, random_state=settings.seed)
     cases = {
         "circles, linear": (circles, SVC(kernel="linear")),
         "circles, RBF": (circles, SVC(gamma=1.0)),
@@ -124,7 +124,7 @@ def kernels(setting: Setting, gamma: float = 1.0, c: float = 1.0) -> Result:
     return Result(numbers, figure)
 
 
-def digits(setting: Setting) -> Result:
+def digits(settings: LessonSettings) -> Result:
     """Digits, and choosing gamma.
 
     The 1,797 digits are classified by a vote of 45 classifiers of two classes each. gamma is chosen by the accuracy on
@@ -132,7 +132,7 @@ def digits(setting: Setting) -> Result:
     is memorized.
     """
     x, y = load_digits(return_X_y=True)
-    x, x_held_out, y, y_held_out = train_test_split(x / 16, y, test_size=0.4, random_state=setting.seed, stratify=y)
+    x, x_held_out, y, y_held_out = train_test_split(x / 16, y, test_size=0.4, random_state=settings.seed, stratify=y)
     val, test = (x_held_out[::2], y_held_out[::2]), (x_held_out[1::2], y_held_out[1::2])
     gammas = [0.001, 0.01, 0.1, 1.0, 10.0]
     machines = [SVC(C=10.0, gamma=gamma).fit(x, y) for gamma in gammas]

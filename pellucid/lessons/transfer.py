@@ -17,7 +17,7 @@ from pellucid.data import Splits, load
 from pellucid.layers import Conv2d, Dense, Flatten, MaxPool2d, ReLU
 from pellucid.layers.base import Mode
 from pellucid.lessons.guide import Exercise, FunctionExercise, Guess, Guide, Slider
-from pellucid.lessons.lesson import Result, Setting
+from pellucid.lessons.lesson import LessonSettings, Result
 from pellucid.report.figures.grids import bar_panels
 from pellucid.report.figures.pictures import image_rows
 from pellucid.report.figures.series import curves
@@ -86,16 +86,16 @@ def new_examples(count: int, farthest: int, seed: int) -> tuple[Tensor, Tensor]:
     return placed(train.x[chosen_indices], farthest, rng), train.y[chosen_indices]
 
 
-def nearest(setting: Setting, farthest: int = FARTHEST) -> Result:
+def nearest(settings: LessonSettings, farthest: int = FARTHEST) -> Result:
     """What a network finds similar.
 
     The first row shows test images of digits that the network has never learned. Below each is the most similar of 50
     examples, ten of each digit: first by the distance of the 256 pixels, then by the distance of the 32 features. The
     numbers say which digits these are.
     """
-    model = trained(setting.seed)
-    x, y = new_test(farthest, setting.seed)
-    known_x, known_y = new_examples(10, farthest, setting.seed)
+    model = trained(settings.seed)
+    x, y = new_test(farthest, settings.seed)
+    known_x, known_y = new_examples(10, farthest, settings.seed)
     nearest_by_pixels = torch.cdist(x.flatten(1), known_x.flatten(1)).argmin(1)
     nearest_by_features = torch.cdist(features_of(model, x), features_of(model, known_x)).argmin(1)
     numbers = {
@@ -107,7 +107,7 @@ def nearest(setting: Setting, farthest: int = FARTHEST) -> Result:
     return Result(numbers, image_rows(rows))
 
 
-def few(setting: Setting, farthest: int = FARTHEST) -> Result:
+def few(settings: LessonSettings, farthest: int = FARTHEST) -> Result:
     """Few examples.
 
     Each test image gets the digit of its nearest example, by pixels or by features; this is the nearest-neighbour
@@ -115,11 +115,11 @@ def few(setting: Setting, farthest: int = FARTHEST) -> Result:
     examples. As a control, the features of a network that has learned nothing, with random weights, are measured too.
     Guessing is right for 20 %.
     """
-    x, y = new_test(farthest, setting.seed)
+    x, y = new_test(farthest, settings.seed)
     representations = {
         "pixels": lambda squares: squares.flatten(1),
-        "untrained": lambda squares: features_of(network(setting.seed + 1), squares),
-        "learned": lambda squares: features_of(trained(setting.seed), squares),
+        "untrained": lambda squares: features_of(network(settings.seed + 1), squares),
+        "learned": lambda squares: features_of(trained(settings.seed), squares),
     }
     accuracies = {name: [0.0] * len(COUNTS) for name in representations}
     ranks = torch.arange(5 * COUNTS[-1]) % COUNTS[-1]  # of each example among those of its digit
@@ -134,7 +134,7 @@ def few(setting: Setting, farthest: int = FARTHEST) -> Result:
     return Result({"examples of each digit": list(COUNTS), **accuracies}, figure)
 
 
-def tuned(setting: Setting, count: int = 5, rate: float = 0.01) -> Result:
+def tuned(settings: LessonSettings, count: int = 5, rate: float = 0.01) -> Result:
     """Frozen, or fine-tuned.
 
     Instead of comparing features, the network can be trained further: its last layer is replaced by a new one for the
@@ -142,15 +142,15 @@ def tuned(setting: Setting, count: int = 5, rate: float = 0.01) -> Result:
     from random weights is trained for comparison, all for 40 epochs. The second column puts the old last layer back on
     the features, and measures what the network still knows of the digits 0 to 4.
     """
-    source_model = trained(setting.seed)
-    x, y = new_test(FARTHEST, setting.seed)
-    known_x, known_y = new_examples(count, FARTHEST, setting.seed)
+    source_model = trained(settings.seed)
+    x, y = new_test(FARTHEST, settings.seed)
+    known_x, known_y = new_examples(count, FARTHEST, settings.seed)
     test = digits().test
     is_old = test.y < 5
-    old_x = placed(test.x[is_old], FARTHEST, torch.Generator().manual_seed(setting.seed))
+    old_x = placed(test.x[is_old], FARTHEST, torch.Generator().manual_seed(settings.seed))
     accuracies = {}
     for name in ("from scratch", "frozen", "fine-tuned"):
-        model = network(setting.seed + 1) if name == "from scratch" else deepcopy(source_model)
+        model = network(settings.seed + 1) if name == "from scratch" else deepcopy(source_model)
         model.replace_head(5)
         model.compile(Adam(rate), SoftmaxCrossEntropy())
         if name == "frozen":

@@ -15,7 +15,7 @@ from sklearn.model_selection import train_test_split
 from sklearn.tree import DecisionTreeClassifier, export_text
 
 from pellucid.lessons.guide import Exercise, FunctionExercise, Guess, Guide, Slider
-from pellucid.lessons.lesson import Result, Setting
+from pellucid.lessons.lesson import LessonSettings, Result
 from pellucid.report.figures.pictures import sheet
 from pellucid.report.figures.plane import regions, scatter
 from pellucid.report.figures.series import curves, name_axes, plots_in_rows
@@ -27,7 +27,7 @@ def gini_impurity(classes: np.ndarray) -> float:
     return float(1 - ((counts / counts.sum()) ** 2).sum())
 
 
-def rules(setting: Setting, levels: int = 3) -> Result:
+def rules(settings: LessonSettings, levels: int = 3) -> Result:
     """A tree as rules.
 
     150 irises of three kinds are classified by the length and width of their petals in centimetres. Each question is
@@ -37,7 +37,7 @@ def rules(setting: Setting, levels: int = 3) -> Result:
     """
     iris = load_iris()
     x, y, names = iris.data[:, 2:], iris.target, ["petal length", "petal width"]
-    tree = DecisionTreeClassifier(max_depth=levels, random_state=setting.seed).fit(x, y)
+    tree = DecisionTreeClassifier(max_depth=levels, random_state=settings.seed).fit(x, y)
     feature, threshold = int(tree.tree_.feature[0]), float(tree.tree_.threshold[0])
     child_classes = [y[x[:, feature] <= threshold], y[x[:, feature] > threshold]]
     figure, (plot,) = plots_in_rows(["three kinds of iris, and the regions of the tree"], 1, 3.4)
@@ -53,24 +53,24 @@ def rules(setting: Setting, levels: int = 3) -> Result:
     return Result(numbers | {f"rules, line {k}": line for k, line in enumerate(lines, 1)}, figure)
 
 
-def depth(setting: Setting, points: int = 200, noise: float = 0.3) -> Result:
+def depth(settings: LessonSettings, points: int = 200, noise: float = 0.3) -> Result:
     """Deep trees overfit.
 
     The data are two interleaving half circles with noise, 200 training points and 2,000 test points. The depth of a
     tree is the number of questions one after the other. The deeper the tree, the better it fits the training points;
     the test accuracy peaks, then falls.
     """
-    x, y = make_moons(points, noise=noise, random_state=setting.seed)
-    test_points = make_moons(2000, noise=noise, random_state=setting.seed + 1)
+    x, y = make_moons(points, noise=noise, random_state=settings.seed)
+    test_points = make_moons(2000, noise=noise, random_state=settings.seed + 1)
     depths = list(range(1, 13))
-    trees = [DecisionTreeClassifier(max_depth=k, random_state=setting.seed).fit(x, y) for k in depths]
+    trees = [DecisionTreeClassifier(max_depth=k, random_state=settings.seed).fit(x, y) for k in depths]
     scores = {"training": [tree.score(x, y) for tree in trees], "test": [tree.score(*test_points) for tree in trees]}
     extremes_by_name = {name: [row[0], max(row), row[-1]] for name, row in scores.items()}
     titled_rows = {f"{name}: depth 1, best, depth 12": row for name, row in extremes_by_name.items()}
     return Result(titled_rows, curves(scores, "depth", "accuracy", depths))
 
 
-def bagging(setting: Setting, trees: int = 100, noise: float = 0.3) -> Result:
+def bagging(settings: LessonSettings, trees: int = 100, noise: float = 0.3) -> Result:
     """Bagging and random features.
 
     Bagging grows each of 100 deep trees from a different sample of the points, drawn with replacement, which contains
@@ -78,15 +78,15 @@ def bagging(setting: Setting, trees: int = 100, noise: float = 0.3) -> Result:
     differ more. Votes smooth the ragged boundary of a single tree. The points outside of a tree's sample are test data
     for this tree; the accuracy of the forest on such points is its out-of-bag accuracy.
     """
-    x, y = make_moons(200, noise=noise, random_state=setting.seed)
-    test_points = make_moons(2000, noise=noise, random_state=setting.seed + 1)
+    x, y = make_moons(200, noise=noise, random_state=settings.seed)
+    test_points = make_moons(2000, noise=noise, random_state=settings.seed + 1)
     bagging_name = f"{trees} trees, bagged"
     is_out_of_bag = trees >= 50  # with fewer trees, some points are in the samples of all trees
     models = {
-        "one tree": DecisionTreeClassifier(random_state=setting.seed),
-        bagging_name: BaggingClassifier(DecisionTreeClassifier(), trees, random_state=setting.seed),
+        "one tree": DecisionTreeClassifier(random_state=settings.seed),
+        bagging_name: BaggingClassifier(DecisionTreeClassifier(), trees, random_state=settings.seed),
         "random forest": RandomForestClassifier(
-            trees, max_features=1, oob_score=is_out_of_bag, random_state=setting.seed
+            trees, max_features=1, oob_score=is_out_of_bag, random_state=settings.seed
         ),
     }
     figure, plots = plots_in_rows(list(models), 3, 2.6)
@@ -103,17 +103,17 @@ def bagging(setting: Setting, trees: int = 100, noise: float = 0.3) -> Result:
     return Result(numbers, figure)
 
 
-def forest(setting: Setting) -> Result:
+def forest(settings: LessonSettings) -> Result:
     """A forest compared with logistic regression.
 
     Two thirds of the 1,797 digits are training data. The figure shows the importance of each pixel: how much the
     questions about it lower the impurity on average over all trees, scaled to the sum 1.
     """
     x, y = load_digits(return_X_y=True)
-    x, x_test, y, y_test = train_test_split(x / 16, y, test_size=1 / 3, random_state=setting.seed, stratify=y)
-    forest_model = RandomForestClassifier(100, random_state=setting.seed).fit(x, y)
+    x, x_test, y, y_test = train_test_split(x / 16, y, test_size=1 / 3, random_state=settings.seed, stratify=y)
+    forest_model = RandomForestClassifier(100, random_state=settings.seed).fit(x, y)
     numbers = {
-        "one tree": DecisionTreeClassifier(random_state=setting.seed).fit(x, y).score(x_test, y_test),
+        "one tree": DecisionTreeClassifier(random_state=settings.seed).fit(x, y).score(x_test, y_test),
         "random forest": forest_model.score(x_test, y_test),
         "logistic regression": LogisticRegression(max_iter=1000).fit(x, y).score(x_test, y_test),
         "mean accuracy of the forest's trees": float(

@@ -17,7 +17,7 @@ from torch import Tensor
 from pellucid import Dense, Mode, Sequential, Sigmoid
 from pellucid.layers.base import Params
 from pellucid.lessons.guide import Exercise, FunctionExercise, Guess, Guide, Slider
-from pellucid.lessons.lesson import Result, Setting
+from pellucid.lessons.lesson import LessonSettings, Result
 from pellucid.report.figures.series import colours, legend_above, name_axes, plots_in_rows
 from pellucid.report.figures.style import INK
 
@@ -43,7 +43,7 @@ def outputs(net: Sequential, params: Params, x: Tensor) -> Tensor:
     return net.forward(params, x, Mode())[0][:, 0]
 
 
-def steps_and_bumps(setting: Setting, start: float = 0.4, width: float = 0.2) -> Result:
+def steps_and_bumps(settings: LessonSettings, start: float = 0.4, width: float = 0.2) -> Result:
     """A neuron is a step, and two are a bump.
 
     A sigmoid neuron with a large weight w and the bias b outputs almost 0 left of s = -b / w and almost 1 right of it:
@@ -84,7 +84,7 @@ def approximate(function: Callable[[Tensor], Tensor], slope_bound: float, error:
     return network(weight, (points[1:] + points[:-1]) / 2, values[1:] - values[:-1], float(values[0]))
 
 
-def built(setting: Setting, error: float = 0.3) -> Result:
+def built(settings: LessonSettings, error: float = 0.3) -> Result:
     """A network for every error.
 
     Let the function have slopes of at most L. The network has N steps of height f(x_k) - f(x_{k-1}), half way between

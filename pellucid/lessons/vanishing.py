@@ -21,7 +21,7 @@ from pellucid.data.dataset import float_images
 from pellucid.layers.base import Mode
 from pellucid.lessons.digits import handwritten
 from pellucid.lessons.guide import Exercise, FunctionExercise, Guess, Guide, Slider
-from pellucid.lessons.lesson import Result, Setting
+from pellucid.lessons.lesson import LessonSettings, Result
 from pellucid.losses import BinaryCrossEntropy
 from pellucid.models import mlp
 from pellucid.nested import flatten
@@ -39,7 +39,7 @@ def bias_gradients(gradients: Any) -> list[torch.Tensor]:
     return [layers[f"dense{k + 1}"]["bias"] for k in range(sum(name.startswith("dense") for name in layers))]
 
 
-def chain(setting: Setting, weight: float = 100.0, layers: int = 10) -> Result:
+def chain(settings: LessonSettings, weight: float = 100.0, layers: int = 10) -> Result:
     """A chain of neurons.
 
     Each of ten layers has one sigmoid neuron with the weight w. σ'(z_k) is the slope of the sigmoid in layer k.
@@ -77,7 +77,7 @@ def layer_speeds(model: Learner, splits: Splits) -> list[float]:
     return [bias.norm().item() for bias in bias_gradients(gradients)]
 
 
-def depths(setting: Setting, activation: str = "sigmoid") -> Result:
+def depths(settings: LessonSettings, activation: str = "sigmoid") -> Result:
     """The gradient at the start.
 
     The speed of a layer is the norm of the gradient with respect to its biases, computed from 1,000 images before any
@@ -85,11 +85,11 @@ def depths(setting: Setting, activation: str = "sigmoid") -> Result:
     and 0.283, and four layers 0.003, 0.017, 0.070 and 0.285. The speeds depend on the initial weights, so each number
     of this step is the median of ten draws.
     """
-    splits = handwritten(setting, 1000)
+    splits = handwritten(settings, 1000)
     speeds_by_depth: dict[str, list[float]] = {}
     for layers in (2, 3, 4):
         draws = torch.tensor(
-            [layer_speeds(network(splits, layers, setting.seed + k, activation), splits) for k in range(10)]
+            [layer_speeds(network(splits, layers, settings.seed + k, activation), splits) for k in range(10)]
         )
         speeds_by_depth[f"{layers} hidden layers"] = draws.median(0).values.tolist()
     max_layers = len(speeds_by_depth["4 hidden layers"])
@@ -110,7 +110,7 @@ class SpeedRecorder(Callback):
         self.rows.append(layer_speeds(training.model, self.splits))
 
 
-def plateau(setting: Setting) -> Result:
+def plateau(settings: LessonSettings) -> Result:
     """The gradient during training.
 
     A network of four hidden layers learns from 1,000 images, for 60 epochs, in the small form for 30, with the learning
@@ -119,9 +119,9 @@ def plateau(setting: Setting) -> Result:
     network outputs the frequencies f of the classes for every image, and its cost stays at the value for these outputs,
     Σ -f ln f - (1 - f) ln(1 - f). When all layers have reached the same speed, the cost begins to fall.
     """
-    splits = handwritten(setting, 1000)
-    model, recorder = network(splits, 4, setting.seed, rate=0.5), SpeedRecorder(splits)
-    epochs = 30 if setting.small else 60
+    splits = handwritten(settings, 1000)
+    model, recorder = network(splits, 4, settings.seed, rate=0.5), SpeedRecorder(splits)
+    epochs = 30 if settings.small else 60
     rows = model.fit(splits.train, epochs=epochs, batch_size=10, callbacks=[recorder], verbose=False).rows
     class_fractions = torch.bincount(splits.train.y).double() / len(splits.train)
     frequency_cost = (
@@ -141,7 +141,7 @@ def plateau(setting: Setting) -> Result:
     return Result(numbers, curves(speeds_by_layer | {"training cost": costs}, "epoch", "speed; cost", log=True))
 
 
-def accuracies(setting: Setting) -> Result:
+def accuracies(settings: LessonSettings) -> Result:
     """Accuracies with depth, and ReLUs.
 
     More layers of sigmoids do not help: after 30 epochs the book reports 96.48, 96.90, 96.57 and 96.53 % with one to
@@ -149,13 +149,13 @@ def accuracies(setting: Setting) -> Result:
     with weights from N(0, 2/n_in), on 10,000 images for 10 epochs; in the small form, on the 1,437 digits for 4 epochs.
     The derivative of a ReLU is 1 wherever it is active.
     """
-    splits = handwritten(setting, 10_000)
+    splits = handwritten(settings, 10_000)
     architectures: Sequence[tuple[str, int, str]] = (
         ("1 sigmoid layer", 1, "sigmoid"), ("4 sigmoid layers", 4, "sigmoid"), ("4 ReLU layers", 4, "relu"),
     )  # fmt: skip
-    rows_by_architecture, epochs = {}, 4 if setting.small else 10
+    rows_by_architecture, epochs = {}, 4 if settings.small else 10
     for name, layers, activation in architectures:
-        model = network(splits, layers, setting.seed, activation)
+        model = network(splits, layers, settings.seed, activation)
         rows_by_architecture[name] = model.fit(
             splits.train, epochs=epochs, batch_size=10, validation=splits.test, verbose=False
         ).rows

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from pellucid.lessons import LESSONS
-from pellucid.lessons.lesson import Setting, find_lesson
+from pellucid.lessons.lesson import LessonSettings, find_lesson
 from tests.cli.conftest import Cli
 
 
@@ -125,9 +125,9 @@ def test_a_notebook_holds_the_outputs_of_the_lesson_with_its_seed_and_data(cli: 
     steps = find_lesson("kmeans").STEPS
     assert len(with_outputs) == len(steps)
     for cell, step in zip(with_outputs, steps, strict=True):
-        assert f"result = {step.__name__}(Setting(seed=7, small=True, data={data!r}))" in cell.source
+        assert f"result = {step.__name__}(LessonSettings(seed=7, small=True, data={data!r}))" in cell.source
         printed, drawn = cell.outputs
-        assert printed.text == f"{step(Setting(7, True, data))}\n"
+        assert printed.text == f"{step(LessonSettings(7, True, data))}\n"
         assert Image.open(io.BytesIO(base64.b64decode(drawn.data["image/png"]))).width > 400
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from pellucid.lessons import Setting
+from pellucid.lessons import LessonSettings
 from pellucid.lessons.backprop import GUIDE, TARGETS, X, averaged, equations, random_params, three_ways
 from pellucid.nested import flatten
 
@@ -27,7 +27,7 @@ def autograd_gradients(seed: int, count: int) -> tuple[dict[str, torch.Tensor], 
 
 @pytest.mark.parametrize("seed", [0, 3])
 def test_every_equation_gives_the_gradient(seed):
-    numbers = equations(Setting(seed)).numbers
+    numbers = equations(LessonSettings(seed)).numbers
     expected, _ = autograd_gradients(seed, 1)
     rows = {name: row for name, row in numbers.items() if name.startswith("BP")}
     assert len(rows) == 6
@@ -39,7 +39,7 @@ def test_every_equation_gives_the_gradient(seed):
 
 
 def test_derivatives_of_an_output_by_bias_weights_and_activations_are_autograds():
-    numbers = three_ways(Setting()).numbers
+    numbers = three_ways(LessonSettings()).numbers
     _, expected = autograd_gradients(0, 1)
     params = random_params(0)
     assert numbers["bias"] == pytest.approx(float(expected["dense2.bias"][0]))
@@ -51,7 +51,7 @@ def test_derivatives_of_an_output_by_bias_weights_and_activations_are_autograds(
 
 
 def test_the_gradient_of_a_batch_is_the_mean():
-    numbers = averaged(Setting()).numbers
+    numbers = averaged(LessonSettings()).numbers
     expected, _ = autograd_gradients(0, len(X))
     gradient = [*expected["dense2.weight"].flatten().tolist(), *expected["dense2.bias"].tolist()]
     for name in ("mean of the gradients", "gradient of the batch"):
@@ -60,7 +60,7 @@ def test_the_gradient_of_a_batch_is_the_mean():
 
 @pytest.mark.parametrize(("first_target", "scale"), [(0.6, 3.0), (0.01, 0.0), (0.99, 10.0)])
 def test_equations_of_a_chosen_target_and_scale_are_autograds(first_target, scale):
-    numbers = equations(Setting(), first_target, scale).numbers
+    numbers = equations(LessonSettings(), first_target, scale).numbers
     w1, b1, w2, b2 = (scale * leaf for leaf in flatten(random_params(0)).values())
     z1 = (w1 @ X[0] + b1).requires_grad_()
     y = torch.tensor([first_target, TARGETS[0, 1]])
@@ -73,7 +73,7 @@ def test_equations_of_a_chosen_target_and_scale_are_autograds(first_target, scal
 
 def test_quotients_stay_the_weights_for_another_input():
     weights = flatten(random_params(0))["dense2.weight"][0].tolist()
-    numbers = three_ways(Setting(), 1.0).numbers
+    numbers = three_ways(LessonSettings(), 1.0).numbers
     assert numbers["outputs below / bias"] == pytest.approx(weights)
     assert numbers["largest gap to differences"] < 1e-9
 

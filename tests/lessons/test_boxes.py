@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import average_precision_score
 
-from pellucid.lessons import Setting, lesson
+from pellucid.lessons import LessonSettings, lesson
 from pellucid.lessons.boxes import GUIDE, overlap, suppression
 from pellucid.report.figures.style import Plot, png
 
@@ -105,16 +105,18 @@ def test_average_precision_in_fractions():
 def test_other_moves_and_thresholds_are_those_of_a_loop():
     for right in (0, 5, 20):
         for down in (0, 15, 20):
-            first_pair, *_ = overlap(Setting(), right, down).numbers.values()
+            first_pair, *_ = overlap(LessonSettings(), right, down).numbers.values()
             expected = iou((10, 10, 50, 50), (10 + right, 10 + down, 50 + right, 50 + down))
             assert first_pair["IoU"] == pytest.approx(expected, abs=1e-6)
     yours = ((3, 4, 33, 50), (8, 10, 70, 44))
-    assert overlap(Setting(), yours=yours).numbers["your pair"]["IoU"] == pytest.approx(iou(*yours), abs=1e-6)
+    assert overlap(LessonSettings(), yours=yours).numbers["your pair"]["IoU"] == pytest.approx(iou(*yours), abs=1e-6)
     boxes = [(low, 20, low + 40, 60) for low in (10, 15, 30, 38, 56)]
     for threshold in GUIDE.sliders["suppression"][0].values:
-        assert suppression(Setting(), threshold).numbers["kept"] == [k + 1 for k in kept_by_a_loop(boxes, threshold)]
+        assert suppression(LessonSettings(), threshold).numbers["kept"] == [
+            k + 1 for k in kept_by_a_loop(boxes, threshold)
+        ]
     row = ((0, 0, 40, 40), (0, 30, 40, 80), (5, 5, 45, 40), (60, 0, 109, 70), (2, 25, 42, 70))
-    assert suppression(Setting(), row=row).numbers["kept"] == [k + 1 for k in kept_by_a_loop(row, 0.5)]
+    assert suppression(LessonSettings(), row=row).numbers["kept"] == [k + 1 for k in kept_by_a_loop(row, 0.5)]
 
 
 def kept_by_a_loop(boxes, threshold):

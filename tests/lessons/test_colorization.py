@@ -9,7 +9,7 @@ from sklearn.datasets import load_sample_image
 
 from pellucid import Model
 from pellucid.generators.zhang import colour_table, encode
-from pellucid.lessons import Setting
+from pellucid.lessons import LessonSettings
 from pellucid.lessons.colorization import COLOURS, GUIDE, balls, learned, one_pixel, painted, rare, trained
 from pellucid.lessons.lesson import NumberRows
 
@@ -33,7 +33,7 @@ def soft_encoded(ab: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 @pytest.mark.parametrize(("share", "colours"), [(0.6, COLOURS), (0.9, COLOURS), (0.7, DRAGGED)])
 def test_mean_and_median_have_the_smallest_costs(share: float, colours: NumberRows):
-    numbers = one_pixel(Setting(), share, 0.38, colours).numbers
+    numbers = one_pixel(LessonSettings(), share, 0.38, colours).numbers
     ab, shares = np.array(colours), np.array([share, 1 - share])
     for name, power in (("mean", 2), ("median", 1)):
         best = minimize(
@@ -52,7 +52,7 @@ def test_the_annealed_mean_is_that_of_numpy(temperature: float, colours: NumberR
     p = np.array([0.7, 0.3]) @ soft_encoded(np.array(colours))[0]
     sharpened = p ** (1 / temperature)
     expected = sharpened @ CENTRES / sharpened.sum()
-    numbers = one_pixel(Setting(), 0.7, temperature, colours).numbers
+    numbers = one_pixel(LessonSettings(), 0.7, temperature, colours).numbers
     assert numbers[f"T = {temperature:g}"]["a, b"] == pytest.approx(expected, abs=0.01)
 
 
@@ -74,7 +74,7 @@ def test_weights_of_rare_colours_are_those_of_numpy(uniform: float):
     weights = 1 / ((1 - uniform) * frequency + uniform / len(CENTRES))
     weights /= weights @ frequency
     is_grey = np.linalg.norm(CENTRES[nearest], axis=1) < 15
-    numbers = rare(Setting(), uniform).numbers
+    numbers = rare(LessonSettings(), uniform).numbers
     assert numbers["share of cells near grey"] == pytest.approx(is_grey.mean(), abs=0.01)
     share = weights[nearest][is_grey].sum() / weights[nearest].sum()
     assert numbers["their share of the weights"] == pytest.approx(share, abs=0.01)
@@ -93,7 +93,7 @@ def test_balls_are_red_as_often_as_said_and_only_their_colour_differs():
 
 @pytest.mark.parametrize("temperature", [1.0, 0.1])
 def test_chromas_of_the_networks_answers_are_those_of_numpy(temperature: float):
-    numbers = learned(Setting(), 0.7, temperature).numbers
+    numbers = learned(LessonSettings(), 0.7, temperature).numbers
     regression, classifier = trained(0.7, 0)
     pictures, masks = balls(10, 0.7, torch.Generator().manual_seed(1))
     lab = rgb2lab(pictures.permute(0, 2, 3, 1).numpy())
@@ -117,7 +117,7 @@ def test_chromas_of_the_networks_answers_are_those_of_numpy(temperature: float):
 
 
 def test_the_mean_is_greyer_than_balls_and_a_low_temperature_is_not():
-    numbers = learned(Setting(), 0.6, 0.1).numbers
+    numbers = learned(LessonSettings(), 0.6, 0.1).numbers
     assert numbers["quadratic"]["chroma of balls"] < numbers["true"]["chroma of balls"] - 15
     assert numbers["T = 0.1"]["chroma of balls"] > numbers["true"]["chroma of balls"]
     assert all(answer["of grass"] == pytest.approx(53, abs=3) for answer in numbers.values())

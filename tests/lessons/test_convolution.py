@@ -10,7 +10,7 @@ import torch
 from scipy.signal import correlate2d
 from sklearn.datasets import load_sample_image
 
-from pellucid.lessons import Result, Setting, lesson
+from pellucid.lessons import LessonSettings, Result, lesson
 from pellucid.lessons.convolution import GUIDE, WAYS, motion, sizes, transposed
 from pellucid.report.figures.style import Plot, png
 
@@ -111,7 +111,7 @@ def test_each_position_and_way_is_torchs(way: str):
         picture[None, None], kernel[None, None], stride=stride, padding=padding, dilation=dilation
     )
     for position in GUIDE.sliders["motion"][0].values:
-        values = motion(Setting(), position, way, rows).numbers
+        values = motion(LessonSettings(), position, way, rows).numbers
         assert values["output"] == expected[0, 0].tolist()
         assert np.sum(values["products"]) == values["their sum"] == expected.flatten()[position - 1]
 
@@ -124,12 +124,12 @@ def test_sizes_and_copies_for_other_values():
     for kernel in (3, 4, 5):
         for stride in (1, 2, 3):
             for padding in (0, 1, 2):
-                first_value, *_ = sizes(Setting(), kernel, stride, padding).numbers["7 pixels"].values()
+                first_value, *_ = sizes(LessonSettings(), kernel, stride, padding).numbers["7 pixels"].values()
                 assert first_value == windows_in_a_row(7, kernel, stride, padding)
     kernel = torch.tensor(np.outer([1.0, 2, 1], [1, 2, 1]))[None, None]
     image = torch.tensor([[1.0, 2], [3, 0]], dtype=torch.float64)[None, None]
     expected = torch.nn.functional.conv_transpose2d(image, kernel, stride=3)
-    assert transposed(Setting(), pixels=3, stride=3).numbers["output"] == expected[0, 0].tolist()
+    assert transposed(LessonSettings(), pixels=3, stride=3).numbers["output"] == expected[0, 0].tolist()
 
 
 def test_the_answers_of_the_exercises():

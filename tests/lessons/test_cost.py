@@ -5,14 +5,14 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from pellucid.lessons import Lesson, Setting, lesson
+from pellucid.lessons import Lesson, LessonSettings, lesson
 from pellucid.lessons.cost import GUIDE, saturated, slowdown
 
 COSTS = ("quadratic", "cross-entropy")
 
 
 def test_the_gradients_are_those_of_the_closed_forms():
-    numbers = slowdown(Setting()).numbers
+    numbers = slowdown(LessonSettings()).numbers
     assert numbers["largest quadratic gradient"] == pytest.approx(4 / 27, rel=1e-6)  # the maximum of a²(1 - a)
     assert numbers["at the output"] == pytest.approx(2 / 3, abs=1e-3)
     assert numbers["quadratic gradient at 0.98"] == pytest.approx(0.98**2 * 0.02)
@@ -41,7 +41,7 @@ def test_both_costs_reach_the_accuracies_of_the_book(on_mnist: Callable[[str], L
 
 @pytest.mark.parametrize(("output", "wanted"), [(0.02, 1.0), (0.667, 0.5), (0.9, 0.0)])
 def test_gradients_at_a_chosen_output_and_target_are_those_of_the_closed_forms(output, wanted):
-    numbers = slowdown(Setting(), output, wanted).numbers
+    numbers = slowdown(LessonSettings(), output, wanted).numbers
     assert numbers[f"quadratic gradient at {output:g}"] == pytest.approx((output - wanted) * output * (1 - output))
     assert numbers[f"cross-entropy gradient at {output:g}"] == pytest.approx(output - wanted)
     a = np.arange(1, 1000) / 1000
@@ -50,7 +50,7 @@ def test_gradients_at_a_chosen_output_and_target_are_those_of_the_closed_forms(o
 
 
 def test_outputs_that_begin_at_one_half_are_learned_with_both_costs():
-    numbers = saturated(Setting(small=True), 0.0).numbers
+    numbers = saturated(LessonSettings(small=True), 0.0).numbers
     quadratic, entropy = (numbers[f"{name}: test accuracy after epochs 1, 5 and the last"] for name in COSTS)
     assert abs(quadratic[-1] - entropy[-1]) < 0.05
 

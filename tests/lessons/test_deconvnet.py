@@ -7,7 +7,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from pellucid.lessons import Setting
+from pellucid.lessons import LessonSettings
 from pellucid.lessons.deconvnet import GUIDE, RELU_RULES, SUMS, pictures, rules, sent_back, switches, trained
 
 SIGNAL = ((-2.0, 5.0, 1.0), (3.0, -4.0, 0.0), (1.0, -1.0, 2.0))
@@ -20,7 +20,7 @@ def returned_by(rule: str, z: Any, dy: Any) -> Any:
 
 
 def test_the_three_rules_are_those_of_numpy():
-    numbers = rules(Setting(), SIGNAL).numbers
+    numbers = rules(LessonSettings(), SIGNAL).numbers
     assert set(numbers) == set(RELU_RULES)
     for rule, values in numbers.items():
         assert values == (returned_by(rule, np.array(SUMS), np.array(SIGNAL)) + 0.0).tolist()
@@ -28,7 +28,7 @@ def test_the_three_rules_are_those_of_numpy():
 
 def test_pooled_values_return_to_their_places():
     pixels = np.random.default_rng(0).permutation(16).reshape(4, 4) % 10 + np.arange(16).reshape(4, 4) / 100
-    numbers = switches(Setting(), tuple(map(tuple, pixels.tolist()))).numbers
+    numbers = switches(LessonSettings(), tuple(map(tuple, pixels.tolist()))).numbers
     pooled, places = F.max_pool2d(torch.tensor(pixels)[None, None], 2, return_indices=True)
     assert np.allclose(numbers["pooled"], pooled[0, 0])
     assert np.allclose(numbers["sent back"], F.max_unpool2d(pooled, places, 2)[0, 0])
@@ -61,7 +61,7 @@ def test_what_reaches_the_pixels_is_pytorchs(rule: str, image: int, target: int)
     expected = x.grad[0, 0]
     actual = sent_back(model, images[image : image + 1], target, RELU_RULES[rule])
     assert torch.allclose(actual, expected, rtol=1e-4, atol=1e-5 * float(expected.abs().max()))
-    numbers = pictures(Setting(), image, target).numbers
+    numbers = pictures(LessonSettings(), image, target).numbers
     assert numbers["score of the target"] == pytest.approx(float(y[0, target]), rel=1e-4)
     assert numbers["predicted"] == int(y.argmax())
 

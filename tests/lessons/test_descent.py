@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from pellucid.lessons import Setting
+from pellucid.lessons import LessonSettings
 from pellucid.lessons.descent import (
     GUIDE,
     OPTIMIZER_STEPS,
@@ -20,7 +20,7 @@ from pellucid.lessons.descent import (
 
 
 def test_the_paths_on_the_surface_are_those_of_the_closed_form():
-    numbers = rates(Setting(), rate=0.6).numbers
+    numbers = rates(LessonSettings(), rate=0.6).numbers
     assert numbers["gradient at the start"] == [3, 1]
     assert numbers["largest rate"] == pytest.approx(2 / 3)
     rates_by_name = {"too small, 0.02": 0.02, "chosen, 0.6": 0.6, "too large, 0.7": 0.7}
@@ -43,7 +43,7 @@ def test_a_batch_path_is_that_of_numpy():
 
 
 def test_stochastic_descent_comes_closer_with_more_steps_without_converging():
-    numbers = batches(Setting()).numbers
+    numbers = batches(LessonSettings()).numbers
     x, y = (tensor.double().numpy() for tensor in line_data(0))
     minimum = np.polynomial.polynomial.polyfit(x[:, 0], y[:, 0], 1)
     assert np.allclose(numbers["minimum"], minimum, atol=1e-4)
@@ -58,7 +58,7 @@ SLIDERS = GUIDE.sliders["optimizers"]
 
 @pytest.mark.parametrize(("rate", "steepness"), [*itertools.product(*(slider.values for slider in SLIDERS))])
 def test_the_optimizers_take_the_steps_of_pytorch(rate: float, steepness: float):
-    numbers = optimizers(Setting(), rate, steepness).numbers
+    numbers = optimizers(LessonSettings(), rate, steepness).numbers
     assert numbers["largest rate of SGD"] == pytest.approx(2 / steepness)
     rules = {
         "SGD": lambda params: torch.optim.SGD(params, rate),
@@ -85,5 +85,7 @@ def test_the_optimizers_take_the_steps_of_pytorch(rate: float, steepness: float)
 
 def test_the_largest_rates_in_a_steep_valley_are_those_of_the_remarks():
     for name, limit in (("SGD", 2 / 30), ("momentum", 3.8 / 30)):
-        below, above = (optimizers(Setting(), factor * limit, 30.0).numbers[name]["cost"] for factor in (0.95, 1.05))
+        below, above = (
+            optimizers(LessonSettings(), factor * limit, 30.0).numbers[name]["cost"] for factor in (0.95, 1.05)
+        )
         assert below < 15.5 < above  # the initial cost is (30 + 1) / 2

@@ -4,7 +4,7 @@ from functools import cache
 
 import pytest
 
-from pellucid.lessons import Setting, lesson
+from pellucid.lessons import LessonSettings, lesson
 from pellucid.lessons.detectors import GUIDE, TRUE_OBJECTS, grid, proposing
 from pellucid.report.figures.style import Plot, png
 
@@ -78,18 +78,18 @@ def test_every_step_has_a_figure():
 
 @pytest.mark.slow
 def test_a_threshold_shows_the_detections_above_it():
-    all_scores = grid(Setting(small=True), threshold=0.05).numbers["scores of the detections"]
+    all_scores = grid(LessonSettings(small=True), threshold=0.05).numbers["scores of the detections"]
     for threshold in GUIDE.sliders["grid"][0].values:
-        scores = grid(Setting(small=True), threshold).numbers["scores of the detections"]
+        scores = grid(LessonSettings(small=True), threshold).numbers["scores of the detections"]
         assert scores == [score for score in all_scores if score >= threshold]
 
 
 @pytest.mark.slow
 def test_more_proposals_lie_no_farther_from_the_objects():
-    default_scores = proposing(Setting(small=True)).numbers["scores of the proposals"]
+    default_scores = proposing(LessonSettings(small=True)).numbers["scores of the proposals"]
     best_ious = []
     for count in GUIDE.sliders["proposing"][0].values:
-        values = proposing(Setting(small=True), count).numbers
+        values = proposing(LessonSettings(small=True), count).numbers
         assert len(values["scores of the proposals"]) <= count
         assert values["scores of the proposals"][:3] == default_scores[:count]
         best_ious.append(values["IoU of each object with its best proposal"])

@@ -12,7 +12,7 @@ from sklearn.metrics.pairwise import rbf_kernel
 from torch import Tensor
 
 from pellucid import Model
-from pellucid.lessons import Setting
+from pellucid.lessons import LessonSettings
 from pellucid.lessons.gan import (
     GUIDE,
     adversarial,
@@ -47,7 +47,7 @@ def test_the_best_discriminators_loss_and_slope(mean: float, deviation: float):
         score = real.logpdf(x) - fake.logpdf(x)
         return real.pdf(x) * np.logaddexp(0, -score) + fake.pdf(x) * np.logaddexp(0, score)
 
-    numbers = judged(Setting(), mean, deviation).numbers
+    numbers = judged(LessonSettings(), mean, deviation).numbers
     places = {"points": [0.0, mean - deviation, mean, mean + deviation], "limit": 200}
     assert numbers["discriminator's loss"] == pytest.approx(quad(cost, -15, 15, **places)[0], abs=1e-5)
     assert numbers["discriminator's loss"] <= 2 * math.log(2) + 1e-9
@@ -87,7 +87,7 @@ def test_groups_of_generated_points_are_counted():
 
 @pytest.mark.parametrize("width", [0.2, 2.0])
 def test_mmd_before_and_after_the_training_is_that_of_scikit_learn(width: float):
-    numbers = matched(Setting(), width).numbers
+    numbers = matched(LessonSettings(), width).numbers
     points = real_points(4_096, 0)
     z = 2 * torch.rand(1_000, 2, generator=torch.Generator().manual_seed(0)) - 1
     model = moment_matching(width, 0)
@@ -104,7 +104,7 @@ def test_mmd_before_and_after_the_training_is_that_of_scikit_learn(width: float)
 @pytest.mark.heavy
 @pytest.mark.slow
 def test_a_narrow_kernel_is_lost_a_medium_one_finds_the_groups_and_a_wide_one_only_the_spread():
-    lost, found, spread = (matched(Setting(), width).numbers["after"] for width in (0.03, 0.2, 2.0))
+    lost, found, spread = (matched(LessonSettings(), width).numbers["after"] for width in (0.03, 0.2, 2.0))
     assert lost["outside"] > 900
     assert found["groups found"] == 8
     assert spread["groups found"] <= 4
@@ -124,7 +124,7 @@ def test_points_of_the_gan_are_pytorchs():
 @pytest.mark.heavy
 @pytest.mark.slow
 def test_a_slow_discriminator_lets_points_wander_and_a_fast_one_loses_groups():
-    by_rate = {rate: [*trained(Setting(), rate).numbers.values()] for rate in (0.0005, 0.002, 0.008)}
+    by_rate = {rate: [*trained(LessonSettings(), rate).numbers.values()] for rate in (0.0005, 0.002, 0.008)}
     slow, medium, fast = (numbers[-1] for numbers in by_rate.values())
     assert slow["outside"] > 700
     assert medium["groups found"] == 8

@@ -12,7 +12,7 @@ import pytest
 
 from pellucid import PellucidError
 from pellucid.lessons.guide import Guide
-from pellucid.lessons.lesson import LESSONS, Setting, find_lesson
+from pellucid.lessons.lesson import LESSONS, LessonSettings, find_lesson
 
 MOST_FIGURES = 40  # of one step in a page that is handed out, which holds a figure for each combination of values
 
@@ -58,7 +58,7 @@ def test_handles_lie_in_a_plot_of_their_figure(name: str, guide: Guide):
     for step_name, handles in guide.handles.items():
         assert inspect.signature(steps[step_name]).parameters[handles.name].default == handles.start
         assert handles.read(handles.start_text) == handles.start
-        figure = steps[step_name](Setting(small=True)).figure
+        figure = steps[step_name](LessonSettings(small=True)).figure
         assert figure is not None
         plot = figure.axes[handles.plot]
         if handles.kind == "cells":

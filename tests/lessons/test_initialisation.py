@@ -6,12 +6,12 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from pellucid.lessons import Lesson, Setting
+from pellucid.lessons import Lesson, LessonSettings
 from pellucid.lessons.initialisation import GUIDE, depth, first_epochs, sums
 
 
 def test_the_weighted_sums_have_the_variances_of_the_closed_form():
-    numbers = sums(Setting()).numbers
+    numbers = sums(LessonSettings()).numbers
     assert numbers["standard deviation, normal"] == pytest.approx(math.sqrt(501), rel=0.02)
     assert numbers["standard deviation, scaled"] == pytest.approx(math.sqrt(500 / 1000 + 1), rel=0.02)
     share = math.erfc(4 / math.sqrt(501) / math.sqrt(2))  # P(|z| > 4)
@@ -19,13 +19,13 @@ def test_the_weighted_sums_have_the_variances_of_the_closed_form():
 
 
 def test_relus_halve_the_mean_square_unless_he_weights_double_it():
-    factors = depth(Setting()).numbers["factor per layer"]
+    factors = depth(LessonSettings()).numbers["factor per layer"]
     assert factors["scaled"] == pytest.approx(0.5, rel=0.04)
     assert factors["he"] == pytest.approx(1.0, rel=0.04)
 
 
 def test_the_digits_are_learned_faster_from_small_weights():
-    numbers = first_epochs(Setting(small=True)).numbers
+    numbers = first_epochs(LessonSettings(small=True)).numbers
     normal, scaled = (numbers[f"{name}: test accuracy after epochs 1, 2 and 10"] for name in ("normal", "scaled"))
     assert scaled[0] > normal[0] + 0.1  # the book: 0.93 and 0.87
     assert scaled[1] > normal[1] + 0.1
@@ -45,13 +45,13 @@ def test_the_first_epochs_are_those_of_the_book(on_mnist: Callable[[str], Lesson
 
 @pytest.mark.parametrize("ones", [0, 100, 1000])
 def test_sums_of_other_inputs_have_the_variances_of_the_closed_form(ones):
-    numbers = sums(Setting(), ones).numbers
+    numbers = sums(LessonSettings(), ones).numbers
     assert numbers["standard deviation, normal"] == pytest.approx(math.sqrt(ones + 1), rel=0.02)
     assert numbers["standard deviation, scaled"] == pytest.approx(math.sqrt(ones / 1000 + 1), rel=0.02)
 
 
 def test_without_relus_scaled_weights_keep_the_mean_square_and_he_weights_double_it():
-    factors = depth(Setting(), "nothing", 100).numbers["factor per layer"]
+    factors = depth(LessonSettings(), "nothing", 100).numbers["factor per layer"]
     assert factors["scaled"] == pytest.approx(1.0, rel=0.04)
     assert factors["he"] == pytest.approx(2.0, rel=0.04)
 

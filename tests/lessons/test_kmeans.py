@@ -9,7 +9,7 @@ from sklearn.cluster import KMeans
 from sklearn.datasets import load_digits, make_blobs
 from sklearn.metrics import silhouette_score
 
-from pellucid.lessons import Setting, lesson
+from pellucid.lessons import LessonSettings, lesson
 from pellucid.lessons.kmeans import GUIDE, STARTS, blobs, count, digits, motion, starts
 
 
@@ -51,7 +51,7 @@ def test_clusters_of_digits_are_mostly_of_one_class():
 @pytest.mark.parametrize("starts", [STARTS, ((0, 0), (4, 4)), ((0, 0), (0.5, 0), (0, 0.5), (1, 1))])
 def test_the_iterations_in_motion_are_scikit_learns(starts: tuple[tuple[float, float], ...]):
     points = blobs(0)
-    numbers = motion(Setting(), 5, starts).numbers
+    numbers = motion(LessonSettings(), 5, starts).numbers
     fits = [KMeans(len(starts), init=starts, n_init=1, max_iter=k, tol=0).fit(points) for k in range(1, 6)]
     centres = fits[3].cluster_centers_
     nearest = ((points[:, None] - centres) ** 2).sum(-1).argmin(1)
@@ -63,12 +63,16 @@ def test_the_iterations_in_motion_are_scikit_learns(starts: tuple[tuple[float, f
 
 
 def test_other_values_of_the_sliders():
-    best_inertia, worst_inertia = starts(Setting(), runs=1).numbers["random starts, inertia of the best and the worst"]
+    best_inertia, worst_inertia = starts(LessonSettings(), runs=1).numbers[
+        "random starts, inertia of the best and the worst"
+    ]
     assert best_inertia == worst_inertia
     wide_points = make_blobs(300, centers=[[0, 0], [4, 0], [0, 4], [4, 4]], cluster_std=1.2, random_state=0)[0]
     labels = KMeans(4, n_init=10, random_state=0).fit_predict(wide_points)
-    assert count(Setting(), spread=1.2).numbers["silhouette"][2] == pytest.approx(silhouette_score(wide_points, labels))
-    accuracies = [digits(Setting(), clusters=k).numbers["accuracy of the names"] for k in (5, 10, 20)]
+    assert count(LessonSettings(), spread=1.2).numbers["silhouette"][2] == pytest.approx(
+        silhouette_score(wide_points, labels)
+    )
+    accuracies = [digits(LessonSettings(), clusters=k).numbers["accuracy of the names"] for k in (5, 10, 20)]
     assert accuracies == sorted(accuracies)
 
 

@@ -8,7 +8,7 @@ import torch
 from scipy.optimize import minimize_scalar
 from scipy.stats import norm
 
-from pellucid.lessons import Setting
+from pellucid.lessons import LessonSettings
 from pellucid.lessons.landscape import (
     GUIDE,
     curvature,
@@ -20,7 +20,7 @@ from pellucid.lessons.landscape import (
     trained_surface,
 )
 
-SMALL = Setting(small=True)
+SMALL = LessonSettings(small=True)
 
 
 def cost(point: torch.Tensor) -> torch.Tensor:

@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.transforms import Bbox
 
-from pellucid.lessons.lesson import Setting, find_lesson
+from pellucid.lessons.lesson import LessonSettings, find_lesson
 
 STEPS = [
     ("neuron", "learning"), ("neuron", "derivatives"), ("descent", "rates"), ("descent", "batches"),
@@ -38,7 +38,7 @@ def test_a_legend_covers_no_curve(lesson: str, name: str) -> None:
     sliders = module.GUIDE.sliders.get(name, ())
     at_ends = [{slider.name: slider.values[end]} for slider in sliders for end in (0, -1)]
     for values in [{}, *at_ends, {slider.name: slider.values[-1] for slider in sliders}]:
-        figure: Any = step(Setting(small=True), **values).figure
+        figure: Any = step(LessonSettings(small=True), **values).figure
         FigureCanvasAgg(figure).draw()
         legends = [*figure.legends, *(plot.get_legend() for plot in figure.axes if plot.get_legend())]
         assert legends

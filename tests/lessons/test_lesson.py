@@ -6,7 +6,7 @@ import re
 import pytest
 
 from pellucid import PellucidError
-from pellucid.lessons import LESSONS, Result, Setting, lesson
+from pellucid.lessons import LESSONS, LessonSettings, Result, lesson
 from pellucid.lessons.lesson import find_lesson, outline, title
 from pellucid.lessons.page import markdown, notebook
 
@@ -16,7 +16,9 @@ def test_a_page_contains_every_step_and_function_of_a_lesson(name: str):
     module, page = find_lesson(name), markdown(name)
     code = "\n".join(cell["source"] for cell in notebook(page)["cells"] if cell["cell_type"] == "code")
     compile(code, name, "exec")
-    assert [page.count(f"result = {step.__name__}(Setting())") for step in module.STEPS] == [1] * len(module.STEPS)
+    assert [page.count(f"result = {step.__name__}(LessonSettings())") for step in module.STEPS] == [1] * len(
+        module.STEPS
+    )
     functions = {
         key for key, value in vars(module).items() if inspect.isfunction(value) and value.__module__ == module.__name__
     }
@@ -57,7 +59,7 @@ def test_an_unknown_lesson_is_refused():
 
 def test_numbers_are_shown_in_six_digits():
     assert str(Result({"a": 1 / 3, "of": [1, 2.5]})) == "a   0.333333\nof  1, 2.5"
-    assert Setting() == Setting(0, False, None)
+    assert LessonSettings() == LessonSettings(0, False, None)
 
 
 def test_matrices_are_shown_row_by_row_and_mappings_as_tables():

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from pellucid import Dense, Sequential, Sigmoid
-from pellucid.lessons import Setting
+from pellucid.lessons import LessonSettings
 from pellucid.lessons.library import (
     GUIDE,
     ActivationLayer,
@@ -20,7 +20,7 @@ from pellucid.lessons.library import (
     what_is_missing,
 )
 
-SMALL = Setting(small=True)
+SMALL = LessonSettings(small=True)
 
 
 @pytest.mark.parametrize("step", [sixty_lines, book])
@@ -32,8 +32,8 @@ def test_weights_are_equal_after_every_step(step):
 
 @pytest.mark.real
 def test_both_implementations_reach_the_expected_accuracy():
-    assert sixty_lines(Setting()).numbers["mean squared error"] < 0.0005
-    assert book(Setting()).numbers["test accuracy"] > 0.93
+    assert sixty_lines(LessonSettings()).numbers["mean squared error"] < 0.0005
+    assert book(LessonSettings()).numbers["test accuracy"] > 0.93
 
 
 def test_a_step_is_that_of_autograd():

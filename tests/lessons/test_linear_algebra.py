@@ -9,7 +9,7 @@ import pytest
 from scipy.linalg import eigvals, svdvals
 from sklearn.datasets import load_digits
 
-from pellucid.lessons import Setting, lesson
+from pellucid.lessons import LessonSettings, lesson
 from pellucid.lessons.linear_algebra import GUIDE, decomposition, eigenvectors, norms, pseudoinverse
 
 
@@ -66,14 +66,14 @@ def test_principal_components_of_digits():
 
 
 def test_other_values_of_the_sliders():
-    assert norms(Setting(), p=3.0).numbers["‖(3, 4)‖ by L3"] == pytest.approx(91 ** (1 / 3))  # 27 + 64
+    assert norms(LessonSettings(), p=3.0).numbers["‖(3, 4)‖ by L3"] == pytest.approx(91 ** (1 / 3))  # 27 + 64
     for mixing in GUIDE.sliders["eigenvectors"][0].values:
-        numbers = eigenvectors(Setting(), float(mixing)).numbers
+        numbers = eigenvectors(LessonSettings(), float(mixing)).numbers
         assert numbers["eigenvalues"] == pytest.approx(sorted(eigvals([[2, mixing], [mixing, 1.5]]).real))
         assert abs(numbers["A v - λ v"]) < 1e-12
-    singular_values = decomposition(Setting(), shear=-3.6).numbers["singular values"]
+    singular_values = decomposition(LessonSettings(), shear=-3.6).numbers["singular values"]
     assert singular_values == pytest.approx([math.sqrt(1.5**2 + 3.6**2 + 0.5**2 + 1.2**2), 0])  # of rank 1
-    assert pseudoinverse(Setting(), noise=0.0).numbers["w"] == pytest.approx([5, 7])
+    assert pseudoinverse(LessonSettings(), noise=0.0).numbers["w"] == pytest.approx([5, 7])
 
 
 def test_the_answers_of_the_exercises():

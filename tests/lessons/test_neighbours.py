@@ -11,7 +11,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.neighbors import KNeighborsClassifier
 
 from pellucid.data import load
-from pellucid.lessons import Result, Setting, lesson
+from pellucid.lessons import LessonSettings, Result, lesson
 from pellucid.lessons.neighbours import (
     GUIDE,
     QUERY,
@@ -102,7 +102,7 @@ def test_every_step_has_a_figure():
 
 def test_the_last_pixel_changes_the_distances_by_its_difference():
     others = np.abs(np.subtract(TEST_IMAGE, TRAINING_IMAGE)).ravel()[:-1]
-    result = distances(Setting(), 0).numbers
+    result = distances(LessonSettings(), 0).numbers
     assert result == {"l1": others.sum() + 112, "l2": pytest.approx(np.sqrt((others**2).sum() + 112**2))}
 
 
@@ -110,7 +110,7 @@ def test_the_last_pixel_changes_the_distances_by_its_difference():
 def test_boundaries_of_another_k_and_spread_are_those_of_scikit_learn(k, spread):
     x, y = make_blobs(1150, centers=[(0, 0), (2.4, 0.4), (1, 2.2)], cluster_std=spread, random_state=0)[:2]
     model = KNeighborsClassifier(k, metric="euclidean").fit(x[:150], y[:150])
-    actual = decisions(Setting(small=True), k, spread).numbers["accuracy"][f"L2, k = {k}"]
+    actual = decisions(LessonSettings(small=True), k, spread).numbers["accuracy"][f"L2, k = {k}"]
     assert actual["1,000 new points"] == model.score(x[150:], y[150:])
 
 
@@ -118,7 +118,7 @@ def test_boundaries_of_another_k_and_spread_are_those_of_scikit_learn(k, spread)
 def test_the_votes_are_those_of_scikit_learn(k, query):
     x, y = make_blobs(60, centers=[(0, 0), (2.4, 0.4), (1, 2.2)], cluster_std=0.7, random_state=0)[:2]
     distances, nearest = KNeighborsClassifier(k).fit(x, y).kneighbors([query])
-    numbers = voting(Setting(), k, (query,)).numbers
+    numbers = voting(LessonSettings(), k, (query,)).numbers
     assert numbers["distances of the neighbours"] == pytest.approx(distances[0].tolist())
     assert [*numbers["votes"].values()] == np.bincount(y[nearest[0]], minlength=3).tolist()
     assert numbers["predicted"] == max(numbers["votes"], key=numbers["votes"].get)
@@ -127,7 +127,7 @@ def test_the_votes_are_those_of_scikit_learn(k, query):
 def test_templates_of_another_strength_are_scikit_learns():
     x, y, test_x, test_y = digits()
     model = LogisticRegression(C=0.001, max_iter=1000, tol=1e-8).fit(x / 16, y)
-    accuracy = templates(Setting(small=True), 0.001).numbers["test accuracy"]
+    accuracy = templates(LessonSettings(small=True), 0.001).numbers["test accuracy"]
     assert accuracy == pytest.approx(model.score(test_x / 16, test_y), abs=1e-12)
 
 

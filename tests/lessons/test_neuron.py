@@ -7,14 +7,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pellucid.lessons import Setting
+from pellucid.lessons import LessonSettings
 from pellucid.lessons.neuron import GUIDE, derivatives, learning
 
 
 @cache
 def learning_numbers() -> Mapping[str, Any]:
     """Return the numbers of the step `learning`, which is run only once."""
-    return learning(Setting()).numbers
+    return learning(LessonSettings()).numbers
 
 
 def outputs(weight: float, bias: float, factor, rate: float = 0.15) -> list[float]:
@@ -41,7 +41,7 @@ def test_the_neuron_learns_as_its_equations_say(cost, weight, bias):
     assert actual["after 150 epochs"] == pytest.approx(expected[150], abs=1e-5)
     assert actual["last"] == pytest.approx(expected[300], abs=1e-5)
     a = expected[0]
-    assert derivatives(Setting()).numbers[name] == pytest.approx(a * COSTS[cost](a), rel=1e-5)
+    assert derivatives(LessonSettings()).numbers[name] == pytest.approx(a * COSTS[cost](a), rel=1e-5)
 
 
 def test_the_outputs_are_those_of_the_book():
@@ -50,14 +50,14 @@ def test_the_outputs_are_those_of_the_book():
 
 
 def test_chosen_starts_and_rates_learn_as_the_equations_say():
-    numbers = learning(Setting(), weight=4.0, rate=2.0).numbers
+    numbers = learning(LessonSettings(), weight=4.0, rate=2.0).numbers
     for cost, factor in COSTS.items():
         expected = outputs(4.0, 2.0, factor, 2.0)
         assert numbers[f"{cost}, w = 4, b = 2"]["after 150 epochs"] == pytest.approx(expected[150], abs=1e-5)
 
 
 def test_derivatives_for_other_inputs_and_targets_are_those_of_the_equations():
-    numbers = derivatives(Setting(), x=0.5, target=1.0).numbers
+    numbers = derivatives(LessonSettings(), x=0.5, target=1.0).numbers
     a = 1 / (1 + np.exp(-(2 * 0.5 + 2)))
     assert numbers["cross-entropy, w = 2, b = 2"] == pytest.approx((a - 1) * 0.5, rel=1e-5)
     assert numbers["quadratic, w = 2, b = 2"] == pytest.approx((a - 1) * a * (1 - a) * 0.5, rel=1e-4)

@@ -9,21 +9,21 @@ import torch
 from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax, softmax
 
-from pellucid.lessons import Lesson, Setting, lesson
+from pellucid.lessons import Lesson, LessonSettings, lesson
 from pellucid.lessons.nonsense import GUIDE, nonsense, overconfident, temperature, train_and_predict_halves
 
 
 @pytest.mark.slow
 def test_calibration_is_that_of_numpy_and_scipy():
-    setting = Setting(small=True)
-    _, fitting_half, evaluation_half = train_and_predict_halves(setting)
+    settings = LessonSettings(small=True)
+    _, fitting_half, evaluation_half = train_and_predict_halves(settings)
     (p, y), (q, t) = (tuple(tensor.double().numpy() for tensor in half) for half in (fitting_half, evaluation_half))
     y, t = y.astype(int), t.astype(int)
     result = minimize_scalar(
         lambda log: -log_softmax(np.log(p) / np.exp(log), 1)[range(len(y)), y].mean(), bounds=(-3, 3), method="bounded",
         options={"xatol": 1e-7},
     )  # fmt: skip
-    before, after = overconfident(setting).numbers, temperature(setting).numbers
+    before, after = overconfident(settings).numbers, temperature(settings).numbers
     assert after["temperature"] == pytest.approx(np.exp(result.x), rel=1e-4)
     assert before["ECE"] == after["ECE before"] == pytest.approx(error(q, t))
     assert after["ECE"] == pytest.approx(error(softmax(np.log(q) / np.exp(result.x), 1), t), abs=1e-4)
@@ -34,18 +34,18 @@ def test_calibration_is_that_of_numpy_and_scipy():
 
 @pytest.mark.slow
 def test_a_chosen_temperature_gives_the_calibration_of_numpy():
-    _, _, (p, y) = train_and_predict_halves(Setting(small=True))
+    _, _, (p, y) = train_and_predict_halves(LessonSettings(small=True))
     calibrated = softmax(np.log(p.double().numpy()) / 2, 1)
-    numbers = overconfident(Setting(small=True), 2.0).numbers
+    numbers = overconfident(LessonSettings(small=True), 2.0).numbers
     assert numbers["mean confidence"] == pytest.approx(calibrated.max(1).mean(), abs=1e-6)
     assert numbers["ECE"] == pytest.approx(error(calibrated, y.numpy()), abs=1e-5)
 
 
 @pytest.mark.slow
 def test_the_confidence_in_dark_nonsense_is_that_of_numpy():
-    model, *_ = train_and_predict_halves(Setting(small=True))
+    model, *_ = train_and_predict_halves(LessonSettings(small=True))
     black = model.predict(torch.zeros(1, 1, 8, 8)).max().item()
-    numbers = [nonsense(Setting(small=True), brightness).numbers["noise"] for brightness in (0.0, 0.1, 4.0)]
+    numbers = [nonsense(LessonSettings(small=True), brightness).numbers["noise"] for brightness in (0.0, 0.1, 4.0)]
     confidences = [result["mean confidence"] for result in numbers]
     assert confidences[0] == pytest.approx(black, abs=1e-6)
     assert confidences == sorted(confidences)

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from pellucid.lessons import Lesson, Setting, lesson
+from pellucid.lessons import Lesson, LessonSettings, lesson
 from pellucid.lessons.overfitting import GUIDE, memorised, regularized, stopped
 
 
@@ -48,18 +48,18 @@ def test_on_mnist_the_curves_are_those_of_the_book(on_mnist: Callable[[str], Les
 
 
 def test_few_neurons_cannot_memorize():
-    assert memorised(Setting(small=True), 3).numbers["training accuracy"] < 0.8
+    assert memorised(LessonSettings(small=True), 3).numbers["training accuracy"] < 0.8
 
 
 @pytest.mark.slow
 def test_a_stronger_penalty_makes_smaller_weights():
-    numbers = regularized(Setting(small=True), 10.0).numbers
+    numbers = regularized(LessonSettings(small=True), 10.0).numbers
     assert numbers["mean squared weight of the first layer"]["L2, λ = 10"] < 0.02
     assert numbers["L2, λ = 10"]["training accuracy"] < 0.8
 
 
 def test_the_training_stops_after_the_chosen_patience():
-    numbers = stopped(Setting(small=True), 1).numbers
+    numbers = stopped(LessonSettings(small=True), 1).numbers
     assert numbers["stopped after epoch"] == numbers["best epoch"] + 1
 
 

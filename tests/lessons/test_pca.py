@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from sklearn.datasets import load_digits
 
-from pellucid.lessons import Setting, lesson
+from pellucid.lessons import LessonSettings, lesson
 from pellucid.lessons.pca import GUIDE, directions, plane, reconstruction
 
 
@@ -54,16 +54,16 @@ def test_twenty_components_are_nearly_as_good_as_all_pixels():
 def test_other_values_of_the_sliders():
     x = load_digits().data
     sigma = np.linalg.svd(x - x.mean(0), compute_uv=False) ** 2
-    numbers = plane(Setting(), vertical=20).numbers
+    numbers = plane(LessonSettings(), vertical=20).numbers
     assert numbers["variance kept"] == pytest.approx((sigma[0] + sigma[19]) / sigma.sum())
     assert numbers["variance kept, by hand"] == pytest.approx(numbers["variance kept"])
     for k in (1, 16, 64):
-        errors = reconstruction(Setting(), components=k).numbers["mean squared error by components"]
+        errors = reconstruction(LessonSettings(), components=k).numbers["mean squared error by components"]
         assert list(errors) == sorted({2, k, 16, 32})
         assert errors[k] == pytest.approx(sigma[k:].sum() / 16**2 / len(x), abs=1e-12)
     points = np.random.default_rng(0).multivariate_normal([0, 0], [[3, -0.75], [-0.75, 1]], 300)
     variances = np.linalg.svd(points - points.mean(0), compute_uv=False) ** 2 / 299
-    assert directions(Setting(), covariance=-0.75).numbers["variances"] == pytest.approx(variances)
+    assert directions(LessonSettings(), covariance=-0.75).numbers["variances"] == pytest.approx(variances)
 
 
 def test_the_answers_of_the_exercises():

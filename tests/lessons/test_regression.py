@@ -12,7 +12,7 @@ from sklearn.model_selection import learning_curve
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import PolynomialFeatures, StandardScaler
 
-from pellucid.lessons import Result, Setting, lesson
+from pellucid.lessons import LessonSettings, Result, lesson
 from pellucid.lessons.regression import GUIDE, early_stopping, penalties, polynomials
 from pellucid.report.figures.style import Plot, png
 
@@ -127,7 +127,7 @@ def test_every_step_has_a_figure():
 
 
 def test_chosen_points_and_penalties_are_fitted_as_by_scikit_learn():
-    values = polynomials(Setting(), 40, 0.5).numbers["root mean squared error"]
+    values = polynomials(LessonSettings(), 40, 0.5).numbers["root mean squared error"]
     x, y = parabola(0, 40, 0.5)
     new_x, new_y = parabola(1000, 1000, 0.5)
     for degree in (1, 2):
@@ -136,16 +136,16 @@ def test_chosen_points_and_penalties_are_fitted_as_by_scikit_learn():
         assert list(values[f"degree {degree}"].values()) == pytest.approx(errors, rel=1e-6)
     data: Any = load_diabetes()
     inputs = StandardScaler().fit_transform(data.data)
-    zeros = penalties(Setting(small=True), 1.0).numbers["weights that are 0 at alpha = 1"]
+    zeros = penalties(LessonSettings(small=True), 1.0).numbers["weights that are 0 at alpha = 1"]
     assert zeros["lasso"] == (linear_model.Lasso(1.0).fit(inputs, data.target).coef_ == 0).sum() > 0
-    assert penalties(Setting(small=True), 300.0).numbers["weights that are 0 at alpha = 300"]["lasso"] == 10
+    assert penalties(LessonSettings(small=True), 300.0).numbers["weights that are 0 at alpha = 300"]["lasso"] == 10
 
 
 def test_the_line_of_early_stopping_is_that_of_least_squares():
     x, y = parabola(0, 100, 0.0)
     slope, height = np.polyfit(x[:15, 0], y[:15], 1)
     error = np.mean((height + slope * x[15:, 0] - y[15:]) ** 2) / 2
-    assert early_stopping(Setting(small=True), 1, 0.0).numbers["at the end"] == pytest.approx(error, rel=1e-6)
+    assert early_stopping(LessonSettings(small=True), 1, 0.0).numbers["at the end"] == pytest.approx(error, rel=1e-6)
 
 
 def test_the_answers_of_the_exercises():

@@ -8,7 +8,7 @@ from scipy.stats import expon, kstest, norm
 from sklearn.datasets import load_digits
 
 from pellucid.data import load
-from pellucid.lessons import Setting
+from pellucid.lessons import LessonSettings
 from pellucid.lessons.sampling import (
     GAUSSIANS,
     GUIDE,
@@ -28,7 +28,7 @@ def mixture_cdf(x: np.ndarray | float) -> np.ndarray | float:
 
 
 def test_samples_follow_the_exponential_distribution() -> None:
-    numbers = exponential(Setting()).numbers
+    numbers = exponential(LessonSettings()).numbers
     u = torch.rand(10_000, generator=torch.Generator().manual_seed(0), dtype=torch.float64).numpy()
     x = expon(scale=1 / RATE).ppf(u)
     assert numbers["mean"] == pytest.approx(x.mean())
@@ -44,14 +44,14 @@ def test_the_table_is_the_inverse_distribution_function() -> None:
     actual = inverse_bumps_cdf(torch.from_numpy(u))
     np.testing.assert_allclose(actual, expected, atol=1e-4)
     np.testing.assert_allclose(bumps_cdf(actual), u, atol=1e-5)
-    numbers = table(Setting()).numbers
+    numbers = table(LessonSettings()).numbers
     assert numbers["mean of the bumps"] == pytest.approx(0.35 * -1.2 + 0.65 * 0.9)
     assert numbers["largest |F(F⁻¹(u)) - u|"] < 1e-5
     assert numbers["Kolmogorov's distance"] < 1.63 / 100  # exceeded by 1 % of samples of 10,000
 
 
 def test_an_image_is_drawn_pixel_by_pixel() -> None:
-    numbers = brightness(Setting()).numbers
+    numbers = brightness(LessonSettings()).numbers
     digits = load("digits").train
     expected_images = {
         image.tobytes() for image in load_digits().images[load_digits().target == 3].astype(np.float32) / 16
@@ -69,7 +69,7 @@ def test_an_image_is_drawn_pixel_by_pixel() -> None:
 
 @pytest.mark.slow
 def test_the_network_approximates_the_distribution() -> None:
-    numbers = learned(Setting(small=True)).numbers
+    numbers = learned(LessonSettings(small=True)).numbers
     assert numbers["Kolmogorov's distance before"] > 0.3
     assert numbers["Kolmogorov's distance after"] < 0.12
     assert numbers["discrepancy, last epoch"] < numbers["discrepancy, first epoch"] / 2
@@ -83,18 +83,18 @@ def test_kolmogorovs_distance_is_scipys() -> None:
 def test_other_values_of_the_sliders() -> None:
     u = torch.rand(10_000, generator=torch.Generator().manual_seed(0), dtype=torch.float64).numpy()
     x = expon(scale=1 / 3).ppf(u)
-    numbers = exponential(Setting(), rate=3.0, draws=100).numbers
+    numbers = exponential(LessonSettings(), rate=3.0, draws=100).numbers
     assert (numbers["mean"], numbers["variance"]) == pytest.approx((x[:100].mean(), x[:100].var(ddof=1)))
     assert numbers["Kolmogorov's distance"]["1,000 draws"] == pytest.approx(
         kstest(x[:1000], expon(scale=1 / 3).cdf).statistic, abs=1e-6
     )
     table_x = np.linspace(-3.5, 3.5, 9)
     coarse_x = np.interp(u, mixture_cdf(table_x), table_x)
-    coarse_numbers = table(Setting(), points=9).numbers
+    coarse_numbers = table(LessonSettings(), points=9).numbers
     assert coarse_numbers["mean"] == pytest.approx(coarse_x.mean(), abs=1e-6)
     assert coarse_numbers["largest |F(F⁻¹(u)) - u|"] == pytest.approx(np.abs(mixture_cdf(coarse_x) - u).max(), abs=1e-6)
     for digit in range(10):
-        shares = brightness(Setting(), digit, draws=100).numbers["rows' shares of the draws"]
+        shares = brightness(LessonSettings(), digit, draws=100).numbers["rows' shares of the draws"]
         assert sum(shares) == pytest.approx(1)
 
 

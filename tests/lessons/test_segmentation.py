@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from sklearn.metrics import accuracy_score, f1_score, jaccard_score
 
-from pellucid.lessons import Setting
+from pellucid.lessons import LessonSettings
 from pellucid.lessons.segmentation import GUIDE, PREDICTED, discs, enlarging, learned, measured, measures
 
 
@@ -33,15 +33,15 @@ def test_measures_of_a_dragged_box(side: int, box: tuple[float, ...]):
     true[8 : 8 + side, 8 : 8 + side] = True
     rows, columns = np.mgrid[:24, :24] + 0.5
     predicted = (box[0] < columns) & (columns < box[2]) & (box[1] < rows) & (rows < box[3])
-    numbers = measures(Setting(), side, (box,)).numbers
+    numbers = measures(LessonSettings(), side, (box,)).numbers
     assert numbers["prediction"] == pytest.approx(by_scikit_learn(true, predicted), rel=1e-6)
     assert numbers["nothing found"]["pixel accuracy"] == pytest.approx(1 - side**2 / 576)
 
 
 def test_more_layers_find_discs_better_and_a_class_weight_costs_false_alarms():
-    ious = [learned(Setting(small=True), layers).numbers["IoU of the object"] for layers in (1, 3)]
+    ious = [learned(LessonSettings(small=True), layers).numbers["IoU of the object"] for layers in (1, 3)]
     assert ious[1] > ious[0] + 0.1
-    assert learned(Setting(small=True), 1, 10.0).numbers["IoU of the object"] < ious[0]
+    assert learned(LessonSettings(small=True), 1, 10.0).numbers["IoU of the object"] < ious[0]
     assert discs(96, 0)[1].float().mean() == pytest.approx(0.07, abs=0.005)
 
 
@@ -50,7 +50,7 @@ def test_enlarged_masks_are_pytorchs(factor: int):
     rows, columns = np.mgrid[:32, :32]
     true = (rows - 14.3) ** 2 + (columns - 17.1) ** 2 <= 8.7**2
     small = F.avg_pool2d(torch.tensor(true, dtype=torch.float32)[None, None], factor)
-    numbers = enlarging(Setting(), factor).numbers
+    numbers = enlarging(LessonSettings(), factor).numbers
     for kind in ("nearest", "bilinear"):
         large = F.interpolate(small, scale_factor=factor, mode=kind)[0, 0] > 0.5
         assert numbers[f"IoU, {kind}"] == pytest.approx(jaccard_score(true.ravel(), large.numpy().ravel()), rel=1e-6)

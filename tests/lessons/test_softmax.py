@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import scipy.special
 
-from pellucid.lessons import Lesson, Setting, lesson
+from pellucid.lessons import Lesson, LessonSettings, lesson
 from pellucid.lessons.softmax import GUIDE, gradient, probabilities
 
 Z = np.array([2.5, -1.0, 3.2, 0.5])
@@ -50,12 +50,12 @@ def check_accuracies(numbers, min_accuracy: float):
 @pytest.mark.parametrize(("target_class", "factor"), [(2, 3.0), (4, 0.0)])
 def test_gradients_of_a_chosen_target_and_factor_are_those_of_scipy(target_class, factor):
     expected = scipy.special.softmax(factor * Z) - np.eye(4)[target_class - 1]
-    for values in gradient(Setting(), target_class, factor).numbers.values():
+    for values in gradient(LessonSettings(), target_class, factor).numbers.values():
         assert values == pytest.approx(expected.tolist(), abs=1e-12)
 
 
 def test_outputs_of_chosen_sums_are_those_of_scipy():
-    numbers = probabilities(Setting(), 6.0, 0.0).numbers
+    numbers = probabilities(LessonSettings(), 6.0, 0.0).numbers
     assert numbers["outputs"] == pytest.approx(scipy.special.softmax([6.0, -1.0, 0.0, 0.5]).tolist())
     assert numbers["first over third output, range"] == pytest.approx([np.exp(6)] * 2)
 

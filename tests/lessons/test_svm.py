@@ -10,7 +10,7 @@ from sklearn.datasets import make_blobs, make_moons
 from sklearn.metrics import hinge_loss
 from sklearn.svm import SVC
 
-from pellucid.lessons import Setting, lesson
+from pellucid.lessons import LessonSettings, lesson
 from pellucid.lessons.svm import GUIDE, POINTS, kernels, margin, soft
 
 
@@ -27,7 +27,7 @@ def test_the_margin_is_the_widest(points: tuple[tuple[float, float], ...]):
     x, t = np.array(points), np.repeat([-1, 1], 6)
     inside = {"type": "ineq", "fun": lambda v: t * (x @ v[:2] + v[2]) - 1}
     result = minimize(lambda v: v[:2] @ v[:2] / 2, [1.0, 1.0, 0.0], constraints=inside, method="SLSQP", tol=1e-12)
-    numbers = margin(Setting(), points).numbers
+    numbers = margin(LessonSettings(), points).numbers
     assert numbers["width of the margin"] == pytest.approx(2 / np.linalg.norm(result.x[:2]), rel=1e-4)
     assert numbers["twice the smallest distance"] == pytest.approx(numbers["width of the margin"], rel=1e-4)
     assert numbers["t f(x) of the support vectors"] == pytest.approx([1] * numbers["support vectors"], abs=1e-3)
@@ -65,7 +65,7 @@ def test_a_chosen_c_minimizes_the_cost_of_the_soft_margin():
     starts = [np.zeros(3), np.array([1.0, 0.5, 0.0])]
     fits = [minimize(cost, start, method="Nelder-Mead", options={"maxiter": 4000, "xatol": 1e-9}) for start in starts]
     best_fit = min(fits, key=lambda fit: fit.fun)
-    numbers = soft(Setting(), c=0.1, spread=1.5).numbers
+    numbers = soft(LessonSettings(), c=0.1, spread=1.5).numbers
     assert list(numbers) == ["C = 0.01", "C = 0.1", "C = 100"]
     assert numbers["C = 0.1"]["width"] == pytest.approx(2 / np.linalg.norm(best_fit.x[:2]), rel=0.01)
 
@@ -73,7 +73,7 @@ def test_a_chosen_c_minimizes_the_cost_of_the_soft_margin():
 def test_a_chosen_gamma_and_whether_a_large_one_is_better_for_new_points():
     x, y = make_moons(200, noise=0.2, random_state=0)
     new_x, new_y = make_moons(2000, noise=0.2, random_state=1)
-    numbers = kernels(Setting(), gamma=10.0, c=10.0).numbers["moons, gamma = 10"]
+    numbers = kernels(LessonSettings(), gamma=10.0, c=10.0).numbers["moons, gamma = 10"]
     machine = SVC(C=10.0, gamma=10.0).fit(x, y)
     assert numbers == {"training accuracy": machine.score(x, y), "support vectors": len(machine.support_)}
     smooth, islands = (SVC(gamma=gamma).fit(x, y).score(new_x, new_y) for gamma in (1.0, 100.0))

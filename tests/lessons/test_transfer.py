@@ -11,7 +11,7 @@ from sklearn.neighbors import KNeighborsClassifier
 from torch import Tensor
 
 from pellucid import Model
-from pellucid.lessons import Setting
+from pellucid.lessons import LessonSettings
 from pellucid.lessons.transfer import (
     COUNTS,
     DRAWS,
@@ -76,7 +76,7 @@ def test_features_are_pytorchs_and_the_network_knows_the_old_digits():
 
 
 def test_nearest_examples_are_those_of_scikit_learn():
-    numbers = nearest(Setting()).numbers
+    numbers = nearest(LessonSettings()).numbers
     (x, y), (known_x, known_y) = new_test(4, 0), new_examples(10, 4, 0)
     assert numbers["test images"] == y[:10].tolist()
     by_pixels = KNeighborsClassifier(1).fit(known_x.flatten(1).numpy(), known_y.numpy())
@@ -87,7 +87,7 @@ def test_nearest_examples_are_those_of_scikit_learn():
 
 @pytest.mark.parametrize("farthest", [0, 4])
 def test_accuracies_of_few_examples_are_those_of_scikit_learn(farthest: int):
-    numbers = few(Setting(), farthest).numbers
+    numbers = few(LessonSettings(), farthest).numbers
     x, y = new_test(farthest, 0)
     expected = {name: np.zeros(len(COUNTS)) for name in ("pixels", "untrained", "learned")}
     for draw in range(DRAWS):
@@ -104,7 +104,7 @@ def test_accuracies_of_few_examples_are_those_of_scikit_learn(farthest: int):
 
 
 def test_transfer_helps_for_shifted_digits_and_harms_for_those_in_the_middle():
-    middle, shifted = (few(Setting(), farthest).numbers for farthest in (0, 4))
+    middle, shifted = (few(LessonSettings(), farthest).numbers for farthest in (0, 4))
     assert all(pixels > learned + 5 for pixels, learned in zip(middle["pixels"], middle["learned"], strict=True))
     assert all(learned > pixels + 20 for pixels, learned in zip(shifted["pixels"], shifted["learned"], strict=True))
     for numbers in (middle, shifted):
@@ -117,7 +117,7 @@ def test_transfer_helps_for_shifted_digits_and_harms_for_those_in_the_middle():
 
 def test_frozen_features_forget_nothing_and_a_large_rate_nearly_everything():
     before = {path: value.clone() for path, value in trained(0).weights.items()}
-    numbers = tuned(Setting()).numbers
+    numbers = tuned(LessonSettings()).numbers
     assert all(torch.equal(value, before[path]) for path, value in trained(0).weights.items())
     model, test = trained(0), digits().test
     old_x = placed(test.x[test.y < 5], 4, torch.Generator().manual_seed(0))
@@ -125,7 +125,7 @@ def test_frozen_features_forget_nothing_and_a_large_rate_nearly_everything():
     known = 100 * float((scores.argmax(1) == test.y[test.y < 5]).float().mean())
     assert numbers["frozen"]["digits 0 to 4 (%)"] == pytest.approx(known, abs=1e-4)
     assert numbers["fine-tuned"]["digits 0 to 4 (%)"] < known - 5
-    assert tuned(Setting(), 5, 0.05).numbers["fine-tuned"]["digits 0 to 4 (%)"] < 50
+    assert tuned(LessonSettings(), 5, 0.05).numbers["fine-tuned"]["digits 0 to 4 (%)"] < 50
     assert numbers["fine-tuned"]["digits 5 to 9 (%)"] > numbers["frozen"]["digits 5 to 9 (%)"]
 
 

@@ -10,7 +10,7 @@ from scipy.stats import binom
 from sklearn.datasets import load_iris, make_moons
 from sklearn.tree import DecisionTreeClassifier
 
-from pellucid.lessons import Setting, lesson
+from pellucid.lessons import LessonSettings, lesson
 from pellucid.lessons.trees import GUIDE, bagging, depth, rules
 
 
@@ -66,16 +66,16 @@ def test_a_forest_is_more_accurate_than_one_tree():
 
 def test_other_values_of_the_sliders():
     iris = load_iris()
-    accuracies = [rules(Setting(), levels).numbers["training accuracy"] for levels in (1, 2, 5)]
+    accuracies = [rules(LessonSettings(), levels).numbers["training accuracy"] for levels in (1, 2, 5)]
     assert accuracies == sorted(accuracies)
     one_question = iris.data[:, 3] <= 0.8  # the rest can be right for one of the two other kinds only
     assert accuracies[0] == pytest.approx((one_question.sum() + 50) / 150)
     x, y = make_moons(500, noise=0.2, random_state=0)
     test = make_moons(2000, noise=0.2, random_state=1)
     scores = [DecisionTreeClassifier(max_depth=k, random_state=0).fit(x, y).score(*test) for k in range(1, 13)]
-    numbers = depth(Setting(), points=500, noise=0.2).numbers
+    numbers = depth(LessonSettings(), points=500, noise=0.2).numbers
     assert numbers["test: depth 1, best, depth 12"] == [scores[0], max(scores), scores[-1]]
-    few_trees = bagging(Setting(), trees=3, noise=0.4).numbers
+    few_trees = bagging(LessonSettings(), trees=3, noise=0.4).numbers
     assert "3 trees, bagged: test accuracy" in few_trees
     assert "out-of-bag accuracy of the forest" not in few_trees
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from pellucid.lessons import Setting
+from pellucid.lessons import LessonSettings
 from pellucid.lessons.universality import GUIDE, SLOPE_BOUND, approximate, built, steps_and_bumps, target_function
 
 
@@ -15,7 +15,7 @@ def sigmoid(z):
 
 
 def test_a_neuron_with_large_weights_approximates_a_step():
-    for name, distance in steps_and_bumps(Setting()).numbers.items():
+    for name, distance in steps_and_bumps(LessonSettings()).numbers.items():
         assert distance == pytest.approx(sigmoid(-0.02 * float(name.removeprefix("w = "))), rel=1e-6)
 
 
@@ -47,20 +47,20 @@ def test_the_slope_bounds_the_change_of_the_function():
 
 
 def test_the_networks_of_the_lesson_have_errors_below_their_bounds():
-    for name, result in built(Setting()).numbers.items():
+    for name, result in built(LessonSettings()).numbers.items():
         error = float(name.removeprefix("error below "))
         assert result["largest error"] < error
         assert result["hidden neurons"] == math.ceil(8.1 / error)
 
 
 def test_steps_at_other_places_are_as_steep():
-    for name, distance in steps_and_bumps(Setting(), 0.1, 0.05).numbers.items():
+    for name, distance in steps_and_bumps(LessonSettings(), 0.1, 0.05).numbers.items():
         assert distance == pytest.approx(sigmoid(-0.02 * float(name.removeprefix("w = "))), rel=1e-6)
 
 
 @pytest.mark.parametrize("error", [0.5, 2.0])
 def test_networks_of_larger_errors_have_fewer_neurons(error):
-    result = built(Setting(), error).numbers[f"error below {error:g}"]
+    result = built(LessonSettings(), error).numbers[f"error below {error:g}"]
     assert result["hidden neurons"] == math.ceil(8.1 / error)
     assert 0.05 < result["largest error"] < error
 

@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 from sklearn.datasets import load_digits
 
-from pellucid.lessons import Lesson, Setting, lesson
+from pellucid.lessons import Lesson, LessonSettings, lesson
 from pellucid.lessons.vanishing import GUIDE, chain, depths
 
 BOOK = {2: [0.07, 0.31], 3: [0.012, 0.060, 0.283], 4: [0.003, 0.017, 0.070, 0.285]}
 
 
 def test_a_chain_multiplies_the_factors():
-    numbers = chain(Setting()).numbers
+    numbers = chain(LessonSettings()).numbers
     expected = {"w = 1": [0.25 * 0.25**9, 0.25], "w = 100": [0.25 * 25.0**9, 0.25]}
     for name, values in expected.items():
         assert numbers[f"{name}: gradients of the first and the last bias"] == pytest.approx(values, rel=1e-5)
@@ -60,13 +60,15 @@ def check_speeds(numbers):
 
 @pytest.mark.parametrize(("weight", "layers"), [(4.0, 5), (2.0, 20), (100.0, 20)])
 def test_a_chosen_chain_multiplies_its_factors(weight, layers):
-    first, last = chain(Setting(), weight, layers).numbers[f"w = {weight:g}: gradients of the first and the last bias"]
+    first, last = chain(LessonSettings(), weight, layers).numbers[
+        f"w = {weight:g}: gradients of the first and the last bias"
+    ]
     assert first == pytest.approx(0.25 * (weight / 4) ** (layers - 1), rel=1e-5)
     assert last == pytest.approx(0.25)
 
 
 def test_relus_keep_the_speed():
-    speeds = depths(Setting(small=True), "relu").numbers["4 hidden layers"]
+    speeds = depths(LessonSettings(small=True), "relu").numbers["4 hidden layers"]
     assert max(speeds) < 3 * min(speeds)
 
 

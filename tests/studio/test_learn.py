@@ -14,7 +14,7 @@ from PIL import Image
 
 from pellucid import Model, PellucidError
 from pellucid.lessons.guide import Slider
-from pellucid.lessons.lesson import LESSONS, Result, Setting, find_lesson
+from pellucid.lessons.lesson import LESSONS, LessonSettings, Result, find_lesson
 from pellucid.studio.learn.runs import AT_ONCE, StepRuns
 from pellucid.studio.messages import Reply
 from pellucid.studio.view import Library
@@ -81,7 +81,7 @@ def test_every_lesson_can_be_read(name: str) -> None:
 def test_the_numbers_of_a_step_are_those_of_python() -> None:
     tab = Tab()
     for rate, start in [(0.5, 1.0), (0.66, 0.5), (0.617, 0.25)]:
-        expected = find_lesson("descent").rates(Setting(), rate=rate, start_x=start)
+        expected = find_lesson("descent").rates(LessonSettings(), rate=rate, start_x=start)
         answer = run(tab, "rates", f"rate={rate}", f"start_x={start}")
         assert flat(answer["numbers"]) == expected.numbers
         after = flat(answer["numbers"])[f"chosen, {rate:g}"]["end"]
@@ -144,7 +144,7 @@ def test_values_of_a_choice_are_words() -> None:
 def test_a_long_step_leaves_the_tab_to_other_requests(monkeypatch: pytest.MonkeyPatch) -> None:
     end = threading.Event()
 
-    def slow(setting: Setting) -> Result:
+    def slow(setting: LessonSettings) -> Result:
         end.wait(60)
         return Result({"seed": setting.seed})
 
@@ -157,7 +157,7 @@ def test_a_long_step_leaves_the_tab_to_other_requests(monkeypatch: pytest.Monkey
 
 
 def test_a_step_that_fails_says_so_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    def failing(setting: Setting) -> Result:
+    def failing(setting: LessonSettings) -> Result:
         raise ZeroDivisionError("no such number")
 
     monkeypatch.setattr(find_lesson("descent"), "STEPS", (failing,))

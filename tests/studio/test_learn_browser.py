@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from pellucid.lessons.glossary import GLOSSARY
-from pellucid.lessons.lesson import LESSONS, Setting, find_lesson
+from pellucid.lessons.lesson import LESSONS, LessonSettings, find_lesson
 from pellucid.report.figures.style import png
 from tests.report.test_browser import browser  # noqa: F401  (a fixture)
 from tests.studio.accessibility import serious_faults
@@ -58,7 +58,7 @@ def numbers(tab: Any, step: str = RATES) -> list[float]:
 
 def expected(rate: float, start: float = 1.0) -> list[float]:
     """Return the same from Python."""
-    result = find_lesson("descent").rates(Setting(), rate=rate, start_x=start).numbers
+    result = find_lesson("descent").rates(LessonSettings(), rate=rate, start_x=start).numbers
     paths = [value for value in result.values() if isinstance(value, dict)]
     ends = [number for path in paths for number in (*path["end"], path["cost"])]
     return [*result["gradient at the start"], result["largest rate"], *ends]
@@ -224,7 +224,7 @@ def test_what_is_dragged_is_computed_by_the_library(lesson: str, step: str, open
 
     # The grip lies where matplotlib draws its number.
     start = np.array(handles.start)
-    figure = function(Setting(small=True), **others).figure
+    figure = function(LessonSettings(small=True), **others).figure
     png(figure)
     plot = figure.axes[handles.plot]
     if handles.kind == "cells":
@@ -253,7 +253,9 @@ def test_what_is_dragged_is_computed_by_the_library(lesson: str, step: str, open
     until(tab, f"document.querySelector('{section}').dataset.shown.endsWith('{handles.name}={text}')")
     assert longest_task(tab.context.browser.stop_tracing()) < 50
     rows = handles.read(text)
-    assert numbers(tab, section) == plain(function(Setting(small=True), **others, **{handles.name: rows}).numbers)
+    assert numbers(tab, section) == plain(
+        function(LessonSettings(small=True), **others, **{handles.name: rows}).numbers
+    )
 
     # The number has moved by the way of the pointer.
     unmoved = np.array(rows)
@@ -312,7 +314,7 @@ def test_points_are_moved_by_keys_and_stay_in_the_plot(opened: Any) -> None:
         tab.keyboard.press(key)
     until(tab, "document.querySelector('[data-step=voting]').dataset.shown === 'k=5 query=5,0.1'")
     assert numbers(tab, "[data-step=voting]") == plain(
-        find_lesson("neighbours").voting(Setting(), query=((5.0, 0.1),)).numbers
+        find_lesson("neighbours").voting(LessonSettings(), query=((5.0, 0.1),)).numbers
     )
     assert serious_faults(tab) == []
 
@@ -321,7 +323,7 @@ def test_a_notice_frames_the_plot_that_it_speaks_of(opened: Any) -> None:
     tab = opened()
     tab.click(RIGHT_GUESS)
     until_shown(tab, "0.5")
-    figure = find_lesson("descent").rates(Setting()).figure
+    figure = find_lesson("descent").rates(LessonSettings()).figure
     png(figure)
     tab.hover(f"{RATES} li[data-plots] >> nth=1")
     frame, image = (tab.locator(f"{RATES} {one}").bounding_box() for one in (".learn-lights div", "img"))

@@ -3,7 +3,7 @@
 from itertools import product
 from typing import Any
 
-from pellucid.lessons.lesson import Setting, find_lesson
+from pellucid.lessons.lesson import LessonSettings, find_lesson
 from pellucid.model import Model
 from pellucid.studio.embedded import document, key_of, recorded
 from pellucid.studio.learn import LEARN
@@ -14,7 +14,7 @@ from pellucid.studio.view import Library
 MAX_BYTES = 6_000_000  # of recorded answers, which take a third more in the file
 
 
-def lesson_file(name: str, setting: Setting) -> tuple[str, list[str]]:
+def lesson_file(name: str, setting: LessonSettings) -> tuple[str, list[str]]:
     """Return an HTML document of a lesson, which needs no other file, and the steps whose sliders it leaves out.
 
     Sliders are left out, those of the largest figures first, where the document would become too large. Raises

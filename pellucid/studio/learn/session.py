@@ -14,7 +14,7 @@ from pellucid.base.errors import PellucidError
 from pellucid.base.settings.checks import check_known
 from pellucid.lessons.glossary import GLOSSARY, terms_of
 from pellucid.lessons.guide import Handles, Slider
-from pellucid.lessons.lesson import LESSONS, Result, Setting, find_lesson, outline, title
+from pellucid.lessons.lesson import LESSONS, LessonSettings, Result, find_lesson, outline, title
 from pellucid.lessons.page import body_text, check_line, written_steps
 from pellucid.studio.learn.runs import StepRuns
 from pellucid.studio.messages import Reply
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 RUNS = StepRuns()  # of all tabs
-SMALL = Setting(small=True)
+SMALL = LessonSettings(small=True)
 PATIENCE = 0.1  # seconds that a request waits for a step
 
 
@@ -58,7 +58,7 @@ class LearnSession:
     setting: of all steps. waits: whether a request waits for its step, however long it takes.
     """
 
-    def __init__(self, library: Library, setting: Setting = SMALL, waits: bool = False) -> None:
+    def __init__(self, library: Library, setting: LessonSettings = SMALL, waits: bool = False) -> None:
         self.setting = setting
         self.waits = waits
         self._asked = dict[tuple[str, str], Future[Reply]]()  # what was asked last of each step

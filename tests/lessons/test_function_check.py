@@ -10,7 +10,7 @@ import torch
 
 from pellucid import PellucidError
 from pellucid.lessons import check
-from pellucid.lessons.checked_function import CALLS, CheckedFunction
+from pellucid.lessons.function_check import CALLS, CheckResult
 from pellucid.lessons.guide import FunctionExercise
 from pellucid.lessons.lesson import LESSONS, find_lesson
 from pellucid.lessons.page import check_line
@@ -89,7 +89,7 @@ def test_the_expected_value_is_that_of_numpy() -> None:
     assert f"at [0] expected {expected[0]:.6g}, got 0" in text
 
 
-def checked_pair(monkeypatch: pytest.MonkeyPatch, function: Any) -> CheckedFunction:
+def checked_pair(monkeypatch: pytest.MonkeyPatch, function: Any) -> CheckResult:
     """Return the check of a function whose reference returns an array and a number."""
     exercise = FunctionExercise("", lambda x: (2 * x, x.sum()), lambda random: (random.normal(size=4),), "")
     guide = replace(find_lesson("descent").GUIDE, functions={"pair": exercise})

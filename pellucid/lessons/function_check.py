@@ -20,8 +20,8 @@ MAX_SHOWN = 12  # elements of an argument that a message shows
 
 
 @dataclass(frozen=True, repr=False)
-class CheckedFunction:
-    """What came out of the check of a function; at a prompt it is its text, and it is true if the function is right.
+class CheckResult:
+    """The result of checking a function; at a prompt it is its text, and it is true if the function is right.
 
     is_right: whether all results were those of the reference. text: this in a sentence, with the first difference.
     """
@@ -38,7 +38,7 @@ class CheckedFunction:
         return self.is_right
 
 
-def check(name: str, function: Callable[..., Any]) -> CheckedFunction:
+def check(name: str, function: Callable[..., Any]) -> CheckResult:
     """Compare a function with the reference of a lesson's exercise, on arguments drawn from several seeds.
 
     name: LESSON.FUNCTION, such as "descent.step". The function receives copies of the arguments, and may return NumPy
@@ -58,8 +58,8 @@ def check(name: str, function: Callable[..., Any]) -> CheckedFunction:
             difference = _difference(expected_result, result)
         if difference:
             shown_arguments = ", ".join(_shown(argument) for argument in arguments)
-            return CheckedFunction(False, f"{name} is not right yet: {difference}\ncalled with {shown_arguments}")
-    return CheckedFunction(True, f"{name} is right, for {CALLS} different arguments")
+            return CheckResult(False, f"{name} is not right yet: {difference}\ncalled with {shown_arguments}")
+    return CheckResult(True, f"{name} is right, for {CALLS} different arguments")
 
 
 def _find(name: str) -> FunctionExercise:

@@ -1,4 +1,4 @@
-"""Columns of activations and dropout, whose outputs depend on one input each: the slope at that input."""
+"""Columns of the Jacobians of activations and dropout, whose outputs depend on one input each: its slope."""
 
 from collections.abc import Callable
 from functools import wraps
@@ -8,9 +8,9 @@ from torch import Tensor
 
 from pellucid.layers import ELU, GELU, Dropout, LeakyReLU
 from pellucid.trace.columns.base import (
-    Column,
     Explainer,
     FactorColumn,
+    JacobianColumn,
     computed_factors,
     elements,
     index_tensor,
@@ -27,9 +27,11 @@ def elementwise(slope: Callable[[LayerCall, Tensor], Slope]) -> Explainer:
     """Turn a function that computes the slope at an index into an Explainer of an elementwise layer."""
 
     @wraps(slope)
-    def explain(call: LayerCall, argument: str, index: int) -> Column:
+    def explain(call: LayerCall, argument: str, index: int) -> JacobianColumn:
         factors, words, latex = slope(call, index_tensor(index))
-        return Column(index_tensor(index), factors, words, rf"\frac{{\partial C}}{{\partial x}} = \delta\, {latex}")
+        return JacobianColumn(
+            index_tensor(index), factors, words, rf"\frac{{\partial C}}{{\partial x}} = \delta\, {latex}"
+        )
 
     return explain
 

@@ -38,7 +38,7 @@ class FactorColumn:
 
 
 @dataclass(frozen=True)
-class Column:
+class JacobianColumn:
     """∂y[o]/∂u for every output o that depends on the number u: the product of `factors`, 1 if there are none."""
 
     output_positions: Tensor  # flat indices (k,) into the output tensor with index `output_index`
@@ -50,7 +50,7 @@ class Column:
 
 
 # Computes a column from (call, "x.0" or a parameter's name, flat index in that input or parameter).
-Explainer = Callable[[LayerCall, str, int], Column]
+Explainer = Callable[[LayerCall, str, int], JacobianColumn]
 
 
 def input_index(argument: str) -> int | None:
@@ -100,7 +100,7 @@ def index_tensor(index: int) -> Tensor:
 MAX_PASSES = 20_000  # backward passes of `fallback` for one number, and for all links of a branching explanation
 
 
-def fallback(call: LayerCall, argument: str, index: int) -> Column:
+def fallback(call: LayerCall, argument: str, index: int) -> JacobianColumn:
     """Return the column of any layer: the dependent outputs are found by bisection, their slopes by a one-hot dy.
 
     A layer's backward is linear in dy: if the gradient for a random dy over a group of outputs is 0, none of them
@@ -138,7 +138,7 @@ def fallback(call: LayerCall, argument: str, index: int) -> Column:
             ranges += [(low, middle), (middle, high)]
     output_slopes.sort()
     values = torch.tensor([slope for _, slope in output_slopes], dtype=torch.float64)
-    return Column(
+    return JacobianColumn(
         torch.tensor([output for output, _ in output_slopes], dtype=torch.int64),
         (computed_factors(values, "∂y/∂x" if input_index(argument) is not None else f"∂y/∂{argument}", "slope"),),
         f"the slope of each of {plural(len(output_slopes), 'output')}, computed by the backward pass of {call.title}",

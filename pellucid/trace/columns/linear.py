@@ -1,4 +1,4 @@
-"""Columns of dense layers, convolutions and attention."""
+"""Columns of the Jacobians of dense layers, convolutions and attention."""
 
 import math
 
@@ -10,12 +10,19 @@ from pellucid.base.text import plural
 from pellucid.layers import Conv2d, ConvTranspose2d
 from pellucid.layers.base import pair
 from pellucid.operators import Attention
-from pellucid.trace.columns.base import Column, argument_factors, computed_factors, fallback, flat_indices, input_index
+from pellucid.trace.columns.base import (
+    JacobianColumn,
+    argument_factors,
+    computed_factors,
+    fallback,
+    flat_indices,
+    input_index,
+)
 from pellucid.trace.passes import LayerCall
 from pellucid.trace.text import unravel_index
 
 
-def dense(call: LayerCall, argument: str, index: int) -> Column:
+def dense(call: LayerCall, argument: str, index: int) -> JacobianColumn:
     """y[n, u] = Σ_j w[u, j] x[n, j] + b[u]: Nielsen 2015, BP2 for an input, BP4 for a weight, BP3 for a bias."""
     n_in = call.x.shape[-1]
     n_units = call.y.shape[-1]
@@ -25,7 +32,7 @@ def dense(call: LayerCall, argument: str, index: int) -> Column:
         unit, j = divmod(index, n_in)
         words = f"a weight multiplies an activation: the gradient δ of unit {unit} times input {j}{batch_words} (BP4)"
         formula = r"\frac{\partial C}{\partial w_{uj}} = \sum_n \delta_{nu}\, x_{nj}"
-        return Column(
+        return JacobianColumn(
             example_rows * n_units + unit,
             (argument_factors(call, "x.0", example_rows * n_in + j, "x", "activation"),),
             words,
@@ -33,19 +40,19 @@ def dense(call: LayerCall, argument: str, index: int) -> Column:
         )
     if argument == "bias":
         words = f"a bias is added to its unit: the gradient δ of unit {index}{batch_words} (BP3)"
-        return Column(
+        return JacobianColumn(
             example_rows * n_units + index, (), words, r"\frac{\partial C}{\partial b_u} = \sum_n \delta_{nu}"
         )
     row, j = divmod(index, n_in)
     unit = torch.arange(n_units)
     words = f"all {n_units} units depend on input {j}: each unit's gradient δ times its weight (BP2)"
     formula = r"\frac{\partial C}{\partial x_{nj}} = \sum_u \delta_{nu}\, w_{uj}"
-    return Column(
+    return JacobianColumn(
         row * n_units + unit, (argument_factors(call, "weight", unit * n_in + j, "w", "weight"),), words, formula
     )
 
 
-def convolution(call: LayerCall, argument: str, index: int) -> Column:
+def convolution(call: LayerCall, argument: str, index: int) -> JacobianColumn:
     """Return the column of Conv2d or ConvTranspose2d.
 
     A weight w[f, c, a, b] connects the window (f, p, q) with the pixel (c, ps + ad - t, qs + bd - l), for stride s,
@@ -58,7 +65,7 @@ def convolution(call: LayerCall, argument: str, index: int) -> Column:
         n_examples, _, rows, columns = call.y.shape
         outputs = flat_indices(call.y.shape, torch.arange(n_examples), index, torch.arange(rows), torch.arange(columns))
         words = f"a bias is added to every position of its channel: the sum of the gradients δ of channel {index}"
-        return Column(outputs, (), words, r"\frac{\partial C}{\partial b_f} = \sum_{n,p,q} \delta_{nfpq}")
+        return JacobianColumn(outputs, (), words, r"\frac{\partial C}{\partial b_f} = \sum_{n,p,q} \delta_{nfpq}")
     transposed = isinstance(layer, ConvTranspose2d)
     kernel = call.params["weight"].shape
     image, windows = (call.y, call.x) if transposed else (call.x, call.y)
@@ -76,7 +83,7 @@ def convolution(call: LayerCall, argument: str, index: int) -> Column:
         at_windows = flat_indices((n_examples, n_filters, n_windows), examples, f, window)
         at_pixels = flat_indices((n_examples, n_channels, n_pixels), examples, channel, pixels_of_taps[tap][window])
         out_channel, outputs, in_channel = (channel, at_pixels, f) if transposed else (f, at_windows, channel)
-        return Column(
+        return JacobianColumn(
             outputs,
             (argument_factors(call, "x.0", at_windows if transposed else at_pixels, "x", "activation"),),
             f"this weight of output channel {out_channel} is used at {plural(len(window), 'position')}: at each, the "
@@ -108,7 +115,9 @@ def convolution(call: LayerCall, argument: str, index: int) -> Column:
         )
     weights = ((f * channels_per_group + c) * n_taps + tap).flatten()
     words = words if len(weights) else "no output depends on this value: its gradient is 0"
-    return Column(outputs.flatten(), (argument_factors(call, "weight", weights, "w", "weight"),), words, formula)
+    return JacobianColumn(
+        outputs.flatten(), (argument_factors(call, "weight", weights, "w", "weight"),), words, formula
+    )
 
 
 def _pixels(layer: Conv2d | ConvTranspose2d, image: Tensor, windows: Tensor, kernel: torch.Size) -> Tensor:
@@ -130,7 +139,7 @@ def _pixels(layer: Conv2d | ConvTranspose2d, image: Tensor, windows: Tensor, ker
 QUERIES, KEYS, VALUES = 0, 1, 2  # indices of the inputs
 
 
-def attention(call: LayerCall, argument: str, index: int) -> Column:
+def attention(call: LayerCall, argument: str, index: int) -> JacobianColumn:
     """Return the column of an element of the queries q, the keys k or the values v; other inputs use `fallback`.
 
     With scores a = s q kᵀ, weights p = softmax(a) and y = p v: the value v[j, e] has the slope p[i, j] in y[i, e]; a
@@ -160,7 +169,7 @@ def attention(call: LayerCall, argument: str, index: int) -> Column:
     outputs = flat_indices(call.y.shape, *batch, rows, columns)
     is_used = slope.flatten() != 0
     values = slope.flatten()[is_used]
-    return Column(
+    return JacobianColumn(
         outputs[is_used],
         (computed_factors(values, "∂y/∂x", "slope"),),
         f"attention: the slope of each of {plural(len(values), 'output')}, from the weights p of the keys and "

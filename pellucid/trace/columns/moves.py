@@ -1,4 +1,4 @@
-"""Columns of layers that copy, average, pool or merge values."""
+"""Columns of the Jacobians of layers that copy, average, pool or merge values."""
 
 import torch
 
@@ -6,8 +6,8 @@ from pellucid.base.text import plural
 from pellucid.layers import Concat, LpPool2d
 from pellucid.layers.base import Mode
 from pellucid.trace.columns.base import (
-    Column,
     Explainer,
+    JacobianColumn,
     argument_factors,
     computed_factors,
     elements,
@@ -27,7 +27,7 @@ LINEAR_FORMULA = r"\frac{\partial C}{\partial x_i} = \sum_o \delta_o\, k_{oi}"
 def linear_map(words: str) -> Explainer:
     """Return the Explainer of a layer without parameters that is affine in its single input."""
 
-    def explain(call: LayerCall, argument: str, index: int) -> Column:
+    def explain(call: LayerCall, argument: str, index: int) -> JacobianColumn:
         zeros = torch.zeros_like(call.x, memory_format=torch.contiguous_format)
         constant = call.layer.forward(call.params, zeros, Mode())[0].flatten()
         one_hot = zeros.clone()
@@ -36,19 +36,19 @@ def linear_map(words: str) -> Explainer:
         outputs = column.nonzero().flatten()
         weights = column[outputs].double()
         factors = () if bool((weights == 1).all()) else (computed_factors(weights, "share", "share"),)
-        return Column(outputs, factors, words if len(outputs) else "no output depends on it", LINEAR_FORMULA)
+        return JacobianColumn(outputs, factors, words if len(outputs) else "no output depends on it", LINEAR_FORMULA)
 
     return explain
 
 
-def add(call: LayerCall, argument: str, index: int) -> Column:
+def add(call: LayerCall, argument: str, index: int) -> JacobianColumn:
     """Return the column of one input of a sum."""
-    return Column(
+    return JacobianColumn(
         index_tensor(index), (), "a sum passes its output gradient δ unchanged to each input", UNCHANGED_FORMULA
     )
 
 
-def concat(call: LayerCall, argument: str, index: int) -> Column:
+def concat(call: LayerCall, argument: str, index: int) -> JacobianColumn:
     """Return the column of an input of Concat, which is copied to one part of the output."""
     input_number = input_index(argument)
     assert input_number is not None
@@ -56,17 +56,17 @@ def concat(call: LayerCall, argument: str, index: int) -> Column:
     axis = call.layer.axis
     position = list(unravel_index(index, call.inputs[input_number].tensor.shape))
     position[axis] += sum(value.tensor.shape[axis] for value in call.inputs[:input_number])
-    return Column(flat_indices(call.y.shape, *position), (), COPIED_WORDS, UNCHANGED_FORMULA)
+    return JacobianColumn(flat_indices(call.y.shape, *position), (), COPIED_WORDS, UNCHANGED_FORMULA)
 
 
-def crop(call: LayerCall, argument: str, index: int) -> Column:
+def crop(call: LayerCall, argument: str, index: int) -> JacobianColumn:
     """Return the column of a pixel: in the first input, it is copied or cut off; in the second, it has no effect."""
     position = unravel_index(index, call.inputs[0].tensor.shape)
     if input_index(argument) == 1:
-        return Column(index_tensor(0)[:0], (), "only its size is used: its gradient is 0", "0")
+        return JacobianColumn(index_tensor(0)[:0], (), "only its size is used: its gradient is 0", "0")
     is_inside = all(k < size for k, size in zip(position[2:], call.y.shape[2:], strict=True))
     words = COPIED_WORDS if is_inside else "it is cropped away: its gradient is 0"
-    return Column(
+    return JacobianColumn(
         flat_indices(call.y.shape, *position) if is_inside else index_tensor(0)[:0],
         (),
         words,
@@ -74,7 +74,7 @@ def crop(call: LayerCall, argument: str, index: int) -> Column:
     )
 
 
-def multiply(call: LayerCall, argument: str, index: int) -> Column:
+def multiply(call: LayerCall, argument: str, index: int) -> JacobianColumn:
     """Return the column of an input of Multiply: the product of the others, at each output that it is broadcast to."""
     input_number = input_index(argument)
     assert input_number is not None
@@ -91,10 +91,12 @@ def multiply(call: LayerCall, argument: str, index: int) -> Column:
                 argument_factors(call, f"x.{other_number}", indices[outputs], f"x{other_number + 1}", "activation")
             )
     words = "the output gradient δ times the product of the other inputs"
-    return Column(outputs, tuple(factors), words, r"\frac{\partial C}{\partial x_k} = \sum \delta \prod_{l \neq k} x_l")
+    return JacobianColumn(
+        outputs, tuple(factors), words, r"\frac{\partial C}{\partial x_k} = \sum \delta \prod_{l \neq k} x_l"
+    )
 
 
-def max_pool2d(call: LayerCall, argument: str, index: int) -> Column:
+def max_pool2d(call: LayerCall, argument: str, index: int) -> JacobianColumn:
     """Return the column of a pixel: 1 for each window of which it is the maximum."""
     plane_size = call.x.shape[2] * call.x.shape[3]
     channel, pixel = divmod(index, plane_size)  # channel: flat index over (N, C)
@@ -106,25 +108,25 @@ def max_pool2d(call: LayerCall, argument: str, index: int) -> Column:
     }
     words = words_by_count.get(len(windows), f"it was the maximum of {len(windows)} windows: their gradients δ add up")
     formula = r"\frac{\partial C}{\partial x_i} = \sum_{o:\, \text{switch}(o) = i} \delta_o"
-    return Column(channel * switches.shape[1] + windows, (), words, formula)
+    return JacobianColumn(channel * switches.shape[1] + windows, (), words, formula)
 
 
-def max_unpool2d(call: LayerCall, argument: str, index: int) -> Column:
+def max_unpool2d(call: LayerCall, argument: str, index: int) -> JacobianColumn:
     """Return the column of a value, which is copied to the position that its switch contains."""
     y_plane_size = call.y.shape[2] * call.y.shape[3]
     plane_size = call.x.shape[2] * call.x.shape[3]
     if argument == "x.1":
-        return Column(index_tensor(0)[:0], (), "a switch is an index: it has no gradient", "0")
+        return JacobianColumn(index_tensor(0)[:0], (), "a switch is an index: it has no gradient", "0")
     switch = int(call.cache.switches.flatten()[index])
     words = "it was copied to the position of the maximum: the output gradient δ there"
     formula = r"\frac{\partial C}{\partial x_i} = \delta_{\text{switch}(i)}"
-    return Column(index_tensor(index // plane_size * y_plane_size + switch), (), words, formula)
+    return JacobianColumn(index_tensor(index // plane_size * y_plane_size + switch), (), words, formula)
 
 
-def roi_align(call: LayerCall, argument: str, index: int) -> Column:
+def roi_align(call: LayerCall, argument: str, index: int) -> JacobianColumn:
     """Return the column of a pixel: its weight in each bin with a sample next to it; a region has no gradient."""
     if input_index(argument) == 1:
-        return Column(index_tensor(0)[:0], (), NOT_DIFFERENTIATED, "0")
+        return JacobianColumn(index_tensor(0)[:0], (), NOT_DIFFERENTIATED, "0")
     maps, regions = (value.tensor for value in call.inputs)
     one_hot = torch.zeros_like(maps, memory_format=torch.contiguous_format)
     one_hot.view(-1)[index] = 1
@@ -132,13 +134,15 @@ def roi_align(call: LayerCall, argument: str, index: int) -> Column:
     outputs = weights.nonzero().flatten()
     weighted = "it is part of the mean of samples in each bin: the output gradient δ times its weight"
     words = weighted if len(outputs) else "no bin depends on it"
-    return Column(outputs, (computed_factors(weights[outputs].double(), "share", "share"),), words, LINEAR_FORMULA)
+    return JacobianColumn(
+        outputs, (computed_factors(weights[outputs].double(), "share", "share"),), words, LINEAR_FORMULA
+    )
 
 
-def roi_pool(call: LayerCall, argument: str, index: int) -> Column:
+def roi_pool(call: LayerCall, argument: str, index: int) -> JacobianColumn:
     """Return the column of a pixel: 1 for each bin of which it is the maximum; a region has no gradient."""
     if input_index(argument) == 1:
-        return Column(index_tensor(0)[:0], (), NOT_DIFFERENTIATED, "0")
+        return JacobianColumn(index_tensor(0)[:0], (), NOT_DIFFERENTIATED, "0")
     _, _, height, width = call.inputs[0].tensor.shape
     n, channel, row, column = unravel_index(index, call.inputs[0].tensor.shape)
     is_maximum = torch.zeros_like(call.cache.switches, dtype=torch.bool)
@@ -146,10 +150,12 @@ def roi_pool(call: LayerCall, argument: str, index: int) -> Column:
     outputs = is_maximum.flatten().nonzero().flatten()
     maximum = f"it was the maximum of {plural(len(outputs), 'bin')}: the sum of the output gradients δ there"
     words = maximum if len(outputs) else "it was not the maximum of any bin: its gradient is 0"
-    return Column(outputs, (), words, r"\frac{\partial C}{\partial x_i} = \sum_{o:\, \text{switch}(o) = i} \delta_o")
+    return JacobianColumn(
+        outputs, (), words, r"\frac{\partial C}{\partial x_i} = \sum_{o:\, \text{switch}(o) = i} \delta_o"
+    )
 
 
-def lp_pool2d(call: LayerCall, argument: str, index: int) -> Column:
+def lp_pool2d(call: LayerCall, argument: str, index: int) -> JacobianColumn:
     """∂y/∂x = sign(x) |x|^(p - 1) y^(1 - p) for every window that contains x."""
     layer = call.layer
     assert isinstance(layer, LpPool2d)
@@ -167,4 +173,4 @@ def lp_pool2d(call: LayerCall, argument: str, index: int) -> Column:
     )
     words = f"it is in {plural(len(outputs), 'window')} with a norm above 0: in each, sign(x) |x|^(p-1) / norm^(p-1)"
     formula = r"\frac{\partial C}{\partial x_i} = \sum_o \delta_o\, \mathrm{sign}(x_i)\,|x_i|^{p-1}\, y_o^{1-p}"
-    return Column(outputs, factors, words, formula)
+    return JacobianColumn(outputs, factors, words, formula)

@@ -1,4 +1,4 @@
-"""Columns of normalizations and softmax: y = w x̂ + b, x̂ = (x - μ) / sqrt(σ² + ε)."""
+"""Columns of the Jacobians of normalizations and softmax: y = w x̂ + b, x̂ = (x - μ) / sqrt(σ² + ε)."""
 
 import math
 from dataclasses import dataclass
@@ -17,8 +17,8 @@ from pellucid.layers import (
 )
 from pellucid.layers.batchnorm import RunningCache
 from pellucid.trace.columns.base import (
-    Column,
     FactorColumn,
+    JacobianColumn,
     argument_factors,
     computed_factors,
     elements,
@@ -47,14 +47,14 @@ class NormalizedSets:
         return elements(call.x, indices), self.mean[set_index], self.invstd[set_index]
 
 
-def norm(call: LayerCall, argument: str, index: int) -> Column:
+def norm(call: LayerCall, argument: str, index: int) -> JacobianColumn:
     """Return the column of a normalization: Ioffe and Szegedy 2015, section 3."""
     sets = _sets(call)
     if input_index(argument) is None:
         indices = (sets.scale_index == index).nonzero().flatten()
         if argument == "bias":
             words = "a bias is added to every value of its channel: the sum of the gradients δ"
-            return Column(indices, (), words, r"\frac{\partial C}{\partial b_c} = \sum_i \delta_i")
+            return JacobianColumn(indices, (), words, r"\frac{\partial C}{\partial b_c} = \sum_i \delta_i")
         x, mean, invstd = sets.values_and_statistics(call, indices)
         summands = argument_factors(call, "x.0", indices, "x", "activation"), computed_factors(-mean, "-mean", "mean")
         centred = computed_factors(x - mean, "x - mean", "activation", *summands)
@@ -62,24 +62,24 @@ def norm(call: LayerCall, argument: str, index: int) -> Column:
         formula = (
             r"\frac{\partial C}{\partial w_c} = \sum_i \delta_i\, \hat x_i, \quad \hat x_i = \frac{x_i - \mu}{\sigma}"
         )
-        return Column(indices, (centred, computed_factors(invstd, "1 / deviation", "scale")), words, formula)
+        return JacobianColumn(indices, (centred, computed_factors(invstd, "1 / deviation", "scale")), words, formula)
     return (
         _fixed_statistics(call, sets, index) if sets.uses_running_statistics else _batch_statistics(call, sets, index)
     )
 
 
-def _fixed_statistics(call: LayerCall, sets: NormalizedSets, index: int) -> Column:
+def _fixed_statistics(call: LayerCall, sets: NormalizedSets, index: int) -> JacobianColumn:
     """Return the column of an input for running statistics, which only scale it."""
     indices = index_tensor(index)
     _, _, invstd = sets.values_and_statistics(call, indices)
     words = "running statistics do not depend on this value, which is only scaled: δ times w / deviation"
     formula = r"\frac{\partial C}{\partial x} = \delta\, \frac{w}{\sigma}"
-    return Column(
+    return JacobianColumn(
         indices, (*_weights(call, sets, indices), computed_factors(invstd, "1 / deviation", "scale")), words, formula
     )
 
 
-def _batch_statistics(call: LayerCall, sets: NormalizedSets, index: int) -> Column:
+def _batch_statistics(call: LayerCall, sets: NormalizedSets, index: int) -> JacobianColumn:
     """Return the column of an input whose set's mean and variance depend on all values of the set."""
     indices = (sets.set_index == sets.set_index[index]).nonzero().flatten()
     m = len(indices)  # number of values in the set
@@ -95,7 +95,7 @@ def _batch_statistics(call: LayerCall, sets: NormalizedSets, index: int) -> Colu
         computed_factors(through_variance, "-x̂ᵢ x̂ₒ/m", "through the spread"),
     )
     share = computed_factors(direct + through_mean + through_variance, "[i = o] - 1/m - x̂ᵢ x̂ₒ/m", "share", *summands)
-    return Column(
+    return JacobianColumn(
         indices,
         (*_weights(call, sets, indices), computed_factors(invstd, "1 / deviation", "scale"), share),
         f"it changes its own output directly, and all {m} outputs of its {sets.name} through the mean and the variance",
@@ -130,7 +130,7 @@ def _sets(call: LayerCall) -> NormalizedSets:
     return NormalizedSets(set_index, scale_index, mean, invstd, False, "example")
 
 
-def local_response_norm(call: LayerCall, argument: str, index: int) -> Column:
+def local_response_norm(call: LayerCall, argument: str, index: int) -> JacobianColumn:
     """∂y_o/∂x_i = [i = o] d_o^-β - 2 α β / size x_i x_o d_o^(-β - 1)."""
     layer = call.layer
     assert isinstance(layer, LocalResponseNorm)
@@ -153,10 +153,10 @@ def local_response_norm(call: LayerCall, argument: str, index: int) -> Column:
         r"\frac{\partial C}{\partial x_i} = \sum_o \delta_o \left([i=o]\, d_o^{-\beta}"
         r" - \tfrac{2\alpha\beta}{\text{size}}\, x_i x_o\, d_o^{-\beta-1}\right)"
     )
-    return Column(indices, (computed_factors(direct + through_d, "slope", "slope", *summands),), words, formula)
+    return JacobianColumn(indices, (computed_factors(direct + through_d, "slope", "slope", *summands),), words, formula)
 
 
-def local_contrast_norm(call: LayerCall, argument: str, index: int) -> Column:
+def local_contrast_norm(call: LayerCall, argument: str, index: int) -> JacobianColumn:
     """Derivatives along one input of v = x - Σ w x, σ = sqrt(Σ w v²), d = max(c, σ, ε), y = v / d."""
     layer = call.layer
     assert isinstance(layer, LocalContrastNorm)
@@ -184,7 +184,7 @@ def local_contrast_norm(call: LayerCall, argument: str, index: int) -> Column:
         r"\frac{\partial C}{\partial x_i} = \sum_o \delta_o"
         r" \left(\frac{\partial v_o/\partial x_i}{d_o} - \frac{v_o\, \partial d_o/\partial x_i}{d_o^2}\right)"
     )
-    return Column(
+    return JacobianColumn(
         indices + n * size,
         (computed_factors((through_v + through_d)[indices], "slope", "slope", *summands),),
         words,
@@ -192,7 +192,7 @@ def local_contrast_norm(call: LayerCall, argument: str, index: int) -> Column:
     )
 
 
-def softmax(call: LayerCall, argument: str, index: int) -> Column:
+def softmax(call: LayerCall, argument: str, index: int) -> JacobianColumn:
     """∂y_o/∂x_i = y_o ([i = o] - y_i) for Softmax, [i = o] - exp(y_i) for LogSoftmax."""
     layer = call.layer
     assert isinstance(layer, Softmax | LogSoftmax)
@@ -208,7 +208,9 @@ def softmax(call: LayerCall, argument: str, index: int) -> Column:
     share = computed_factors(direct - probability, "[i = o] - aᵢ", "share", *summands)
     if isinstance(layer, LogSoftmax):
         words = "a logit increases its own log-probability, and decreases all log-probabilities by its probability"
-        return Column(indices, (share,), words, r"\frac{\partial C}{\partial x_i} = \sum_o \delta_o\, ([i = o] - a_i)")
+        return JacobianColumn(
+            indices, (share,), words, r"\frac{\partial C}{\partial x_i} = \sum_o \delta_o\, ([i = o] - a_i)"
+        )
     words = "a logit increases its own probability and decreases the others"
     formula = r"\frac{\partial C}{\partial x_i} = \sum_o \delta_o\, y_o\, ([i = o] - y_i)"
-    return Column(indices, (computed_factors(y, "yₒ", "probability"), share), words, formula)
+    return JacobianColumn(indices, (computed_factors(y, "yₒ", "probability"), share), words, formula)

@@ -13,7 +13,7 @@ from pellucid.models import vit
 from pellucid.nested import flatten
 from pellucid.studio.pictures import sample
 from pellucid.studio.view import Library
-from pellucid.tasks.detect.pipeline import pipeline
+from pellucid.tasks.detect.pipeline import run_detector
 from tests.studio.talk import LIBRARY, Tab
 
 CELLS = Library(("bccd",), Model.load)
@@ -152,7 +152,7 @@ def test_a_click_on_a_box_explains_its_class() -> None:
     x0, y0, x1, y1 = boxes[3].tolist()
     row, column = int(y0 + y1) // 2, int(x0 + x1) // 2
     aimed = tab.ask("explain.aim", place=[row, column, row + 1, column + 1])
-    result = pipeline(CELLS.load("bccd"), answer["tensors"]["picture"])
+    result = run_detector(CELLS.load("bccd"), answer["tensors"]["picture"])
     assert aimed["label"] == f"{answer['labels'][3]} of box 4"
     assert aimed["place"] == pytest.approx([y0, x0, y1, x1], abs=0.5)
     assert aimed["probabilities"][aimed["chosen"]] == pytest.approx(float(scores[3]), rel=1e-5)

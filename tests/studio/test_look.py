@@ -21,7 +21,7 @@ from pellucid.studio.runs import Runs
 from pellucid.studio.view import Library
 from pellucid.task import Task, register_task, registered
 from pellucid.task.look import LabelledPictures, MatchCounts
-from pellucid.tasks.detect.pipeline import pipeline
+from pellucid.tasks.detect.pipeline import run_detector
 from tests.studio.talk import Tab
 
 SIDES = ("xmin", "ymin", "xmax", "ymax")
@@ -86,7 +86,7 @@ def test_boxes_are_those_of_predict_and_thresholds_those_of_greedy_suppression()
     torch.testing.assert_close(layer(seen, "boxes", "boxes"), expected.boxes, rtol=1e-4, atol=2e-2)
     torch.testing.assert_close(layer(seen, "boxes", "scores"), expected.scores, rtol=1e-4, atol=1e-4)
     assert seen["line"] == expected.line.partition(": ")[2]
-    candidates = tab.session.sessions["look"].look.walk.candidates
+    candidates = tab.session.sessions["look"].look.outputs.candidates
     boxes, scores = candidates.boxes.numpy(), candidates.scores.numpy()
     scale = picture.shape[2] / candidates.size[1]
     counts = []
@@ -118,11 +118,11 @@ def test_a_box_is_explained_for_its_class_and_against_another() -> None:
         answer = tab.ask("look.why", place=place, of=of, method="lrp", values=[0.2, 0.6])
         assert answer["label"] == f"{of} of box {number}"
         maps[of] = answer["tensors"]["map"]
-        found = pipeline(Model.load("bccd"), picture)  # starts from the score, where the view starts from the logit
+        found = run_detector(Model.load("bccd"), picture)  # starts from the score, where the view starts from the logit
         distances = (found.detections.boxes - torch.tensor([x0, y0, x1, y1])).abs().amax(1)
         box = int(distances.argmin()) + 1
         label = found.classes.index(of)
-        score = float(found.walk.candidates.scores[found.decision.selected_indices[box - 1], label])
+        score = float(found.outputs.candidates.scores[found.decision.selected_indices[box - 1], label])
         expected = found.explain(box, of, "lrp") * found.output(box, of) / score
         torch.testing.assert_close(maps[of], expected, rtol=1e-2, atol=1e-5)
     against = tab.ask("look.why", place=place, of="RBC", against="WBC", method="lrp", values=[0.2, 0.6])

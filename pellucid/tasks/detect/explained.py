@@ -16,7 +16,7 @@ from pellucid.report.write import write_picture
 from pellucid.task import Explained, Request
 from pellucid.task.asked import Area, ScoreToExplain
 from pellucid.tasks.detect.finder import ObjectFinder
-from pellucid.tasks.detect.pipeline import LAYER_METHODS, METHODS, SIDES, WITHOUT_BIAS, pipeline
+from pellucid.tasks.detect.pipeline import LAYER_METHODS, METHODS, SIDES, WITHOUT_BIAS, run_detector
 from pellucid.tasks.detect.pipeline_page import BoxPage, sentences
 
 
@@ -28,12 +28,12 @@ def explain_box(model: Model, request: Request, box: int) -> Explained:
     out = request.folder(f"box{box}")
     image = load_image(read_full_size(request.source, request.image), request.image, mode=ObjectFinder(model).mode)
     methods = list(METHODS) if request.method is None else [request.method]
-    box_page = BoxPage(pipeline(model, image), box, request.target, methods)
+    box_page = BoxPage(run_detector(model, image), box, request.target, methods)
     options = {"--box": box, "--target": request.target, "--method": request.method, "--out": request.out}
     command = repeat_command(["explain", request.model, request.image], options, ())
     page = box_page.page(f"{box_page.title} of {Path(request.image).name}", command)
     files = [page.write(out / "page.html")]
-    arrays = {"image": box_page.pipeline.image, "box": box_page.boxes[box_page.detection_index]}
+    arrays = {"image": box_page.steps.image, "box": box_page.boxes[box_page.detection_index]}
     for method, map_ in box_page.maps.items():
         figure = page.figures[method]
         assert figure is not None
@@ -52,10 +52,10 @@ def area_of_box(model: Model, image: Tensor, box: int, score: float) -> Area:
     image: (C, H, W) uint8. score: the minimum score of a box. Raises PellucidError if there is no such box with this
     score, and if another is at the same place.
     """
-    box_pipeline = pipeline(model, image)
-    index = box_pipeline.index_of(box)
-    boxes = box_pipeline.decision.detections.boxes
-    scores = box_pipeline.decision.detections.scores
+    steps = run_detector(model, image)
+    index = steps.index_of(box)
+    boxes = steps.decision.detections.boxes
+    scores = steps.decision.detections.scores
     if scores[index] < score:
         raise PellucidError(f"box {box} has a score below {score:g}; explain it without --html")
     x0, y0, x1, y1 = boxes[index].round().long().tolist()
@@ -79,10 +79,8 @@ def ask_box(model: Model, x: Tensor, choice: str | None, area: Area | None, scor
     with it; by default the box with the highest score is used. score: the minimum score of a box. Raises PellucidError
     if there is no such box.
     """
-    box_pipeline = pipeline(model, (x * 255).round().to(torch.uint8))
-    boxes = box_pipeline.decision.detections.boxes[
-        box_pipeline.decision.detections.scores >= score
-    ]  # by descending score
+    steps = run_detector(model, (x * 255).round().to(torch.uint8))
+    boxes = steps.decision.detections.boxes[steps.decision.detections.scores >= score]  # by descending score
     if not len(boxes):
         raise PellucidError(f"no object with a score of at least {score:g} is found in the picture")
     index = 0
@@ -91,19 +89,19 @@ def ask_box(model: Model, x: Tensor, choice: str | None, area: Area | None, scor
         index = int(overlaps.argmax())  # if several boxes contain a click, the smallest
         if not overlaps[index]:
             raise PellucidError("there is no box at that place; point at one of the boxes")
-    scorer, (label, side) = box_pipeline.scorer(index + 1, choice), box_pipeline.class_and_side(index + 1, choice)
+    scorer, (label, side) = steps.scorer(index + 1, choice), steps.class_and_side(index + 1, choice)
     x0, y0, x1, y1 = boxes[index].round().long().tolist()
-    name = box_pipeline.classes[label] if side is None else f"{SIDES[side]} of {box_pipeline.classes[label]}"
-    scores = box_pipeline.walk.candidates.scores[box_pipeline.decision.selected_indices[index]]
+    name = steps.classes[label] if side is None else f"{SIDES[side]} of {steps.classes[label]}"
+    scores = steps.outputs.candidates.scores[steps.decision.selected_indices[index]]
     options: dict[str, dict[str, Any]] = {method: {"layer": scorer.path} for method in LAYER_METHODS}
     options["gradcam"]["local"], options["lrp"] = True, {"composite": WITHOUT_BIAS}
     return ScoreToExplain(
         label=f"{name} of box {index + 1}",
         net=scorer.net,
         params=scorer.params,
-        x=box_pipeline.x,
+        x=steps.x,
         target=0,
-        choices=(*box_pipeline.classes, *SIDES),
+        choices=(*steps.classes, *SIDES),
         scores=torch.cat([scores, scores.new_full((len(SIDES),), torch.nan)]),
         chosen=label if side is None else len(scores) + side,
         area=(y0, x0, y1, x1),

@@ -35,7 +35,7 @@ from pellucid.task.look import (
 from pellucid.tasks.detect.finder import ObjectFinder
 from pellucid.tasks.detect.labelled import LabelledObjects
 from pellucid.tasks.detect.predictor import class_counts
-from pellucid.tasks.detect.scorer import Walk, walk
+from pellucid.tasks.detect.scorer import DetectorOutputs, detector_outputs
 from pellucid.tasks.detect.stages import FEATURE_NETS
 from pellucid.tasks.detect.thresholds import score_of
 from pellucid.training.device import CPU, on_device
@@ -89,24 +89,26 @@ class DetectorLook(Look):
     def see(self, picture: Tensor) -> None:
         """Compute the candidates."""
         self.read(picture)
-        self.walk = self._walked(self.image)
+        self.outputs = self._run(self.image)
         features = next(self._outputs_by_net[name] for name in reversed(FEATURE_NETS) if name in self._outputs_by_net)
         self.features: tuple[Tensor, ...] = features if isinstance(features, tuple) else (features,)
 
     def candidates(self, image: Tensor) -> Candidates:
         """Return the candidates of another picture, as the predictor reads it."""
-        return self._walked(image).candidates
+        return self._run(image).candidates
 
     def labelled(self, data: str | None) -> LabelledObjects:
         """Return pictures with annotated objects."""
         return LabelledObjects(self, data)
 
-    def _walked(self, image: Tensor) -> Walk:
+    def _run(self, image: Tensor) -> DetectorOutputs:
         """Return the intermediate results for a picture; the outputs of the networks are in `_outputs_by_net`."""
         input_image = resized(image, self.finder.input_size(image))
         self.model.outputs_for_picture((self.model.nominal_shape[0], *input_image.shape[1:]))
         with torch.inference_mode():
-            return on_device(walk(self._detector, self.model.params, self.model.scaled(input_image[None])), CPU)
+            return on_device(
+                detector_outputs(self._detector, self.model.params, self.model.scaled(input_image[None])), CPU
+            )
 
     def decide(self, candidates: Candidates, values: Mapping[str, float]) -> Decision:
         """Return the detections among candidates, at the thresholds of the controls."""
@@ -118,7 +120,7 @@ class DetectorLook(Look):
     def shown(self, values: Mapping[str, float] = NO_VALUES, hints: Sequence[Hint] = ()) -> Shown:
         """Return the layers from feature maps to boxes."""
         with torch.inference_mode():
-            decision = self.decide(self.walk.candidates, values)
+            decision = self.decide(self.outputs.candidates, values)
             detections = self._in_picture(self._completed(decision.detections))
         layers = [*self._maps(), *self._boxes_before(decision)]
         classes = tuple(self.finder.classes)
@@ -128,7 +130,7 @@ class DetectorLook(Look):
         if detections.keypoints is not None:
             layers.append(PointLayer("points", True, detections.keypoints.reshape(-1, 3)))
         line = class_counts(detections, classes)
-        scores = self.walk.candidates.scores
+        scores = self.outputs.candidates.scores
         if not len(detections) and scores.numel():
             line += f" (the best scores {math.floor(100 * float(scores.max())) / 100:.2f})"  # never up to the threshold
         return Shown(line, layers, classes=classes)
@@ -140,43 +142,45 @@ class DetectorLook(Look):
             layers.append(
                 MapLayer(f"{size_text}, mean of {map_.shape[1]}", values=map_[0].abs().mean(0), group="Features")
             )
-        if not self.walk.maps:
+        if not self.outputs.maps:
             return layers
-        label_count = self.walk.scores.shape[1]
+        label_count = self.outputs.scores.shape[1]
         for label in range(label_count):
-            name = "object" if self.walk.proposals is not None else self.finder.classes[label]
-            for map_ in self.walk.score_maps(label):
+            name = "object" if self.outputs.proposals is not None else self.finder.classes[label]
+            for map_ in self.outputs.score_maps(label):
                 size_text = f"{map_.shape[0]} x {map_.shape[1]}"
                 layers.append(MapLayer(f"{name}, {size_text}", values=map_, group="Scores of cells"))
         return layers
 
     def _boxes_before(self, decision: Decision) -> list[PictureLayer]:
         """Return the layers of boxes before the detections."""
-        walk = self.walk
+        outputs = self.outputs
         selected_indices = decision.selected_indices
         labels = decision.detections.labels
         scores = decision.detections.scores
         layers: list[PictureLayer] = []
-        if walk.proposals is not None:
-            layers.append(self._box_layer("proposals", walk.proposals))
-            layers.append(self._box_layer("proposals of the boxes", walk.proposals[selected_indices], scores, labels))
-        elif walk.anchors is not None:
-            anchors = walk.anchors.boxes[walk.candidates.anchors[selected_indices]]
+        if outputs.proposals is not None:
+            layers.append(self._box_layer("proposals", outputs.proposals))
+            layers.append(
+                self._box_layer("proposals of the boxes", outputs.proposals[selected_indices], scores, labels)
+            )
+        elif outputs.anchors is not None:
+            anchors = outputs.anchors.boxes[outputs.candidates.anchors[selected_indices]]
             layers.append(self._box_layer("anchors of the boxes", anchors, scores, labels))
         is_suppressed = decision.fates == Fate.SUPPRESSED
         is_counted = is_suppressed | (decision.fates == Fate.DETECTED) | (decision.fates == Fate.OVER_LIMIT)
         for name, is_listed in (("before suppression", is_counted), ("removed by suppression", is_suppressed)):
             pairs = is_listed.nonzero()
-            pair_scores = walk.candidates.scores[pairs[:, 0], pairs[:, 1]]
+            pair_scores = outputs.candidates.scores[pairs[:, 0], pairs[:, 1]]
             order = pair_scores.argsort(descending=True, stable=True)
-            boxes = walk.candidates.boxes[pairs[order, 0]]
+            boxes = outputs.candidates.boxes[pairs[order, 0]]
             layers.append(self._box_layer(name, boxes, pair_scores[order], pairs[order, 1]))
         return layers
 
     def _box_layer(
         self, name: str, boxes: Tensor, scores: Tensor | None = None, labels: Tensor | None = None
     ) -> BoxLayer:
-        height, width = self.walk.candidates.size
+        height, width = self.outputs.candidates.size
         assert self.picture is not None
         factors = torch.tensor([self.picture.shape[2] / width, self.picture.shape[1] / height]).repeat(2)
         return BoxLayer(name, False, boxes * factors, scores, labels)
@@ -186,14 +190,14 @@ class DetectorLook(Look):
         if not isinstance(self._detector, ProposalDetector):
             return detections
         (completed,) = self._detector.complete(
-            self.model.params, self.features[0], [detections], self.walk.candidates.size
+            self.model.params, self.features[0], [detections], self.outputs.candidates.size
         )
         return completed.to("cpu")
 
     def _in_picture(self, detections: Detections) -> Detections:
         """Return detections in pixels of the network's input in pixels of the picture."""
         assert self.picture is not None
-        return scale_objects(detections, self.walk.candidates.size, (self.picture.shape[1], self.picture.shape[2]))
+        return scale_objects(detections, self.outputs.candidates.size, (self.picture.shape[1], self.picture.shape[2]))
 
     def _outlines(self, detections: Detections) -> Tensor:
         """Return the class of each pixel that belongs to a detection, and NO_OBJECT elsewhere."""

@@ -16,7 +16,7 @@ from pellucid.tasks.annotated import held_out
 from pellucid.tasks.detect.finder import ObjectFinder
 from pellucid.tasks.detect.findings import DetectionFinding, findings
 from pellucid.tasks.detect.page import detection_page
-from pellucid.tasks.detect.pipeline import pipeline
+from pellucid.tasks.detect.pipeline import run_detector
 from pellucid.tasks.detect.reasons import with_reasons
 from pellucid.tasks.detect.results import Results, measure
 from pellucid.tasks.detect.thresholds import score_of
@@ -42,9 +42,9 @@ class DetectionEvaluation:
         source = self.source
 
         def findings_with_reasons(k: int) -> tuple[Detections, list[DetectionFinding]]:
-            image_pipeline, score = pipeline(self.model, source.example(k)[0]), self.results.score
-            image_findings = findings(image_pipeline.detections, self.objects[k], self.results.classes, score)
-            return image_pipeline.detections, with_reasons(image_findings, image_pipeline, self.objects[k], score)
+            steps, score = run_detector(self.model, source.example(k)[0]), self.results.score
+            image_findings = findings(steps.detections, self.objects[k], self.results.classes, score)
+            return steps.detections, with_reasons(image_findings, steps, self.objects[k], score)
 
         detection_page(
             self.results,

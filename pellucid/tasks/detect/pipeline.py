@@ -21,7 +21,7 @@ from pellucid.ops.nms import suppressors
 from pellucid.rules import Epsilon, ZPlus
 from pellucid.rules.composites import relevance
 from pellucid.tasks.detect.finder import ObjectFinder
-from pellucid.tasks.detect.scorer import Scorer, Walk, scorer, walk
+from pellucid.tasks.detect.scorer import DetectorOutputs, Scorer, detector_outputs, scorer
 from pellucid.training.device import CPU, on_device
 
 SIDES = ("x0", "y0", "x1", "y1")
@@ -29,7 +29,7 @@ METHODS = ("saliency", "gradcam", "lrp")  # gradients, Grad-CAM and relevance
 # methods with an option `layer`
 LAYER_METHODS = ("gradcam", "gradcam_plus_plus", "layercam", "scorecam", "guided_gradcam")
 
-# Relevance rules without biases; see `Pipeline.explain`.
+# Relevance rules without biases; see `DetectorSteps.explain`.
 WITHOUT_BIAS = relevance(ZPlus(bias=False), Epsilon(bias=False))
 
 
@@ -47,18 +47,18 @@ class SuppressedCandidate(NamedTuple):
 
 
 @dataclass(frozen=True, eq=False)
-class Pipeline:
+class DetectorSteps:
     """The intermediate results of a detector for a picture; boxes are in pixels of `image`, the network's input size.
 
-    image: (C, h, w) uint8, the resized picture. size: (H, W) of the original picture. walk: see `Walk`. decision: the
-    detections, which are numbered from 1 by descending score, as by `pellucid detect`.
+    image: (C, h, w) uint8, the resized picture. size: (H, W) of the original picture. outputs: see `DetectorOutputs`.
+    decision: the detections, which are numbered from 1 by descending score, as by `pellucid detect`.
     """
 
     model: Model
     classes: Sequence[str]
     image: Tensor
     size: tuple[int, int]
-    walk: Walk
+    outputs: DetectorOutputs
     decision: Decision
 
     @property
@@ -97,7 +97,7 @@ class Pipeline:
         return [self._suppressed_of_class(label) for label in range(len(self.classes))]
 
     def _suppressed_of_class(self, label: int) -> list[SuppressedCandidate]:
-        candidates, detections = self.walk.candidates, self.decision.detections
+        candidates, detections = self.outputs.candidates, self.decision.detections
         suppressed_indices = (self.decision.fates[:, label] == Fate.SUPPRESSED).nonzero()[:, 0]
         suppressed_indices = suppressed_indices[
             candidates.scores[suppressed_indices, label].argsort(descending=True, stable=True)
@@ -131,7 +131,7 @@ class Pipeline:
         """
         label, side = self.class_and_side(box, explained_output)
         candidate = int(self.decision.selected_indices[self.index_of(box)])
-        box_scorer = scorer(self.detector, self.model.params, self.walk, candidate, label, side)
+        box_scorer = scorer(self.detector, self.model.params, self.outputs, candidate, label, side)
         return box_scorer._replace(params=on_device(box_scorer.params, self.model.device))
 
     def class_and_side(self, box: int, explained_output: str | None = None) -> tuple[int, int | None]:
@@ -170,7 +170,7 @@ class Pipeline:
             options = {"composite": WITHOUT_BIAS, **options}
         attributions = explain(box_scorer.net, box_scorer.params, self.x, method, 0, **options)[0]  # (C, h, w)
         if method == "lrp" and side is None:  # a logit may be negative, or 0 for a score of 1/2
-            score = self.walk.candidates.scores[self.decision.selected_indices[self.index_of(box)], label]
+            score = self.outputs.candidates.scores[self.decision.selected_indices[self.index_of(box)], label]
             attributions = attributions * (float(score) / self.output(box, explained_output))
         return (attributions.amax(0) if method == "saliency" else attributions.sum(0)).cpu()
 
@@ -186,7 +186,7 @@ class Pipeline:
         return self.model.scaled(self.image[None])
 
 
-def pipeline(model: Model, image: Tensor) -> Pipeline:
+def run_detector(model: Model, image: Tensor) -> DetectorSteps:
     """Run a detector on a picture (C, H, W) uint8, and return all intermediate results.
 
     Raises PellucidError for a model that is not a detector.
@@ -195,13 +195,13 @@ def pipeline(model: Model, image: Tensor) -> Pipeline:
     input_image = resized(image, finder.input_size(image))
     with torch.no_grad():
         detector = cast(Detector, model.objective)
-        walked = on_device(walk(detector, model.params, model.scaled(input_image[None])), CPU)
-        decision = detector.decide(walked.candidates)
-    return Pipeline(
+        outputs = on_device(detector_outputs(detector, model.params, model.scaled(input_image[None])), CPU)
+        decision = detector.decide(outputs.candidates)
+    return DetectorSteps(
         model=model,
         classes=finder.classes,
         image=input_image,
         size=(int(image.shape[1]), int(image.shape[2])),
-        walk=walked,
+        outputs=outputs,
         decision=decision,
     )

@@ -15,7 +15,7 @@ from pellucid.explain.verdicts import SUM_LOST, ZERO, map_mark, zero_verdict
 from pellucid.ops.boxes import box_iou
 from pellucid.report.figures.objects import Cell, attribution, draw_box_groups, score_maps
 from pellucid.report.sections import FigurePart, FigureRow, Page, Section, SectionPart, TablePart
-from pellucid.tasks.detect.pipeline import METHODS, SIDES, Pipeline, SuppressedCandidate
+from pellucid.tasks.detect.pipeline import METHODS, SIDES, DetectorSteps, SuppressedCandidate
 from pellucid.tasks.detect.thresholds import score_of
 
 MAX_ROWS = 12  # in the table of candidates
@@ -26,31 +26,31 @@ MAX_PROPOSALS = 40  # in a figure
 class BoxPage:
     """The steps and figures of one detection in an image.
 
-    pipeline: the intermediate results of the detector. box: the number of the detection, from 1. explained_output: a
-    class or a side, see `Pipeline.class_and_side`. detection_index: the index of the detection. class_index: its class.
-    candidate: the index of its candidate. label, side: the explained class, or the explained side of the box.
+    steps: the intermediate results of the detector. box: the number of the detection, from 1. explained_output: a
+    class or a side, see `DetectorSteps.class_and_side`. detection_index: the index of the detection. class_index: its
+    class. candidate: the index of its candidate. label, side: the explained class, or the explained side of the box.
     """
 
     def __init__(
-        self, pipeline: Pipeline, box: int, explained_output: str | None = None, methods: Sequence[str] = METHODS
+        self, steps: DetectorSteps, box: int, explained_output: str | None = None, methods: Sequence[str] = METHODS
     ) -> None:
-        self.pipeline, self.box, self.explained_output, self.methods = pipeline, box, explained_output, methods
-        self.detection_index = pipeline.index_of(box)
-        self.label, self.side = pipeline.class_and_side(box, explained_output)
-        self.class_index = int(pipeline.decision.detections.labels[self.detection_index])
-        self.candidate = int(pipeline.decision.selected_indices[self.detection_index])
-        self.boxes = pipeline.decision.detections.boxes
-        self.image = pipeline.image.float() / 255
+        self.steps, self.box, self.explained_output, self.methods = steps, box, explained_output, methods
+        self.detection_index = steps.index_of(box)
+        self.label, self.side = steps.class_and_side(box, explained_output)
+        self.class_index = int(steps.decision.detections.labels[self.detection_index])
+        self.candidate = int(steps.decision.selected_indices[self.detection_index])
+        self.boxes = steps.decision.detections.boxes
+        self.image = steps.image.float() / 255
         self.maps: dict[str, Tensor] = {}
         self.marks: dict[str, str] = {}  # of the maps, see `map_mark`
-        steps = [self._input(), self._scores(), self._anchor(), self._proposals(), self._candidates()]
-        steps += [self._suppression(), self._detections(), self._attributions()]
-        self.steps = [step for step in steps if step is not None]
+        sections = [self._input(), self._scores(), self._anchor(), self._proposals(), self._candidates()]
+        sections += [self._suppression(), self._detections(), self._attributions()]
+        self.sections = [step for step in sections if step is not None]
 
     @property
     def name(self) -> str:
         """The number and class of the box, as in "box 3 (RBC)"."""
-        return f"box {self.box} ({self.pipeline.classes[self.class_index]})"
+        return f"box {self.box} ({self.steps.classes[self.class_index]})"
 
     @property
     def title(self) -> str:
@@ -59,49 +59,49 @@ class BoxPage:
 
     def page(self, title: str, command: str = "") -> Page:
         """Return the steps as a page."""
-        return Page(title, self.steps, command=command)
+        return Page(title, self.sections, command=command)
 
     def to_json(self) -> dict[str, Any]:
         """Return the sentences by step, and the class, score and coordinates of the box, as JSON values."""
-        detections = self.pipeline.detections
+        detections = self.steps.detections
         return {
             "box": self.box,
-            "class": self.pipeline.classes[self.class_index],
+            "class": self.steps.classes[self.class_index],
             "score": float(detections.scores[self.detection_index]),
             "place": detections.boxes[self.detection_index].tolist(),
-            "steps": {step.id: sentences(step) for step in self.steps},
+            "steps": {step.id: sentences(step) for step in self.sections},
             "marks": self.marks,
         }
 
     def _input(self) -> Section:
-        (height, width), (h, w) = self.pipeline.size, self.pipeline.input_size
+        (height, width), (h, w) = self.steps.size, self.steps.input_size
         text = f"The picture has {width} x {height} pixels"
         text += f" and is resized to {w} x {h}." if (h, w) != (height, width) else "."
         text = f"{text} Boxes are in pixels of this input, except in the table of detections."
         return _step("input", "Input", [text])
 
     def _scores(self) -> Section | None:
-        walk, pipeline = self.pipeline.walk, self.pipeline
-        if not walk.maps:
+        outputs, steps = self.steps.outputs, self.steps
+        if not outputs.maps:
             return None
-        sizes = [f"{map_.shape[2]} x {map_.shape[3]}" for map_ in walk.maps]
-        is_two_stage = walk.proposals is not None
+        sizes = [f"{map_.shape[2]} x {map_.shape[3]}" for map_ in outputs.maps]
+        is_two_stage = outputs.proposals is not None
         outputs_text = (
             "one objectness score for each"
             if is_two_stage
-            else f"a score for each of {plural(walk.scores.shape[1], 'class', 'classes')}"
+            else f"a score for each of {plural(outputs.scores.shape[1], 'class', 'classes')}"
         )
         stage_name = "The first stage" if is_two_stage else "The network"
         level, row, column = self._cell()
-        maps = walk.score_maps(self.class_index)
+        maps = outputs.score_maps(self.class_index)
         all_scores = torch.cat([map_.flatten() for map_ in maps])
         score = float(maps[level][row, column])
         rank = int((all_scores > score).sum()) + 1
-        class_text = "" if is_two_stage else f" for {pipeline.classes[self.class_index]}"
+        class_text = "" if is_two_stage else f" for {steps.classes[self.class_index]}"
         source = f"The proposal of {self.name}" if is_two_stage else self.title
         sentences = [
             f"{stage_name} outputs {plural(len(sizes), 'map')} of {', '.join(sizes)} cells (rows x columns), with "
-            f"{sum(walk.anchor_counts):,} anchors in all, and {outputs_text}.",
+            f"{sum(outputs.anchor_counts):,} anchors in all, and {outputs_text}.",
             f"{source} comes from row {row} and "
             f"column {column} (counted from 0) of map {level + 1}. The highest score{class_text} in this cell is "
             f"{score:.3f}, rank {rank:,} of {len(all_scores):,} cells.",
@@ -112,12 +112,12 @@ class BoxPage:
         return _step("scores", "Score maps", [*sentences, _figure_row(("scores", figure, caption))])
 
     def _anchor(self) -> Section | None:
-        walk = self.pipeline.walk
-        if walk.anchors is None:
+        outputs = self.steps.outputs
+        if outputs.anchors is None:
             return None
-        anchor = walk.anchors.boxes[int(walk.candidates.anchors[self.candidate])]
-        target = self.boxes[self.detection_index] if walk.proposals is None else walk.proposals[self.candidate]
-        kind = "box" if walk.proposals is None else "proposal"
+        anchor = outputs.anchors.boxes[int(outputs.candidates.anchors[self.candidate])]
+        target = self.boxes[self.detection_index] if outputs.proposals is None else outputs.proposals[self.candidate]
+        kind = "box" if outputs.proposals is None else "proposal"
         sentence = (
             f"The anchor of {self.name} is {_size_text(anchor)}. {_offset_sentence(anchor, target, f'The {kind}')}"
         )
@@ -133,22 +133,22 @@ class BoxPage:
         return _step("anchor", "Anchors", [sentence, _figure_row(("anchor", figure, caption))])
 
     def _proposals(self) -> Section | None:
-        walk, pipeline = self.pipeline.walk, self.pipeline
-        if walk.proposals is None or walk.outputs is None:
+        outputs, steps = self.steps.outputs, self.steps
+        if outputs.proposals is None or outputs.head_outputs is None:
             return None
-        proposal = walk.proposals[self.candidate]
-        scores = walk.candidates.scores[self.candidate]
-        classes = [f"{name} {float(score):.3f}" for name, score in zip(pipeline.classes, scores, strict=True)]
-        if isinstance(pipeline.detector, FastRCNN):
+        proposal = outputs.proposals[self.candidate]
+        scores = outputs.candidates.scores[self.candidate]
+        classes = [f"{name} {float(score):.3f}" for name, score in zip(steps.classes, scores, strict=True)]
+        if isinstance(steps.detector, FastRCNN):
             sentences = [
-                f"{len(walk.proposals):,} proposals are found without learning, by "
-                f"{pipeline.detector.by.replace('_', ' ')}."
+                f"{len(outputs.proposals):,} proposals are found without learning, by "
+                f"{steps.detector.by.replace('_', ' ')}."
             ]
         else:
             sentences = [
-                f"Suppression among the boxes of the first stage keeps {len(walk.proposals):,} proposals. The one of "
-                f"{self.name} is number {self.candidate + 1} by score, "
-                f"{float(walk.scores[int(walk.candidates.anchors[self.candidate]), 0]):.3f}."
+                f"Suppression among the boxes of the first stage keeps {len(outputs.proposals):,} proposals. The one "
+                f"of {self.name} is number {self.candidate + 1} by score, "
+                f"{float(outputs.scores[int(outputs.candidates.anchors[self.candidate]), 0]):.3f}."
             ]
         sentences.append(
             f"From the proposal the head outputs the probabilities {', '.join(classes)} and background "
@@ -157,21 +157,20 @@ class BoxPage:
         figure = draw_box_groups(
             self.image,
             [
-                ("pale", walk.proposals[:MAX_PROPOSALS], False),
+                ("pale", outputs.proposals[:MAX_PROPOSALS], False),
                 ("source", proposal[None], True),
                 ("box", self.boxes[self.detection_index, None], False),
             ],
         )
-        caption = (
-            f"{min(MAX_PROPOSALS, len(walk.proposals))} proposals (grey), the box's own (green), {self.name} (orange)"
-        )
+        n_shown = min(MAX_PROPOSALS, len(outputs.proposals))
+        caption = f"{n_shown} proposals (grey), the box's own (green), {self.name} (orange)"
         return _step("proposals", "Proposals", [*sentences, _figure_row(("proposals", figure, caption))])
 
     def _candidates(self) -> Section:
-        pipeline, fates = self.pipeline, self.pipeline.decision.fates
-        scores, boxes = pipeline.walk.candidates.scores, pipeline.walk.candidates.boxes
+        steps, fates = self.steps, self.steps.decision.fates
+        scores, boxes = steps.outputs.candidates.scores, steps.outputs.candidates.boxes
         counts = Counter(fates.flatten().tolist())
-        threshold = pipeline.detector.score_threshold
+        threshold = steps.detector.score_threshold
         sentence = (
             f"There are {scores.numel():,} pairs of box and class; {scores.numel() - counts[Fate.LOW_SCORE]:,} have a "
             f"score of at least {threshold:g}. Of these, {counts[Fate.DETECTED]:,} are detections."
@@ -200,18 +199,18 @@ class BoxPage:
         )
 
     def _suppression(self) -> Section:
-        pipeline = self.pipeline
+        steps = self.steps
         removals = [
-            removal for removal in pipeline.suppressed[self.class_index] if removal.suppressor == self.detection_index
+            removal for removal in steps.suppressed[self.class_index] if removal.suppressor == self.detection_index
         ]
         sentences = [
             "Non-maximum suppression keeps the box with the highest score and removes the others of its class whose "
-            f"IoU with it is above {pipeline.detector.nms_threshold:g}; this is repeated among the boxes that are "
+            f"IoU with it is above {steps.detector.nms_threshold:g}; this is repeated among the boxes that are "
             "left.",
             f"{self.title} removed {plural(len(removals), 'candidate')}"
             + (f", the best with score {removals[0].score:.3f} and IoU {removals[0].iou:.2f}." if removals else "."),
         ]
-        removed_boxes = pipeline.walk.candidates.boxes[[removal.candidate for removal in removals]]
+        removed_boxes = steps.outputs.candidates.boxes[[removal.candidate for removal in removals]]
         figure = draw_box_groups(
             self.image, [("other", removed_boxes, True), ("box", self.boxes[self.detection_index, None], False)]
         )
@@ -219,9 +218,9 @@ class BoxPage:
         return _step("suppression", "Suppression", [*sentences, _figure_row(("suppression", figure, caption))])
 
     def _detections(self) -> Section:
-        pipeline, detections = self.pipeline, self.pipeline.detections
-        n_shown = max(int((detections.scores >= score_of(pipeline.model)).sum()), self.box)
-        shown_detections = pipeline.decision.detections.take(torch.arange(n_shown))
+        steps, detections = self.steps, self.steps.detections
+        n_shown = max(int((detections.scores >= score_of(steps.model)).sum()), self.box)
+        shown_detections = steps.decision.detections.take(torch.arange(n_shown))
         texts = [f"{k}" for k in range(1, n_shown + 1)]
         other_indices = [k for k in range(n_shown) if k != self.detection_index]
         box_groups = [
@@ -231,7 +230,7 @@ class BoxPage:
         plot = draw_box_groups(
             self.image, box_groups, [[texts[k] for k in other_indices], [texts[self.detection_index]]]
         )
-        removal_counts = Counter(removal.suppressor for removals in pipeline.suppressed for removal in removals)
+        removal_counts = Counter(removal.suppressor for removals in steps.suppressed for removal in removals)
         rows = [
             (
                 f"{k + 1}",
@@ -251,13 +250,11 @@ class BoxPage:
         return _step("detections", "Detections", [sentence, table_part, figure])
 
     def _attributions(self) -> Section:
-        pipeline = self.pipeline
+        steps = self.steps
         output_name = (
-            f"the logit of {pipeline.classes[self.label]}"
-            if self.side is None
-            else f"the coordinate {SIDES[self.side]}"
+            f"the logit of {steps.classes[self.label]}" if self.side is None else f"the coordinate {SIDES[self.side]}"
         )
-        output = pipeline.output(self.box, self.explained_output)
+        output = steps.output(self.box, self.explained_output)
         sentences = [
             f"The pixels that {output_name} of {self.name} depends on; it is {output:.3f}."
             if self.side is None
@@ -265,13 +262,13 @@ class BoxPage:
             f"{float(self.boxes[self.detection_index, self.side]):.1f} pixels, to which the network's outputs "
             f"contribute {output:+.1f}."
         ]
-        if pipeline.walk.proposals is not None:
+        if steps.outputs.proposals is not None:
             sentences.append(
                 "The proposal is held constant: the maps show the pixels that the second stage reads in its region."
             )
         figures: list[tuple[str, Figure, str]] = []
         for method in self.methods:
-            map_ = self.maps[method] = pipeline.explain(self.box, self.explained_output, method)
+            map_ = self.maps[method] = steps.explain(self.box, self.explained_output, method)
             expected_sum = self._expected_sum(output) if method == "lrp" else None
             mark = self.marks[method] = map_mark(map_, expected_sum)
             sentences.append(self._map_sentence(method, map_, mark, expected_sum))
@@ -284,7 +281,7 @@ class BoxPage:
         """Return what an LRP map should add up to: the explained coordinate, or the score of the class."""
         if self.side is not None:
             return output
-        return float(self.pipeline.walk.candidates.scores[self.candidate, self.label])
+        return float(self.steps.outputs.candidates.scores[self.candidate, self.label])
 
     def _map_sentence(self, method: str, map_: Tensor, mark: str, expected_sum: float | None) -> str:
         """Return a sentence about a map: where it lies, unless it is no evidence for that, and what it adds up to.
@@ -308,18 +305,18 @@ class BoxPage:
         return f"{method}: {location_text}; it {sum_text}."
 
     def _class_name(self, label: int) -> str:
-        return self.pipeline.classes[label]
+        return self.steps.classes[label]
 
     def _cell(self) -> tuple[int, int, int]:
-        return self.pipeline.walk.cell(int(self.pipeline.walk.candidates.anchors[self.candidate]))
+        return self.steps.outputs.cell(int(self.steps.outputs.candidates.anchors[self.candidate]))
 
     def _nearby_anchors(self, box: Tensor) -> Tensor:
         """Return the anchors of the cell in each map that contains the centre of a box."""
-        walk = self.pipeline.walk
-        assert walk.anchors is not None
-        centre, (height, width) = (box[:2] + box[2:]) / 2, walk.anchors.image_size
+        outputs = self.steps.outputs
+        assert outputs.anchors is not None
+        centre, (height, width) = (box[:2] + box[2:]) / 2, outputs.anchors.image_size
         cell_anchors: list[Tensor] = []
-        for map_, map_anchors in zip(walk.maps, walk.anchors.boxes.split(walk.anchor_counts), strict=True):
+        for map_, map_anchors in zip(outputs.maps, outputs.anchors.boxes.split(outputs.anchor_counts), strict=True):
             rows, columns = map_.shape[2:]
             row = min(max(int(float(centre[1]) / height * rows), 0), rows - 1)
             column = min(max(int(float(centre[0]) / width * columns), 0), columns - 1)
@@ -327,12 +324,12 @@ class BoxPage:
         return torch.cat(cell_anchors)
 
     def _fate_text(self, candidate: int, label: int) -> str:
-        fate = Fate(int(self.pipeline.decision.fates[candidate, label]))
+        fate = Fate(int(self.steps.decision.fates[candidate, label]))
         if fate == Fate.DETECTED:
-            return f"detected: box {self.pipeline.detection_of(candidate, label) + 1}"
+            return f"detected: box {self.steps.detection_of(candidate, label) + 1}"
         if fate == Fate.SUPPRESSED:
             return _removal_text(
-                next(removal for removal in self.pipeline.suppressed[label] if removal.candidate == candidate)
+                next(removal for removal in self.steps.suppressed[label] if removal.candidate == candidate)
             )
         return FATES[fate]
 

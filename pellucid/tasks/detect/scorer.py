@@ -35,12 +35,12 @@ from pellucid.layers.base import Layer, Mode, Params
 from pellucid.ops.coding import MAX_LOG_SIZE, decode_gradient
 
 
-class Walk(NamedTuple):
+class DetectorOutputs(NamedTuple):
     """The intermediate results of a detector for one image.
 
     maps: (1, K D, H', W') each, the outputs for the anchors. anchors: None if a search finds the proposals.
     outputs_per_anchor: D. scores: (A B, C), or (A, 1) for a first stage, which only scores whether there is an object.
-    proposals: (P, 4), the input of a second stage. outputs: (P, C + 1 + 4), the outputs of its head: scores of the
+    proposals: (P, 4), the input of a second stage. head_outputs: (P, C + 1 + 4), the outputs of its head: scores of the
     classes and the background, and offsets of the box. Both are None for a single-stage detector. candidates: the boxes
     before the score threshold and non-maximum suppression.
     """
@@ -50,7 +50,7 @@ class Walk(NamedTuple):
     outputs_per_anchor: int
     scores: Tensor
     proposals: Tensor | None
-    outputs: Tensor | None
+    head_outputs: Tensor | None
     candidates: Candidates
 
     @property
@@ -78,47 +78,49 @@ class Walk(NamedTuple):
 
 
 @singledispatch
-def walk(detector: Detector, params: Params, image: Tensor) -> Walk:
+def detector_outputs(detector: Detector, params: Params, image: Tensor) -> DetectorOutputs:
     """Return the intermediate results for one image (1, C, H, W), from the networks' outputs to the candidates.
 
-    Raises PellucidError for a class of detectors for which no function is registered by `walk.register`.
+    Raises PellucidError for a class of detectors for which no function is registered by `detector_outputs.register`.
     """
-    raise PellucidError(f"{type(detector).__name__} has no intermediate results; register a function by walk.register")
+    raise PellucidError(
+        f"{type(detector).__name__} has no intermediate results; register a function by detector_outputs.register"
+    )
 
 
-@walk.register
-def _(detector: OneStageDetector, params: Params, image: Tensor) -> Walk:
+@detector_outputs.register
+def _(detector: OneStageDetector, params: Params, image: Tensor) -> DetectorOutputs:
     maps, _ = detector.forward(params, image, Mode(keep=False))
     anchors = detector.anchors_at(maps, image)
     _, scores = detector.decode(join_maps(maps, detector.outputs_per_anchor)[0], anchors)
     (candidates,) = detector.candidates_of(maps, image)
-    return Walk(
+    return DetectorOutputs(
         maps=maps,
         anchors=anchors,
         outputs_per_anchor=detector.outputs_per_anchor,
         scores=scores,
         proposals=None,
-        outputs=None,
+        head_outputs=None,
         candidates=candidates,
     )
 
 
-@walk.register
-def _(detector: FastRCNN, params: Params, image: Tensor) -> Walk:
+@detector_outputs.register
+def _(detector: FastRCNN, params: Params, image: Tensor) -> DetectorOutputs:
     (proposals,), outputs, (candidates,) = detector.classify(params, image)
-    return Walk(
+    return DetectorOutputs(
         maps=(),
         anchors=None,
         outputs_per_anchor=0,
         scores=outputs.new_zeros(0, 1),
         proposals=proposals,
-        outputs=outputs,
+        head_outputs=outputs,
         candidates=candidates,
     )
 
 
-@walk.register
-def _(detector: ProposalDetector, params: Params, image: Tensor) -> Walk:
+@detector_outputs.register
+def _(detector: ProposalDetector, params: Params, image: Tensor) -> DetectorOutputs:
     maps, _ = detector.features(params, image, Mode(keep=False))
     y = detector.rpn.forward(params["rpn"], maps, Mode(keep=False))[0]
     first_stage, anchors, outputs = detector.first_stage(y, image)
@@ -126,13 +128,13 @@ def _(detector: ProposalDetector, params: Params, image: Tensor) -> Walk:
     ((proposals, indices),) = detector.propose(outputs, first_stage, anchors)
     head = detector.outputs(params, "", maps[0], indexed_regions([proposals]))
     (candidates,) = refined_candidates(head, [proposals], [indices], anchors.image_size)
-    return Walk(
+    return DetectorOutputs(
         maps=tuple(y),
         anchors=anchors,
         outputs_per_anchor=first_stage.outputs_per_anchor,
         scores=scores,
         proposals=proposals,
-        outputs=head,
+        head_outputs=head,
         candidates=candidates,
     )
 
@@ -147,14 +149,14 @@ class Scorer(NamedTuple):
 
 @singledispatch
 def scorer(
-    detector: Detector, params: Params, walk: Walk, candidate: int, label: int, side: int | None = None
+    detector: Detector, params: Params, outputs: DetectorOutputs, candidate: int, label: int, side: int | None = None
 ) -> Scorer:
     """Return a network whose output is the logit of a class for a candidate, or a coordinate of its box.
 
-    walk: the intermediate results for an image. candidate: the index of a candidate. label: a class index. side: None
-    for the logit, 0 to 3 for the coordinate x0, y0, x1 or y1. The network computes the output for any image, at the
-    position of the candidate. A coordinate is linearized at the image of `walk`, without its constant term. If a score
-    is the product of two probabilities, as in YOLO v3, the output is the sum of their logits. In YOLO v1, the two
+    outputs: the intermediate results for an image. candidate: the index of a candidate. label: a class index. side:
+    None for the logit, 0 to 3 for the coordinate x0, y0, x1 or y1. The network computes the output for any image, at
+    the position of the candidate. A coordinate is linearized at the image of `outputs`, without its constant term. If a
+    score is the product of two probabilities, as in YOLO v3, the output is the sum of their logits. In YOLO v1, the two
     factors have no logits; the output is their product, linearized in the same way. Raises PellucidError for a class of
     detectors for which no function is registered by `scorer.register`.
     """
@@ -163,17 +165,24 @@ def scorer(
 
 @scorer.register
 def _(
-    detector: OneStageDetector, params: Params, walk: Walk, candidate: int, label: int, side: int | None = None
+    detector: OneStageDetector,
+    params: Params,
+    outputs: DetectorOutputs,
+    candidate: int,
+    label: int,
+    side: int | None = None,
 ) -> Scorer:
     # The networks in sequence, followed by the sum of their outputs times the derivatives (slopes) of the score: this
     # sum has the same gradient as the score.
-    assert walk.anchors is not None
-    dy = slopes(detector, join_maps(walk.maps, detector.outputs_per_anchor)[0], walk.anchors, candidate, label, side)
-    dy_by_map = zip(dy.split(walk.anchor_counts), walk.maps, strict=True)
+    assert outputs.anchors is not None
+    dy = slopes(
+        detector, join_maps(outputs.maps, detector.outputs_per_anchor)[0], outputs.anchors, candidate, label, side
+    )
+    dy_by_map = zip(dy.split(outputs.anchor_counts), outputs.maps, strict=True)
     weights = torch.cat(
         [map_dy.reshape(*map_.shape[2:], map_.shape[1]).permute(2, 0, 1).flatten() for map_dy, map_ in dy_by_map]
     )
-    map_names = tuple(f"map{k}" for k in range(1, len(walk.maps) + 1))
+    map_names = tuple(f"map{k}" for k in range(1, len(outputs.maps) + 1))
     nodes: dict[str, tuple[Any, ...]] = {f"flat{k}": (Flatten(), name) for k, name in enumerate(map_names, 1)}
     flattened = tuple(nodes)
     if len(flattened) > 1:
@@ -182,18 +191,20 @@ def _(
     nodes["sum"] = (Dense(1, bias=False), *flattened)
     net = Sequential(**detector.nets, read=Graph(nodes, ("sum",), map_names))
     graph_params: Params = {name: {} for name in nodes} | {"sum": {"weight": weights[None]}}
-    level, _, _ = walk.cell(int(walk.candidates.anchors[candidate]))
+    level, _, _ = outputs.cell(int(outputs.candidates.anchors[candidate]))
     return Scorer(net, {**params, "read": graph_params}, map_path(detector.nets, level))
 
 
 @scorer.register
-def _(detector: TwoStage, params: Params, walk: Walk, candidate: int, label: int, side: int | None = None) -> Scorer:
+def _(
+    detector: TwoStage, params: Params, outputs: DetectorOutputs, candidate: int, label: int, side: int | None = None
+) -> Scorer:
     # The backbone, the neck, and the head for the candidate's proposal, followed by the sum of the head's outputs times
     # the derivatives (slopes) of the score. The proposal is a constant, as in training.
-    assert walk.proposals is not None
-    assert walk.outputs is not None
-    region = walk.proposals[candidate]
-    dy = output_slopes(walk.outputs[candidate], region, label, side, DEVIATIONS)
+    assert outputs.proposals is not None
+    assert outputs.head_outputs is not None
+    region = outputs.proposals[candidate]
+    dy = output_slopes(outputs.head_outputs[candidate], region, label, side, DEVIATIONS)
     nets = {name: detector.nets[name] for name in ("backbone", "neck")}
     neck = [*nets.values()][-1]
     count = len(neck.outputs) if isinstance(neck, Graph) else 1

@@ -19,13 +19,13 @@ from pellucid.nested import leaves
 from pellucid.ops.image_objects import Detections
 from pellucid.tasks.detect import Detection
 from pellucid.tasks.detect.finder import ObjectFinder
-from pellucid.tasks.detect.pipeline import WITHOUT_BIAS, Pipeline, pipeline
+from pellucid.tasks.detect.pipeline import WITHOUT_BIAS, DetectorSteps, run_detector
 from pellucid.tasks.detect.pipeline_page import BoxPage
 from pellucid.tasks.detect.thresholds import score_of
 from tests.detectors.drawn import Rectangles, small_single_stage, small_ssd, small_yolo1
 from tests.detectors.two_stages import small_faster
 from tests.pages import without_script
-from tests.tasks.detect.test_walk import small_fast
+from tests.tasks.detect.test_scorer import small_fast
 
 IMAGE = Rectangles(1, (60, 80)).example(0)[0]
 MAKERS = {make.__name__: make for make in (small_single_stage, small_ssd, small_yolo1, small_faster, small_fast)}
@@ -47,8 +47,8 @@ def random_model(detector: Detector) -> Model:
     return model
 
 
-def run_pipeline(name: str = "small_single_stage") -> Pipeline:
-    return pipeline(random_model(MAKERS[name]()), IMAGE)
+def detector_steps_of(name: str = "small_single_stage") -> DetectorSteps:
+    return run_detector(random_model(MAKERS[name]()), IMAGE)
 
 
 def iou(a: list[float], b: list[float]) -> float:
@@ -60,17 +60,17 @@ def iou(a: list[float], b: list[float]) -> float:
 
 @pytest.mark.parametrize("name", MAKERS)
 def test_pipeline_has_the_detections_of_the_finder(name: str) -> None:
-    image_pipeline = run_pipeline(name)
-    (expected,) = ObjectFinder(image_pipeline.model).find([IMAGE])
+    steps = detector_steps_of(name)
+    (expected,) = ObjectFinder(steps.model).find([IMAGE])
     assert len(expected)
-    torch.testing.assert_close(image_pipeline.detections.boxes, expected.boxes, rtol=1e-4, atol=1e-3)
-    torch.testing.assert_close(image_pipeline.detections.scores, expected.scores, rtol=1e-4, atol=1e-5)
-    assert torch.equal(image_pipeline.detections.labels, expected.labels)
+    torch.testing.assert_close(steps.detections.boxes, expected.boxes, rtol=1e-4, atol=1e-3)
+    torch.testing.assert_close(steps.detections.scores, expected.scores, rtol=1e-4, atol=1e-5)
+    assert torch.equal(steps.detections.labels, expected.labels)
 
 
 def test_suppressed_candidates_equal_those_of_a_loop() -> None:
-    image_pipeline = run_pipeline()
-    boxes, scores = image_pipeline.walk.candidates.boxes.tolist(), image_pipeline.walk.candidates.scores.tolist()
+    steps = detector_steps_of()
+    boxes, scores = steps.outputs.candidates.boxes.tolist(), steps.outputs.candidates.scores.tolist()
     for label in range(2):
         order = sorted((k for k in range(len(boxes)) if scores[k][label] >= 0.2), key=lambda k: -scores[k][label])
         detected: list[int] = []
@@ -83,8 +83,8 @@ def test_suppressed_candidates_equal_those_of_a_loop() -> None:
             else:
                 expected.append((k, first[0], first[1]))
         actual = [
-            (removal.candidate, int(image_pipeline.decision.selected_indices[removal.suppressor]), removal.iou)
-            for removal in image_pipeline.suppressed[label]
+            (removal.candidate, int(steps.decision.selected_indices[removal.suppressor]), removal.iou)
+            for removal in steps.suppressed[label]
             if removal.suppressor >= 0
         ]
         assert len(expected) > 3
@@ -93,23 +93,23 @@ def test_suppressed_candidates_equal_those_of_a_loop() -> None:
 
 
 def test_relevance_starts_from_the_score_of_the_box() -> None:
-    image_pipeline = run_pipeline()
-    scorer, output = image_pipeline.scorer(2, "green"), image_pipeline.output(2, "green")
-    relevance = lrp(scorer.net, scorer.params, image_pipeline.x, 0, WITHOUT_BIAS)[0].sum(0)
-    score = float(image_pipeline.walk.candidates.scores[image_pipeline.decision.selected_indices[1], 1])
+    steps = detector_steps_of()
+    scorer, output = steps.scorer(2, "green"), steps.output(2, "green")
+    relevance = lrp(scorer.net, scorer.params, steps.x, 0, WITHOUT_BIAS)[0].sum(0)
+    score = float(steps.outputs.candidates.scores[steps.decision.selected_indices[1], 1])
     assert output == pytest.approx(float(torch.tensor(score).logit()), abs=1e-4)
-    torch.testing.assert_close(image_pipeline.explain(2, "green", "lrp"), relevance * score / output)
-    side_scorer = image_pipeline.scorer(2, "x1")
-    expected = lrp(side_scorer.net, side_scorer.params, image_pipeline.x, 0, WITHOUT_BIAS)[0].sum(0)
-    torch.testing.assert_close(image_pipeline.explain(2, "x1", "lrp"), expected)
-    assert image_pipeline.explain(1, "y0", "saliency").shape == image_pipeline.image.shape[1:]
+    torch.testing.assert_close(steps.explain(2, "green", "lrp"), relevance * score / output)
+    side_scorer = steps.scorer(2, "x1")
+    expected = lrp(side_scorer.net, side_scorer.params, steps.x, 0, WITHOUT_BIAS)[0].sum(0)
+    torch.testing.assert_close(steps.explain(2, "x1", "lrp"), expected)
+    assert steps.explain(1, "y0", "saliency").shape == steps.image.shape[1:]
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["small_single_stage", "small_faster", "small_fast"])
 def test_a_map_that_lost_its_sum_is_no_evidence_for_a_place(name: str) -> None:
-    page = BoxPage(run_pipeline(name), 2, methods=("saliency", "lrp"))
-    candidate_score = float(page.pipeline.walk.candidates.scores[page.candidate, page.label])
+    page = BoxPage(detector_steps_of(name), 2, methods=("saliency", "lrp"))
+    candidate_score = float(page.steps.outputs.candidates.scores[page.candidate, page.label])
     is_lost = abs(float(page.maps["lrp"].sum()) - candidate_score) > 0.05 * abs(candidate_score)
     sentences = {text.split(":")[0]: text for text in page.to_json()["steps"]["depends"]}
     assert page.to_json()["marks"] == {"saliency": "", "lrp": "sum lost" if is_lost else ""}
@@ -120,8 +120,8 @@ def test_a_map_that_lost_its_sum_is_no_evidence_for_a_place(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["small_single_stage", "small_faster", "small_fast"])
 def test_page_lists_the_steps_with_their_values(name: str) -> None:
-    image_pipeline = run_pipeline(name)
-    page = BoxPage(image_pipeline, 2, methods=("lrp",))
+    steps = detector_steps_of(name)
+    page = BoxPage(steps, 2, methods=("lrp",))
     html = without_script(page.page("Box 2", "pellucid explain").html())
     output = page.to_json()
     is_two_stage, is_fast = name in ("small_faster", "small_fast"), name == "small_fast"
@@ -141,31 +141,29 @@ def test_page_lists_the_steps_with_their_values(name: str) -> None:
     assert set(page.page("").figures) >= {"suppression", "detections", "lrp"}
     assert "is resized to 40 x 30" in output["steps"]["input"][0]
     if name == "small_single_stage":
-        cell = image_pipeline.walk.cell(
-            int(image_pipeline.walk.candidates.anchors[image_pipeline.decision.selected_indices[1]])
-        )
+        cell = steps.outputs.cell(int(steps.outputs.candidates.anchors[steps.decision.selected_indices[1]]))
         assert f"comes from row {cell[1]} and column {cell[2]} (counted from 0) of map {cell[0] + 1}" in html
-        score = float(image_pipeline.detections.scores[1])
+        score = float(steps.detections.scores[1])
         assert f"The highest score for {output['class']} in this cell is {score:.3f}" in html
-    removals = [removal for removal in image_pipeline.suppressed[page.class_index] if removal.suppressor == 1]
+    removals = [removal for removal in steps.suppressed[page.class_index] if removal.suppressor == 1]
     assert f"removed {len(removals)} candidate" in output["steps"]["suppression"][1]
-    assert f"There are {image_pipeline.walk.candidates.scores.numel():,} pairs" in html
-    assert output["score"] == float(image_pipeline.detections.scores[1])
+    assert f"There are {steps.outputs.candidates.scores.numel():,} pairs" in html
+    assert output["score"] == float(steps.detections.scores[1])
 
 
 def test_unknown_boxes_and_targets_are_refused() -> None:
-    image_pipeline = run_pipeline()
-    count = len(image_pipeline.decision.selected_indices)
+    steps = detector_steps_of()
+    count = len(steps.decision.selected_indices)
     for box in (0, count + 1):
         with pytest.raises(PellucidError, match=f"the picture has boxes 1 to {count}, from"):
-            image_pipeline.index_of(box)
+            steps.index_of(box)
     with pytest.raises(PellucidError, match="no class 'gren'; did you mean 'green'"):
-        image_pipeline.class_and_side(1, "gren")
+        steps.class_and_side(1, "gren")
     model = random_model(replace(small_single_stage(), score_threshold=0.2))
     model.objective = replace(model.objective, score_threshold=1.0)
     with pytest.raises(PellucidError, match="the picture has no detections"):
-        pipeline(model, IMAGE).index_of(1)
-    assert isinstance(pipeline(model, IMAGE).detections, Detections)
+        run_detector(model, IMAGE).index_of(1)
+    assert isinstance(run_detector(model, IMAGE).detections, Detections)
 
 
 def test_the_area_of_each_box_leads_to_the_same_box() -> None:

@@ -9,7 +9,7 @@ from pellucid.detectors.base import join_maps
 from pellucid.detectors.regions import decode_head_outputs, indexed_regions
 from pellucid.explain import explain
 from pellucid.layers import Mode, RoIAlign
-from pellucid.tasks.detect.scorer import scorer, slopes, walk
+from pellucid.tasks.detect.scorer import detector_outputs, scorer, slopes
 from tests.detectors.drawn import Rectangles, small_single_stage, small_ssd, small_yolo1, small_yolo3
 from tests.detectors.two_stages import random_params, small_detector_parts, small_faster
 
@@ -49,7 +49,7 @@ def first_uncut_candidate(boxes: torch.Tensor, scores: torch.Tensor) -> int:
 
 def reference(detector, params, x: torch.Tensor, candidate: int, label: int) -> tuple[torch.Tensor, torch.Tensor]:
     """Return the box (4,) of a candidate and its logit for a class (for YOLO v1 the score), by the detector's parts."""
-    steps = walk(detector, params, x)
+    steps = detector_outputs(detector, params, x)
     if isinstance(detector, OneStageDetector):
         score, box = steps.candidates.scores[candidate, label], steps.candidates.boxes[candidate]
         if isinstance(detector, YOLO1):
@@ -70,7 +70,7 @@ def test_gradient_of_scorer_equals_automatic_differentiation(name: str) -> None:
     detector = MAKERS[name]()
     params = random_parameters(detector)
     x = noisy_image().requires_grad_()
-    steps = walk(detector, params, x)
+    steps = detector_outputs(detector, params, x)
     candidate = first_uncut_candidate(steps.candidates.boxes, steps.candidates.scores)
     box, logit = reference(detector, params, x, candidate, 1)
     for side, value in ((None, logit), *enumerate(box)):
@@ -93,7 +93,7 @@ def test_gradient_of_scorer_equals_automatic_differentiation(name: str) -> None:
 def test_anchors_lie_in_their_cells(name: str) -> None:
     detector = ONE_STAGE_MAKERS[name]()
     params = random_params(detector, (3, *SIZE))
-    steps = walk(detector, params, noisy_image())
+    steps = detector_outputs(detector, params, noisy_image())
     assert steps.anchors is not None
     strides = getattr(detector, "strides", None) or (detector.stride,)
     for anchor, box in enumerate(steps.anchors.boxes.tolist()):
@@ -111,7 +111,7 @@ def test_anchors_lie_in_their_cells(name: str) -> None:
 def test_candidates_have_the_anchors_of_their_proposals() -> None:
     detector: FasterRCNN = small_faster()
     params = random_params(detector, (3, *SIZE))
-    steps = walk(detector, params, noisy_image())
+    steps = detector_outputs(detector, params, noisy_image())
     assert steps.proposals is not None
     proposer = detector.proposer
     assert steps.anchors is not None
@@ -125,6 +125,6 @@ def test_candidates_have_the_anchors_of_their_proposals() -> None:
 
 
 def test_detector_without_registered_function_is_refused() -> None:
-    for function, arguments in ((walk, 2), (scorer, 4), (slopes, 5)):
+    for function, arguments in ((detector_outputs, 2), (scorer, 4), (slopes, 5)):
         with pytest.raises(PellucidError, match=f"SingleStage .*; register a function by {function.__name__}.register"):
             function.dispatch(object)(small_single_stage(), *[None] * arguments)

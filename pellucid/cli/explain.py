@@ -117,7 +117,7 @@ def handle(args: argparse.Namespace) -> int:
                 target=args.target,
                 method=method,
                 out=str(out),
-                default=out,
+                default_folder=out,
                 data=data,
             )
             return task.explain(model, request, **options)
@@ -133,7 +133,7 @@ def handle(args: argparse.Namespace) -> int:
         target=args.target,
         method=method,
         out=args.out,
-        default=default_folder,
+        default_folder=default_folder,
     )
     print_result_with_files(args, *task.explain(model, request, **options))
     return 0

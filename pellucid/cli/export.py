@@ -56,7 +56,7 @@ def handle(args: argparse.Namespace) -> int:
             raise PellucidError(f"--whole is for {titles} files; leave it out")
         target = target.whole
     if args.out is None:
-        path = Path(target.stem(Path(args.model).resolve().name.removesuffix(".safetensors")) + target.suffix)
+        path = Path(target.file_stem(Path(args.model).resolve().name.removesuffix(".safetensors")) + target.suffix)
     else:
         path = check_output_path(args.out, "--out", (target.suffix,))
     files = target.files(path)

@@ -24,7 +24,7 @@ class ExportTarget:
     # (path of the first file) -> the paths of all files that are written.
     files: Callable[[Path], tuple[Path, ...]] = lambda path: (path,)
     # (model's name) -> the file's name without suffix.
-    stem: Callable[[str], str] = str
+    file_stem: Callable[[str], str] = str
     # The error message for an image size; "" if the format accepts one.
     size_fault: str = ""
     # What --whole writes: a file from pictures to the values of `predict`; None if the format has none.

@@ -70,8 +70,8 @@ class Explained(NamedTuple):
 class Request(NamedTuple):
     """The arguments of `pellucid explain` for one image; None for arguments that the user leaves out.
 
-    model: its name. image: a file. default: the output folder if `out` is None; tasks may append words to its name.
-    data: the bytes of the image, if `image` is only its name.
+    model: its name. image: a file. default_folder: the output folder if `out` is None; tasks may append words to its
+    name. data: the bytes of the image, if `image` is only its name.
     """
 
     model: str
@@ -79,17 +79,21 @@ class Request(NamedTuple):
     target: str | None
     method: str | None
     out: str | None
-    default: Path
+    default_folder: Path
     data: bytes | None = None
 
     @property
-    def source(self) -> str | bytes:
+    def image_source(self) -> str | bytes:
         """The file of the image, or its bytes."""
         return self.image if self.data is None else self.data
 
     def folder(self, *words: str) -> Path:
         """Return the output folder; words: appended to the name of the default one."""
-        return self.default.with_name("-".join((self.default.name, *words))) if self.out is None else Path(self.out)
+        return (
+            self.default_folder.with_name("-".join((self.default_folder.name, *words)))
+            if self.out is None
+            else Path(self.out)
+        )
 
 
 class Merit(NamedTuple):

@@ -24,7 +24,7 @@ PAGES = ROOT / "docs" / "how-to"
 def test_a_target_writes_its_files(name: str, tmp_path) -> None:
     target = TARGETS[name]
     model = Model(Sequential(conv=Conv2d(2, 3), relu=ReLU()), input_shape=(1, 8, 8))
-    path = tmp_path / f"{target.stem('a-net')}{target.suffix}"
+    path = tmp_path / f"{target.file_stem('a-net')}{target.suffix}"
     for form in (target, target.whole):
         if form is not None:
             assert form.write(model, path, None).difference <= TOLERANCE

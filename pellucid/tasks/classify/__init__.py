@@ -149,7 +149,7 @@ class Classification(Task):
         from pellucid.tasks.pictures import read_picture
 
         classes = self.class_names(model)
-        x = read_picture(model, request.source, request.image)
+        x = read_picture(model, request.image_source, request.image)
         target: Any = request.target
         if target is not None and "[" not in target:  # not a unit
             is_difference = target not in classes and MINUS in target

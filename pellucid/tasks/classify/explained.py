@@ -74,7 +74,7 @@ def explain_scores(model: Model, request: Request, x: Tensor, target: Target, cl
     """Explain a target, see `pellucid.explain.aim`, of x (C, H, W) by the requested method, by default by all."""
     methods = list(METHODS) if request.method is None else [request.method]
     examination = examine(model, x, methods, target)
-    folder = folder_for(request.default, x, examination) if request.out is None else request.folder()
+    folder = folder_for(request.default_folder, x, examination) if request.out is None else request.folder()
     files = write_examination(folder, model, x, examination, classes)
     label = target_text(examination.target, classes)
     chosen_by = "predicted" if isinstance(examination.target, int) else "the class with the most pixels"

@@ -188,7 +188,7 @@ def explain_file(model: Model, request: Request, pixel: str) -> Explained:
     """
     out = request.folder(f"pixel{pixel.replace(',', '-')}")
     methods = METHODS if request.method is None else (request.method,)
-    image = load_image(read_full_size(request.source, request.image), request.image)
+    image = load_image(read_full_size(request.image_source, request.image), request.image)
     row, column, _, _ = area_of_pixel(model, image, pixel)
     resized = Colorizer(model).as_input(image)
     size = resized.shape[1:]

@@ -26,7 +26,9 @@ def explain_box(model: Model, request: Request, box: int) -> Explained:
     box: the number of the box, from 1. Raises PellucidError if there is no such box.
     """
     out = request.folder(f"box{box}")
-    image = load_image(read_full_size(request.source, request.image), request.image, mode=ObjectFinder(model).mode)
+    image = load_image(
+        read_full_size(request.image_source, request.image), request.image, mode=ObjectFinder(model).mode
+    )
     methods = list(METHODS) if request.method is None else [request.method]
     box_page = BoxPage(run_detector(model, image), box, request.target, methods)
     options = {"--box": box, "--target": request.target, "--method": request.method, "--out": request.out}

@@ -32,7 +32,7 @@ def explain_heat_map(model: Model, request: Request) -> Explained:
             "the model outputs coordinates and no heat maps to explain; in Python, "
             "`pellucid.tasks.keypoints.finder.explain_point` explains a coordinate"
         )
-    image = load_image(read_full_size(request.source, request.image), request.image, mode=finder.mode)
+    image = load_image(read_full_size(request.image_source, request.image), request.image, mode=finder.mode)
     x = float_images(pad_and_resize(image, (model.nominal_shape[1], model.nominal_shape[2]))[0])
     target = finder.point_names[0] if request.target is None else request.target
     is_unit = "[" in target and target not in finder.point_names

@@ -80,7 +80,7 @@ class Segmentation(Task):
         from pellucid.tasks.segment.explained import named_region
         from pellucid.tasks.segment.segmenter import classes_of
 
-        x = read_picture(model, request.source, request.image)
+        x = read_picture(model, request.image_source, request.image)
         target = named_region(model, x, request.target) or request.target
         return explain_scores(model, request, x, target, classes_of(model))
 

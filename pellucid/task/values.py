@@ -89,11 +89,9 @@ class Request(NamedTuple):
 
     def folder(self, *words: str) -> Path:
         """Return the output folder; words: appended to the name of the default one."""
-        return (
-            self.default_folder.with_name("-".join((self.default_folder.name, *words)))
-            if self.out is None
-            else Path(self.out)
-        )
+        if self.out is not None:
+            return Path(self.out)
+        return self.default_folder.with_name("-".join((self.default_folder.name, *words)))
 
 
 class Merit(NamedTuple):

@@ -119,7 +119,7 @@ def source_of(net: Layer, tensors: Iterable[str], path: str | os.PathLike[str]) 
     }
     source = origin_of(models, tensors, path)
     if _published_settings(source) != own_settings:
-        options = ", ".join(f"{name}={value!r}" for name, value in source.naming.options.items())
+        options = ", ".join(f"{name}={value!r}" for name, value in source.naming.model_arguments.items())
         raise PellucidError(
             f"{os.fspath(path)} contains the weights of {source}, which need this network with other options; "
             f"build it with {source.model}({options})"
@@ -158,7 +158,7 @@ def _candidates() -> list[WeightsOrigin]:
 
 
 def _published_settings(source: WeightsOrigin) -> LayerSettings:
-    return layer_settings(MODELS[source.model](**source.naming.options))
+    return layer_settings(MODELS[source.model](**source.naming.model_arguments))
 
 
 def layer_settings(net: Layer) -> LayerSettings:

@@ -24,9 +24,9 @@ class Dialect:
     """The tensor names and axis orders of one library."""
 
     split: SplitRule  # see SplitRule
-    # function of (path, tensor, n_maps) that returns a weight with Pellucid's order of axes. path: of the layer, in
-    # Pellucid. n_maps: the number of channels of the feature maps that the layer DENSE_OVER_MAPS receives, 0 for
-    # networks without this layer
+    # function of (path, tensor, n_flattened_maps) that returns a weight with Pellucid's order of axes. path: of the
+    # layer, in Pellucid. n_flattened_maps: the number of channels of the feature maps that the layer DENSE_OVER_MAPS
+    # receives, 0 for networks without this layer
     layout: Callable[[str, Tensor, int], Tensor]
 
 
@@ -52,7 +52,7 @@ def _split_keras(name: str) -> tuple[str, str] | None:
     return "/".join(groups), _KERAS_LEAVES[leaf[1]]
 
 
-def _layout_keras(path: str, tensor: Tensor, n_maps: int) -> Tensor:
+def _layout_keras(path: str, tensor: Tensor, n_flattened_maps: int) -> Tensor:
     """Return a Keras weight with the axes in Pellucid's order.
 
     A convolution (H, W, in, out) becomes (out, in, H, W), a depthwise convolution (H, W, in, 1) becomes (in, 1, H, W),
@@ -64,9 +64,9 @@ def _layout_keras(path: str, tensor: Tensor, n_maps: int) -> Tensor:
     if tensor.ndim != 2:
         return tensor
     n_inputs, units = tensor.shape
-    side = isqrt(n_inputs // n_maps) if n_maps and path == DENSE_OVER_MAPS else 0
-    if side and side * side * n_maps == n_inputs:
-        return tensor.reshape(side, side, n_maps, units).permute(3, 2, 0, 1).reshape(units, n_inputs)
+    side = isqrt(n_inputs // n_flattened_maps) if n_flattened_maps and path == DENSE_OVER_MAPS else 0
+    if side and side * side * n_flattened_maps == n_inputs:
+        return tensor.reshape(side, side, n_flattened_maps, units).permute(3, 2, 0, 1).reshape(units, n_inputs)
     return tensor.T
 
 
@@ -81,10 +81,10 @@ def _split_torch(name: str) -> tuple[str, str] | None:
     return (layer, leaf) if leaf in _TORCH_LEAVES and layer else None
 
 
-def _layout_torch(path: str, tensor: Tensor, n_maps: int) -> Tensor:
+def _layout_torch(path: str, tensor: Tensor, n_flattened_maps: int) -> Tensor:
     """Return the tensor unchanged, or as a matrix if timm's VGG has a convolution where Pellucid has a Dense."""
     is_dense = path.rpartition(".")[2] in ("dense1", "dense2", "dense", "scores")
-    return tensor.flatten(1) if is_dense and n_maps and tensor.ndim == 4 else tensor
+    return tensor.flatten(1) if is_dense and n_flattened_maps and tensor.ndim == 4 else tensor
 
 
 _ONNX_LEAVES = {
@@ -101,14 +101,14 @@ def _split_onnx(name: str) -> tuple[str, str] | None:
     return match[1] + ("_bn" if match[2].startswith("bn") else ""), _ONNX_LEAVES[match[2]]
 
 
-def _layout_onnx(path: str, tensor: Tensor, n_maps: int) -> Tensor:
+def _layout_onnx(path: str, tensor: Tensor, n_flattened_maps: int) -> Tensor:
     """Return the tensor unchanged, or (1, 1, out, in), from early versions of Caffe, as (out, in)."""
     return tensor.squeeze((0, 1)) if tensor.ndim == 4 and tensor.shape[:2] == (1, 1) else tensor
 
 
-KERAS = Dialect(_split_keras, _layout_keras)
-TORCH = Dialect(_split_torch, _layout_torch)
-ONNX = Dialect(_split_onnx, _layout_onnx)
+KERAS_DIALECT = Dialect(_split_keras, _layout_keras)
+TORCH_DIALECT = Dialect(_split_torch, _layout_torch)
+ONNX_DIALECT = Dialect(_split_onnx, _layout_onnx)
 
 
 # (name of the network in `MODELS`, names of the layers in a file) -> {name in the file: path in Pellucid}, without the
@@ -167,10 +167,10 @@ class Naming:
     paths: Paths  # function that returns the paths of a file's layers
     inputs: InputScaling | None  # the preprocessing, None if it is not published
     # the arguments of the functions in `MODELS` with which the network computes the same as the library's
-    options: Mapping[str, Any] = field(default_factory=dict)
+    model_arguments: Mapping[str, Any] = field(default_factory=dict)
     # number of channels of the feature maps that the first dense layer of the head receives, 0 for heads with a single
     # dense layer
-    n_maps: int = 0
+    n_flattened_maps: int = 0
     norms_without_weight: bool = False  # whether the norms have no weight
 
 
@@ -196,7 +196,7 @@ def translate(naming: Naming, model: str, tensors: Mapping[str, Tensor]) -> tupl
             unknown[name] = tensor
         else:
             translated[f"{path}.{leaf}"] = (
-                naming.dialect.layout(path, tensor, naming.n_maps) if leaf == "weight" else tensor
+                naming.dialect.layout(path, tensor, naming.n_flattened_maps) if leaf == "weight" else tensor
             )
     return translated, unknown
 

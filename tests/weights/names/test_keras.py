@@ -16,7 +16,7 @@ from pellucid.layers import Mode
 from pellucid.models import MODELS, features, mobilenet_v2
 from pellucid.weights import open_weights
 from pellucid.weights.names import load_weights, source_of
-from pellucid.weights.names.naming import KERAS, fit_architecture, translate
+from pellucid.weights.names.naming import KERAS_DIALECT, fit_architecture, translate
 
 
 @pytest.mark.parametrize(
@@ -34,24 +34,24 @@ from pellucid.weights.names.naming import KERAS, fit_architecture, translate
     ],
 )
 def test_keras_names_of_all_versions_are_split(name, layer, leaf):
-    assert KERAS.split(name) == (layer, leaf)
+    assert KERAS_DIALECT.split(name) == (layer, leaf)
 
 
 @pytest.mark.parametrize("name", ["kernel:0", "Conv1/Conv1/iterations:0", "layers/conv2d/vars/0", ""])
 def test_invalid_names_are_not_split(name):
-    assert KERAS.split(name) is None
+    assert KERAS_DIALECT.split(name) is None
 
 
 def test_kernel_axes_are_converted():
     kernel = torch.arange(2 * 3 * 5 * 7.0).reshape(2, 3, 5, 7)  # (H, W, in, out)
-    converted = KERAS.layout("features.stem.conv", kernel, 0)
+    converted = KERAS_DIALECT.layout("features.stem.conv", kernel, 0)
     assert converted.shape == (7, 5, 2, 3)
     assert converted[6, 4, 1, 2] == kernel[1, 2, 4, 6]
 
 
 def test_depthwise_kernel_axes_are_converted():
     kernel = torch.arange(2 * 3 * 5.0).reshape(2, 3, 5, 1)  # (H, W, channels, 1)
-    converted = KERAS.layout("features.stage1.block1.body.depthwise", kernel, 0)
+    converted = KERAS_DIALECT.layout("features.stage1.block1.body.depthwise", kernel, 0)
     assert converted.shape == (5, 1, 2, 3)
     assert converted[4, 0, 1, 2] == kernel[1, 2, 4, 0]
 
@@ -59,10 +59,10 @@ def test_depthwise_kernel_axes_are_converted():
 def test_rows_of_a_dense_kernel_over_maps_are_ordered_by_channel():
     """Keras' row h W C + w C + c is column c H W + h W + w in pellucid."""
     kernel = torch.arange(2 * 2 * 3 * 5.0).reshape(12, 5)
-    converted = KERAS.layout("head.dense1", kernel, 3)
+    converted = KERAS_DIALECT.layout("head.dense1", kernel, 3)
     assert converted.shape == (5, 12)
     assert [float(value) for value in converted[0] / 5] == [0, 3, 6, 9, 1, 4, 7, 10, 2, 5, 8, 11]
-    assert torch.equal(KERAS.layout("head.dense2", kernel, 3), kernel.T)
+    assert torch.equal(KERAS_DIALECT.layout("head.dense2", kernel, 3), kernel.T)
 
 
 def test_a_bias_before_a_norm_is_subtracted_from_the_running_mean():

@@ -152,7 +152,7 @@ def test_every_catalogue_entry_has_a_network_and_an_input_scaling(name):
     model, _, variant = name.partition("-")
     library = "Keras" if variant.startswith("keras") else "torchvision"
     (naming,) = (naming for naming in NAMINGS if model in naming.models and naming.library.startswith(library))
-    MODELS[model](**naming.options)
+    MODELS[model](**naming.model_arguments)
     assert naming.inputs is not None
     assert (naming.inputs.order == "BGR") == (model.startswith(("vgg", "resnet")) and "keras" in name)
 

@@ -61,7 +61,7 @@ def batch(traced: GraphTrace, images: int = BATCH) -> tuple[Tensor, ...]:
     return tuple(map(draw, traced.inputs))
 
 
-def plain_tensor(leaf: Tensor) -> Tensor:
+def stored_tensor(leaf: Tensor) -> Tensor:
     """Return a parameter as exported files store it: contiguous, and in float32 if its dtype is floating-point."""
     leaf = leaf.detach().cpu()
     return (leaf.float() if leaf.is_floating_point() else leaf).contiguous()

@@ -19,7 +19,7 @@ from pellucid.base.errors import PellucidError
 from pellucid.base.files import write_atomically
 from pellucid.combine import Combinator, Fork, Graph, Parallel, Sequential, Shared, join, walk
 from pellucid.data import FeatureStats
-from pellucid.export.parity import Parity, ParityError, batch, compare, outputs, plain_tensor
+from pellucid.export.parity import Parity, ParityError, batch, compare, outputs, stored_tensor
 from pellucid.export.target import ExportTarget
 from pellucid.export.torch_code import modules
 from pellucid.export.torch_code.calls import literal
@@ -138,7 +138,7 @@ def torch_files(
     shape: shape of one input without the batch axis, or a tuple of shapes. stats: mean and standard deviation of the
     channels, for images only. Raises the same errors as `to_torch`.
     """
-    params = map_tree(plain_tensor, params)
+    params = map_tree(stored_tensor, params)
     text, tensors = source(stem, net, params, shape, stats, classes)
     weights = safetensors.torch.save({name: leaf.clone() for name, leaf in tensors.items()}, {"format": "pt"})
     xs = batch(trace(net, params, shape))

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 import pellucid
 from pellucid.export import onnx_bytes
-from pellucid.export.parity import plain_tensor
+from pellucid.export.parity import stored_tensor
 from pellucid.export.torch_file import source
 from pellucid.nested import flatten, map_tree
 from pellucid.opening.onnx_nodes.operators import COMPOSED_FUNCTIONS, FUNCTION_OPS
@@ -53,7 +53,7 @@ MORE_FUNCTIONS: dict[str, Callable[[Tensor], Tensor]] = {
 
 def assert_exports(network: nn.Module) -> None:
     model = pellucid.open(network, images(2))
-    shape, params = tuple(images(1).shape[1:]), map_tree(plain_tensor, model.params)
+    shape, params = tuple(images(1).shape[1:]), map_tree(stored_tensor, model.params)
     data, _ = onnx_bytes(model.net, params, shape)
     text, weights = source("net", model.net, params, shape, None, None)
     assert {name.replace("to_", "to") for name in weights} == flatten(params).keys()

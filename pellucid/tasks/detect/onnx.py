@@ -15,7 +15,7 @@ from pellucid.detectors import Anchors, Candidates, OneStageDetector
 from pellucid.detectors.base import MAX_CANDIDATES, MAX_DETECTIONS
 from pellucid.export.metadata import training_size
 from pellucid.export.onnx_file import BATCH_AXIS, graph_bytes, network_nodes
-from pellucid.export.parity import Parity, ParityError, batch, compare, plain_tensor
+from pellucid.export.parity import Parity, ParityError, batch, compare, stored_tensor
 from pellucid.layers import Identity
 from pellucid.model import Model
 from pellucid.nested import map_tree
@@ -52,7 +52,7 @@ def detector_bytes(model: Model, size: tuple[int, int] | None, metadata: Mapping
             f"{type(detector).__name__} selects regions between its networks, which cannot be written as ONNX; export "
             "a single-stage detector"
         )
-    params = map_tree(plain_tensor, model.params)
+    params = map_tree(stored_tensor, model.params)
     height, width = training_size(model) if size is None else size
     graph = trace(Sequential(**detector.nets), params, (model.nominal_shape[0], height, width))
     sizes = [(value.shape[1], value.shape[2]) for value in graph.outputs]

@@ -23,7 +23,7 @@ import torch
 from pellucid.base.errors import PellucidError
 from pellucid.base.files import atomic_file, write_atomically
 from pellucid.base.text import plural
-from pellucid.command.out import ENGINE, plain, print_result
+from pellucid.command.out import ENGINE, print_result, to_json_types
 from pellucid.command.parts import MANIFEST, Parts
 from pellucid.command.progress import CountProgress
 from pellucid.data.picture_list import PictureList, is_collection, picture_list
@@ -185,7 +185,8 @@ def _finish_parts(
             predictor = make_predictor(part_folder)
         rows = _part_rows(predictor, pictures, parts.pictures_of(number), as_table)
         lines = [
-            json.dumps(plain(_with_relative_paths(row, part_folder, result.parent)), allow_nan=False) for row in rows
+            json.dumps(to_json_types(_with_relative_paths(row, part_folder, result.parent)), allow_nan=False)
+            for row in rows
         ]
         write_atomically(parts.file(number), "".join(f"{line}\n" for line in lines).encode())
     progress.end()

@@ -21,7 +21,7 @@ ENGINE = "pellucid"
 
 def print_json(value: Mapping[str, Any]) -> None:
     """Print one JSON object in ASCII; NaN and infinity become null."""
-    print_lines(json.dumps(plain(value), allow_nan=False))
+    print_lines(json.dumps(to_json_types(value), allow_nan=False))
 
 
 def print_result(args: argparse.Namespace, value: Mapping[str, Any], *lines: str) -> None:
@@ -32,12 +32,12 @@ def print_result(args: argparse.Namespace, value: Mapping[str, Any], *lines: str
         print_lines(*lines)
 
 
-def plain(value: Any) -> Any:
+def to_json_types(value: Any) -> Any:
     """Return `value` converted to JSON types; NaN and infinity become None, objects of other types their `str`."""
     if isinstance(value, Mapping):
-        return {str(key): plain(item) for key, item in value.items()}
+        return {str(key): to_json_types(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
-        return [plain(item) for item in value]
+        return [to_json_types(item) for item in value]
     if value is None or isinstance(value, (str, bool, int)):
         return value
     if isinstance(value, float):

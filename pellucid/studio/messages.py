@@ -18,7 +18,7 @@ from torch import Tensor
 from pellucid.base.errors import PellucidError, nearest
 from pellucid.base.limits import MAX_MESSAGE_BYTES, MAX_MESSAGE_TENSORS
 from pellucid.base.settings.annotations import ValueFormat, convert, name_of, slots
-from pellucid.command.out import plain
+from pellucid.command.out import to_json_types
 
 VERSION = 1
 MAX_ID = 2**31
@@ -53,7 +53,7 @@ def pack(kind: str, number: int | None, fields: Mapping[str, Any], tensors: Mapp
         for name, value in tensors.items()
     }
     table = {name: {"dtype": str(value.dtype), "shape": list(value.shape)} for name, value in arrays.items()}
-    header = {"v": VERSION, "kind": kind, "id": number, **plain(fields), "tensors": table}
+    header = {"v": VERSION, "kind": kind, "id": number, **to_json_types(fields), "tensors": table}
     text = json.dumps(header, allow_nan=False).encode()
     return b"".join([len(text).to_bytes(4, "little"), text, *(array.tobytes() for array in arrays.values())])
 

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from pellucid.base.errors import PellucidError, nearest
 from pellucid.base.files import make_folder, write_atomically
-from pellucid.command.out import plain
+from pellucid.command.out import to_json_types
 from pellucid.metrics.bootstrap import percentile_intervals, resampled
 from pellucid.report.figures.compared import RUN_COLOURS, Dot, ranking
 from pellucid.report.figures.style import png
@@ -236,7 +236,9 @@ class Comparison:
         """
         make_folder(folder)
         page = self.page(command).write(folder / PAGE_FILE)
-        write_atomically(folder / JSON_FILE, json.dumps(plain(self.to_json()), indent=1).encode(), durable=False)
+        write_atomically(
+            folder / JSON_FILE, json.dumps(to_json_types(self.to_json()), indent=1).encode(), durable=False
+        )
         write_atomically(folder / TABLE_FILE, f"{self.markdown()}\nMade by `{command}`.\n".encode())
         figure = self.rankings()[0].figure
         if figure is not None:

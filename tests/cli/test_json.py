@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 
 from pellucid.combine import Fork, Sequential
-from pellucid.command.out import plain
+from pellucid.command.out import to_json_types
 from pellucid.fuse.single_layers import FusedDense
 from pellucid.layers import Conv2d, Dense, Flatten
 from pellucid.model import Model
@@ -210,5 +210,5 @@ def test_recipes_explain_every_key(cli: Cli):
 
 
 def test_numbers_that_json_lacks_become_null():
-    result = plain({"a": math.nan, "b": [math.inf, 1.5], "c": Path("x"), 3: (True, None)})
+    result = to_json_types({"a": math.nan, "b": [math.inf, 1.5], "c": Path("x"), 3: (True, None)})
     assert result == {"a": None, "b": [None, 1.5], "c": "x", "3": [True, None]}

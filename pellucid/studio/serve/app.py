@@ -17,7 +17,7 @@ from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.routing import Route
 
 from pellucid.base.errors import PellucidError
-from pellucid.command.out import plain
+from pellucid.command.out import to_json_types
 from pellucid.model import Model
 from pellucid.predictor import Picture, Predicted
 from pellucid.report.embedded import data_uri
@@ -56,7 +56,7 @@ def application(name: str, model: Model, hosts: Collection[str] | None) -> Starl
         """Handle POST /predict, whose body is a picture: return its prediction."""
         try:
             async with uploads.picture(request) as body:
-                return JSONResponse(plain(await run_in_threadpool(predict_picture, body, "picture")))
+                return JSONResponse(to_json_types(await run_in_threadpool(predict_picture, body, "picture")))
         except RefusedError as error:
             return refusal(error)
         except PellucidError as error:

@@ -5,7 +5,7 @@ import json
 import pytest
 from PIL import ImageFilter
 
-from pellucid.command.out import plain
+from pellucid.command.out import to_json_types
 from pellucid.recipe.checked.findings import finding_lines, findings_to_json
 from pellucid.recipe.checked.reading import read_collection
 from tests.data.quality.photos import file_of, photo
@@ -47,7 +47,7 @@ def test_the_text_lists_all_findings(collection):
 
 def test_the_json_lists_every_file(collection):
     values = json.loads(json.dumps(findings_to_json(collection)))
-    assert values == plain(findings_to_json(collection))
+    assert values == to_json_types(findings_to_json(collection))
     assert (values["corrupt"], values["duplicate_groups"], values["duplicate_images"], values["blurry"]) == (2, 2, 4, 1)
     assert values["images"] == {"train": 20, "test": 6}
     assert [row["class"] for row in values["classes"]] == ["a", "b"]

@@ -10,7 +10,7 @@ from matplotlib.patches import Rectangle
 
 from conformance.detection import draw_set, pycocotools_figures
 from pellucid.base.errors import PellucidError
-from pellucid.command.out import plain
+from pellucid.command.out import to_json_types
 from pellucid.metrics.coco import FIGURES
 from pellucid.ops.image_objects import Detections, Objects
 from pellucid.tasks.detect.findings import findings
@@ -38,7 +38,7 @@ def test_metrics_equal_pycocotools() -> None:
     low, high = results["ap50_interval"]
     assert low <= results["ap50"] <= high
     assert low < high
-    json.dumps(plain(results), allow_nan=False)
+    json.dumps(to_json_types(results), allow_nan=False)
 
 
 def test_metrics_of_boxes_and_masks_have_prefixes() -> None:

@@ -12,7 +12,7 @@ from pellucid.base.errors import PellucidError
 from pellucid.base.text import note, percent, plural, printable
 from pellucid.calibration.familiarity import score_suffix, score_to_json
 from pellucid.command.models import open_model
-from pellucid.command.out import plain, print_json, print_lines
+from pellucid.command.out import print_json, print_lines, to_json_types
 from pellucid.data.video import camera_frames, video_frames
 from pellucid.tasks.classify.predictor import UNSURE, threshold_of
 from pellucid.tasks.gestures.watch import (
@@ -113,7 +113,7 @@ def _row_writer(path: str | None) -> Iterator[Callable[[SmoothedPrediction], Non
                 )
             else:
                 row |= {"probabilities": prediction.probabilities, **score_to_json(prediction.familiarity)}
-                file.write(json.dumps(plain(row), allow_nan=False) + "\n")
+                file.write(json.dumps(to_json_types(row), allow_nan=False) + "\n")
             file.flush()
 
         yield write

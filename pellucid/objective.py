@@ -122,7 +122,7 @@ class Objective(Part):
         numbers depend only on a batch's index, so several processes can share an evaluation.
         """
         leaf = next(iter(leaves(params)), torch.empty(0))
-        draws = BatchDraws(seeded(leaf.device), first)
+        draws = BatchDraws(seeded_generator(leaf.device), first)
 
         def evaluate(batch: Batch) -> BatchEvaluation:
             mode = Mode(rng=draws.next())
@@ -394,6 +394,6 @@ def _copy_weights(params: Params, trained: Params) -> None:
         tensor.copy_(weights[path])
 
 
-def seeded(device: torch.device, seed: int = 0) -> torch.Generator:
+def seeded_generator(device: torch.device, seed: int = 0) -> torch.Generator:
     """Return a random generator on a device, seeded with `seed`; on the CPU for "meta", which has no generators."""
     return torch.Generator("cpu" if device.type == "meta" else device).manual_seed(seed)

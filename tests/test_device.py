@@ -26,7 +26,7 @@ from pellucid.losses import Focal, NegativeLogLikelihood, SoftmaxCrossEntropy
 from pellucid.model import Model
 from pellucid.models import lenet
 from pellucid.nested import flatten
-from pellucid.objective import Supervised, seeded
+from pellucid.objective import Supervised, seeded_generator
 from pellucid.optim import OPTIMIZERS, SGD, Adam, MaxNorm
 from pellucid.optim.regularizers import L1, L2
 from pellucid.tasks.segment.segmenter import Segmenter
@@ -73,7 +73,7 @@ def test_layers_compute_on_the_given_device(sample, device):
     if device.type == "meta" and reads_values(sample.layer):
         return
     params, x = (on_device(cast(value, torch.float32), device) for value in sample.inputs())
-    for mode in (Mode(True, seeded(device)), Mode()):
+    for mode in (Mode(True, seeded_generator(device)), Mode()):
         y, cache = sample.layer.forward(params, x, mode)
         dy = tuple(map(torch.ones_like, y)) if isinstance(y, tuple) else torch.ones_like(y)
         dx, dparams = sample.layer.backward(params, cache, dy)
@@ -140,7 +140,7 @@ def test_a_training_step_computes_on_the_given_device(name, device, monkeypatch)
     monkeypatch.setattr(torch.Tensor, "item", fail_on_wait)
     with torch.inference_mode():
         for _ in range(2):
-            losses = step(batch, 0.1, seeded(device))
+            losses = step(batch, 0.1, seeded_generator(device))
     check_device(device, losses, flatten(params), [tensor for _, _, tensor in step.state_tensors()] or losses)
 
 

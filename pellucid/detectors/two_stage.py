@@ -28,7 +28,7 @@ from pellucid.objective import (
     InputCount,
     Losses,
     merge_turns,
-    seeded,
+    seeded_generator,
     without_wrappers,
 )
 from pellucid.ops.boxes import clip
@@ -137,7 +137,7 @@ class TwoStage(Detector):
         prepared_detector = self.with_nets(
             {name: InferenceNetwork(net, memos[name]) for name, net in feature_nets.items()}
         )
-        draws = BatchDraws(seeded(leaves(params)[0].device), first)
+        draws = BatchDraws(seeded_generator(leaves(params)[0].device), first)
 
         def evaluate(batch: Batch) -> BatchEvaluation:
             detections = prepared_detector.predict(params, batch.images)

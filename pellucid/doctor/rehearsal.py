@@ -13,7 +13,7 @@ from pellucid.combine.base import buffer_paths
 from pellucid.data.source import Source
 from pellucid.nested import flatten, map_tree, shared_paths
 from pellucid.network.work import objective_work
-from pellucid.objective import Supervised, seeded
+from pellucid.objective import Supervised, seeded_generator
 from pellucid.optim import Progress
 from pellucid.training.cached import without_frozen_front
 from pellucid.training.device import on_device
@@ -142,7 +142,7 @@ def rehearse(
     steps_planned = steps_planned or DEFAULT_EPOCHS * len(loader)
     is_compressed = settings.compressed and settings.steps
     schedule_stride = max(settings.fraction * steps_planned / settings.steps, 1.0) if is_compressed else 1.0
-    seeds = seeded(model.device)
+    seeds = seeded_generator(model.device)
     losses: list[float] = []
     state = model.schedule.begin()
     stream = (batch for epoch in count() for batch in loader.epoch(epoch))

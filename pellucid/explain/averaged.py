@@ -13,7 +13,7 @@ from pellucid.base.settings.tensors import as_tensor
 from pellucid.explain.sweeps import check_not_empty, fix_target, forward_to
 from pellucid.explain.target import Target, repeated_target
 from pellucid.layers.base import Layer, Params
-from pellucid.objective import seeded
+from pellucid.objective import seeded_generator
 
 
 def repeat_examples(x: Tensor, count: int) -> Tensor:
@@ -60,7 +60,7 @@ def smoothgrad(
     samples, batch = integer(samples, "smoothgrad: samples", 1), integer(batch, "smoothgrad: batch", 1)
     check_range("smoothgrad", noise=noise)
     max_variants = variants_at_once("smoothgrad", batch, x)
-    rng = seeded(x.device, seed)
+    rng = seeded_generator(x.device, seed)
     target = fix_target(net, params, x, target)
     flat = x.flatten(1)
     deviation = (noise * (flat.amax(1) - flat.amin(1))).view(-1, *(1,) * (x.dim() - 1))  # (N, 1, ...)

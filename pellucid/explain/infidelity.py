@@ -14,7 +14,7 @@ from pellucid.explain.layout import with_channels_first
 from pellucid.explain.sweeps import fix_target, scores
 from pellucid.explain.target import Target, repeated_target
 from pellucid.layers.base import Layer, Params
-from pellucid.objective import seeded
+from pellucid.objective import seeded_generator
 
 N_RESAMPLES = 1000  # bootstrap samples of the squares for an interval
 CONFIDENCE_LEVEL = 0.95  # of the interval
@@ -137,7 +137,7 @@ def sensitivity(
     Source: Yeh et al. 2019, definition 3.1 (max-sensitivity), estimated by Monte Carlo as there.
     """
     check_range("sensitivity", radius=radius)
-    rng = seeded(x.device, seed)
+    rng = seeded_generator(x.device, seed)
     value_range = (x.flatten(1).amax(1) - x.flatten(1).amin(1)).view(-1, *(1,) * (x.dim() - 1))
     original = explain(x).flatten(1)
     largest = original.new_zeros(len(x))

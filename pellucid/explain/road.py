@@ -10,7 +10,7 @@ from pellucid.explain.occlusion import OutputFunction
 from pellucid.explain.sweeps import fix_target
 from pellucid.explain.target import Target, aim
 from pellucid.layers.base import Layer, Params
-from pellucid.objective import seeded
+from pellucid.objective import seeded_generator
 
 FRACTIONS = (0.0, 0.1, 0.3, 0.5, 0.7, 0.9)  # of the pixels, removed in turn
 NOISE = 0.01  # standard deviation of the noise on imputed pixels, which keeps them from being recognized as such
@@ -34,7 +34,7 @@ def road(
     net, params, x, map_ = with_map_channels_first(net, params, x, map_)
     target = fix_target(net, params, x, target)
     rank = pixel_ranks(map_, x)
-    rng = seeded(x.device, seed)
+    rng = seeded_generator(x.device, seed)
     noise = NOISE * torch.randn(x.shape, generator=rng, device=rng.device).to(x)
     n_pixels = x.shape[2] * x.shape[3]
     # One pixel is always left.

@@ -17,7 +17,7 @@ from pellucid.extend.config import to_config
 from pellucid.fuse import without_dx
 from pellucid.layers.base import Cache, Layer, Mode, Params
 from pellucid.nested import leaves
-from pellucid.objective import BatchEvaluation, Objective, merge_turns, seeded
+from pellucid.objective import BatchEvaluation, Objective, merge_turns, seeded_generator
 from pellucid.rules.without_weights import own
 from pellucid.sweep import backward
 
@@ -62,11 +62,11 @@ class Generator(Objective):
 
     def predict(self, params: Params, images: Any) -> Tensor:
         """Return samples drawn with a fixed seed, as many as there are images."""
-        return self.sample(params, len(images), seeded(leaves(params)[0].device))
+        return self.sample(params, len(images), seeded_generator(leaves(params)[0].device))
 
     def evaluator(self, params: Params, count: int, first: int = 0) -> Callable[[Batch], BatchEvaluation]:
         """Return a function that evaluates batches; it draws new samples for each batch as outputs."""
-        draws = BatchDraws(seeded(leaves(params)[0].device), first)
+        draws = BatchDraws(seeded_generator(leaves(params)[0].device), first)
 
         def evaluate(batch: Batch) -> BatchEvaluation:
             rng = draws.next()

@@ -22,7 +22,7 @@ from pellucid.losses import L1
 from pellucid.losses.adversarial import ADVERSARIAL, Adversarial, GANLoss
 from pellucid.models.pix2pix import Field, NormName, patch_discriminator, unet_generator
 from pellucid.nested import map_tree
-from pellucid.objective import Gradients, Losses, seeded
+from pellucid.objective import Gradients, Losses, seeded_generator
 from pellucid.sweep import backward
 
 
@@ -131,7 +131,7 @@ class Pix2Pix(Translator):
     def _predict_with_noise(self, params: Params, x: Tensor) -> Tensor:
         """Return the generator's outputs in training mode, with dropout of seed 0; parameters are not changed."""
         copies = map_tree(Tensor.clone, params["generator"])  # training mode updates running statistics
-        return self.generator.forward(copies, x, Mode(train=True, rng=seeded(x.device), keep=False))[0]
+        return self.generator.forward(copies, x, Mode(train=True, rng=seeded_generator(x.device), keep=False))[0]
 
     def losses(self, params: Params, pair: TranslationPair, y: Tensor) -> Losses:
         """Return the losses of the discriminator and the generator, without gradients."""

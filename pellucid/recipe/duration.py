@@ -16,7 +16,7 @@ from pellucid.data import Arrays, Batch, Source, Subset
 from pellucid.data.stream import Stream
 from pellucid.model import Model
 from pellucid.nested import map_tree
-from pellucid.objective import seeded
+from pellucid.objective import seeded_generator
 from pellucid.recipe.material import Material
 from pellucid.recipe.recipe import Recipe
 from pellucid.training.cached import without_frozen_front
@@ -72,7 +72,7 @@ def training_cost(
         sample = Arrays(train.x[: 2 * batch_size], train.y[: 2 * batch_size], train.classes)
         measured_model, train, _ = without_frozen_front(cast(Learner, measured_model), sample, validation=None)
     loader = batch_loader(measured_model, train, batch_size, augment)
-    step, rng = TrainingStep.of(measured_model, len(train)), seeded(model.device)
+    step, rng = TrainingStep.of(measured_model, len(train)), seeded_generator(model.device)
     try:
         with torch.inference_mode():
             step_seconds = _seconds_per_batch(loader, lambda batch: step(batch, 0.0, seed_step(rng, model.seed, 0)))

@@ -17,7 +17,7 @@ from pellucid.fuse import kernel_gradient
 from pellucid.layers.base import Cache, Layer, Mode, Params
 from pellucid.losses.base import Loss
 from pellucid.nested import flatten, map_tree
-from pellucid.objective import seeded
+from pellucid.objective import seeded_generator
 from pellucid.optim import MaxNorm, Optimizer, Regularizer
 from pellucid.training.device import CPU, on_device
 from pellucid.verify.probe import like, tensors
@@ -265,7 +265,7 @@ class PassSettings:
         run_params = map_tree(torch.clone, run_params) if self.train else run_params
         x = on_device(self.x if x is None else x, self.device)
         with torch.no_grad():
-            return forward(self.net, run_params, x, Mode(self.train, seeded(self.device, self.seed)), change)
+            return forward(self.net, run_params, x, Mode(self.train, seeded_generator(self.device, self.seed)), change)
 
     def loss_of(self, y: Any) -> tuple[Tensor, Any]:
         """Return the loss of the outputs y and its gradient; raises the same PellucidErrors as `try_loss`."""

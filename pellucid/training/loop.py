@@ -16,7 +16,7 @@ from pellucid.data.source import Batch
 from pellucid.fuse import BatchParts
 from pellucid.layers.base import Mode
 from pellucid.nested import flatten, map_tree
-from pellucid.objective import Objective, seeded
+from pellucid.objective import Objective, seeded_generator
 from pellucid.optim.schedules import Constant
 from pellucid.run.folder import RunFolder
 from pellucid.run.history import Row
@@ -93,7 +93,7 @@ class Loop:
             self.training.seconds = time.perf_counter() - start_time
         self.schedule_memory = model.schedule.begin()  # the schedule's state
         self.signals = StopSignals()
-        self.rng = seeded(model.device)
+        self.rng = seeded_generator(model.device)
         self.step_hooks = [callback for callback in plan.callbacks if type(callback).on_step is not Callback.on_step]
         self.saved_at = 0.0
         self.save_seconds = 0.0

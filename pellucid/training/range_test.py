@@ -14,7 +14,7 @@ from pellucid.base.settings.checks import check, integer
 from pellucid.base.text import plural
 from pellucid.data.source import Batch, Source
 from pellucid.nested import flatten
-from pellucid.objective import seeded
+from pellucid.objective import seeded_generator
 from pellucid.training.device import on_device
 from pellucid.training.layer_statistics import seed_step
 from pellucid.training.learner import Learner
@@ -106,7 +106,7 @@ def _train_with_rates(
 ) -> tuple[list[float], list[float]]:
     """Return the rates that were used, and the smoothed loss before each step."""
     step = TrainingStep.of(model, len(data))
-    rng = seeded(model.device)
+    rng = seeded_generator(model.device)
     used_rates: list[float] = []
     losses: list[float] = []
     average = 0.0

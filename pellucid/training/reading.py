@@ -19,7 +19,7 @@ from pellucid.data.source import Arrays, Batch, Source, Subset, batch_of
 from pellucid.data.stream import Stream
 from pellucid.layers.base import Mode, Params
 from pellucid.nested import dtype_of, map_tree
-from pellucid.objective import merge_turns, seeded
+from pellucid.objective import merge_turns, seeded_generator
 from pellucid.training.device import CPU, device_of, on_device
 from pellucid.training.examples import first_batch
 from pellucid.training.learner import Learner
@@ -97,7 +97,7 @@ def _training_error(model: Learner, data: Source, indices: list[int]) -> Excepti
     objective = training_form(model.objective, params, model.frozen)
     try:
         with torch.inference_mode():
-            mode = Mode(train=True, rng=seeded(model.device, model.seed))
+            mode = Mode(train=True, rng=seeded_generator(model.device, model.seed))
             merge_turns(objective.gradients(params, batch, mode))
     except Exception as error:  # a user-defined part may raise any
         return error

@@ -20,7 +20,7 @@ from pellucid.data.seeds import mix
 from pellucid.data.source import Batch
 from pellucid.layers.base import Cache, Layer, Mode, Params
 from pellucid.nested import flatten, nest
-from pellucid.objective import Gradients, Objective, Supervised, mean_losses, seeded
+from pellucid.objective import Gradients, Objective, Supervised, mean_losses, seeded_generator
 from pellucid.run.history import Row
 from pellucid.training.device import device_of
 from pellucid.training.diagnose import NotFinite, step_fault
@@ -81,7 +81,7 @@ class ShardedStep:
             raise PellucidError(f"fit: shards: {model.objective.indivisible}; leave out shards and accumulate")
         self.is_sum = model.objective.is_sum
         self.own_shards = shards_of_process(processes, shards)
-        self.rngs = [seeded(device_of(step.params)) for _ in self.own_shards]
+        self.rngs = [seeded_generator(device_of(step.params)) for _ in self.own_shards]
         buffer_paths = all_buffers(model.objective.nets) - step.frozen
         self.buffers = [tensor for path, tensor in flatten(step.params).items() if path in buffer_paths]
         self.own_requests = 0.0, 0.0  # of this process in this step: to stop, and to check the parameters, 1.0 or 0.0

@@ -18,7 +18,7 @@ from pellucid.base.text import note, plural, shown
 from pellucid.data.loader import usable_processors
 from pellucid.data.source import Arrays, Source
 from pellucid.nested import map_tree
-from pellucid.objective import seeded
+from pellucid.objective import seeded_generator
 from pellucid.run.history import Row
 from pellucid.training.cached import without_frozen_front
 from pellucid.training.callbacks import Callback, Training
@@ -123,7 +123,7 @@ def fastest_training_threads(
     batch = next(batches)
     del batches  # ends the loader's threads
     step = TrainingStep.of(measured_model, len(data))
-    rng = seeded(model.device)
+    rng = seeded_generator(model.device)
 
     def train() -> None:
         # with a rate of 0 the loss cannot diverge

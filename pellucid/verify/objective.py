@@ -13,7 +13,7 @@ from pellucid.constant import Constants
 from pellucid.data.source import Batch
 from pellucid.layers.base import Mode, Params
 from pellucid.nested import flatten, map_tree, nest
-from pellucid.objective import Gradients, Losses, Objective, seeded
+from pellucid.objective import Gradients, Losses, Objective, seeded_generator
 from pellucid.verify.differences import Difference, difference
 from pellucid.verify.network_wrappers import AutogradNetwork, Calls, RecordedNetwork, map_tensors
 from pellucid.verify.probe import double, nudge_tensor, tensors
@@ -164,7 +164,7 @@ class _Passes:
         """Return the turns of an objective; without autograd, running statistics are not changed."""
         copies = params if torch.is_grad_enabled() else map_tree(torch.clone, params)
         with self.constants.in_use():
-            result = objective.gradients(copies, self.batch, Mode(True, seeded(self.device, self.seed)))
+            result = objective.gradients(copies, self.batch, Mode(True, seeded_generator(self.device, self.seed)))
             return [result] if isinstance(result, tuple) else [*result]
 
     def compare_nudged(self, size: float) -> dict[GradientKey, _Comparison]:

@@ -9,7 +9,7 @@ from pellucid.fuse import fuse
 from pellucid.generators import GENERATOR_CLASSES, GENERATORS, TRANSLATORS
 from pellucid.layers import Mode
 from pellucid.nested import flatten, map_tree
-from pellucid.objective import merge_turns, seeded
+from pellucid.objective import merge_turns, seeded_generator
 from tests.generators import killed
 from tests.generators.small import FAMILIES, SHAPE, gan, random_params_and_batch
 from tests.training.killed import killed_and_resumed
@@ -35,8 +35,8 @@ def test_a_generator_trains_saves_and_loads(family: str, tmp_path) -> None:
     model.save(path)
     loaded = Model.load(path)
     assert loaded.objective == model.objective
-    samples = loaded.objective.sample(loaded.params, 5, seeded(torch.device("cpu"), 3))
-    assert torch.equal(samples, model.objective.sample(model.params, 5, seeded(torch.device("cpu"), 3)))
+    samples = loaded.objective.sample(loaded.params, 5, seeded_generator(torch.device("cpu"), 3))
+    assert torch.equal(samples, model.objective.sample(model.params, 5, seeded_generator(torch.device("cpu"), 3)))
     assert samples.shape == (5, *SHAPE)
     assert 0 <= float(samples.min()) <= float(samples.max()) <= 1
     assert torch.equal(loaded.predict(digits(0, 4).x), loaded.predict(digits(4, 8).x))
@@ -56,9 +56,11 @@ def test_watched_networks_give_the_same_gradients(family: str) -> None:
     copied_params = map_tree(torch.clone, params)
     watched_paths: list[str] = []
     watched = objective.watched(lambda path, *_: watched_paths.append(path))
-    losses, expected = merge_turns(objective.gradients(params, batch, Mode(True, seeded(torch.device("cpu")))))
+    losses, expected = merge_turns(
+        objective.gradients(params, batch, Mode(True, seeded_generator(torch.device("cpu"))))
+    )
     watched_losses, actual = merge_turns(
-        watched.gradients(copied_params, batch, Mode(True, seeded(torch.device("cpu"))))
+        watched.gradients(copied_params, batch, Mode(True, seeded_generator(torch.device("cpu"))))
     )
     assert losses == watched_losses
     for path, leaf in flatten(expected).items():
@@ -71,8 +73,10 @@ def test_the_fused_form_of_a_gan_gives_the_same_gradients() -> None:
     params, batch = random_params_and_batch(objective)
     copied_params = map_tree(torch.clone, params)
     assert objective.fused().generator == fuse(objective.generator)
-    _, expected = merge_turns(objective.gradients(params, batch, Mode(True, seeded(torch.device("cpu")))))
-    _, actual = merge_turns(objective.fused().gradients(copied_params, batch, Mode(True, seeded(torch.device("cpu")))))
+    _, expected = merge_turns(objective.gradients(params, batch, Mode(True, seeded_generator(torch.device("cpu")))))
+    _, actual = merge_turns(
+        objective.fused().gradients(copied_params, batch, Mode(True, seeded_generator(torch.device("cpu"))))
+    )
     for path, leaf in flatten(expected).items():
         torch.testing.assert_close(flatten(actual)[path], leaf, rtol=1e-11, atol=1e-13)
 
@@ -85,7 +89,7 @@ def test_images_of_another_size_are_refused(family: str) -> None:
 
 def test_latent_vectors_are_drawn_from_the_prior() -> None:
     like = torch.zeros((), dtype=torch.float64)
-    rng = seeded(torch.device("cpu"))
+    rng = seeded_generator(torch.device("cpu"))
     uniform, normal = FAMILIES["gmmn"]().latents(4000, rng, like), gan().latents(4000, rng, like)
     assert uniform.dtype == normal.dtype == torch.float64
     assert -1 <= float(uniform.min()) <= float(uniform.max()) < 1

@@ -25,7 +25,7 @@ from pellucid.layers.base import Mode
 from pellucid.metrics.generation import ParzenLikelihood, Variety, frechet_distance, kernel_distance, parzen, variety
 from pellucid.model import Model
 from pellucid.models import features
-from pellucid.objective import seeded
+from pellucid.objective import seeded_generator
 from pellucid.recipe.material import load_material
 from pellucid.recipe.model_data import check_data_exists, data_and_root, table_for
 from pellucid.report.figures.pictures import image_rows, montage, sample_sheet
@@ -241,7 +241,7 @@ def draw_samples(model: Model, train: Source, folder: RunFolder) -> GeneratedIma
 def sample(model: Model, count: int, seed: int = LATENT_SEED) -> Tensor:
     """Draw `count` images; return (count, C, H, W), values 0..1, on the CPU."""
     with torch.inference_mode():
-        return _objective(model).sample(model.params, count, seeded(model.device, seed)).float().cpu()
+        return _objective(model).sample(model.params, count, seeded_generator(model.device, seed)).float().cpu()
 
 
 def latent_walk(model: Model, seed: int = LATENT_SEED, steps: int = WALK_STEPS) -> Tensor:
@@ -253,7 +253,7 @@ def latent_walk(model: Model, seed: int = LATENT_SEED, steps: int = WALK_STEPS) 
     objective = _objective(model)
     with torch.inference_mode():
         weight = next(iter(model.weights.values()))
-        start_latent, end_latent = objective.latents(2, seeded(model.device, seed + 1), weight)
+        start_latent, end_latent = objective.latents(2, seeded_generator(model.device, seed + 1), weight)
         fractions = torch.linspace(0, 1, steps, dtype=weight.dtype, device=weight.device)[:, None]
         if objective.prior == "uniform":
             latents = (1 - fractions) * start_latent + fractions * end_latent

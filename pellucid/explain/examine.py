@@ -35,7 +35,7 @@ from pellucid.explain.verdicts import (
     ZERO,
     TestVerdict,
     curve_verdict,
-    map_mark,
+    map_caveat,
     relative_gap,
     sum_verdict,
     weights_verdict,
@@ -87,14 +87,14 @@ class MethodResult:
         return None if self.expected_sum is None else relative_gap(self.sum, self.expected_sum)
 
     @property
-    def mark(self) -> str:
-        """What to know of the map wherever it is shown, see `map_mark`."""
-        return map_mark(self.map, self.expected_sum)
+    def caveat(self) -> str:
+        """What to know of the map wherever it is shown, see `map_caveat`."""
+        return map_caveat(self.map, self.expected_sum)
 
     @property
     def label(self) -> str:
-        """The method, with the mark of its map."""
-        return f"{self.method} ({self.mark})" if self.mark else self.method
+        """The method, with the caveat of its map."""
+        return f"{self.method} ({self.caveat})" if self.caveat else self.method
 
     @property
     def plane(self) -> Any:
@@ -183,7 +183,7 @@ def _examine_method(
     if method in SUM_CHECKS:
         expected_sum = float(SUM_CHECKS[method](model.net, model.params, batch, target, map_).expected)
         verdicts["sum"] = sum_verdict(map_sum, expected_sum, relative_gap(map_sum, expected_sum))
-    if map_mark(map_, expected_sum) == ZERO:
+    if map_caveat(map_, expected_sum) == ZERO:
         verdicts["map"] = zero_verdict()
     for test, area in areas.items():
         verdicts[test] = curve_verdict(area, random_areas[test], low_is_good=test != "insertion")

@@ -79,7 +79,7 @@ def sum_verdict(map_sum: float, expected: float, gap: float) -> TestVerdict:
     return TestVerdict(False, f"does not add up: {map_sum:.4g}, not {expected:.4g}")
 
 
-def map_mark(map_: Tensor, expected_sum: float | None) -> str:
+def map_caveat(map_: Tensor, expected_sum: float | None) -> str:
     """Return what to know of a map wherever it is shown: ZERO, SUM_LOST, or "" for nothing.
 
     expected_sum: the sum that the method guarantees, None without a guarantee.

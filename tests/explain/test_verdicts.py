@@ -19,7 +19,7 @@ from pellucid.explain.verdicts import (
     SUM_LOST,
     ZERO,
     curve_verdict,
-    map_mark,
+    map_caveat,
     sum_verdict,
     weights_verdict,
 )
@@ -88,7 +88,7 @@ def test_a_map_unchanged_by_shuffled_weights_shows_the_image_only() -> None:
     ],
 )
 def test_maps_that_are_no_evidence_are_marked(values: list[float], expected_sum: float | None, mark: str) -> None:
-    assert map_mark(torch.tensor(values), expected_sum) == mark
+    assert map_caveat(torch.tensor(values), expected_sum) == mark
 
 
 def test_an_explanation_marks_its_maps_wherever_they_are_named(tmp_path: Path) -> None:

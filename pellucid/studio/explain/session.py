@@ -17,7 +17,7 @@ from pellucid.explain.checks import SUM_CHECKS, deletion
 from pellucid.explain.methods import MAGNITUDES
 from pellucid.explain.occlusion import grey, squares
 from pellucid.explain.rollout import has_attention_weights
-from pellucid.explain.verdicts import ORDERS, ZERO, map_mark, sum_verdict, zero_verdict
+from pellucid.explain.verdicts import ORDERS, ZERO, map_caveat, sum_verdict, zero_verdict
 from pellucid.layers.base import Layer, Mode, Trait
 from pellucid.predictor import Picture, Predicted
 from pellucid.studio.explain.layers import maps_of
@@ -176,7 +176,7 @@ class ExplainSession:
             sums = SUM_CHECKS[method](question.net, question.params, question.x, question.target, map_on_device)
             expected = float(sums.expected)
             verdict = sum_verdict(total, expected, float(sums.gap)).to_json()
-        if map_mark(map_, expected) == ZERO:
+        if map_caveat(map_, expected) == ZERO:
             verdict = zero_verdict().to_json()
         passes = options.get(AVERAGED.get(method, ""))
         fields = {"method": method, "sum": total, "expected": expected, "verdict": verdict, "passes": passes}

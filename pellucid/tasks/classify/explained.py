@@ -144,7 +144,7 @@ def _to_json(label: str, examination: Examination) -> dict[str, Any]:
             "sum": result.sum,
             "wanted": result.expected_sum,
             "gap": result.gap,
-            "mark": result.mark,
+            "mark": result.caveat,
             "likeness": result.likeness,
             "deletion": result.deletion,
             "insertion": result.insertion,

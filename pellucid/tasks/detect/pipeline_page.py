@@ -11,7 +11,7 @@ from torch import Tensor
 from pellucid.base.text import plural
 from pellucid.detectors import FATES, FastRCNN, Fate
 from pellucid.explain.methods import MAGNITUDES
-from pellucid.explain.verdicts import SUM_LOST, ZERO, map_mark, zero_verdict
+from pellucid.explain.verdicts import SUM_LOST, ZERO, map_caveat, zero_verdict
 from pellucid.ops.boxes import box_iou
 from pellucid.report.figures.objects import Cell, attribution, draw_box_groups, score_maps
 from pellucid.report.sections import FigurePart, FigureRow, Page, Section, SectionPart, TablePart
@@ -42,7 +42,7 @@ class BoxPage:
         self.boxes = steps.decision.detections.boxes
         self.image = steps.image.float() / 255
         self.maps: dict[str, Tensor] = {}
-        self.marks: dict[str, str] = {}  # of the maps, see `map_mark`
+        self.caveats: dict[str, str] = {}  # of the maps, see `map_caveat`
         sections = [self._input(), self._scores(), self._anchor(), self._proposals(), self._candidates()]
         sections += [self._suppression(), self._detections(), self._attributions()]
         self.sections = [step for step in sections if step is not None]
@@ -70,7 +70,7 @@ class BoxPage:
             "score": float(detections.scores[self.detection_index]),
             "place": detections.boxes[self.detection_index].tolist(),
             "steps": {step.id: sentences(step) for step in self.sections},
-            "marks": self.marks,
+            "marks": self.caveats,
         }
 
     def _input(self) -> Section:
@@ -270,9 +270,9 @@ class BoxPage:
         for method in self.methods:
             map_ = self.maps[method] = steps.explain(self.box, self.explained_output, method)
             expected_sum = self._expected_sum(output) if method == "lrp" else None
-            mark = self.marks[method] = map_mark(map_, expected_sum)
-            sentences.append(self._map_sentence(method, map_, mark, expected_sum))
-            title = f"{method} ({mark})" if mark else method
+            caveat = self.caveats[method] = map_caveat(map_, expected_sum)
+            sentences.append(self._map_sentence(method, map_, caveat, expected_sum))
+            title = f"{method} ({caveat})" if caveat else method
             figure = attribution(self.image, map_, self.boxes[self.detection_index], title, method not in MAGNITUDES)
             figures.append((method, figure, f"{title} of {output_name}"))
         return _step("depends", "What the box depends on", [*sentences, _figure_row(*figures)])
@@ -283,12 +283,12 @@ class BoxPage:
             return output
         return float(self.steps.outputs.candidates.scores[self.candidate, self.label])
 
-    def _map_sentence(self, method: str, map_: Tensor, mark: str, expected_sum: float | None) -> str:
+    def _map_sentence(self, method: str, map_: Tensor, caveat: str, expected_sum: float | None) -> str:
         """Return a sentence about a map: where it lies, unless it is no evidence for that, and what it adds up to.
 
-        mark: see `map_mark`.
+        caveat: see `map_caveat`.
         """
-        if mark == ZERO:
+        if caveat == ZERO:
             return f"{method}: {zero_verdict().text}."
         fraction_inside, area = _fraction_inside(map_, self.boxes[self.detection_index])
         location_text = (
@@ -298,10 +298,9 @@ class BoxPage:
             return f"{method}: {location_text}."
         name = "" if self.side is not None else "the score "
         sum_text = f"adds up to {float(map_.sum()):.3f} of {name}{expected_sum:.3f}; the rest is due to biases"
-        if mark == SUM_LOST:
-            return (
-                f"{method}: {mark}: the map {sum_text}, so where it lies is no evidence for where the score comes from."
-            )
+        if caveat == SUM_LOST:
+            no_evidence = "so where it lies is no evidence for where the score comes from."
+            return f"{method}: {caveat}: the map {sum_text}, {no_evidence}"
         return f"{method}: {location_text}; it {sum_text}."
 
     def _class_name(self, label: int) -> str:

@@ -132,13 +132,13 @@ CANDIDATES = {
 
 
 COLUMNS = (
-    ComparedColumn("accuracy", "accuracy", percent, ranking="Accuracy, higher is better", is_fraction=True),
+    ComparedColumn("accuracy", "accuracy", percent, ranking_title="Accuracy, higher is better", in_percent=True),
     ComparedColumn("f1", "macro F1", percent, "the mean over the classes"),
     ComparedColumn(
         "chosen", "chosen", lambda choice: ", ".join(f"{key} {value}" for key, value in choice.items()) or "-"
     ),
     ComparedColumn("trained_on", "images", "{:,}".format, "the training images"),
-    ComparedColumn("fit_seconds", "fit", "{:.1f} s".format, ranking="Time to fit, in seconds"),
+    ComparedColumn("fit_seconds", "fit", "{:.1f} s".format, ranking_title="Time to fit, in seconds"),
     ComparedColumn("predict_seconds", "predict", "{:.2f} s".format, "all test images", "Time to predict, in seconds"),
     ComparedColumn("bytes", "size", lambda count: f"{count / 1e6:.2f} MB", "of the pickled estimator"),
 )
@@ -244,7 +244,7 @@ def _measurer(train: Dataset, test: Dataset, seed: int) -> Callable[[str, Classi
             "bytes": len(pickle.dumps(estimator)),
         }
         is_right = torch.from_numpy(predicted == y_test)
-        yield ComparedRow(name, candidate.title, values, figure=weighted_mean(is_right))
+        yield ComparedRow(name, candidate.title, values, weighted_value=weighted_mean(is_right))
 
     return measure
 

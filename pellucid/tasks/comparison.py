@@ -88,8 +88,8 @@ class ComparedColumn(NamedTuple):
     heading: str
     text: Callable[[Any], str] = str
     about: str = ""  # what the values are, for the page
-    ranking: str = ""  # heading of the figure that ranks the rows by their values, "" for no figure
-    is_fraction: bool = False  # drawn in per cent; other values are drawn on a logarithmic axis
+    ranking_title: str = ""  # heading of the figure that ranks the rows by their values, "" for no figure
+    in_percent: bool = False  # drawn in per cent; other values are drawn on a logarithmic axis
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,7 +100,9 @@ class ComparedRow:
     title: str
     values: Mapping[str, Any]  # JSON values
     ranges: Mapping[str, Interval] = field(default_factory=dict)  # smallest and largest value over several trainings
-    figure: Callable[[Tensor], float] | None = None  # the first column by the weights of the examples, for intervals
+    weighted_value: Callable[[Tensor], float] | None = (
+        None  # the first column as a function of the weights of the examples, for intervals
+    )
     about: str = ""  # what the candidate is, for the page
     run: str = ""  # the folder of the training run
 
@@ -140,10 +142,10 @@ class Comparison:
 
         Empty unless the figure of each row is known by examples.
         """
-        figures = [row.figure for row in self.rows if row.figure is not None]
-        if len(figures) < len(self.rows):
+        functions = [row.weighted_value for row in self.rows if row.weighted_value is not None]
+        if len(functions) < len(self.rows):
             return {}
-        values = resampled(lambda weights: [figure(weights) for figure in figures], self.examples)
+        values = resampled(lambda weights: [function(weights) for function in functions], self.examples)
         best_values = values[:, [self.rows.index(self.best)]]  # (resamples, 1)
         pairs = zip(percentile_intervals(values), percentile_intervals(values - best_values), strict=True)
         return {
@@ -216,15 +218,15 @@ class Comparison:
         colours = [_colour(k) for k in range(len(self.rows))]
         figures: list[FigurePart] = []
         for column in self.columns:
-            if column.ranking:
+            if column.ranking_title:
                 dots = [self._dot(row, column) for row in self.rows]
-                figure = ranking(column.ranking, dots, colours, logarithmic=not column.is_fraction)
-                alt = f"{column.ranking}: {', '.join(f'{dot.name} {dot.text}' for dot in dots)}"
+                figure = ranking(column.ranking_title, dots, colours, logarithmic=not column.in_percent)
+                alt = f"{column.ranking_title}: {', '.join(f'{dot.name} {dot.text}' for dot in dots)}"
                 figures.append(FigurePart(column.key.replace(".", "-"), figure, alt))
         return figures
 
     def _dot(self, row: ComparedRow, column: ComparedColumn) -> Dot:
-        scale = 100 if column.is_fraction else 1
+        scale = 100 if column.in_percent else 1
         value = row.value(column.key)
         low, high = row.ranges.get(column.key, (value, value))
         return Dot(row.title, scale * value, scale * low, scale * high, column.text(value))

@@ -11,8 +11,8 @@ from pellucid.metrics.bootstrap import weighted_mean
 from pellucid.tasks.comparison import ComparedColumn, ComparedRow, Comparison
 
 COLUMNS = (
-    ComparedColumn("accuracy", "accuracy", percent, ranking="Accuracy", is_fraction=True),
-    ComparedColumn("time.fit", "fit", "{:.1f} s".format, ranking="Seconds"),
+    ComparedColumn("accuracy", "accuracy", percent, ranking_title="Accuracy", in_percent=True),
+    ComparedColumn("time.fit", "fit", "{:.1f} s".format, ranking_title="Seconds"),
 )
 RIGHT = {
     "all": torch.ones(100),
@@ -68,5 +68,5 @@ def test_page_table_and_figures_are_written(tmp_path: Path) -> None:
 
 def test_a_row_without_a_figure_is_not_the_best() -> None:
     rows = [ComparedRow(name, name, {"ap": ap, "f1": 0.0}) for name, ap in (("none", float("nan")), ("some", 0.1))]
-    columns = (ComparedColumn("ap", "AP", is_fraction=True), ComparedColumn("f1", "F1"))
+    columns = (ComparedColumn("ap", "AP", in_percent=True), ComparedColumn("f1", "F1"))
     assert Comparison("Detectors", "detector", {}, columns, tuple(rows), 3).best.name == "some"

@@ -66,15 +66,16 @@ def _milliseconds(seconds: float) -> str:
     return f"{1000 * seconds:.1f}"
 
 
+# "figures" in keys of columns are figures of merit, such as average precisions.
 COLUMNS = (
-    ComparedColumn("figures.ap50", "AP50", percent_cell, ranking="AP50, in per cent", is_fraction=True),
+    ComparedColumn("figures.ap50", "AP50", percent_cell, ranking_title="AP50, in per cent", in_percent=True),
     ComparedColumn("figures.ap", "AP", percent_cell, "the mean over IoU thresholds from 0.5 to 0.95"),
     ComparedColumn(
-        "figures.ap_small", "small", percent_cell, "AP below 32 x 32 pixels", "AP of small objects", is_fraction=True
+        "figures.ap_small", "small", percent_cell, "AP below 32 x 32 pixels", "AP of small objects", in_percent=True
     ),
-    ComparedColumn("figures.ap_medium", "medium", percent_cell, ranking="AP of medium objects", is_fraction=True),
+    ComparedColumn("figures.ap_medium", "medium", percent_cell, ranking_title="AP of medium objects", in_percent=True),
     ComparedColumn(
-        "figures.ap_large", "large", percent_cell, "AP above 96 x 96 pixels", "AP of large objects", is_fraction=True
+        "figures.ap_large", "large", percent_cell, "AP above 96 x 96 pixels", "AP of large objects", in_percent=True
     ),
 )
 MASK_COLUMNS = (
@@ -90,7 +91,7 @@ TIME_COLUMNS = (
     ),
     ComparedColumn("stages.heads", "heads", _milliseconds, "ms for what is computed for each proposal or cell"),
     ComparedColumn("stages.decision", "decision", _milliseconds, "ms for the threshold and the suppression of boxes"),
-    ComparedColumn("seconds", "ms / image", _milliseconds, ranking="Milliseconds per image"),
+    ComparedColumn("seconds", "ms / image", _milliseconds, ranking_title="Milliseconds per image"),
 )
 METRICS = ("ap", "ap50", "ap_small", "ap_medium", "ap_large")
 
@@ -230,18 +231,18 @@ def _compared_detector(
 ) -> ComparedRow:
     objects = [_objects_in_file(test, k) for k in range(len(test))]
     boxes = coco_evaluation("boxes", detections, objects)
-    figures, masks = boxes.figures(), metrics_of_kind("masks", detections, objects)
+    metrics, masks = boxes.figures(), metrics_of_kind("masks", detections, objects)
     mean_times = mean_stages(stages)
-    ap50 = boxes.weighted_figures(["ap50"])
+    ap50 = boxes.weighted_figures(["ap50"])  # a function of the weights of the images
     values = {
-        "figures": {name: figures[name] for name in METRICS},
+        "figures": {name: metrics[name] for name in METRICS},
         "masks": None if masks is None else {name: masks[name] for name in ("ap", "ap50")},
         "stages": mean_times._asdict(),  # seconds per image
         "seconds": mean_times.total,
         "parameters": n_parameters,
         "run": run,
     }
-    return ComparedRow(key, title, values, figure=lambda weights: ap50(weights)["ap50"], run=run)
+    return ComparedRow(key, title, values, weighted_value=lambda weights: ap50(weights)["ap50"], run=run)
 
 
 def _objects_in_file(test: DetectionFolder, k: int) -> Objects:

@@ -94,7 +94,7 @@ COLUMNS = (
         percent,
         "the fraction of held-out pictures that are classified correctly",
         "Accuracy, higher is better",
-        is_fraction=True,
+        in_percent=True,
     ),
     ComparedColumn(
         "macro_f1",
@@ -103,7 +103,7 @@ COLUMNS = (
         "the mean over the classes of F1, which is high only where both precision and recall are; rare classes count "
         "as much as common ones",
         "Macro F1, higher is better",
-        is_fraction=True,
+        in_percent=True,
     ),
     ComparedColumn(
         "ece",
@@ -111,7 +111,7 @@ COLUMNS = (
         percent,
         "expected calibration error: the mean difference between a network's confidence and its accuracy; 0 is best",
         "Calibration error (ECE), lower is better",
-        is_fraction=True,
+        in_percent=True,
     ),
     ComparedColumn(
         "latency_ms", "per image", "{:.2f} ms".format, "the median time of the network for a single picture"
@@ -142,8 +142,10 @@ def row_of(variant: TrainingVariant, trials: Sequence[Trial]) -> ComparedRow:
         "trials": [trial.values for trial in trials],
     }
     right_fractions = torch.stack([trial.is_right.double() for trial in trials]).mean(0)
-    figure = weighted_mean(right_fractions)
-    return ComparedRow(variant.name, variant.title, all_values, ranges, figure, variant.about, first_values["run"])
+    weighted_value = weighted_mean(right_fractions)
+    return ComparedRow(
+        variant.name, variant.title, all_values, ranges, weighted_value, variant.about, first_values["run"]
+    )
 
 
 def comparison_of(

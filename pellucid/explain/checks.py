@@ -145,7 +145,7 @@ class Randomization(NamedTuple):
     path: str
     # (N,), the rank correlation of its magnitudes with the magnitudes for the unchanged network. Pixels that are 0 in
     # both are left out, so an empty background does not count as agreement.
-    likeness: Tensor
+    correlation: Tensor
 
 
 def randomize_weights(
@@ -154,8 +154,8 @@ def randomize_weights(
     """Shuffle the weights of the layers in turn, from the last to the first, and explain after each layer.
 
     The values of each tensor are permuted, so their distribution is unchanged; running statistics are not shuffled.
-    An explanation whose likeness stays near 1 depends on the image, not on the network. Magnitudes are compared, since
-    a shuffled network may change signs. explain: a function that explains with the given parameters. max_explanations:
+    An explanation whose correlation stays near 1 depends on the image, not on the network. Magnitudes are compared: a
+    shuffled network may change signs. explain: a function that explains with the given parameters. max_explanations:
     the maximum number of explanations, evenly spread over the layers from the last to the first; None for all layers.
     Source: Adebayo et al. 2018, section 3.1, cascading randomization.
     """

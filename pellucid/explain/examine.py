@@ -67,7 +67,7 @@ class MethodResult:
     # the rank correlation of the map's magnitudes with those for shuffled weights, by the path of the first shuffled
     # layer (all later layers are shuffled too); far below 1 if the explanation depends on the network, None if a map is
     # constant
-    likeness: dict[str, float | None]
+    randomization_correlations: dict[str, float | None]
     # the mean score while pixels are removed, the most important first; lower than `Examination.random` is good
     deletion: float
     # the mean score while pixels are added, the most important first; higher than `Examination.random` is good
@@ -173,7 +173,7 @@ def _examine_method(
     randomizations = randomize_weights(
         net, model.params, lambda params: explain_changed(params, batch), max_explanations=MAX_SHUFFLED_LAYERS
     )
-    likeness = {randomization.path: _none_if_nan(randomization.likeness) for randomization in randomizations}
+    correlations = {randomization.path: _none_if_nan(randomization.correlation) for randomization in randomizations}
     areas = {test: values[0] for test, values in _curve_areas(model, batch, target, map_).items()}
     infidelity = changes.infidelity(map_)
     largest_change = sensitivity(lambda x: explain_changed(model.params, x), batch)
@@ -187,13 +187,13 @@ def _examine_method(
         verdicts["map"] = zero_verdict()
     for test, area in areas.items():
         verdicts[test] = curve_verdict(area, random_areas[test], low_is_good=test != "insertion")
-    verdicts["weights"] = weights_verdict(likeness)
+    verdicts["weights"] = weights_verdict(correlations)
     return MethodResult(
         method=method,
         map=map_[0],
         sum=map_sum,
         expected_sum=expected_sum,
-        likeness=likeness,
+        randomization_correlations=correlations,
         **areas,
         infidelity=(float(infidelity.value), float(infidelity.low), float(infidelity.high)),
         sensitivity=_none_if_nan(largest_change),
@@ -323,8 +323,9 @@ def result_lines(result: MethodResult, examination: Examination) -> tuple[str, .
 
 def measure_lines(result: MethodResult, examination: Examination) -> tuple[str, ...]:
     """Return the test results of one method as lines of text."""
-    likeness = ", ".join(
-        f"{path} {'-' if value is None else f'{value:.2f}'}" for path, value in result.likeness.items()
+    correlation_texts = ", ".join(
+        f"{path} {'-' if value is None else f'{value:.2f}'}"
+        for path, value in result.randomization_correlations.items()
     )
     sums = []
     if result.expected_sum is not None:
@@ -339,7 +340,7 @@ def measure_lines(result: MethodResult, examination: Examination) -> tuple[str, 
         f"insertion {result.insertion:.3f} (random {examination.random['insertion']:.3f}; higher is better), "
         f"ROAD {result.road:.3f} (random {examination.random['road']:.3f}; lower is better)",
         f"infidelity {interval_text(result.infidelity)}, sensitivity {sensitivity_text(result.sensitivity)}",
-        f"likeness with weights shuffled from the top down to: {likeness or 'no layer with weights'}",
+        f"likeness with weights shuffled from the top down to: {correlation_texts or 'no layer with weights'}",
     )
 
 
@@ -369,8 +370,9 @@ def _npz_values(result: MethodResult, x: Tensor, examination: Examination) -> di
         "road": result.road,
         "infidelity": result.infidelity,
         "sensitivity": math.nan if result.sensitivity is None else result.sensitivity,
-        "lost_down_to": list(result.likeness) or [""],
-        "likeness": [math.nan if value is None else value for value in result.likeness.values()] or [math.nan],
+        "lost_down_to": list(result.randomization_correlations) or [""],
+        "likeness": [math.nan if value is None else value for value in result.randomization_correlations.values()]
+        or [math.nan],
         "verdicts": [f"{test}: {verdict.text}" for test, verdict in result.verdicts.items()],
     }
 

@@ -104,11 +104,11 @@ def zero_verdict() -> TestVerdict:
     return TestVerdict(False, f"{ZERO}: the method finds nothing that the score depends on, and no place is evidence")
 
 
-def weights_verdict(likeness: Mapping[str, float | None]) -> TestVerdict:
-    """Test whether the map changed with all weights shuffled; likeness: rank correlations, the last for all layers."""
-    last_likeness = list(likeness.values())[-1] if likeness else None
-    if last_likeness is None:
+def weights_verdict(correlations: Mapping[str, float | None]) -> TestVerdict:
+    """Test whether the map changed with all weights shuffled; correlations: of ranks, the last for all layers."""
+    last_correlation = list(correlations.values())[-1] if correlations else None
+    if last_correlation is None:
         return TestVerdict(None, "not tested: there is nothing to compare")
-    if last_likeness > MAX_LIKENESS:
+    if last_correlation > MAX_LIKENESS:
         return TestVerdict(False, "nearly the same without the learned weights: it shows the image, not the network")
     return TestVerdict(True, "changes when the weights are shuffled")

@@ -125,12 +125,12 @@ def test_saliency_depends_on_the_weights_and_the_image_itself_does_not() -> None
     net, params, x = network_and_batch("vgg")
     correlations = randomize_weights(net, params, lambda weights: saliency(net, weights, x, 0))
     assert [row.path for row in correlations] == ["scores", "conv2", "conv1"]
-    assert float(correlations[-1].likeness.max()) < 0.8
+    assert float(correlations[-1].correlation.max()) < 0.8
 
     def image_map(weights: dict[str, Tensor]) -> Tensor:
         return x
 
-    assert all(float(row.likeness.min()) > 1 - 1e-12 for row in randomize_weights(net, params, image_map))
+    assert all(float(row.correlation.min()) > 1 - 1e-12 for row in randomize_weights(net, params, image_map))
 
 
 def test_equal_values_share_a_rank_as_in_scipy() -> None:

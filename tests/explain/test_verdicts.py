@@ -140,7 +140,9 @@ def test_an_examination_explains_the_unchanged_network_and_image_once(
         return explain(net, params, x, method, 0, **options)
 
     likeness = {
-        one.path: float(one.likeness) for one in randomize_weights(net, model.params, lambda p: explained(p, batch))
+        one.path: float(one.correlation) for one in randomize_weights(net, model.params, lambda p: explained(p, batch))
     }
-    assert result.likeness == pytest.approx({path: None if isnan(value) else value for path, value in likeness.items()})
+    assert result.randomization_correlations == pytest.approx(
+        {path: None if isnan(value) else value for path, value in likeness.items()}
+    )
     assert result.sensitivity == pytest.approx(float(sensitivity(lambda x: explained(model.params, x), batch)))

@@ -71,7 +71,10 @@ def folder_class(image: str, classes: Sequence[str]) -> str | None:
 
 
 def explain_scores(model: Model, request: Request, x: Tensor, target: Target, classes: Sequence[str]) -> Explained:
-    """Explain a target, see `pellucid.explain.aim`, of x (C, H, W) by the requested method, by default by all."""
+    """Explain a target of x (C, H, W) by the requested method, by default by all methods.
+
+    target: a class, or for a segmenter the score of a class summed over pixels, see `pellucid.explain.aim`.
+    """
     methods = list(METHODS) if request.method is None else [request.method]
     examination = examine(model, x, methods, target)
     folder = folder_for(request.default_folder, x, examination) if request.out is None else request.folder()
@@ -115,12 +118,12 @@ def _result_lines(examination: Examination) -> list[str]:
             f"{result.road:.3f}",
             interval_text(result.infidelity),
             sensitivity_text(result.sensitivity),
-            ", ".join("-" if value is None else f"{value:.2f}" for value in result.likeness.values()),
+            ", ".join("-" if value is None else f"{value:.2f}" for value in result.randomization_correlations.values()),
         )
         for result in examination.results
     ]
     random_row = ("random order", "", "", *(f"{area:.3f}" for area in examination.random.values()), "", "", "")
-    layer_names = ", ".join(examination.results[0].likeness) if examination.results else ""
+    layer_names = ", ".join(examination.results[0].randomization_correlations) if examination.results else ""
     notes = [f"{name}: {text}" for name, text in MEANINGS.items()]
     notes += [f"layers of likeness: {layer_names}", *RULES.split("\n")]
     verdict_rows = [
@@ -145,7 +148,7 @@ def _to_json(label: str, examination: Examination) -> dict[str, Any]:
             "wanted": result.expected_sum,
             "gap": result.gap,
             "mark": result.caveat,
-            "likeness": result.likeness,
+            "likeness": result.randomization_correlations,
             "deletion": result.deletion,
             "insertion": result.insertion,
             "road": result.road,

@@ -9,8 +9,8 @@ from typing import Any
 from pellucid.base.settings.annotations import Argument, name_of, slots
 from pellucid.base.text import aligned
 from pellucid.optim import Schedule
-from pellucid.recipe.recipe import NOTHING, PART_KINDS, PLAIN_TABLES, TABLES
-from pellucid.recipe.toml import NONE, toml_value
+from pellucid.recipe.recipe import NO_PART, PART_KINDS, PLAIN_TABLES, TABLES
+from pellucid.recipe.toml import TOML_NONE, toml_value
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,7 @@ def _part_table_keys(table: str) -> TableKeys:
     kind = PART_KINDS[table]
     name_key = RecipeKey(kind.key, f"one of {', '.join(map(repr, kind.known))}", kind.default)
     about = f"The {table} by name; its arguments are the other keys of the table."
-    parts = {name: None if name == NOTHING else part for name, part in kind.known.items()}
+    parts = {name: None if name == NO_PART else part for name, part in kind.known.items()}
     choices = (
         TableKeys(name, _docstring(part), _argument_keys(part)) if part else TableKeys(name, "Nothing.", ())
         for name, part in parts.items()
@@ -109,8 +109,8 @@ def _argument_key(name: str, slot: Argument) -> RecipeKey:
     if slot.annotation is Schedule:
         return RecipeKey(name, "the name of a schedule, or its table", PART_KINDS["schedule"].default)
     if slot.default is dataclasses.MISSING:
-        return RecipeKey(name, name_of(slot.annotation, NONE), None, required=True)
-    return RecipeKey(name, name_of(slot.annotation, NONE), slot.default)
+        return RecipeKey(name, name_of(slot.annotation, TOML_NONE), None, required=True)
+    return RecipeKey(name, name_of(slot.annotation, TOML_NONE), slot.default)
 
 
 def _docstring(target: Callable[..., Any]) -> str:

@@ -18,7 +18,7 @@ from pellucid.recipe.tables import About, Data, Distributed, NamedPart, Start, T
 from pellucid.recipe.toml import check_table, coerce, parse_value, write_toml
 from pellucid.task import tasks
 
-NOTHING = "none"  # for example regularizer.name = "none"
+NO_PART = "none"  # for example regularizer.name = "none"
 MAX_DEPTH = 8  # levels of nested schedules
 
 
@@ -37,18 +37,18 @@ class PartKind:
 
 
 def _objectives() -> dict[str, Callable[..., Any]]:
-    return {NOTHING: dict} | {
+    return {NO_PART: dict} | {
         name: build_objective for task in reversed(tasks()) for name, build_objective in task.objectives().items()
     }
 
 
 PART_KINDS: dict[str, PartKind] = {
     "network": PartKind("model", "mlp", lambda: MODELS),
-    "objective": PartKind("model", NOTHING, _objectives),
+    "objective": PartKind("model", NO_PART, _objectives),
     "loss": PartKind("name", "softmax_cross_entropy", lambda: LOSSES),
     "optimizer": PartKind("name", "adam", lambda: OPTIMIZERS),
     "schedule": PartKind("name", "constant", lambda: SCHEDULES),
-    "regularizer": PartKind("name", NOTHING, lambda: {NOTHING: dict, **REGULARIZERS}),
+    "regularizer": PartKind("name", NO_PART, lambda: {NO_PART: dict, **REGULARIZERS}),
 }
 
 
@@ -75,7 +75,7 @@ def read_part(values: Mapping[str, Any], table: str, where: str, depth: int = 0)
             raise PellucidError(f"{where}: [schedule] is nested in more than {MAX_DEPTH} levels; make it flatter")
         return read_part(schedule_table, "schedule", where, depth + 1)
 
-    argument_slots = {} if name == NOTHING else slots(kind.known[name])
+    argument_slots = {} if name == NO_PART else slots(kind.known[name])
     default_parts = {key: {} for key, slot in argument_slots.items() if slot.annotation is Schedule}
     arguments = default_parts | {key: value for key, value in values.items() if key != kind.key}
     return NamedPart(name, check_table(arguments, argument_slots, where, table, read_argument))
@@ -92,7 +92,7 @@ def part_table(part: NamedPart, table: str) -> dict[str, Any]:
 
 def build_part(part: NamedPart, table: str, where: str) -> Any:
     """Return the object that a part describes, None for the part "none"; raises PellucidError for invalid arguments."""
-    if part.name == NOTHING:
+    if part.name == NO_PART:
         return None
     arguments = {
         key: build_part(value, "schedule", where) if isinstance(value, NamedPart) else value
@@ -146,7 +146,7 @@ class Recipe:
         return {
             table: as_table(getattr(self, table)) if table in PLAIN_TABLES else part_table(getattr(self, table), table)
             for table in TABLES
-            if table not in ("objective", *REPLACED_TABLES) or getattr(self, table).name != NOTHING
+            if table not in ("objective", *REPLACED_TABLES) or getattr(self, table).name != NO_PART
         }
 
     def to_toml(self) -> str:
@@ -201,14 +201,14 @@ def read_recipe(tables: Mapping[str, Any], where: str, overrides: Mapping[str, A
     if is_shortened and all(type(epoch) is int for epoch in (epochs, *keep)):  # other types raise an error below
         raw_tables["train"]["keep"] = sorted({min(epochs, epoch) for epoch in keep})
     values: dict[str, Any] = {}
-    has_objective = raw_tables["objective"].get(PART_KINDS["objective"].key, NOTHING) != NOTHING
+    has_objective = raw_tables["objective"].get(PART_KINDS["objective"].key, NO_PART) != NO_PART
     for table in TABLES:
         if table in PLAIN_TABLES:
             values[table] = _read_plain_table(PLAIN_TABLES[table], raw_tables[table], table, where)
         elif has_objective and table in REPLACED_TABLES:
             if raw_tables[table]:
                 raise PellucidError(f"{where}: [{table}] is given beside [objective], which replaces it; leave it out")
-            values[table] = NamedPart(NOTHING)
+            values[table] = NamedPart(NO_PART)
         else:
             values[table] = read_part(raw_tables[table], table, where)
     recipe = Recipe(**values)

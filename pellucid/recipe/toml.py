@@ -10,10 +10,10 @@ from pellucid.base.settings.annotations import Argument, ValueFormat, convert, n
 from pellucid.base.text import shown
 from pellucid.base.toml_reader import parse_toml
 
-NONE = "none"  # TOML has no null: this word represents None where None is allowed
+TOML_NONE = "none"  # TOML has no null: this word represents None where None is allowed
 TOML = ValueFormat(
     lists=(list, tuple),
-    none=NONE,
+    none=TOML_NONE,
     checks={
         int: lambda value: type(value) is int and abs(value) < 2**63,
         str: lambda value: type(value) is str and not any("\ud800" <= c <= "\udfff" for c in value),
@@ -43,7 +43,7 @@ def check_table(
         if key in table_values:
             values[key] = (read_value or coerce)(table_values[key], slot.annotation, f"{where}: {table}.{key}")
         elif slot.default is dataclasses.MISSING:
-            raise PellucidError(f"{where}: {table}.{key} is missing; give it {name_of(slot.annotation, NONE)}")
+            raise PellucidError(f"{where}: {table}.{key} is missing; give it {name_of(slot.annotation, TOML_NONE)}")
         else:
             values[key] = slot.default
     return values
@@ -57,7 +57,7 @@ def coerce(value: Any, annotation: Any, where: str) -> Any:
             f"{where} takes text in UTF-8, as recipes are, not {shown(value)}; rename that file or folder"
         )
     if not fits:
-        raise PellucidError(f"{where} takes {name_of(annotation, NONE)}, not {shown(value)}")
+        raise PellucidError(f"{where} takes {name_of(annotation, TOML_NONE)}, not {shown(value)}")
     return result
 
 
@@ -86,7 +86,7 @@ def _key_text(key: str) -> str:
 def toml_value(value: Any) -> str:
     """Return one value as TOML."""
     if value is None:
-        return _quoted(NONE)
+        return _quoted(TOML_NONE)
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, (int, float)):

@@ -10,7 +10,7 @@ from pellucid.base.settings.checks import check, check_known
 from pellucid.data import CATALOGUE
 from pellucid.recipe.material import SHAPES
 from pellucid.recipe.recipe import (
-    NOTHING,
+    NO_PART,
     PART_KINDS,
     PLAIN_TABLES,
     Recipe,
@@ -133,7 +133,7 @@ def form_fields(recipe: Recipe) -> list[dict[str, Any]]:
             if dotted in HIDDEN_KEYS:
                 continue
             value_text = value if isinstance(value, bool | int | float | str) else toml_value(value)
-            value_text = NOTHING if value is None else value_text
+            value_text = NO_PART if value is None else value_text
             choices = _choices(recipe, table, key)
             if choices and value_text not in choices:  # such as the path of a data set
                 value_text = str(value_text)
@@ -149,7 +149,7 @@ def _choices(recipe: Recipe, table: str, key: str) -> list[str] | None:
         return [*CATALOGUE, *SHAPES]
     if table in PART_KINDS:
         if key == PART_KINDS[table].key:
-            return [name for name in PART_KINDS[table].known if table != "objective" or name != NOTHING]
+            return [name for name in PART_KINDS[table].known if table != "objective" or name != NO_PART]
         target: Any = PART_KINDS[table].known[getattr(recipe, table).name]
     else:
         target = PLAIN_TABLES[table]
@@ -158,4 +158,4 @@ def _choices(recipe: Recipe, table: str, key: str) -> list[str] | None:
     listed = next((get_args(kind) for kind in kinds if get_origin(kind) is Literal), ())
     if not listed or not all(isinstance(choice, str) for choice in listed):
         return None
-    return [*listed, *([NOTHING] if type(None) in kinds else [])]
+    return [*listed, *([NO_PART] if type(None) in kinds else [])]

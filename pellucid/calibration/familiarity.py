@@ -179,14 +179,14 @@ def farthest_score(model: MeasuredModel, views: Tensor) -> FamiliarityScore | No
     return max(scores, key=lambda score: score.distance, default=None)
 
 
-def score_to_json(score: FamiliarityScore | None) -> dict[str, Any]:
+def familiarity_to_json(score: FamiliarityScore | None) -> dict[str, Any]:
     """Return the score as JSON values of a prediction; the values are None without a score."""
     if score is None:
         return {"unfamiliar": None, "distance": None, "distance_threshold": None}
     return {"unfamiliar": score.unfamiliar, "distance": score.distance, "distance_threshold": score.threshold}
 
 
-def score_suffix(score: FamiliarityScore | None) -> str:
+def familiarity_suffix(score: FamiliarityScore | None) -> str:
     """Return the score in words, to append to a line of text; "" for a familiar input or without a score."""
     return f"; {score.text}" if score is not None and score.unfamiliar else ""
 

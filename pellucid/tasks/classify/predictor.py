@@ -11,7 +11,7 @@ from torch import Tensor
 
 from pellucid.base.errors import PellucidError
 from pellucid.base.text import percent
-from pellucid.calibration.familiarity import FamiliarityScore, farthest_score, score_suffix, score_to_json
+from pellucid.calibration.familiarity import FamiliarityScore, familiarity_suffix, familiarity_to_json, farthest_score
 from pellucid.data import float_images
 from pellucid.data.video import ppm_bytes
 from pellucid.metrics import (
@@ -232,14 +232,14 @@ class ClassPredictor(Predictor):
             "label": prediction.label,
             "probability" if has_probabilities else "score": prediction.output,
             "probabilities" if has_probabilities else "scores": prediction.outputs,
-            **score_to_json(prediction.familiarity),
+            **familiarity_to_json(prediction.familiarity),
         }
         answer_text = prediction.label
         if self.says_unsure:
             row["answer"] = prediction.answer
             answer_text = UNSURE if prediction.answer is None else prediction.answer
         prefix = "" if has_probabilities else "scores: "
-        line = f"{prediction.name}: {answer_text}  ({prefix}{top_text}){score_suffix(prediction.familiarity)}"
+        line = f"{prediction.name}: {answer_text}  ({prefix}{top_text}){familiarity_suffix(prediction.familiarity)}"
         table_row = self._table_row(prediction)
         return Predicted(row, line, [table_row], label=prediction.label, confidence=prediction.output)
 

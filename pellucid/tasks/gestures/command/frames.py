@@ -10,7 +10,7 @@ from pathlib import Path
 
 from pellucid.base.errors import PellucidError
 from pellucid.base.text import note, percent, plural, printable
-from pellucid.calibration.familiarity import score_suffix, score_to_json
+from pellucid.calibration.familiarity import familiarity_suffix, familiarity_to_json
 from pellucid.command.models import open_model
 from pellucid.command.out import print_json, print_lines, to_json_types
 from pellucid.data.video import camera_frames, video_frames
@@ -91,7 +91,7 @@ def _answer_line(prediction: SmoothedPrediction) -> str:
     answer_text, reason_text = prediction.answer, percent(prediction.probability)
     if answer_text is None:
         answer_text, reason_text = UNSURE, f"{prediction.label} {reason_text}"
-    return f"{time_text}  {answer_text}  ({reason_text}){score_suffix(prediction.familiarity)}"
+    return f"{time_text}  {answer_text}  ({reason_text}){familiarity_suffix(prediction.familiarity)}"
 
 
 @contextmanager
@@ -112,7 +112,7 @@ def _row_writer(path: str | None) -> Iterator[Callable[[SmoothedPrediction], Non
                     {key: printable(value) if isinstance(value, str) else value for key, value in row.items()}
                 )
             else:
-                row |= {"probabilities": prediction.probabilities, **score_to_json(prediction.familiarity)}
+                row |= {"probabilities": prediction.probabilities, **familiarity_to_json(prediction.familiarity)}
                 file.write(json.dumps(to_json_types(row), allow_nan=False) + "\n")
             file.flush()
 

@@ -210,6 +210,7 @@ class FusedGraph(Combinator):
 class FusedAdd(FusedForm):
     """Replace an Add, without a cache of its inputs."""
 
+    # NEW_OUTPUT: newly allocated, so other layers may overwrite it.
     traits: ClassVar[Trait] = Trait.NEW_OUTPUT
 
     count: int  # the number of inputs

@@ -31,6 +31,8 @@ class AdaptiveAvgPool2d(Layer):
     2013, section 3.2).
     """
 
+    # NEW_OUTPUT: newly allocated, so other layers may overwrite it.
+    # ADDITIVE: inputs add up to an output, so relevance is shared by their contributions.
     traits: ClassVar[Trait] = Trait.LINEAR | Trait.ADDITIVE | Trait.RESAMPLE | Trait.NEW_OUTPUT
 
     size: int | tuple[int, int] = 1

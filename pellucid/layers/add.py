@@ -27,6 +27,7 @@ class Add(Layer):
     Source: He et al. 2016, equation 1.
     """
 
+    # ADDITIVE: inputs add up to an output, so relevance is shared by their contributions.
     traits: ClassVar[Trait] = Trait.LINEAR | Trait.ADDITIVE | Trait.MULTIPLE_INPUTS
 
     def init(self, shape: tuple[Shape, ...], rng: torch.Generator) -> tuple[Params, Shape]:

@@ -32,6 +32,8 @@ class AvgPool2d(Layer):
     LeCun et al. 1989; dilation: Yu and Koltun 2016, equation 2.
     """
 
+    # NEW_OUTPUT and NEW_DX: newly allocated, so other layers may overwrite them.
+    # ADDITIVE: inputs add up to an output, so relevance is shared by their contributions.
     traits: ClassVar[Trait] = Trait.LINEAR | Trait.ADDITIVE | Trait.RESAMPLE | Trait.NEW_OUTPUT | Trait.NEW_DX
 
     kernel: int | tuple[int, int]

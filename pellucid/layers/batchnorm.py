@@ -42,6 +42,7 @@ class BatchNorm(Layer):
     Source: Ioffe and Szegedy 2015, algorithms 1 and 2.
     """
 
+    # NEW_OUTPUT and NEW_DX: newly allocated, so other layers may overwrite them.
     traits: ClassVar[Trait] = Trait.NORM | Trait.LEARNS | Trait.NEW_OUTPUT | Trait.NEW_DX
     buffers: ClassVar[tuple[str, ...]] = ("running_mean", "running_var")
 

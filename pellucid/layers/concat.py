@@ -32,6 +32,7 @@ class Concat(Layer):
     Source: Szegedy et al. 2015, figure 2.
     """
 
+    # NEW_OUTPUT: newly allocated, so other layers may overwrite it.
     traits: ClassVar[Trait] = Trait.LINEAR | Trait.MULTIPLE_INPUTS | Trait.NEW_OUTPUT
 
     axis: int = 1

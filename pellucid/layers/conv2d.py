@@ -38,6 +38,7 @@ class Conv2d(Layer):
     Source: LeCun et al. 1989; the arithmetic is Dumoulin and Visin 2016, relationship 6.
     """
 
+    # NEW_OUTPUT and NEW_DX: newly allocated, so other layers may overwrite them.
     traits: ClassVar[Trait] = (
         Trait.LINEAR | Trait.WEIGHTED | Trait.CONVOLUTION | Trait.LEARNS | Trait.NEW_OUTPUT | Trait.NEW_DX
     )

@@ -30,6 +30,7 @@ class Dense(Layer):
     Source: Rumelhart, Hinton and Williams 1986; the backward pass is Nielsen 2015, equations BP2 to BP4.
     """
 
+    # NEW_OUTPUT and NEW_DX: newly allocated, so other layers may overwrite them.
     traits: ClassVar[Trait] = Trait.LINEAR | Trait.WEIGHTED | Trait.LEARNS | Trait.NEW_OUTPUT | Trait.NEW_DX
     decayed: ClassVar[tuple[str, ...]] = ("weight",)
 

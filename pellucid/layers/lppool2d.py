@@ -33,6 +33,7 @@ class LpPool2d(Layer):
     Chintala and LeCun 2012, section 2.2; dilation: Yu and Koltun 2016, equation 2.
     """
 
+    # ADDITIVE: inputs add up to an output, so relevance is shared by their contributions.
     traits: ClassVar[Trait] = Trait.ADDITIVE | Trait.RESAMPLE
 
     kernel: int | tuple[int, int]

@@ -33,6 +33,7 @@ class MaxPool2d(Layer):
     row-major order receives the gradient. Source: Ranzato et al. 2007; switches: Zeiler and Fergus 2014, section 2.1.
     """
 
+    # NEW_OUTPUT and NEW_DX: newly allocated, so other layers may overwrite them.
     traits: ClassVar[Trait] = Trait.RESAMPLE | Trait.NEW_OUTPUT | Trait.NEW_DX
 
     kernel: int | tuple[int, int]

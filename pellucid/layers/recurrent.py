@@ -52,6 +52,7 @@ class Recurrent(Layer):
     The parameters have the names and the shapes of torch.nn.LSTM, GRU and RNN: `weight_ih_l0` and so on.
     """
 
+    # NEW_DX: newly allocated, so other layers may overwrite it.
     traits: ClassVar[Trait] = Trait.LEARNS | Trait.NEW_DX
     gates: ClassVar[int]
     outputs: ClassVar[tuple[str, ...]] = ("sequence", "state")

@@ -47,6 +47,7 @@ class RoIAlign(Layer):
     `aligned`: Wu et al. 2019 (Detectron2).
     """
 
+    # ADDITIVE: inputs add up to an output, so relevance is shared by their contributions.
     traits: ClassVar[Trait] = Trait.ADDITIVE | Trait.RESAMPLE | Trait.MULTIPLE_INPUTS
     constants: ClassVar[tuple[int, ...]] = (1,)  # the regions get no gradient
 

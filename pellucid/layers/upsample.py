@@ -54,6 +54,7 @@ class Upsample(Layer):
     Gems III, 1992.
     """
 
+    # ADDITIVE: inputs add up to an output, so relevance is shared by their contributions.
     traits: ClassVar[Trait] = Trait.LINEAR | Trait.ADDITIVE | Trait.RESAMPLE
 
     scale: float | tuple[float, float] | None = None

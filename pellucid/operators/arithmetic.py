@@ -23,6 +23,7 @@ class ExponentialCache(NamedTuple):
 class Plus(TensorLayer):
     """Add two tensors, broadcast to a common shape: y = a + b. Add is for tensors of equal shapes."""
 
+    # ADDITIVE: inputs add up to an output, so relevance is shared by their contributions.
     traits: ClassVar[Trait] = Trait.ANY_AXES | Trait.LINEAR | Trait.ADDITIVE | Trait.MULTIPLE_INPUTS
 
     def forward(self, params: Params, x: _Pair, mode: Mode) -> tuple[Tensor, InputsCache]:

@@ -109,6 +109,7 @@ class NormalizeChannels(TensorLayer):
 class UnscaledBatchNorm(BatchNorm):
     """BatchNorm without a scale and a shift: y = (x - μ) / sqrt(σ² + ε)."""
 
+    # NEW_OUTPUT and NEW_DX: newly allocated, so other layers may overwrite them.
     traits: ClassVar[Trait] = Trait.NORM | Trait.NEW_OUTPUT | Trait.NEW_DX
 
     def init(self, shape: Shape, rng: torch.Generator) -> tuple[Params, Shape]:

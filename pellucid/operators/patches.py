@@ -39,6 +39,7 @@ class Unfold(TensorLayer):
 class Fold(TensorLayer):
     """Sum columns (N, C kH kW, windows) to images (N, C, *size), at the positions of the windows in Unfold."""
 
+    # ADDITIVE: inputs add up to an output, so relevance is shared by their contributions.
     traits: ClassVar[Trait] = Trait.ANY_AXES | Trait.LINEAR | Trait.ADDITIVE
 
     size: _Pair

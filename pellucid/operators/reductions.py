@@ -27,6 +27,7 @@ def _unsqueeze_reduced(dy: Tensor, axes: tuple[int, ...], keep: bool) -> Tensor:
 class Mean(TensorLayer):
     """Average over axes, which have size 1 in y with `keep`, and are dropped otherwise."""
 
+    # ADDITIVE: inputs add up to an output, so relevance is shared by their contributions.
     traits: ClassVar[Trait] = Trait.ANY_AXES | Trait.LINEAR | Trait.ADDITIVE
 
     axes: tuple[int, ...]

@@ -166,7 +166,7 @@ def _check_program(program_dict: dict[str, Any]) -> None:
             raise FileFault(f"calls {quoted(str(target))}, which is no operator of PyTorch", SAVE_AGAIN)
         check_count(f"arguments of {quoted(target)}", len(node["inputs"]), MAX_PROGRAM_ARGUMENTS)
         _check_inputs(target, node["inputs"])
-    check_computed_sizes(graph["nodes"])
+    check_computed_sizes(graph["nodes"])  # products of sizes may become integers that fill the memory
 
 
 def _drop_unused_ranges(program_dict: dict[str, Any]) -> None:

@@ -178,16 +178,16 @@ def outcome_of(run: TrialRun, merits: Sequence[Merit], monitor: str, is_pruned: 
     merits: the task's figures of merit, the most important first. monitor: the column that selected the best weights.
     """
     rows = History.read(run.path).rows
-    figure, lower = figure_of(rows[-1], merits)
+    column, lower = compared_column(rows[-1], merits)
     best_row = _best_row(rows, monitor)
-    value = best_row.get(figure)
+    value = best_row.get(column)
     if value is None:
-        error = f"it recorded no finite {figure}" if figure else "it recorded no figure on validation images"
-        return Outcome("failed", figure, lower, error=error)
-    return Outcome("pruned" if is_pruned else "complete", figure, lower, value, best_row["epoch"])
+        error = f"it recorded no finite {column}" if column else "it recorded no figure on validation images"
+        return Outcome("failed", column, lower, error=error)
+    return Outcome("pruned" if is_pruned else "complete", column, lower, value, best_row["epoch"])
 
 
-def figure_of(row: Mapping[str, Any], merits: Sequence[Merit]) -> tuple[str, bool]:
+def compared_column(row: Mapping[str, Any], merits: Sequence[Merit]) -> tuple[str, bool]:
     """Return the column of a history that a sweep compares, "" if it has none, and whether smaller is better."""
     merit = next((candidate for candidate in (*merits, LOSS) if f"val_{candidate.name}" in row), None)
     return ("", False) if merit is None else (f"val_{merit.name}", merit.is_error)

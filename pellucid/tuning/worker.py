@@ -36,7 +36,7 @@ from pellucid.training.checkpoint import SavedState
 from pellucid.training.device import usable_device
 from pellucid.tuning.folder import Outcome, TrialRun, TuningFolder, unfinished_runs
 from pellucid.tuning.plan import TuningPlan
-from pellucid.tuning.results import TuningResult, figure_of, outcome_of, read_results, values_by_epoch
+from pellucid.tuning.results import TuningResult, compared_column, outcome_of, read_results, values_by_epoch
 from pellucid.tuning.space import ValueList, Values
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ def trial_settings(number: int, plan: TuningPlan, results: TuningResult) -> dict
 # In memory, since the folder of the sweep is the database. In Optuna's journal (5.0), the trial of a killed worker
 # stays "running" forever, and a lock that it held stops all others for 30 s.
 def optuna_study(results: TuningResult, sampler: Any = None) -> "Study":
-    """Return the trials of a sweep as a study of Optuna in memory, for its samplers and its figures."""
+    """Return the trials of a sweep as a study of Optuna in memory, for its samplers and its plots."""
     from optuna import create_study
     from optuna.trial import TrialState, create_trial
 
@@ -102,16 +102,16 @@ class MedianRule:
         self.curves_by_run = dict[str, Mapping[int, float]]()
 
     def should_prune(self, rows: Sequence[Mapping[str, Any]], merits: Sequence[Any]) -> bool:
-        """Return whether a run with the history `rows` so far is to end."""
+        """Return whether a run with the history `rows` so far is to end; merits: the task's main metrics."""
         from optuna import create_study
         from optuna.pruners import MedianPruner
         from optuna.trial import TrialState
 
-        figure, lower = figure_of(rows[-1], merits)
-        own_values = values_by_epoch(rows, figure)
+        column, lower = compared_column(rows[-1], merits)
+        own_values = values_by_epoch(rows, column)
         if rows[-1]["epoch"] not in own_values:
             return False
-        self._read_runs(figure)
+        self._read_runs(column)
         with _without_optuna_logs():
             study = create_study(direction="minimize" if lower else "maximize")
             for values in self.curves_by_run.values():
@@ -119,7 +119,7 @@ class MedianRule:
                     study.add_trial(_optuna_trial(values, TrialState.COMPLETE))
             return MedianPruner().prune(study, _optuna_trial(own_values, TrialState.RUNNING))
 
-    def _read_runs(self, figure: str) -> None:
+    def _read_runs(self, column: str) -> None:
         """Read the histories of runs that have become complete, at most once in READ_SECONDS."""
         if time.monotonic() - self.last_read_time < READ_SECONDS:
             return
@@ -127,7 +127,7 @@ class MedianRule:
         results = read_results(self.results.folder, self.results.plan)
         for run in (run for trial in results.trials for run in trial.runs):
             if str(run.path) not in self.curves_by_run and run.outcome is not None and run.outcome.state == "complete":
-                self.curves_by_run[str(run.path)] = values_by_epoch(run.rows, figure)
+                self.curves_by_run[str(run.path)] = values_by_epoch(run.rows, column)
 
 
 def _optuna_trial(values: Mapping[int, float], state: "TrialState") -> "FrozenTrial":

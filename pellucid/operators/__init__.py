@@ -4,10 +4,17 @@ To add an operator, import it here and add its name to `__all__`, which determin
 """
 
 from pellucid.layers.base import Layer
+
+# AffineMap: factor x + shift, by numbers. Power: x ** number. ToPower: a ** b, by tensors. Over: a / b.
 from pellucid.operators.arithmetic import AffineMap, Clip, Exponential, Minus, Over, Plus, Power, Times, ToPower
 from pellucid.operators.base import TensorLayer
+
+# LargestOne: the maximum, of which one of equal values receives the gradient. MaxPositions: those of max pooling.
 from pellucid.operators.choices import AdaptiveMaxPool, LargestOne, MaskedFill, MaxPositions, Where
 from pellucid.operators.convolution import Convolve
+
+# FUNCTIONS: of single numbers, for NumberFunction. STEPS: constant between jumps, such as sign, for StepFunction.
+# KeepOutside: threshold and hardshrink of PyTorch. AngleOfPoint: atan2.
 from pellucid.operators.functions import (
     FUNCTIONS,
     STEPS,
@@ -24,6 +31,8 @@ from pellucid.operators.functions import (
     SoftPlus,
     StepFunction,
 )
+
+# Join: concatenation along any axis. Index: indexing by a tensor. Select: one index of an axis. ToShape: a reshape.
 from pellucid.operators.moves import (
     Expand,
     Index,
@@ -38,12 +47,22 @@ from pellucid.operators.moves import (
     Stack,
     ToShape,
 )
+
+# Normalizations whose scale and shift are inputs: of layers, of groups, and of batches.
 from pellucid.operators.norms import NormalizeChannels, NormalizeGroups, NormalizeLast, UnscaledBatchNorm
 from pellucid.operators.patches import Fold, Repeat, Reverse, RunningProduct, RunningSum, Unfold
+
+# Positions: argmax, topk, argsort and other searches.
 from pellucid.operators.positions import Gather, OneHot, Positions, Scatter
+
+# LinearMap: x Wᵀ + b, whose weight and bias are inputs.
 from pellucid.operators.products import Attention, Einsum, LinearMap, MatMul
+
+# Largest: the maximum, whose equal values share the gradient. Length: the Euclidean norm.
 from pellucid.operators.reductions import Largest, Length, LogSumExp, Mean, Sum, Variance
 from pellucid.operators.sampling import AffineGrid, GridSample
+
+# Nodes without inputs: constants, learned parameters and attention masks.
 from pellucid.operators.sources import Fixed, Learned, ShiftMask
 
 __all__ = [

@@ -16,7 +16,7 @@ from pellucid.base.files import write_atomically
 from pellucid.base.limits import MAX_ONNX_BYTES
 from pellucid.data import FeatureStats
 from pellucid.export.metadata import shared_preprocess, takes_any_size, training_size
-from pellucid.export.parity import Parity, batch, compare, outputs, stored_tensor
+from pellucid.export.parity import Parity, compare, outputs, random_inputs, stored_tensor
 from pellucid.export.target import ExportTarget
 from pellucid.layers.base import Layer, Params
 from pellucid.model import Model
@@ -193,7 +193,7 @@ def onnx_bytes(
     params = map_tree(stored_tensor, params)
     traced = trace(net, params, shape)
     custom_types = custom_layers(traced.steps)
-    xs = batch(traced)
+    xs = random_inputs(traced)
     try:
         data = _proto(onnx, traced, stats, metadata or {})
         file_outputs = run_file(data, {value.name: x for value, x in zip(traced.inputs, xs, strict=True)})

@@ -44,7 +44,7 @@ class Parity:
         return self
 
 
-def batch(traced: GraphTrace, images: int = BATCH) -> tuple[Tensor, ...]:
+def random_inputs(traced: GraphTrace, images: int = BATCH) -> tuple[Tensor, ...]:
     """Return random inputs in [0, 1); switches of max pooling are distinct random indices, and other indices 0 or 1."""
     rng = torch.Generator().manual_seed(SEED)
     indices = {step.inputs[1].name for step in traced.steps if isinstance(step.layer, Index)}

@@ -19,7 +19,7 @@ from pellucid.base.errors import PellucidError
 from pellucid.base.files import write_atomically
 from pellucid.combine import Combinator, Fork, Graph, Parallel, Sequential, Shared, join, walk
 from pellucid.data import FeatureStats
-from pellucid.export.parity import Parity, ParityError, batch, compare, outputs, stored_tensor
+from pellucid.export.parity import Parity, ParityError, compare, outputs, random_inputs, stored_tensor
 from pellucid.export.target import ExportTarget
 from pellucid.export.torch_code import modules
 from pellucid.export.torch_code.calls import literal
@@ -141,7 +141,7 @@ def torch_files(
     params = map_tree(stored_tensor, params)
     text, tensors = source(stem, net, params, shape, stats, classes)
     weights = safetensors.torch.save({name: leaf.clone() for name, leaf in tensors.items()}, {"format": "pt"})
-    xs = batch(trace(net, params, shape))
+    xs = random_inputs(trace(net, params, shape))
     file_outputs = _outputs_of_file(stem, text, weights, xs)
     return text, weights, compare(outputs(net, params, xs, stats), file_outputs).require("the PyTorch file")
 

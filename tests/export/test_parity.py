@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from pellucid.export.parity import Parity, ParityError, batch, compare
+from pellucid.export.parity import Parity, ParityError, compare, random_inputs
 from pellucid.layers import Identity, MaxUnpool2d
 from pellucid.network.traced import trace
 
@@ -40,11 +40,11 @@ def test_shapes_must_be_the_same() -> None:
 
 
 def test_random_inputs_are_images_and_distinct_switches() -> None:
-    (x,) = batch(trace(Identity(), {}, (2, 3, 4)), 5)
+    (x,) = random_inputs(trace(Identity(), {}, (2, 3, 4)), 5)
     assert x.shape == (5, 2, 3, 4)
     assert 0 <= x.min() < 0.1
     assert 0.9 < x.max() < 1
-    values, switches = batch(trace(MaxUnpool2d(2), {}, ((2, 3, 4), (2, 3, 4))))
+    values, switches = random_inputs(trace(MaxUnpool2d(2), {}, ((2, 3, 4), (2, 3, 4))))
     assert values.dtype == torch.float32
     assert switches.dtype == torch.int64
     assert switches.min() >= 0

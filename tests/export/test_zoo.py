@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from pellucid.export import TOLERANCE, from_onnx, onnx_bytes
-from pellucid.export.parity import batch, compare, outputs
+from pellucid.export.parity import compare, outputs, random_inputs
 from pellucid.export.torch_file import source
 from pellucid.models import MODELS
 from pellucid.nested import flatten
@@ -32,7 +32,7 @@ def test_networks_are_exported_to_onnx_and_imported_again(name: str, tmp_path) -
     exported, imported = flatten(params), flatten(imported_params)
     assert [path.replace(".", "_") for path in exported] == [path.replace(".", "_") for path in imported]
     assert all(torch.equal(first, second) for first, second in zip(exported.values(), imported.values(), strict=True))
-    xs = batch(trace(net, params, shape), 1)
+    xs = random_inputs(trace(net, params, shape), 1)
     assert compare(outputs(net, params, xs, None), outputs(imported_net, imported_params, xs, None)).difference <= 1e-6
 
 
@@ -45,7 +45,7 @@ def test_networks_are_exported_to_pytorch(name: str) -> None:
     assert held.keys() == flatten(params).keys()
     module = module_of(text).network()
     module.load_state_dict(held)
-    xs = batch(trace(net, params, shape), 2)
+    xs = random_inputs(trace(net, params, shape), 2)
     with torch.no_grad():
         y = module.train(False)(*xs)
     assert compare(outputs(net, params, xs, None), flat_list(y)).difference <= TOLERANCE
@@ -58,7 +58,7 @@ def test_shifted_windows_are_exported_in_both_formats() -> None:
     text, weights = source("net", net, params, shape, None, None)
     module = module_of(text).network()
     module.load_state_dict(weights)
-    (x,) = batch(trace(net, params, shape), 2)
+    (x,) = random_inputs(trace(net, params, shape), 2)
     with torch.no_grad():
         y = module.train(False)(x)
     assert compare(outputs(net, params, (x,), None), flat_list(y)).difference <= TOLERANCE

@@ -15,7 +15,7 @@ from pellucid.detectors import Anchors, Candidates, OneStageDetector
 from pellucid.detectors.base import MAX_CANDIDATES, MAX_DETECTIONS
 from pellucid.export.metadata import training_size
 from pellucid.export.onnx_file import BATCH_AXIS, graph_bytes, network_nodes
-from pellucid.export.parity import Parity, ParityError, batch, compare, stored_tensor
+from pellucid.export.parity import Parity, ParityError, compare, random_inputs, stored_tensor
 from pellucid.layers import Identity
 from pellucid.model import Model
 from pellucid.nested import map_tree
@@ -74,7 +74,7 @@ def detector_bytes(model: Model, size: tuple[int, int] | None, metadata: Mapping
         )
 
     candidate_outputs: OutputShapes = tuple((name, "FLOAT", (BATCH_AXIS, "candidates", None)) for name in candidates)
-    (x,) = batch(graph)
+    (x,) = random_inputs(graph)
     boxes, scores, *file_outputs = run_file(file_bytes((*candidate_outputs, *OUTPUTS)), {"input": x})
     with torch.inference_mode():
         expected_candidates = detector.candidates(params, x if model.stats is None else model.stats.apply(x))

@@ -225,5 +225,5 @@ GUIDE = Guide(
         ),
     },
     later="Nearly all classifiers of this library end so. Whether their probabilities are true is another question.",
-    studio="#draw",
+    studio="#draw",  # the studio's view of drawn digits
 )

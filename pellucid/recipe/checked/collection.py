@@ -90,10 +90,11 @@ class CheckedPart(Dataset):
 class Collection(Material[CheckedPart]):
     """The contents of a folder of class folders, as the data of a training.
 
-    path: the folder or zip. has_test_folder: whether it has a test part; otherwise its pictures were split when they
-    were read. duplicates: the pairs that connect each group of near duplicates, k - 1 for k pictures. n_groups: the
-    number of these groups. n_leaked: the number of held-out pictures with a near duplicate in the training part, and of
-    test pictures with a near duplicate in the validation part. File names are relative to `path`.
+    train, validation, test: see `Material`. path: the folder or zip. has_test_folder: whether it has a test part;
+    otherwise its pictures were split when they were read. duplicates: the pairs that connect each group of near
+    duplicates, k - 1 for k pictures. n_groups: the number of these groups. n_leaked: the number of held-out pictures
+    with a near duplicate in the training part, and of test pictures with a near duplicate in the validation part. File
+    names are relative to `path`.
     """
 
     path: str

@@ -96,7 +96,8 @@ def ask_box(model: Model, x: Tensor, choice: str | None, area: Area | None, scor
     name = steps.classes[label] if side is None else f"{SIDES[side]} of {steps.classes[label]}"
     scores = steps.outputs.candidates.scores[steps.decision.selected_indices[index]]
     options: dict[str, dict[str, Any]] = {method: {"layer": scorer.path} for method in LAYER_METHODS}
-    options["gradcam"]["local"], options["lrp"] = True, {"composite": WITHOUT_BIAS}
+    options["gradcam"]["local"] = True  # HiResCAM: each position is weighted by its own gradient
+    options["lrp"] = {"composite": WITHOUT_BIAS}
     return ScoreToExplain(
         label=f"{name} of box {index + 1}",
         net=scorer.net,
@@ -108,5 +109,5 @@ def ask_box(model: Model, x: Tensor, choice: str | None, area: Area | None, scor
         chosen=label if side is None else len(scores) + side,
         area=(y0, x0, y1, x1),
         options=options,
-        are_logits=False,
+        are_logits=False,  # the scores of all choices are probabilities
     )

@@ -62,6 +62,7 @@ def classify_frames(args: argparse.Namespace) -> int:
     if args.json:
         source = f"camera {args.camera}" if is_camera else args.video
         confidence = None if model.confidence is None else model.confidence.to_json()
+        # engine: what computed the network, such as "onnxruntime"
         header = {"model": args.model, "engine": tally.engine, "confidence": confidence, "source": source}
         print_json({**header, **tally.to_json(), "stopped": was_stopped, "out": args.out})
     else:

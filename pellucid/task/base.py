@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from pellucid.base.errors import PellucidError
 from pellucid.predictor import Predictor
-from pellucid.task.asked import Area, ScoreToExplain, ask_scores, resized_to
+from pellucid.task.score_to_explain import Area, ScoreToExplain, output_to_explain, resized_to
 from pellucid.task.values import (
     Baseline,
     Command,
@@ -218,7 +218,7 @@ class Task(ABC):
         for one network with scores (N, K), which have no area. Raises PellucidError for other models and names, and for
         an area without a score.
         """
-        if (score := ask_scores(model, x, choice)) is None:
+        if (score := output_to_explain(model, x, choice)) is None:
             raise self.refusal(model)
         return score
 

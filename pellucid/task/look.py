@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pellucid.base.errors import PellucidError
 from pellucid.predictor import Picture, Predicted
-from pellucid.task.asked import Area, ScoreToExplain
+from pellucid.task.score_to_explain import Area, ScoreToExplain
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -12,7 +12,7 @@ from pellucid.studio.explain.session import RANDOM, ExplainSession
 from pellucid.studio.session import Session
 from pellucid.studio.view import Library
 from pellucid.task import task_of
-from pellucid.task.asked import Area
+from pellucid.task.score_to_explain import Area
 
 
 def explained_file(

@@ -7,7 +7,7 @@ from torch import Tensor
 from pellucid.combine.base import Combinator
 from pellucid.layers.base import Layer, Mode, Trait
 from pellucid.sweep import forward
-from pellucid.task.asked import ScoreToExplain
+from pellucid.task.score_to_explain import ScoreToExplain
 
 
 def maps_of(asked: ScoreToExplain) -> list[dict[str, Any]]:

@@ -36,7 +36,7 @@ from pellucid.studio.pictures import as_bytes, family_for, sample, sample_names
 from pellucid.studio.view import Library
 from pellucid.sweep import forward
 from pellucid.task import task_of
-from pellucid.task.asked import ScoreToExplain
+from pellucid.task.score_to_explain import ScoreToExplain
 
 BUDGET = 0.7  # approximate seconds of computation for one answer
 RECORDED_PACE = 1e-7  # approximate seconds of a forward pass per input value, for files

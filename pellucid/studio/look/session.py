@@ -17,7 +17,6 @@ from pellucid.studio.messages import Reply
 from pellucid.studio.pictures import family_for, sample, sample_names
 from pellucid.studio.view import Library
 from pellucid.task import task_of
-from pellucid.task.asked import Area, ScoreToExplain
 from pellucid.task.look import (
     BoxLayer,
     ClassLayer,
@@ -30,6 +29,7 @@ from pellucid.task.look import (
     PointLayer,
     Shown,
 )
+from pellucid.task.score_to_explain import Area, ScoreToExplain
 
 METHODS = ("gradcam", "lrp", "input_x_gradient", "saliency")  # quick ones; the view Explain has all
 MAX_HINTS = 100

@@ -8,7 +8,7 @@ from pellucid.base.errors import PellucidError
 from pellucid.base.text import plural
 from pellucid.predictor import Predictor
 from pellucid.task import Command, Evaluation, Explained, Merit, Option, OwnRecipe, Request, Task, Traced
-from pellucid.task.asked import Area, ScoreToExplain
+from pellucid.task.score_to_explain import Area, ScoreToExplain
 from pellucid.tasks.baseline import baseline_table
 
 if TYPE_CHECKING:
@@ -103,9 +103,9 @@ class Colorization(Task):
         self, model: "Model", x: "Tensor", choice: str | None = None, area: Area | None = None
     ) -> ScoreToExplain:
         """Return the score "a" or "b" (a colour channel) of the pixel at the centre of an area, or of the picture."""
-        from pellucid.tasks.colorize.why import ask_pixel
+        from pellucid.tasks.colorize.why import pixel_to_explain
 
-        return ask_pixel(model, x, choice, area)
+        return pixel_to_explain(model, x, choice, area)
 
     def look(self, model: "Model") -> "ColorizerLook":
         """Return the colorized picture, with the strength as a control, and hints if the model takes them."""

@@ -6,11 +6,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pellucid.task.asked import Area, ScoreToExplain
 from pellucid.task.look import NO_VALUES, Hint, ImageLayer, Look, LookControl, MapLayer, PictureLayer, Shown
+from pellucid.task.score_to_explain import Area, ScoreToExplain
 from pellucid.tasks.colorize.colorizer import MAX_STRENGTH, Colorizer, lightness_of
 from pellucid.tasks.colorize.hints import hint_maps
-from pellucid.tasks.colorize.why import ask_pixel
+from pellucid.tasks.colorize.why import pixel_to_explain
 
 
 class ColorizerLook(Look):
@@ -63,8 +63,8 @@ class ColorizerLook(Look):
         assert self.picture is not None
         x, (height, width) = self.input, self.picture.shape[1:]
         hints = hint_maps(self._hints, (height, width), (x.shape[1], x.shape[2])) if self.takes_hints else None
-        asked = ask_pixel(self.model, x, choice, None if area is None else self.area_in(x, area), hints)
-        assert asked.area is not None
+        score = pixel_to_explain(self.model, x, choice, None if area is None else self.area_in(x, area), hints)
+        assert score.area is not None
         top, left, bottom, right = area or (0, 0, height, width)
         pixel = f"pixel {(top + bottom) // 2}, {(left + right) // 2}"
-        return asked._replace(label=asked.label.replace(f"pixel {asked.area[0]}, {asked.area[1]}", pixel))
+        return score._replace(label=score.label.replace(f"pixel {score.area[0]}, {score.area[1]}", pixel))

@@ -25,7 +25,7 @@ from pellucid.ops.colour import recolour, rgb_to_lab
 from pellucid.report.figures.heat import heat
 from pellucid.report.write import write_picture
 from pellucid.task import Explained, Request
-from pellucid.task.asked import Area, ScoreToExplain, index_of
+from pellucid.task.score_to_explain import Area, ScoreToExplain, index_of
 from pellucid.tasks.colorize.colorizer import Colorizer, is_colorizer
 
 Channel = Literal["a", "b"]
@@ -78,7 +78,7 @@ def explain_pixel(
     return PixelColour(row=row, column=column, a=a, b=b, target=target, of=of, map=attributions[0].cpu())
 
 
-def ask_pixel(
+def pixel_to_explain(
     model: Model, x: Tensor, choice: str | None, area: Area | None, hints: Tensor | None = None
 ) -> ScoreToExplain:
     """Return the output that `explain_pixel` explains, for the pixel at the centre of an area.

@@ -22,7 +22,7 @@ from pellucid.task import (
     Task,
     Traced,
 )
-from pellucid.task.asked import Area, ScoreToExplain, resized_to
+from pellucid.task.score_to_explain import Area, ScoreToExplain, resized_to
 from pellucid.tasks.detect.thresholds import score_of
 
 if TYPE_CHECKING:
@@ -130,9 +130,9 @@ class Detection(Task):
         self, model: "Model", x: "Tensor", choice: str | None = None, area: Area | None = None
     ) -> ScoreToExplain:
         """Return the logit of a class, or a coordinate, of the box in an area, by default of the highest score."""
-        from pellucid.tasks.detect.explained import ask_box
+        from pellucid.tasks.detect.explained import box_to_explain
 
-        return ask_box(model, x, choice, area, score_of(model))
+        return box_to_explain(model, x, choice, area, score_of(model))
 
     def look(self, model: "Model") -> "DetectorLook":
         """Return the way from a picture to boxes, with the thresholds of score and IoU as controls."""

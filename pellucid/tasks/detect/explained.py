@@ -14,7 +14,7 @@ from pellucid.model import Model
 from pellucid.ops.boxes import box_iou
 from pellucid.report.write import write_picture
 from pellucid.task import Explained, Request
-from pellucid.task.asked import Area, ScoreToExplain
+from pellucid.task.score_to_explain import Area, ScoreToExplain
 from pellucid.tasks.detect.finder import ObjectFinder
 from pellucid.tasks.detect.pipeline import LAYER_METHODS, METHODS, SIDES, WITHOUT_BIAS, run_detector
 from pellucid.tasks.detect.pipeline_page import BoxPage, sentences
@@ -49,7 +49,7 @@ def explain_box(model: Model, request: Request, box: int) -> Explained:
 
 
 def area_of_box(model: Model, image: Tensor, box: int, score: float) -> Area:
-    """Return the area of detection number `box` in the resized picture, for which `ask_box` finds this box.
+    """Return the area of detection number `box` in the resized picture, for which `box_to_explain` finds this box.
 
     image: (C, H, W) uint8. score: the minimum score of a box. Raises PellucidError if there is no such box with this
     score, and if another is at the same place.
@@ -74,7 +74,7 @@ def _overlaps(area: Area, boxes: Tensor) -> Tensor:
     return box_iou(torch.tensor([[left, top, right, bottom]], dtype=boxes.dtype), boxes)[0]
 
 
-def ask_box(model: Model, x: Tensor, choice: str | None, area: Area | None, score: float) -> ScoreToExplain:
+def box_to_explain(model: Model, x: Tensor, choice: str | None, area: Area | None, score: float) -> ScoreToExplain:
     """Return the logit of a class for one box, by default of its own class, or a coordinate of it.
 
     See `Task.score_to_explain`. x: the resized picture (C, h, w), 0 to 1. area: selects the box with the highest IoU

@@ -19,7 +19,6 @@ from pellucid.fuse.inference import inference
 from pellucid.layers.base import Cache, Mode, Params
 from pellucid.objective import InferenceNetwork
 from pellucid.ops.image_objects import Detections
-from pellucid.task.asked import Area, ScoreToExplain
 from pellucid.task.look import (
     NO_VALUES,
     BoxLayer,
@@ -32,6 +31,7 @@ from pellucid.task.look import (
     PointLayer,
     Shown,
 )
+from pellucid.task.score_to_explain import Area, ScoreToExplain
 from pellucid.tasks.detect.finder import ObjectFinder
 from pellucid.tasks.detect.labelled import LabelledObjects
 from pellucid.tasks.detect.predictor import class_counts

@@ -20,7 +20,7 @@ from pellucid.task import (
     TargetChange,
     Task,
 )
-from pellucid.task.asked import Area, ScoreToExplain, resized_to
+from pellucid.task.score_to_explain import Area, ScoreToExplain, resized_to
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -120,9 +120,9 @@ class Keypoints(Task):
         self, model: "Model", x: "Tensor", choice: str | None = None, area: Area | None = None
     ) -> ScoreToExplain:
         """Return the x or the y coordinate of the key-point nearest to an area, by default of the first key-point."""
-        from pellucid.tasks.keypoints.finder import ask_point
+        from pellucid.tasks.keypoints.finder import point_to_explain
 
-        return ask_point(model, x, choice, area)
+        return point_to_explain(model, x, choice, area)
 
     def look(self, model: "Model") -> "KeypointLook":
         """Return the key-points, with the heat map of each if the network outputs heat maps."""

@@ -20,7 +20,7 @@ from pellucid.losses import HeatMaps
 from pellucid.losses.keypoints import KeypointLoss
 from pellucid.model import Model
 from pellucid.objective import Supervised
-from pellucid.task.asked import Area, ScoreToExplain, index_of
+from pellucid.task.score_to_explain import Area, ScoreToExplain, index_of
 from pellucid.tasks.annotated import check_image, mode_of
 
 Axis = Literal["x", "y"]
@@ -121,7 +121,7 @@ def explain_point(
     return (maps.amax(0) if method == "saliency" else maps.sum(0)).cpu()
 
 
-def ask_point(model: Model, x: Tensor, choice: str | None, area: Area | None) -> ScoreToExplain:
+def point_to_explain(model: Model, x: Tensor, choice: str | None, area: Area | None) -> ScoreToExplain:
     """Return a coordinate of the key-point nearest to the centre of an area, by default the first.
 
     See `Task.score_to_explain`.

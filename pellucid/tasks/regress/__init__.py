@@ -8,7 +8,7 @@ from pellucid.base.errors import PellucidError
 from pellucid.base.text import table
 from pellucid.predictor import Predictor
 from pellucid.task import Baseline, Command, Evaluation, Example, Explained, Merit, OwnRecipe, Reported, Request
-from pellucid.task.asked import Area, ScoreToExplain, ask_scores
+from pellucid.task.score_to_explain import Area, ScoreToExplain, output_to_explain
 from pellucid.tasks.classify import Classification
 
 if TYPE_CHECKING:
@@ -84,17 +84,17 @@ class NumberRegression(Classification):
         self, model: "Model", x: "Tensor", choice: str | None = None, area: Area | None = None
     ) -> ScoreToExplain:
         """Return a number, by default the first, or a unit."""
-        from pellucid.task.asked import index_of
+        from pellucid.task.score_to_explain import index_of
 
         names = self.class_names(model)
         explained = (
             choice if choice is not None and "[" in choice else str(0 if choice is None else index_of(choice, names))
         )
-        asked = ask_scores(model, x, explained)
-        if asked is None:
+        explained_score = output_to_explain(model, x, explained)
+        if explained_score is None:
             raise self.refusal(model)
-        label = asked.label if asked.chosen is None else names[asked.chosen]
-        return asked._replace(choices=names, label=label)
+        label = explained_score.label if explained_score.chosen is None else names[explained_score.chosen]
+        return explained_score._replace(choices=names, label=label)
 
     def example(self, model: "Model", image: str, target: str | None) -> Example:
         """Return an image and the numbers that the loss compares, by default the means of the training data.

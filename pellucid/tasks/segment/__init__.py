@@ -21,7 +21,7 @@ from pellucid.task import (
     TargetChange,
     Task,
 )
-from pellucid.task.asked import Area, ScoreToExplain, resized_to
+from pellucid.task.score_to_explain import Area, ScoreToExplain, resized_to
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -96,9 +96,9 @@ class Segmentation(Task):
         self, model: "Model", x: "Tensor", choice: str | None = None, area: Area | None = None
     ) -> ScoreToExplain:
         """Return the mean score of a class over pixels, by default of the most frequent class where it is predicted."""
-        from pellucid.tasks.segment.explained import ask_pixels
+        from pellucid.tasks.segment.explained import pixels_to_explain
 
-        return ask_pixels(model, x, choice, area)
+        return pixels_to_explain(model, x, choice, area)
 
     def look(self, model: "Model") -> "SegmenterLook":
         """Return the classes of the pixels and their probabilities, with the CRF as a control."""

@@ -16,7 +16,7 @@ from pellucid.layers.base import Mode
 from pellucid.model import Model
 from pellucid.objective import Supervised
 from pellucid.task import Example
-from pellucid.task.asked import Area, ScoreToExplain, index_of
+from pellucid.task.score_to_explain import Area, ScoreToExplain, index_of
 from pellucid.tasks.classify.explained import UNIT_HINT, class_index
 from pellucid.tasks.segment.segmenter import classes_of
 
@@ -90,7 +90,7 @@ def restrict_loss(model: Model, x: Tensor, target: Region | None) -> tuple[Model
     return new_model, torch.where(target.weights > 0, target.classes[:, None, None], ignored)
 
 
-def ask_pixels(model: Model, x: Tensor, choice: str | None, area: Area | None) -> ScoreToExplain:
+def pixels_to_explain(model: Model, x: Tensor, choice: str | None, area: Area | None) -> ScoreToExplain:
     """Return the mean score of a class over the pixels of an area; see `Task.score_to_explain`.
 
     choice: the name of the class, by default the class that is predicted at the most of these pixels. Without an area,

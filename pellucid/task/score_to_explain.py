@@ -37,7 +37,7 @@ class ScoreToExplain(NamedTuple):
     are_logits: bool = True
 
 
-def ask_scores(model: Any, x: "Tensor", choice: str | None) -> ScoreToExplain | None:
+def output_to_explain(model: Any, x: "Tensor", choice: str | None) -> ScoreToExplain | None:
     """Return one score of a model for an image; None unless the model has one network with outputs (N, K).
 
     choice: a class, by default the one with the largest score, or a unit such as "features.conv2[3]".

@@ -14,7 +14,7 @@ from pellucid.base.limits import (
     MAX_DESCRIBED_VALUES,
     scaled_limit,
 )
-from pellucid.base.settings.annotations import ValueFormat, convert, slots
+from pellucid.base.settings.annotations import ValueFormat, arguments_of, convert
 from pellucid.base.settings.checks import check
 from pellucid.base.text import note_once, shown
 from pellucid.combine import Fork, Sequential
@@ -216,7 +216,7 @@ class _PartReader:
                 f"network: there are more than {scaled_limit(MAX_DESCRIBED_LAYERS)} layers; {LIMITS_HINT}"
             )
         where = f"{where}.{name}"
-        arguments = slots(part_class) if dataclasses.is_dataclass(part_class) else {}
+        arguments = arguments_of(part_class) if dataclasses.is_dataclass(part_class) else {}
         values: dict[str, Any] = {}
         for key, value in config.items():
             if key == "type":

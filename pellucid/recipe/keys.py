@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from pellucid.base.settings.annotations import Argument, name_of, slots
+from pellucid.base.settings.annotations import Argument, arguments_of, name_of
 from pellucid.base.text import aligned
 from pellucid.optim import Schedule
 from pellucid.recipe.recipe import NO_PART, PART_KINDS, PLAIN_TABLES, TABLES
@@ -102,7 +102,7 @@ def _part_table_keys(table: str) -> TableKeys:
 
 
 def _argument_keys(target: Callable[..., Any]) -> tuple[RecipeKey, ...]:
-    return tuple(_argument_key(name, slot) for name, slot in slots(target).items())
+    return tuple(_argument_key(name, slot) for name, slot in arguments_of(target).items())
 
 
 def _argument_key(name: str, slot: Argument) -> RecipeKey:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from pellucid.base.errors import PellucidError, nearest
-from pellucid.base.settings.annotations import slots
+from pellucid.base.settings.annotations import arguments_of
 from pellucid.base.text import plural
 from pellucid.data import CATALOGUE
 from pellucid.data.mask_settings import MaskSettings, reading_masks
@@ -40,8 +40,8 @@ def recipe_for(
             f"no folder, file or data set {data!r}{nearest(data, CATALOGUE)}; give the data to train on"
         )
     path = data if is_catalogued else str(Path(data).expanduser().absolute())
-    mask_overrides = {key: overrides[f"data.{key}"] for key in slots(MaskSettings) if f"data.{key}" in overrides}
-    settings_of_masks = MaskSettings(**check_table(mask_overrides, slots(MaskSettings), verb, "data"))
+    mask_overrides = {key: overrides[f"data.{key}"] for key in arguments_of(MaskSettings) if f"data.{key}" in overrides}
+    settings_of_masks = MaskSettings(**check_table(mask_overrides, arguments_of(MaskSettings), verb, "data"))
     with skipping(overrides.get(SETTING) is True), reading_masks(settings_of_masks):
         name, settings, reason = tasks_by_verb()[verb].recipe_with(path, root, overrides)
     reason_text = f" ({reason})" if reason else ""

@@ -7,7 +7,7 @@ from typing import Any
 
 from pellucid import shipped_files
 from pellucid.base.errors import PellucidError, closest, nearest
-from pellucid.base.settings.annotations import slots
+from pellucid.base.settings.annotations import arguments_of
 from pellucid.base.toml_reader import read_toml
 from pellucid.data import Augment
 from pellucid.losses import LOSSES
@@ -75,7 +75,7 @@ def read_part(values: Mapping[str, Any], table: str, where: str, depth: int = 0)
             raise PellucidError(f"{where}: [schedule] is nested in more than {MAX_DEPTH} levels; make it flatter")
         return read_part(schedule_table, "schedule", where, depth + 1)
 
-    argument_slots = {} if name == NO_PART else slots(kind.known[name])
+    argument_slots = {} if name == NO_PART else arguments_of(kind.known[name])
     default_parts = {key: {} for key, slot in argument_slots.items() if slot.annotation is Schedule}
     arguments = default_parts | {key: value for key, value in values.items() if key != kind.key}
     return NamedPart(name, check_table(arguments, argument_slots, where, table, read_argument))
@@ -283,14 +283,14 @@ def _nearest_key(key: str, tables: Mapping[str, Mapping[str, Any]]) -> str:
 def _known_keys(table: str, values: Mapping[str, Any]) -> list[str]:
     """Return the keys of a table, including the arguments of the part that it names."""
     if table in PLAIN_TABLES:
-        return list(slots(PLAIN_TABLES[table]))
+        return list(arguments_of(PLAIN_TABLES[table]))
     kind = PART_KINDS[table]
     part = kind.known.get(values.get(kind.key, kind.default))
-    return [kind.key, *values, *(slots(part) if part not in (None, dict) else ())]
+    return [kind.key, *values, *(arguments_of(part) if part not in (None, dict) else ())]
 
 
 def _read_plain_table(table_class: type, table_values: Mapping[str, Any], table: str, where: str) -> Any:
-    values = check_table(table_values, slots(table_class), where, table)
+    values = check_table(table_values, arguments_of(table_class), where, table)
     try:
         return table_class(**values)
     except PellucidError as error:

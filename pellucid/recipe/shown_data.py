@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 from pellucid.base.errors import PellucidError
-from pellucid.base.settings.annotations import slots
+from pellucid.base.settings.annotations import arguments_of
 from pellucid.base.settings.checks import check_known
 from pellucid.data import CATALOGUE
 from pellucid.data.mask_settings import MaskSettings
@@ -63,7 +63,7 @@ def planned_recipe(
     errors: list[str] = []
     verbs = [*tasks_by_verb()] if verb is None else [verb]
     overrides = overrides or {}
-    has_mask_settings = any(f"data.{key}" in overrides for key in slots(MaskSettings))
+    has_mask_settings = any(f"data.{key}" in overrides for key in arguments_of(MaskSettings))
     if has_mask_settings or is_annotated(data) or mask_parts_of(data):
         # Classification, the first, would take the parts for classes.
         verbs = verbs[1:] + verbs[:1]

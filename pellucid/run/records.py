@@ -12,7 +12,7 @@ from typing import Any, TypeVar, cast
 from pellucid.base.errors import PellucidError, nearest
 from pellucid.base.files import read_regular, reason_of
 from pellucid.base.limits import MAX_RUN_JSON_BYTES, MAX_RUN_JSON_DIGITS, MAX_RUN_JSON_LEVELS, MAX_RUN_LINE_BYTES
-from pellucid.base.settings.annotations import ValueFormat, convert, name_of, slots
+from pellucid.base.settings.annotations import ValueFormat, arguments_of, convert, name_of
 from pellucid.base.settings.checks import check
 from pellucid.base.text import shown
 
@@ -72,7 +72,7 @@ def to_record(values: Mapping[str, Any], record_class: Callable[..., T], where: 
 
     Raises PellucidError, beginning with `where`, for unknown and missing keys, and for values of other types.
     """
-    known = slots(record_class)
+    known = arguments_of(record_class)
     unknown = next((key for key in values if key not in known), None)
     if unknown is not None:
         raise PellucidError(

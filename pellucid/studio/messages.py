@@ -17,7 +17,7 @@ from torch import Tensor
 
 from pellucid.base.errors import PellucidError, nearest
 from pellucid.base.limits import MAX_MESSAGE_BYTES, MAX_MESSAGE_TENSORS
-from pellucid.base.settings.annotations import ValueFormat, convert, name_of, slots
+from pellucid.base.settings.annotations import ValueFormat, arguments_of, convert, name_of
 from pellucid.command.out import to_json_types
 
 VERSION = 1
@@ -127,7 +127,7 @@ def _tensors(table: Any, body: bytes) -> dict[str, Tensor]:
 
 def _request(kind: str, target: Callable[..., Any], values: Mapping[str, Any]) -> Any:
     """Return the request of a kind with these values."""
-    known = slots(target)
+    known = arguments_of(target)
     if unknown := [name for name in values if name not in known]:
         raise MessageError(f"{kind} has no field {unknown[0][:40]!r}{nearest(unknown[0][:40], [*known])}")
     arguments = dict[str, Any]()

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pellucid.base.errors import PellucidError
-from pellucid.base.settings.annotations import slots
+from pellucid.base.settings.annotations import arguments_of
 from pellucid.recipe.toml import check_table, coerce, parse_value, write_toml
 
 
@@ -74,20 +74,24 @@ def test_a_wrong_type_error_names_key_and_expected_type(value: Any, kind: Any, e
 
 
 def test_a_table_gets_the_defaults_of_the_constructor():
-    assert check_table({"heat": 200}, slots(Oven), "file", "oven") == {"heat": 200.0, "racks": 2, "modes": ("grill",)}
+    assert check_table({"heat": 200}, arguments_of(Oven), "file", "oven") == {
+        "heat": 200.0,
+        "racks": 2,
+        "modes": ("grill",),
+    }
 
 
 def test_a_table_is_checked_against_the_parameters_of_a_function():
     def bake(sizes: Sequence[int], name: str = "bread") -> None: ...
 
-    assert check_table({"sizes": [1]}, slots(bake), "file", "bake") == {"sizes": (1,), "name": "bread"}
+    assert check_table({"sizes": [1]}, arguments_of(bake), "file", "bake") == {"sizes": (1,), "name": "bread"}
 
 
 def test_unknown_keys_suggest_the_nearest_and_missing_keys_name_their_type():
     with pytest.raises(PellucidError, match=r"file: unknown key 'oven.rack'; did you mean 'oven.racks'\?"):
-        check_table({"heat": 1, "rack": 3}, slots(Oven), "file", "oven")
+        check_table({"heat": 1, "rack": 3}, arguments_of(Oven), "file", "oven")
     with pytest.raises(PellucidError, match=r"file: oven.heat is missing; give it a number"):
-        check_table({}, slots(Oven), "file", "oven")
+        check_table({}, arguments_of(Oven), "file", "oven")
 
 
 @pytest.mark.parametrize(

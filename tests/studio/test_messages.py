@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from pellucid.base.limits import MAX_MESSAGE_BYTES
-from pellucid.base.settings.annotations import slots
+from pellucid.base.settings.annotations import arguments_of
 from pellucid.studio.messages import pack
 from pellucid.studio.session import REQUESTS
 from tests.studio.talk import Tab
@@ -90,7 +90,7 @@ def test_bytes_that_are_not_a_message_are_refused(tab: Tab) -> None:
 def test_wrong_values_of_every_kind_of_field_are_refused(tab: Tab) -> None:
     cases = 0
     for kind, target in REQUESTS.items():
-        known = slots(target)
+        known = arguments_of(target)
         for name in [*known, "v", "kind", "id", "tensors", "surplus"]:
             for value in VALUES:
                 header = {"v": 1, "kind": kind, "id": 7, "path": "head.scores", "row": 0, "what": "x[0, 0, 14, 14]"}

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from pellucid.base.settings.annotations import slots
+from pellucid.base.settings.annotations import arguments_of
 from pellucid.studio.session import REQUESTS, VIEWS
 from pellucid.studio.view import View
 from tests.studio.talk import Tab
@@ -40,7 +40,7 @@ def test_a_view_has_the_files_of_its_page_and_messages_of_its_name(view: View) -
 @pytest.mark.parametrize("kind", REQUESTS)
 def test_the_fields_of_a_request_are_those_of_the_page(kind: str) -> None:
     written = ROWS[kind][0]
-    for name, slot in slots(REQUESTS[kind]).items():
+    for name, slot in arguments_of(REQUESTS[kind]).items():
         assert f"`{name}`" in written, name
         if slot.default not in (MISSING, None, False) and not isinstance(slot.default, (tuple, dict, list)):
             assert re.search(rf"\({str(slot.default).lower()}\)", written.lower()), (name, slot.default)
@@ -98,7 +98,7 @@ def answers() -> dict[str, dict[str, Any]]:
 def test_the_fields_of_the_answers_are_those_of_the_page(answers: dict[str, dict[str, Any]]) -> None:
     for kind, answer in answers.items():
         written = names(ROWS[kind][1])
-        own = answer.keys() - HEADER - slots(REQUESTS[kind]).keys()
+        own = answer.keys() - HEADER - arguments_of(REQUESTS[kind]).keys()
         assert own <= written, (kind, own - written)
         tensors = {name for name in answer["tensors"] if name.isidentifier() and not re.search(r"\d$", name)}
         if kind not in (

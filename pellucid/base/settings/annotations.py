@@ -35,7 +35,7 @@ class Argument:
     default: Any
 
 
-def slots(target: Callable[..., Any]) -> dict[str, Argument]:
+def arguments_of(target: Callable[..., Any]) -> dict[str, Argument]:
     """Return the arguments of a dataclass's constructor, or of another class or function, with types and defaults."""
     hints = get_type_hints(target)
     if not dataclasses.is_dataclass(target):

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
 from pellucid.base.errors import PellucidError
-from pellucid.base.settings.annotations import slots
+from pellucid.base.settings.annotations import arguments_of
 from pellucid.base.settings.checks import check, check_known
 from pellucid.data import CATALOGUE
 from pellucid.recipe.material import SHAPES
@@ -153,7 +153,7 @@ def _choices(recipe: Recipe, table: str, key: str) -> list[str] | None:
         target: Any = PART_KINDS[table].known[getattr(recipe, table).name]
     else:
         target = PLAIN_TABLES[table]
-    slot = slots(target).get(key)
+    slot = arguments_of(target).get(key)
     kinds = () if slot is None else (slot.annotation, *get_args(slot.annotation))
     listed = next((get_args(kind) for kind in kinds if get_origin(kind) is Literal), ())
     if not listed or not all(isinstance(choice, str) for choice in listed):

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from pellucid.base.settings.annotations import Argument, convert, slots
+from pellucid.base.settings.annotations import Argument, arguments_of, convert
 from pellucid.extend.config import JSON_FORMAT
 from pellucid.layers import ReLU
 from pellucid.layers.base import Layer
@@ -49,7 +49,7 @@ def test_settings_are_in_the_order_of_the_constructor():
         first: int
         sizes: list[int] = field(default_factory=list)
 
-    assert slots(Part) == {
+    assert arguments_of(Part) == {
         "first": Argument(int, MISSING),
         "sizes": Argument(list[int], []),
         "late": Argument(bool, False),

@@ -131,7 +131,7 @@ def checked_forward(path: str, layer: Layer, params: Params, x: Any, mode: Mode)
 
 
 @contextmanager
-def naming_layers(net: Layer, params: Params, x: Any) -> Iterator[None]:
+def naming_layers_in_errors(net: Layer, params: Params, x: Any) -> Iterator[None]:
     """Within the context, raise PellucidError, naming the layer, if a forward pass of x fails in a user-defined layer.
 
     To find the layer, the pass is repeated in evaluation mode; if no layer fails there, the error is raised unchanged.

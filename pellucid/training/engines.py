@@ -15,7 +15,7 @@ from pellucid.base.allocator import FreedMemory
 from pellucid.base.errors import PellucidError
 from pellucid.base.settings.checks import check
 from pellucid.base.text import note, plural
-from pellucid.extend.user_defined import naming_layers
+from pellucid.extend.user_defined import naming_layers_in_errors
 from pellucid.fuse.inference import inference
 from pellucid.fuse.inference.runs import RunFunction
 from pellucid.training.examples import as_inputs, first_not_finite
@@ -94,7 +94,7 @@ class EnginePredictor:
             raise PellucidError(f"x: example {index} contains NaN or infinity; the inputs must be finite")
         with torch.inference_mode():
             batch = model.scaled(x)
-            with naming_layers(model.net, model.params, batch):
+            with naming_layers_in_errors(model.net, model.params, batch):
                 self.engine = self._choose_engine(batch)
                 y = self._run(self._run_functions[self.engine], batch)
             predictions = model.interpret(batch, y).cpu().clone()
@@ -114,7 +114,7 @@ class EnginePredictor:
         if shape not in self._thread_choices:
             self._thread_choices[shape] = ThreadChoice(measure())
         choice = self._thread_choices[shape]
-        if choice.is_due:
+        if choice.is_measurement_due:
             choice.measure(measure)
         self.threads = choice.count
         with torch_threads(choice.count):

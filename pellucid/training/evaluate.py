@@ -13,7 +13,7 @@ from pellucid.data.augment import FeatureStats
 from pellucid.data.augment.standardise import scaled
 from pellucid.data.source import Arrays, Batch, Source
 from pellucid.extend.registry import is_ours
-from pellucid.extend.user_defined import naming_layers
+from pellucid.extend.user_defined import naming_layers_in_errors
 from pellucid.fuse.inference import AsWritten, inference
 from pellucid.layers.base import Cache, Layer, Mode, Params
 from pellucid.metrics.base import mergeable_state
@@ -61,7 +61,7 @@ def _naming_errors(model: Learner, images: Any) -> AbstractContextManager[None]:
     """Return a context that adds the layer's name to errors; it does nothing unless the objective is Supervised."""
     if not isinstance(model.objective, Supervised):
         return nullcontext()
-    return naming_layers(model.objective.net, model.params, images)
+    return naming_layers_in_errors(model.objective.net, model.params, images)
 
 
 def output_batches(
@@ -73,7 +73,7 @@ def output_batches(
     """
     run = inference(net, params) if len(x) >= MIN_INPUTS else AsWritten(net, params)
     for images in read_images(x, batch_size, stats, params):
-        with naming_layers(net, params, images):
+        with naming_layers_in_errors(net, params, images):
             y = run(images)
         yield images, y
 

@@ -12,7 +12,7 @@ from pellucid.base.errors import PellucidError
 from pellucid.calibration.familiarity import Familiarity
 from pellucid.data import Source
 from pellucid.data.augment.standardise import scaled
-from pellucid.extend.user_defined import naming_layers
+from pellucid.extend.user_defined import naming_layers_in_errors
 from pellucid.layers.base import Mode
 from pellucid.objective import Supervised
 from pellucid.training.device import on_device
@@ -38,7 +38,7 @@ class Predicting(ModelDisplay):
         inputs = as_inputs(x, dtype=self.dtype)
         self._check_input(inputs, "x")
         images = self.scaled(inputs)
-        with torch.no_grad(), naming_layers(self.net, self.params, images):
+        with torch.no_grad(), naming_layers_in_errors(self.net, self.params, images):
             return self.net.forward(self.params, images, Mode(keep=False))[0]
 
     @property

@@ -148,7 +148,7 @@ class ThreadChoice:
     def __init__(self, fastest: FastestThreads, first: int = 0) -> None:
         self.count = fastest.threads
         self.first = first or fastest.threads
-        self.is_due = False
+        self.is_measurement_due = False
         self._next_measurement_time = 0.0  # of the clock, before which nothing is measured
         # A drop is relative to the measured time: relative to the first window, a number that was chosen in a quiet
         # moment would stay if a load begins right after.
@@ -170,7 +170,7 @@ class ThreadChoice:
         self._window_seconds = 0.0
         self._best_throughput = max(self._best_throughput, throughput)
         has_changed = throughput < MIN_THROUGHPUT * self._best_throughput or self.count != self.first
-        self.is_due = has_changed and perf_counter() >= self._next_measurement_time
+        self.is_measurement_due = has_changed and perf_counter() >= self._next_measurement_time
 
     def measure(self, measure: Callable[[], FastestThreads]) -> None:
         """Set the number of threads to the result of `measure`."""
@@ -178,7 +178,7 @@ class ThreadChoice:
         count_before = self.count
         self.count, seconds = measure()
         self._next_measurement_time = perf_counter() + (perf_counter() - start) / MEASURING_FRACTION
-        self.is_due = False
+        self.is_measurement_due = False
         # With the same number, the drop has another cause, such as slow reading of the data: only a further one counts.
         self._restart(0.0 if self.count == count_before else seconds)
 
@@ -204,7 +204,7 @@ class AutoThreads(Callback):
     def on_tick(self, training: Training) -> None:
         """Measure again if the throughput has dropped."""
         self._add(training.step, training.seconds)
-        if self._choice.is_due and self.measure is not None:
+        if self._choice.is_measurement_due and self.measure is not None:
             before = self._choice.count
             self._choice.measure(self.measure)
             self._last_added = None  # the next tick's seconds contain the time of the measurement

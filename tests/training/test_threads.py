@@ -108,27 +108,27 @@ def test_a_drop_of_the_throughput_makes_a_measurement_due(clock: Clock) -> None:
     choice = ThreadChoice(FastestThreads(4))
     for images in (100, 120, 90, 85):  # 85 / 120 = 0.708
         choice.add(images, 1.0)
-        assert not choice.is_due
+        assert not choice.is_measurement_due
     choice.add(83, 1.0)  # 83 / 120 = 0.692
-    assert choice.is_due
+    assert choice.is_measurement_due
     choice.measure(lambda: FastestThreads(4, 0.001))
-    assert not choice.is_due
+    assert not choice.is_measurement_due
     choice.add(30, 1.0)  # the throughput after a measurement is the new reference
-    assert not choice.is_due
+    assert not choice.is_measurement_due
 
 
 def test_a_load_that_begins_right_after_a_measurement_is_noticed(clock: Clock) -> None:
     choice = ThreadChoice(FastestThreads(4, 0.01))
     choice.add(69, 1.0)  # of 100 calls a second
-    assert choice.is_due
+    assert choice.is_measurement_due
     choice.measure(lambda: FastestThreads(1, 0.02))
     choice.add(36, 1.0)  # of 50
-    assert choice.is_due  # since the first number may be the fastest again
+    assert choice.is_measurement_due  # since the first number may be the fastest again
     choice.measure(lambda: FastestThreads(4, 0.01))
     choice.add(71, 1.0)
-    assert not choice.is_due
+    assert not choice.is_measurement_due
     choice.add(69, 1.0)
-    assert choice.is_due
+    assert choice.is_measurement_due
 
 
 def test_short_work_is_averaged_over_a_second(clock: Clock) -> None:
@@ -136,9 +136,9 @@ def test_short_work_is_averaged_over_a_second(clock: Clock) -> None:
     choice.add(100, 1.0)
     for _ in range(9):
         choice.add(1, 0.1)
-        assert not choice.is_due
+        assert not choice.is_measurement_due
     choice.add(1, 0.11)
-    assert choice.is_due
+    assert choice.is_measurement_due
 
 
 def test_after_a_drop_the_threads_are_measured_until_the_first_number_is_fastest_again(clock: Clock) -> None:
@@ -156,11 +156,11 @@ def test_after_a_drop_the_threads_are_measured_until_the_first_number_is_fastest
     for now, is_due in ((10.0, False), (41.9, False), (42.1, True)):
         clock.now = now
         choice.add(50, 1.0)
-        assert choice.is_due == is_due
+        assert choice.is_measurement_due == is_due
     choice.measure(measure(4))
     clock.now = 1000.0
     choice.add(100, 1.0)
-    assert (choice.count, choice.is_due) == (4, False)
+    assert (choice.count, choice.is_measurement_due) == (4, False)
 
 
 @pytest.mark.parametrize("make", [small_mlp, small_conv])

@@ -5,7 +5,7 @@ import argparse
 from pellucid.command.args import Parser
 from pellucid.command.models import open_model
 from pellucid.command.options import add_options, given_options
-from pellucid.command.out import ENGINE, print_result
+from pellucid.command.out import OWN_ENGINE, print_result
 from pellucid.data.format_names import ANNOTATION_FORMATS
 
 
@@ -40,5 +40,5 @@ def handle(args: argparse.Namespace) -> int:
     with reading_as_in_training(model, args.data):
         evaluation = task.evaluate(model, args.model, args.data, **given_options(args, "evaluate", task))
     if processes().is_first:
-        print_result(args, {"model": args.model, "engine": ENGINE, **evaluation.values}, *evaluation.lines)
+        print_result(args, {"model": args.model, "engine": OWN_ENGINE, **evaluation.values}, *evaluation.lines)
     return 0

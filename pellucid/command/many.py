@@ -23,7 +23,7 @@ import torch
 from pellucid.base.errors import PellucidError
 from pellucid.base.files import atomic_file, write_atomically
 from pellucid.base.text import plural
-from pellucid.command.out import ENGINE, print_result, to_json_types
+from pellucid.command.out import OWN_ENGINE, print_result, to_json_types
 from pellucid.command.parts import MANIFEST, Parts
 from pellucid.command.progress import CountProgress
 from pellucid.data.picture_list import PictureList, is_collection, picture_list
@@ -159,7 +159,7 @@ def predict_in_parts(
         _finish_parts(parts, make_predictor, files_folder, args)
         if rank_and_world_size()[0] == 0:
             n_errors = sum(_count_errors(parts.file(number)) for number in range(parts.n_parts))
-            values = {"model": args.model, "engine": ENGINE, **about, "results": str(result)}
+            values = {"model": args.model, "engine": OWN_ENGINE, **about, "results": str(result)}
             values |= {"pictures": len(pictures), "errors": n_errors}
             error_text = f", of which {n_errors:,} have an error in their row" if n_errors else ""
             print_result(args, values, f"wrote {result}: {plural(len(pictures), 'picture')}{error_text}")

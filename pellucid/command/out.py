@@ -16,7 +16,7 @@ from pellucid.base.text import note, printable
 PROGRAM = "pellucid"  # the name of the program
 # What computed the predictions: the value of the key "engine" of `--json`. Only `gestures predict` of frames chooses
 # the faster engine, and may print "onnxruntime".
-ENGINE = "pellucid"
+OWN_ENGINE = "pellucid"
 
 
 def print_json(value: Mapping[str, Any]) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 from pellucid.base.errors import PellucidError
 from pellucid.command.args import Parser
 from pellucid.command.files import check_output_path
-from pellucid.command.out import ENGINE, note_skipped, print_json, print_lines
+from pellucid.command.out import OWN_ENGINE, note_skipped, print_json, print_lines
 from pellucid.data.skipping import check_skipped, skips
 from pellucid.predictor import SOURCE_HELP, Predictor, camera_pictures, pictures_of, valid_predictions, write_csv
 
@@ -83,7 +83,7 @@ def print_predictions(
             write_csv(csv_path, csv_rows)
             values, result_file = {**values, "table": str(csv_path)}, csv_path
         if args.json:
-            print_json({"model": args.model, "engine": ENGINE, **about, **values, "skipped": skipped_values})
+            print_json({"model": args.model, "engine": OWN_ENGINE, **about, **values, "skipped": skipped_values})
         elif result_file is not None:
             print_lines(f"wrote {result_file}")
     return 2 if skipped_reasons and not skips() else 0

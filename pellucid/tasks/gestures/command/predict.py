@@ -6,7 +6,7 @@ from pellucid.base.errors import PellucidError
 from pellucid.base.text import note
 from pellucid.command.args import Parser
 from pellucid.command.models import open_model
-from pellucid.command.out import ENGINE, print_json, print_lines
+from pellucid.command.out import OWN_ENGINE, print_json, print_lines
 
 FRAME_OPTIONS = ("smoothing", "every", "out")  # options for videos and cameras only
 
@@ -66,7 +66,7 @@ def _classify_pictures(args: argparse.Namespace) -> int:
         confidence = None if model.confidence is None else model.confidence.to_json()
         rows = [prediction.values for prediction in predictions]
         skipped = [{"image": name, "reason": reason} for name, reason in faults.items()]
-        header = {"model": args.model, "engine": ENGINE, "confidence": confidence}
+        header = {"model": args.model, "engine": OWN_ENGINE, "confidence": confidence}
         print_json({**header, "predictions": rows, "skipped": skipped})
         return 0
     print_lines(*(prediction.line for prediction in predictions))

@@ -55,6 +55,7 @@ class YOLO3(OneStageDetector):
     their code.
     """
 
+    # losses that are sums divided by the number of positive anchors
     per_positive_losses: ClassVar[tuple[str, ...]] = ("box", "object", "class")
     backbone: Layer
     neck: Layer
@@ -102,7 +103,7 @@ class YOLO3(OneStageDetector):
 
     def losses(self, y: Tensor, anchors: Anchors, targets: Sequence[Objects]) -> tuple[Losses, Tensor]:
         """Return the three losses, and the gradient of their weighted sum with respect to y."""
-        all_boxes = constant(self._decode_boxes(y, anchors))  # (N, A, 4)
+        all_boxes = constant(self._decode_boxes(y, anchors))  # (N, A, 4), held constant by `verify`
         assignments = [self._assign(anchors, objects, boxes) for objects, boxes in zip(targets, all_boxes, strict=True)]
         matches = collect_positives(assignments, targets, y)
         index = (matches.image, matches.anchor)

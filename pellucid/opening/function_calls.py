@@ -1,4 +1,9 @@
-"""Translation of PyTorch operators to layers: elementwise functions, masks, sums, windows and pixel shuffles."""
+"""Translation of PyTorch operators to layers: elementwise functions, masks, sums, windows and pixel shuffles.
+
+In each translation, c is the `Context` of a call: c["NAME"] is an argument, and c.source("NAME") the name of the value
+that an argument refers to (a Ref); c.first_source is that of the first. A Multiple is a size that depends on the number
+of examples.
+"""
 
 import math
 from collections.abc import Callable

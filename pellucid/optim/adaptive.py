@@ -1,4 +1,7 @@
-"""Optimizers that scale the step of each parameter by its past gradients."""
+"""Optimizers that scale the step of each parameter by its past gradients.
+
+`elementwise`: each value changes only by its own gradient and state, so that processes can share the state.
+"""
 
 import math
 from dataclasses import dataclass

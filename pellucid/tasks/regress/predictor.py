@@ -13,7 +13,10 @@ from pellucid.tasks.regress.measure import quantities
 
 
 class NumberPredictor(ClassPredictor):
-    """Predicts the numbers of pictures of any size; writes no files."""
+    """Predicts the numbers of pictures of any size; writes no files.
+
+    quantities: the names and units of the numbers.
+    """
 
     def __init__(self, model: Model) -> None:
         super().__init__(model)

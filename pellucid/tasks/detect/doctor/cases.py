@@ -39,6 +39,7 @@ def case_of_detector(run: str | os.PathLike[str], data: str | None = None) -> De
     preprocess = None if loaded is None else loaded.preprocess
 
     def begin() -> Model:
+        """Return a model with the weights from which training starts."""
         return build_model(recipe, material.train, root, preprocess, folder)
 
     if loaded is None:

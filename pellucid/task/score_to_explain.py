@@ -20,7 +20,8 @@ class ScoreToExplain(NamedTuple):
     of all scores that can be explained. scores: (n,), their values, NaN where unknown; `are_logits` is False for
     probabilities. chosen: the index of the score in `choices`, None for a unit. area: the region that the score is
     for, such as a box; None for the whole picture. options: arguments of explanation methods, by the name of the
-    method. read: see `pellucid.explain.occlude`.
+    method. read: see `pellucid.explain.occlude`. is_of_pixels: whether it is a score of the pixels of `area`, which
+    `of_pixels` adds to the label.
     """
 
     label: str
@@ -35,6 +36,25 @@ class ScoreToExplain(NamedTuple):
     options: Mapping[str, Mapping[str, Any]] = {}
     read: "Callable[[Tensor], Tensor] | None" = None
     are_logits: bool = True
+    is_of_pixels: bool = False
+
+    def of_pixels(self, input_size: Sequence[int], size: Sequence[int], area: Area | None = None) -> "ScoreToExplain":
+        """Return this score with its pixels in the label, as those of a picture of `size` (H, W).
+
+        input_size: (h, w) of the network's input without padding. area: the pixels of the picture that the user chose;
+        None for all that `self.area` of the input covers.
+        """
+        if not self.is_of_pixels or self.area is None:
+            return self
+        if area is None:
+            (h, w), (height, width) = input_size, size
+            top, left, bottom, right = self.area
+            area = top * height // h, left * width // w, -(-bottom * height // h), -(-right * width // w)
+        top, left, bottom, right = area
+        place = f"rows {top} to {bottom - 1} and columns {left} to {right - 1}"
+        if (bottom - top, right - left) == (1, 1):
+            place = f"pixel {top}, {left}"
+        return self._replace(label=f"{self.label} at {place}")
 
 
 def output_to_explain(model: Any, x: "Tensor", choice: str | None) -> ScoreToExplain | None:

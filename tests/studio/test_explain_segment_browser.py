@@ -63,10 +63,11 @@ def test_a_pixel_and_a_region_are_explained_and_names_are_text(page: Page, stree
         page.settle()
         return page.last("explain.aim")
 
+    scale = sample("street 0").shape[1] // height  # pixels of the picture for one of the network's input
     row, column = height - 10, width // 2  # a pixel of the road
     tab.mouse.click(*at(row, column))
     index = int(y[0, :, row, column].argmax())
-    aimed = aim(names[index], f"[{row}:{row + 1}, {column}:{column + 1}]")
+    aimed = aim(names[index], f" at rows {scale * row} to {scale * (row + 1) - 1} ")
     assert aimed["chosen"] == index == names.index(CLASSES["road"])
     assert aimed["score"] == pytest.approx(float(y[0, index, row, column]), rel=1e-4)
     tab.mouse.move(*at(5, 5))
@@ -74,10 +75,10 @@ def test_a_pixel_and_a_region_are_explained_and_names_are_text(page: Page, stree
     tab.mouse.move(*at(20, 30), steps=4)
     tab.mouse.up()
     region = y[0, :, 5:21, 5:31].mean((1, 2))
-    aimed = aim(names[int(region.argmax())], "[5:")
+    aimed = aim(names[int(region.argmax())], f" at rows {5 * scale} to ")
     assert aimed["score"] == pytest.approx(float(region.max()), rel=0.02, abs=0.05)  # its edge may differ
     tab.click(f"[data-of='{CLASSES['car']!s}']".replace("'taken'", "\\'taken\\'"))
-    aimed = aim(HOSTILE, "[5:")
+    aimed = aim(HOSTILE, f" at rows {5 * scale} to ")
     assert aimed["score"] == pytest.approx(float(region[names.index(HOSTILE)]), rel=0.02, abs=0.05)
     assert re.search(re.escape(HOSTILE), tab.inner_text("#explain-h"))  # the name is shown as text
     assert tab.evaluate("document.querySelectorAll('img[src=x], script:not([src]), main b b').length") == 0

@@ -1,5 +1,6 @@
 """The view Look: what an answer says is true of any model: numbers, shares of classes, and what is explained."""
 
+import re
 from typing import Any
 
 import pytest
@@ -12,7 +13,7 @@ from pellucid.model import Model
 from pellucid.nested import map_tree
 from pellucid.studio.view import Library
 from tests.studio.talk import Tab
-from tests.studio.test_look import opened
+from tests.studio.test_look import opened, png
 
 
 def constant_model(values: list[float], table: dict[str, Any], **settings: Any) -> Model:
@@ -68,13 +69,33 @@ def test_a_difference_is_only_explained_between_classes(name: str) -> None:
             assert (coordinate["against"], coordinate["rivals"]) == (None, [])
 
 
+@pytest.mark.parametrize("model", ["colorize", "camvid"])
 @pytest.mark.parametrize("size", [(480, 640), (90, 120), (64, 64), (33, 200)])
-def test_a_colour_is_explained_at_the_pixel_that_was_clicked(size: tuple[int, int]) -> None:
+def test_an_explained_pixel_is_named_as_the_one_that_was_clicked(model: str, size: tuple[int, int]) -> None:
     picture = torch.randint(256, (3, *size), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
-    tab, _, _ = opened("colorize", picture)
+    tab, _, _ = opened(model, picture)
+    upload = tab.session.library.uploads.add(png(picture))[0]
+    tab.ask("explain.open", model=model)
+    (_, h, w) = tab.ask("explain.picture", upload=upload)["tensors"]["picture"].shape
     for row, column in ((0, 0), (size[0] // 2, size[1] // 3), (size[0] - 1, size[1] - 1)):
         why = tab.ask("look.why", place=[row, column, row + 1, column + 1], method="saliency")
-        assert f"of pixel {row}, {column} (" in why["label"]
+        assert why["label"].endswith(f" at pixel {row}, {column}")
+        # In the view Explain, a pixel of the network's input covers one or more pixels of the picture.
+        label = tab.ask("explain.aim", place=why["input_place"])["label"]
+        first_row, last_row, first_column, last_column = named_pixels(label)
+        assert first_row <= row <= last_row < first_row + size[0] / h + 2
+        assert first_column <= column <= last_column < first_column + size[1] / w + 2
+
+
+def named_pixels(label: str) -> tuple[int, int, int, int]:
+    """Return the first and last row and column of the pixels in a label."""
+    if pixel := re.search(r" at pixel (\d+), (\d+)$", label):
+        row, column = map(int, pixel.groups())
+        return row, row, column, column
+    region = re.search(r" at rows (\d+) to (\d+) and columns (\d+) to (\d+)$", label)
+    assert region, label
+    first_row, last_row, first_column, last_column = map(int, region.groups())
+    return first_row, last_row, first_column, last_column
 
 
 def test_the_line_names_the_largest_class_and_its_share_and_the_least_certain_point() -> None:

@@ -109,6 +109,7 @@ def test_a_click_gives_a_colour_to_a_colorizer(page: Any) -> None:  # noqa: F811
     tab.uncheck("#look-hinting")
     shown.click(0.5, 0.5)
     tab.wait_for_selector("[data-why]", timeout=WAIT)
+    assert tab.inner_text("#look-why a") == "All methods in Explain"
     tab.click("[data-hide]")
     assert shown.pixels() == before
     for name in ("a, green to red", "b, blue to yellow"):

@@ -107,6 +107,8 @@ class ExplainSession:
             raise PellucidError("explain.picture takes either a sample or an upload")
         name = request.sample or request.upload or ""
         self.x, self.asked = self._seen(name, request.sample is not None), None
+        has_raw = request.sample is None or self.pictures is None
+        self.size = self._raw(name, request.sample is not None).shape[1:] if has_raw else self.x.shape[1:]
         if request.sample is not None:
             self.family = next(kind for kind, names in self.kinds.items() if name in names)
         picture = as_bytes(self.x)
@@ -129,8 +131,11 @@ class ExplainSession:
         if is_sample and self.pictures is not None:
             check_known("no picture", name, self.pictures)
             return self.pictures[name]
-        raw = sample(name) if is_sample else self.library.uploads[name]
-        return self.task.resize_to_input(self.model, self.predictor.frame(raw))
+        return self.task.resize_to_input(self.model, self.predictor.frame(self._raw(name, is_sample)))
+
+    def _raw(self, name: str, is_sample: bool) -> Tensor:
+        """Return a picture (3, H, W) uint8 in its own size."""
+        return sample(name) if is_sample else self.library.uploads[name]
 
     def aim(self, request: AimAt) -> Reply:
         """Choose the score of the picture that is explained; return it with the other scores to choose from."""
@@ -142,7 +147,8 @@ class ExplainSession:
                 raise PellucidError(f"place must be top, left, bottom and right in a picture of {height}x{width}")
             place = (place[0], place[1], place[2], place[3])
         with torch.no_grad():
-            question = self.task.score_to_explain(self.model, self.x, request.of, place)
+            asked = self.task.score_to_explain(self.model, self.x, request.of, place)
+            question = asked.of_pixels((height, width), self.size)
             layers = maps_of(question)
             if self.is_recorded:
                 layers = [layer for layer in layers if layer["activation"]] or layers[-1:]

@@ -59,12 +59,9 @@ class ColorizerLook(Look):
         return Shown(line, layers)
 
     def ask(self, values: Mapping[str, float], choice: str | None, area: Area | None) -> ScoreToExplain:
-        """Return the score that is explained, with the hints, and the pixel of the picture in its label."""
+        """Return the score that is explained, with the hints."""
         assert self.picture is not None
-        x, (height, width) = self.input, self.picture.shape[1:]
-        hints = hint_maps(self._hints, (height, width), (x.shape[1], x.shape[2])) if self.takes_hints else None
+        x, size = self.input, (self.picture.shape[1], self.picture.shape[2])
+        hints = hint_maps(self._hints, size, (x.shape[1], x.shape[2])) if self.takes_hints else None
         score = pixel_to_explain(self.model, x, choice, None if area is None else self.area_in(x, area), hints)
-        assert score.area is not None
-        top, left, bottom, right = area or (0, 0, height, width)
-        pixel = f"pixel {(top + bottom) // 2}, {(left + right) // 2}"
-        return score._replace(label=score.label.replace(f"pixel {score.area[0]}, {score.area[1]}", pixel))
+        return score.of_pixels(x.shape[1:], size, area)

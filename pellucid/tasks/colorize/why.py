@@ -91,7 +91,7 @@ def pixel_to_explain(
     ab, target, description = _pixel_target(model, x, row, column, channels[axis], hints)
     objective = _translator(model)
     return ScoreToExplain(
-        label=f"{channels[axis]} = {ab[axis]:.1f} of pixel {row}, {column} ({description})",
+        label=f"{channels[axis]} = {ab[axis]:.1f} ({description})",
         net=objective.generator,
         params=model.params["generator"],
         x=objective.pad(objective.read(model.scaled(x[None]), hints)),
@@ -101,6 +101,7 @@ def pixel_to_explain(
         chosen=axis,
         area=(row, column, row + 1, column + 1),
         options={"occlusion": {"fill": 0.0}},
+        is_of_pixels=True,
     )
 
 

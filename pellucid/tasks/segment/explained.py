@@ -109,7 +109,7 @@ def pixels_to_explain(model: Model, x: Tensor, choice: str | None, area: Area | 
     scores = (y * target.weights.cpu()).sum((1, 2))
     label = int(target.classes[0])
     return ScoreToExplain(
-        label=target_text(target, classes),
+        label=target_text(target, classes) if area is None else classes[label],
         net=model.net,
         params=model.params,
         x=inputs,
@@ -119,6 +119,7 @@ def pixels_to_explain(model: Model, x: Tensor, choice: str | None, area: Area | 
         chosen=label,
         area=area,
         read=model.loss.predict,
+        is_of_pixels=True,
     )
 
 

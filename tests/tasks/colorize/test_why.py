@@ -121,4 +121,4 @@ def test_the_explained_colour_is_the_one_that_is_shown_with_hints(area: Any, cou
     shown = Colorizer(model).ab(lightness_of(look.image)[None], hints)[0, :, row, column]
     torch.testing.assert_close(outputs[0, :, row, column] * CHROMA_SCALE, shown, rtol=0.02, atol=0.2)
     torch.testing.assert_close(asked.scores, shown, rtol=0.02, atol=0.2)
-    assert f"of pixel {row}, {column} " in asked.label
+    assert asked.label.endswith(f" at pixel {row}, {column}")

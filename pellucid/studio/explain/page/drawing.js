@@ -106,9 +106,9 @@ function curve({ scores, parts, area }, text, random) {
 /** The values of all maps at the crosshair. */
 export function readout(element, { picture, maps, px, hidden }, square) {
   const [row, column] = px;
-  const width = picture.tensors.picture.shape[2];
+  const [, height, width] = picture.tensors.picture.shape; // of the network's input
   const values = Object.entries(maps).map(([name, one]) => [title(name), one.tensors.map.data[row * width + column]]);
-  fill(element, html`<span>Row ${row}, column ${column}</span>${values.map(([name, v]) => html`<span>${name} <b class="${tone(v)}">${signed(v)}</b></span>`)}${square !== null && hidden && html`<span>Square there: score <b>${num(hidden.scores[square])}</b></span>`}`);
+  fill(element, html`<span>Row ${row}, column ${column} of ${height} × ${width}</span>${values.map(([name, v]) => html`<span>${name} <b class="${tone(v)}">${signed(v)}</b></span>`)}${square !== null && hidden && html`<span>Square there: score <b>${num(hidden.scores[square])}</b></span>`}`);
 }
 
 /** What takes relevance on the way to the input, in words, by the causes of the ledger. */

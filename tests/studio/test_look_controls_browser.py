@@ -2,6 +2,7 @@
 
 import base64
 import io
+import re
 import time
 from pathlib import Path
 from typing import Any
@@ -101,6 +102,11 @@ def test_a_click_gives_a_colour_to_a_colorizer(page: Any) -> None:  # noqa: F811
     assert any(torch.equal(colorized, colorizer(picture, [hint])[:3]) for hint in near)
     with_hint = shown.pixels()
     assert with_hint != before
+    assert re.search(r"the colour at the hint is \d+ % (nearer|farther)", tab.inner_text("#look-line"))
+    tab.click("#look-ask")
+    tab.wait_for_selector("[data-why]", timeout=WAIT)
+    assert "without the hints" in tab.inner_text("#look-why a")
+    tab.click("[data-hide]")
     tab.locator("#look-colour").fill("#00ff00")
     shown.click(0.25, 0.25)
     until(tab, f"{SHOT} !== {with_hint!r}")

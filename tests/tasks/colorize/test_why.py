@@ -2,8 +2,10 @@
 
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from skimage.color import rgb2lab
 
 from pellucid import Model
 from pellucid.base.errors import PellucidError
@@ -122,3 +124,33 @@ def test_the_explained_colour_is_the_one_that_is_shown_with_hints(area: Any, cou
     torch.testing.assert_close(outputs[0, :, row, column] * CHROMA_SCALE, shown, rtol=0.02, atol=0.2)
     torch.testing.assert_close(asked.scores, shown, rtol=0.02, atol=0.2)
     assert asked.label.endswith(f" at pixel {row}, {column}")
+
+
+@pytest.mark.parametrize("count", [1, 2, 5])
+@pytest.mark.parametrize("follows", [True, False])
+def test_how_much_nearer_hints_bring_the_colours_is_said(follows: bool, count: int) -> None:
+    model = Model(l1(width=8, levels=2, hints=True), input_shape=(1, 32, 32))
+    look = ColorizerLook(task_of(model), model)
+    colorizer: Any = look.colorizer
+    colorizer.ab = lambda lightness, hints=(): moved(lightness, hints, 0.6 if follows else 0.01)
+    picture = torch.randint(256, (1, 40, 50), generator=torch.Generator().manual_seed(1), dtype=torch.uint8)
+    look.see(picture.expand(3, -1, -1).contiguous())
+    assert "given" not in look.shown().line
+    hints = [Hint(7 * k, 6 * k, (200, 40 * k, 20)) for k in range(count)]
+    line = look.shown(hints=hints).line
+    share = 60 if follows else 1
+    distances = [rgb2lab(np.array(hint.colour) / 255)[1:] for hint in hints]
+    before = np.mean([np.hypot(*distance) for distance in distances])
+    assert f" {share} % nearer to what was given (from {before:.1f} to {before * (1 - share / 100):.1f} in a" in line
+    assert line.endswith("hardly follows hints") == (not follows)
+    assert "given" not in look.shown().line  # the hints are removed
+    grey = look.shown(hints=[Hint(1, 2, (128, 128, 128))]).line  # nothing is to be changed
+    assert "hardly" not in grey
+
+
+def moved(lightness: torch.Tensor, hints: Any, share: float) -> torch.Tensor:
+    """Return a and b that are 0, and at each hint a share of its colour."""
+    ab = torch.zeros(1, 2, *lightness.shape[2:])
+    for x, y, colour in hints:
+        ab[0, :, y, x] = share * torch.tensor(rgb2lab(np.array(colour) / 255)[1:])
+    return ab

@@ -50,9 +50,7 @@ def target_traits(model: Any, examples: Sequence[Batch], classes: Sequence[str] 
         return {
             name: trait if isinstance(trait, DataTrait) else DataTrait(trait) for name, trait in task_traits.items()
         }
-    names = classes
-    if model is not None:
-        names = model.preprocess.get("keypoints", {}).get("names", model.classes)
+    names = classes if model is None else target_names(model)
     result = plain_target_traits(targets, names, ignored_class(model))
     is_pair = [
         isinstance(target, Tensor) and target.is_floating_point() and target.shape == example.images[0].shape
@@ -64,6 +62,12 @@ def target_traits(model: Any, examples: Sequence[Batch], classes: Sequence[str] 
         ]
         result["mean difference of target and input images"] = DataTrait(torch.stack(changes), OF_PAIR)
     return result
+
+
+def target_names(model: Any) -> Sequence[str] | None:
+    """Return the names of a model's key-points, of the columns of its table, or of its classes; None without names."""
+    described = model.preprocess.get("keypoints") or model.preprocess.get("table") or {}
+    return described.get("names") or model.classes
 
 
 def received_traits(value_ranges: Sequence[tuple[float, float]], shapes: Sequence[Sequence[int]]) -> Traits:
@@ -172,7 +176,7 @@ def _float_traits(targets: Sequence[Tensor], names: Sequence[str]) -> Traits:
         return _keypoint_traits(y, names)
     if _are_labels(y, names):
         return _label_traits(y, names)
-    return _value_traits(y.reshape(len(y), -1)) if y.dim() <= 2 else {}
+    return _value_traits(y.reshape(len(y), -1), names) if y.dim() <= 2 else {}
 
 
 def _are_labels(y: Tensor, names: Sequence[str]) -> bool:
@@ -238,8 +242,9 @@ def _label_traits(y: Tensor, names: Sequence[str]) -> Traits:
     return {**result, "examples without a class": DataTrait(~y.bool().any(1))}
 
 
-def _value_traits(y: Tensor) -> Traits:
-    result = {f"column {k} of the targets": DataTrait(y[:, k]) for k in range(min(y.shape[1], MAX_COLUMNS))}
+def _value_traits(y: Tensor, names: Sequence[str]) -> Traits:
+    columns = names if len(names) == y.shape[1] else [f"column {k}" for k in range(y.shape[1])]
+    result = {f"{column} of the targets": DataTrait(y[:, k]) for k, column in enumerate(columns[:MAX_COLUMNS])}
     values, counts = y[:, 0].unique(return_counts=True)
     if (
         y.shape[1] == 1

@@ -78,3 +78,23 @@ def test_copies_and_what_is_left_out_are_named_by_their_files(tmp_path: Path, fo
     assert "again.png" in text
     assert "train0.png" in text
     assert "broken.png" in text
+
+
+@pytest.mark.parametrize("columns", [["level_mm"], ["level_mm", "tilt_deg"], ["x", "y", "z"]])
+def test_numbers_of_a_table_are_named_by_their_columns(tmp_path: Path, columns: list[str]) -> None:
+    rng = np.random.default_rng(2)
+    values = rng.uniform(1, 100, (24, len(columns))).round(2)
+    (tmp_path / "gauges").mkdir()
+    lines = [",".join(["file", *columns])]
+    for k, row in enumerate(values.tolist()):
+        Image.fromarray(rng.integers(0, 256, (20, 20, 3), np.uint8)).save(tmp_path / "gauges" / f"{k}.png")
+        lines.append(",".join([f"{k}.png", *map(str, row)]))
+    (tmp_path / "gauges" / "labels.csv").write_text("\n".join(lines), encoding="utf-8")
+    shown: Any = tab(tmp_path, str(tmp_path / "gauges")).ask("data.show", name=str(tmp_path / "gauges"))
+    text = "\n".join(row[0] for _, rows in shown["tables"] for row in rows)
+    names = [column.partition("_")[0] for column in columns]  # without the units
+    for name in names:
+        assert f"{name} of the targets" in text
+    assert "column 0" not in text
+    captions = {caption.partition(";")[0] for drawn in shown["pictures"].values() for caption, *_ in drawn}
+    assert captions <= {", ".join(f"{name} {v:.4g}" for name, v in zip(names, row, strict=True)) for row in values}

@@ -87,7 +87,9 @@ def _caption(target: Tensor, names: tuple[str, ...], ignored: int | None) -> str
     values = target.flatten()
     if len(values) == len(names) > 1 and bool(((values == 0) | (values == 1)).all()):
         return _joined_names([name for name, value in zip(names, values.tolist(), strict=True) if value]) or "no class"
-    numbers_text = ", ".join(f"{value:.4g}" for value in values[:MAX_NUMBERS].tolist())
+    prefixes = [f"{name} " for name in names] if len(values) == len(names) else [""] * len(values)
+    numbers = zip(prefixes, values[:MAX_NUMBERS].tolist(), strict=False)
+    numbers_text = ", ".join(f"{prefix}{value:.4g}" for prefix, value in numbers)
     return f"{numbers_text}, ..." if len(values) > MAX_NUMBERS else numbers_text
 
 
@@ -102,6 +104,8 @@ def class_names(targets: Sequence[Any], ignored: int | None) -> tuple[str, ...]:
     indices = [
         tensor for tensor in labels if isinstance(tensor, Tensor) and not tensor.is_floating_point() and tensor.numel()
     ]
+    if not indices:
+        return ()
     max_label = max((label for tensor in indices for label in tensor.unique().tolist() if label != ignored), default=0)
     return tuple(map(str, range(min(max_label + 1, MAX_UNNAMED))))
 

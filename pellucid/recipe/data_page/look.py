@@ -11,7 +11,15 @@ from pellucid.recipe.data_page.drawn import class_names, legend, pictures
 from pellucid.recipe.data_page.page import DataPage
 from pellucid.recipe.data_page.part import DataPart, read_part
 from pellucid.task.split_differences import split_differences
-from pellucid.task.traits import Traits, ignored_class, input_traits, received_traits, size_traits, target_traits
+from pellucid.task.traits import (
+    Traits,
+    ignored_class,
+    input_traits,
+    received_traits,
+    size_traits,
+    target_names,
+    target_traits,
+)
 from pellucid.training.examples import source_of, training_and_validation
 from pellucid.training.model import BaseModel
 from pellucid.training.reading import Augmentation
@@ -78,7 +86,8 @@ def page_of_parts(
     traits, target_trait_names = _traits(parts, model, classes)
     counts = [(part.name, len(part.examples)) for part in parts]
     drawn_targets = [target for part in parts for target in part.shown.targets]
-    names = tuple(classes or class_names(drawn_targets, ignored))
+    named = None if model is None else target_names(model)
+    names = tuple(classes or named or class_names(drawn_targets, ignored))
     part_ranges = [torch.stack([part.shown.images.min(), part.shown.images.max()]) for part in parts]
     low, high = (float(torch.stack(part_ranges).min()), float(torch.stack(part_ranges).max()))
     display = (0.0, 1.0) if low >= 0 and high <= 1 else (low, high)

@@ -116,9 +116,20 @@ def page(path: str | os.PathLike[str], data: bytes, model: Model, parity: Parity
     _, height, width, channels = shape
     order = "red, green, blue" if channels == 3 else "grey"
     statistics = "" if model.stats is None else "; subtracts the training's mean and divides by its standard deviation"
+    same_numbers = (
+        f"give both the picture upright as a PNG of {width} x {height} pixels: of other files, the command obeys "
+        "the EXIF orientation, and a classifier decodes a large JPEG at a half, a quarter or an eighth of its size "
+        "before it resizes it; digits it crops and centres"
+    )
+    if model.confidence is not None:
+        same_numbers += (
+            "; and calibrate the probabilities p, which the file does not: "
+            f"p ** (1 / {model.confidence.temperature:.6g}), divided by their sum over the classes"
+        )
     facts = [
         ("Input", f"{IMAGES}, uint8 {_shape_text(shape)}: 0 to 255, channels {order}, any number N of pictures"),
         ("Before the file", f"resize each picture to {width} x {height} pixels (width x height); the file does not"),
+        ("For the numbers of `pellucid predict`", same_numbers),
         ("In the file", f"divides by 255{statistics}; runs the network; computes the results below"),
         ("Training's preprocessing", json.dumps(shared_preprocess(model))),
         ("Operator set", str(OPSET)),

@@ -54,6 +54,23 @@ def test_the_code_on_the_page_returns_the_values_of_predict(name: str, tmp_path:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("name", ["cifar", "signs"])
+def test_a_picture_as_the_page_asks_for_gets_the_numbers_of_the_command(name: str, tmp_path: Path) -> None:
+    model, path = Model.load(name), tmp_path / "net.onnx"
+    to_onnx(model, path, whole=True)
+    page = html.unescape(path.with_suffix(".html").read_text("utf-8"))
+    (width, height), *_ = re.findall(r"PNG of (\d+) x (\d+) pixels", page)
+    (temperature,) = map(float, re.findall(r"p \*\* \(1 / ([\d.]+)\)", page) or [1])
+    assert (temperature != 1) == (model.confidence is not None)
+    picture = np.random.default_rng(0).integers(256, size=(int(height), int(width), 3), dtype=np.uint8)
+    (results,) = run_page(path, picture)
+    (predicted,) = model.predict([tmp_path / "picture.png"])
+    calibrated = results[0] ** (1 / temperature)
+    expected = calibrated / calibrated.sum()
+    assert [*predicted.values["probabilities"].values()] == pytest.approx(expected.tolist(), abs=1e-5)
+
+
+@pytest.mark.slow
 def test_a_detector_returns_its_detections(tmp_path: Path) -> None:
     model = Model.load("bccd")
     to_onnx(model, tmp_path / "bare.onnx")

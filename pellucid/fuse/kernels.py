@@ -28,6 +28,7 @@ from pellucid.layers.lppool2d import LpPool2d, LpPool2dCache
 from pellucid.layers.maxpool2d import MaxPool2d, MaxPool2dCache
 from pellucid.layers.pad2d import Pad2d, Pad2dCache
 from pellucid.layers.relu import ReLU
+from pellucid.layers.relu6 import ReLU6
 from pellucid.layers.silu import SiLU
 from pellucid.layers.upsample import Upsample, UpsampleCache, at_least_float32
 from pellucid.layers.windows import sum_dtype
@@ -293,6 +294,7 @@ BACKWARD_KERNELS: dict[type[Layer], Callable[[Any, Params, Any, Any], tuple[Any,
     MaxPool2d: max_pool2d_gradients,
     Pad2d: pad2d_gradients,
     ReLU: lambda layer, params, cache, dy: (aten.threshold_backward(dy, cache.y, 0), {}),
+    ReLU6: lambda layer, params, cache, dy: (aten.hardtanh_backward(dy, cache.y, 0, 6), {}),
     SiLU: lambda layer, params, cache, dy: (aten.silu_backward(dy, cache.x), {}),
     Upsample: upsample_gradients,
     Convolve: convolve_gradients,

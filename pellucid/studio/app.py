@@ -18,6 +18,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from pellucid.base.errors import PellucidError
 from pellucid.base.limits import MAX_MESSAGE_BYTES
+from pellucid.base.text import printable
 from pellucid.studio.runs import MODEL_SUFFIXES
 from pellucid.studio.serve.limits import OnlyFrom, OnlyWithCookie, RefusedError, UploadReader, refusal
 from pellucid.studio.session import VIEWS, Session
@@ -49,10 +50,11 @@ def application(library: Library, hosts: Collection[str], token: str, cookie: st
                     return
 
     async def upload(request: Request) -> Response:
-        """Store the picture in the body of POST /upload, and return the id by which messages refer to it."""
+        """Store the picture in the body of POST /upload?name=FILE, and return the id by which messages refer to it."""
+        file = printable(request.query_params.get("name", ""))[:MAX_FILE_NAME]
         try:
             async with uploads.picture(request) as body:
-                name, line = await run_sync(library.uploads.add, body, limiter=threads)
+                name, line = await run_sync(library.uploads.add, body, file, limiter=threads)
         except RefusedError as error:
             return refusal(error)
         except PellucidError as error:

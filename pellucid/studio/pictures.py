@@ -32,12 +32,13 @@ class Uploads:
     """The latest pictures that were sent to the server, by id: u1, u2 ..."""
 
     def __init__(self) -> None:
-        self._pictures, self._lock, self._numbers = OrderedDict[str, Tensor](), Lock(), count(1)
+        self._pictures = OrderedDict[str, tuple[Tensor, str]]()  # with their names
+        self._lock, self._numbers = Lock(), count(1)
 
-    def add(self, data: bytes) -> tuple[str, str]:
+    def add(self, data: bytes, file: str = "") -> tuple[str, str]:
         """Keep a picture; return its id, and a line about the picture that it replaces, "" if none.
 
-        Raises PellucidError for bytes that are not a picture.
+        file: the name of its file. Raises PellucidError for bytes that are not a picture.
         """
         image = load_image(read_full_size(data, "the picture"), "the picture")
         height, width = image.shape[1:]
@@ -46,23 +47,24 @@ class Uploads:
                 image, (max(1, height * MAX_UPLOAD_SIDE // longest), max(1, width * MAX_UPLOAD_SIDE // longest))
             )
         with self._lock:
-            name, line = f"u{next(self._numbers)}", ""
-            self._pictures[name] = image
+            number, line = next(self._numbers), ""
+            self._pictures[f"u{number}"] = image, file or f"upload {number}"
             if len(self._pictures) > MAX_UPLOADS:
-                line = f"{self._pictures.popitem(last=False)[0]} was dropped: the studio keeps {MAX_UPLOADS} uploads"
-        return name, line
+                _, (_, dropped) = self._pictures.popitem(last=False)
+                line = f"{dropped} was dropped: the studio keeps {MAX_UPLOADS} uploads"
+        return f"u{number}", line
 
     def __getitem__(self, name: str) -> Tensor:
         """Return a picture (3, H, W) uint8; raises PellucidError for an unknown id."""
         with self._lock:
             if name not in self._pictures:
                 raise PellucidError(f"no upload {name[:20]!r}: it was dropped, or the studio was started again")
-            return self._pictures[name]
+            return self._pictures[name][0]
 
-    def names(self) -> tuple[str, ...]:
-        """Return the ids of all pictures, the oldest first."""
+    def names(self) -> dict[str, str]:
+        """Return the names of all pictures by their ids, the oldest first."""
         with self._lock:
-            return tuple(self._pictures)
+            return {upload: name for upload, (_, name) in self._pictures.items()}
 
 
 @cache

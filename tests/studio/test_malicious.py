@@ -91,7 +91,7 @@ def test_an_upload_is_refused(what: str, opened: TestClient, library: Library) -
     response = opened.post("/upload", content=REFUSED[what])
     assert response.status_code in {400, 413, 415}
     assert "\n" not in response.json()["error"]
-    assert library.uploads.names() == ()
+    assert library.uploads.names() == {}
 
 
 def test_an_upload_in_parts_ends_at_the_limit(opened: TestClient, library: Library) -> None:
@@ -104,7 +104,7 @@ def test_an_upload_in_parts_ends_at_the_limit(opened: TestClient, library: Libra
             yield bytes(1_000_000)
 
     assert opened.post("/upload", content=parts()).status_code == 413
-    assert library.uploads.names() == ()
+    assert library.uploads.names() == {}
 
 
 def test_nothing_is_decoded_above_the_limit_of_pixels(opened: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -87,8 +87,17 @@ def test_the_oldest_upload_is_dropped_and_large_ones_are_reduced() -> None:
     assert (line, tuple(uploads[first].shape)) == ("", (3, MAX_UPLOAD_SIDE * 300 // 1500, MAX_UPLOAD_SIDE))
     lines = [uploads.add(encoded(8, 8))[1] for _ in range(MAX_UPLOADS)]
     assert lines[:-1] == [""] * (MAX_UPLOADS - 1)
-    assert lines[-1] == f"u1 was dropped: the studio keeps {MAX_UPLOADS} uploads"
+    assert lines[-1] == f"upload 1 was dropped: the studio keeps {MAX_UPLOADS} uploads"
     assert len(uploads.names()) == MAX_UPLOADS
     assert uploads["u2"].dtype == torch.uint8
     with pytest.raises(Exception, match="no upload 'u1'"):
         _ = uploads["u1"]
+
+
+@pytest.mark.parametrize("file", ["face.jpg", "my photo (2).PNG", "Größe & <b>.webp", "x" * 300, "", "two\nlines.png"])
+def test_an_upload_keeps_the_name_of_its_file(opened: TestClient, file: str) -> None:
+    origin = {"Origin": f"http://{HOST}"}
+    sent = opened.post("/upload", params={"name": file}, content=encoded(), headers=origin).json()
+    expected = file[:100].replace("\n", "\\n") or f"upload {sent['upload'][1:]}"
+    for view in ("look", "explain"):
+        assert Tab(LIBRARY).ask(f"{view}.open")["uploads"][sent["upload"]] == expected

@@ -56,7 +56,7 @@ export function start(root, server, { state: address, remember: put }) {
   });
 
   function fillSources() {
-    fill(element("sample"), html`${S.open.uploads.length > 0 && html`<optgroup label="Uploads">${S.open.uploads.map((one) => html`<option value="${one}">upload ${one.slice(1)}</option>`)}</optgroup>`}${S.open.kinds.map((kind) => html`<optgroup label="${kind.name}">${kind.samples.map((one) => html`<option>${one}</option>`)}</optgroup>`)}`);
+    fill(element("sample"), html`${Object.keys(S.open.uploads).length > 0 && html`<optgroup label="Uploads">${Object.entries(S.open.uploads).map(([one, name]) => html`<option value="${one}">${name}</option>`)}</optgroup>`}${S.open.kinds.map((kind) => html`<optgroup label="${kind.name}">${kind.samples.map((one) => html`<option>${one}</option>`)}</optgroup>`)}`);
     element("next").hidden = isFixed && S.open.kinds[0].samples.length === 1;
   }
 
@@ -176,7 +176,7 @@ export function start(root, server, { state: address, remember: put }) {
 
   const send = attempt(async (file) => {
     const answer = await uploaded(file);
-    S.open.uploads.push(answer.upload);
+    S.open.uploads[answer.upload] = file.name ?? `upload ${answer.upload.slice(1)}`;
     fillSources();
     await show({ upload: answer.upload });
     if (answer.line) problem(new Error(answer.line));
@@ -319,7 +319,7 @@ export function start(root, server, { state: address, remember: put }) {
     const at = samples.indexOf(S.source.sample ?? S.source.upload), name = samples[(at + 1) % samples.length];
     show(sourceOf(name));
   }
-  const sourceOf = (name) => (S.open.uploads.includes(name) ? { upload: name } : { sample: name });
+  const sourceOf = (name) => (name in S.open.uploads ? { upload: name } : { sample: name });
 
   /** Send the drawing as dark ink on white. */
   const useDrawing = attempt(async () => {

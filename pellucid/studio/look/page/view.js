@@ -41,7 +41,7 @@ export function start(root, server, { state: address, remember: put }) {
   const S = {
     open: null, source: address.get("upload") ? { upload: address.get("upload") } : address.get("sample") ? { sample: address.get("sample") } : null,
     picture: null, layers: [], classes: [], bars: [], hidden: new Set(), switched: new Map(), maps: new Map(), values: [], hints: [],
-    opacity: 0.6, place: null, why: null, turn: 0, names: new Map(), changing: false, changed: false, works: 0, film: "", seen: null, rows: null, judging: null, times: [],
+    opacity: 0.6, place: null, why: null, turn: 0, changing: false, changed: false, works: 0, film: "", seen: null, rows: null, judging: null, times: [],
     isOn: (layer) => (layer.group ? S.maps.get(layer.group) === layer.name : (S.switched.get(layer.name) ?? layer.on)),
   };
 
@@ -80,7 +80,7 @@ export function start(root, server, { state: address, remember: put }) {
   function frame() {
     const { controls, takes_hints, methods, kinds, uploads } = S.open;
     heading();
-    fill(element("sample"), html`${uploads.length > 0 && html`<optgroup label="Uploads">${uploads.map((one) => html`<option value="${one}">${S.names.get(one) ?? `upload ${one.slice(1)}`}</option>`)}</optgroup>`}<option id="look-labelled" value="labelled" hidden></option>${kinds.map((kind) => html`<optgroup label="${kind.name}">${kind.samples.map((one) => html`<option>${one}</option>`)}</optgroup>`)}`);
+    fill(element("sample"), html`${Object.keys(uploads).length > 0 && html`<optgroup label="Uploads">${Object.entries(uploads).map(([one, name]) => html`<option value="${one}">${name}</option>`)}</optgroup>`}<option id="look-labelled" value="labelled" hidden></option>${kinds.map((kind) => html`<optgroup label="${kind.name}">${kind.samples.map((one) => html`<option>${one}</option>`)}</optgroup>`)}`);
     fill(element("controls"), html`${controls.map(({ label, low, high, step }, k) => (step === 1 && low === 0 && high === 1 ? html`<label class="check-l"><input type="checkbox" data-control="${k}" ${S.values[k] >= 0.5 && html`checked`}> ${label}</label>` : html`<label class="field">${label}<output>${num(S.values[k])}</output><input type="range" data-control="${k}" aria-label="${label}" min="${low}" max="${high}" step="${step}" value="${S.values[k]}"></label>`))}`);
     element("hints").hidden = !takes_hints;
     fill(element("method"), html`${methods.map((one) => html`<option value="${one}">${one.replaceAll("_", " ")}</option>`)}`);
@@ -255,8 +255,7 @@ export function start(root, server, { state: address, remember: put }) {
     halt();
     if (!S.open) throw new Error("no model is open; open a model's file first");
     const answer = await uploadedPicture(file);
-    S.names.set(answer.upload, file.name);
-    S.open.uploads = [...S.open.uploads, answer.upload];
+    S.open.uploads[answer.upload] = file.name;
     S.source = { upload: answer.upload };
     frame();
     await seeing(S.source).catch((error) => {
@@ -369,7 +368,7 @@ export function start(root, server, { state: address, remember: put }) {
     if (target.dataset.control && S.rows) judge();
     if (target === element("sample")) {
       halt();
-      see(S.open.uploads.includes(target.value) ? { upload: target.value } : { sample: target.value });
+      see(target.value in S.open.uploads ? { upload: target.value } : { sample: target.value });
     }
     if (target.type === "file" && target.files.length) accept([...target.files]);
     if (target.type === "file") target.value = ""; // so that the same file can be chosen again

@@ -51,8 +51,8 @@ export class Server {
   }
 }
 
-/** Upload a picture; returns its id as `upload`, and a `line` about the upload that it replaces. */
-export const uploaded = (file) => posted("/upload", file);
+/** Upload a picture, by its name if it is a file; returns its id as `upload`, and a `line` about the upload that it replaces. */
+export const uploaded = (file) => posted(`/upload?${new URLSearchParams({ name: file.name ?? "" })}`, file);
 
 /** Upload a model's file; returns its name as `model`, and a `line` about the file that it replaces. */
 export const uploadedModel = (file) => posted(`/model?${new URLSearchParams({ name: file.name })}`, file);

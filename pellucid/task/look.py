@@ -40,10 +40,14 @@ class Hint(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class PictureLayer:
-    """A layer over the picture, with positions in its pixels; is_on: whether it is shown at first."""
+    """A layer over the picture, with positions in its pixels.
+
+    is_on: whether it is shown at first. about: what it shows, for a name that does not say it.
+    """
 
     name: str
     is_on: bool = False
+    about: str = field(default="", kw_only=True)
 
 
 @dataclass(frozen=True, eq=False)

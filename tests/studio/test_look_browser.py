@@ -170,11 +170,16 @@ def test_sliders_layers_and_boxes_of_a_detector(page: Any) -> None:
         assert all(iou(boxes[i], boxes[j]) <= limit + 1e-3 for i, j in pairs)
     assert counts[0.9] > counts[0.1]
     before = shown.pixels()
+    dashes, meanings = set(), set()
     for name in ("anchors of the boxes", "before suppression", "removed by suppression"):
         tab.check(f"[data-layer='{name}']")
         assert shown.pixels() != before, name
+        switch = tab.locator("label", has=tab.locator(f"[data-layer='{name}']"))
+        dashes.add(switch.locator("path").get_attribute("stroke-dasharray"))
+        meanings.add(switch.locator("small").inner_text())
         tab.uncheck(f"[data-layer='{name}']")
         assert shown.pixels() == before
+    assert (len(dashes), len(meanings)) == (3, 3)
     tab.uncheck("[data-layer='boxes']")
     assert shown.pixels() != before
     assert tab.evaluate(COUNT) == 0

@@ -319,7 +319,7 @@ def _reply(shown: Shown, wanted: set[tuple[str, ...]]) -> Reply:
     entries = list[dict[str, Any]]()
     tensors = dict[str, Tensor]()
     for k, layer in enumerate(shown.layers):
-        entry = {"name": layer.name, "on": layer.is_on, "kind": _kind(layer)}
+        entry = {"name": layer.name, "on": layer.is_on, "kind": _kind(layer), "about": layer.about}
         if isinstance(layer, MapLayer):
             entry["group"] = layer.group
             if (layer.group, layer.name) not in wanted:

@@ -41,6 +41,15 @@ from pellucid.tasks.detect.thresholds import score_of
 from pellucid.training.device import CPU, on_device
 
 NO_OBJECT = 255  # in the layer of outlines, which is left out for more classes
+PROPOSALS, REFINED, ANCHORS = "proposals", "proposals of the boxes", "anchors of the boxes"
+BEFORE, REMOVED = "before suppression", "removed by suppression"
+ABOUT = {
+    PROPOSALS: "where the network expects an object of any class",
+    REFINED: "the proposal from which each box was moved and scaled",
+    ANCHORS: "the fixed box from which each box was moved and scaled",
+    BEFORE: "all boxes with a score above the threshold",
+    REMOVED: "boxes that overlap one with a higher score",
+}
 
 
 @dataclass(frozen=True, eq=False)
@@ -160,16 +169,14 @@ class DetectorLook(Look):
         scores = decision.detections.scores
         layers: list[PictureLayer] = []
         if outputs.proposals is not None:
-            layers.append(self._box_layer("proposals", outputs.proposals))
-            layers.append(
-                self._box_layer("proposals of the boxes", outputs.proposals[selected_indices], scores, labels)
-            )
+            layers.append(self._box_layer(PROPOSALS, outputs.proposals))
+            layers.append(self._box_layer(REFINED, outputs.proposals[selected_indices], scores, labels))
         elif outputs.anchors is not None:
             anchors = outputs.anchors.boxes[outputs.candidates.anchors[selected_indices]]
-            layers.append(self._box_layer("anchors of the boxes", anchors, scores, labels))
+            layers.append(self._box_layer(ANCHORS, anchors, scores, labels))
         is_suppressed = decision.fates == Fate.SUPPRESSED
         is_counted = is_suppressed | (decision.fates == Fate.DETECTED) | (decision.fates == Fate.OVER_LIMIT)
-        for name, is_listed in (("before suppression", is_counted), ("removed by suppression", is_suppressed)):
+        for name, is_listed in ((BEFORE, is_counted), (REMOVED, is_suppressed)):
             pairs = is_listed.nonzero()
             pair_scores = outputs.candidates.scores[pairs[:, 0], pairs[:, 1]]
             order = pair_scores.argsort(descending=True, stable=True)
@@ -183,7 +190,7 @@ class DetectorLook(Look):
         height, width = self.outputs.candidates.size
         assert self.picture is not None
         factors = torch.tensor([self.picture.shape[2] / width, self.picture.shape[1] / height]).repeat(2)
-        return BoxLayer(name, False, boxes * factors, scores, labels)
+        return BoxLayer(name, False, boxes * factors, scores, labels, about=ABOUT[name])
 
     def _completed(self, detections: Detections) -> Detections:
         """Return the detections with the masks or key-points of a detector that predicts them."""

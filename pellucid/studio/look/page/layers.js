@@ -5,12 +5,20 @@ import { classColour, colour, heat, isDark, paintClasses, paintPicture } from "/
 const SIDE = 640; // pixels of the longer side of the canvas
 const MAX_BARS = 100;
 
+const DASHES = [[2, 4], [12, 4], [12, 4, 2, 4], [6, 6]]; // of boxes before the predicted ones, by layer
+
 const surface = () => new OffscreenCanvas(1, 1);
 
 /** The size of the canvas for a picture, and its pixels for one of the picture. */
 export function sizeOf({ shape: [, height, width] }) {
   const scale = SIDE / Math.max(height, width);
   return { width: Math.round(width * scale), height: Math.round(height * scale), scale };
+}
+
+/** The dashes of a layer of boxes that are no predictions; null for other layers. */
+export function dashOf(layers, layer) {
+  const index = layers.filter((one) => one.kind === "boxes" && !one.on && !one.mark).indexOf(layer);
+  return index < 0 ? null : DASHES[index % DASHES.length];
 }
 
 const numbers = (tensor, n, k) => Array.from(tensor.data.slice(n * k, n * k + n));
@@ -33,13 +41,13 @@ const DRAW = {
     pen.drawImage(paintClasses(surface(), mask, new Set([...hidden, without])), 0, 0, width, height);
     pen.globalAlpha = 1;
   },
-  boxes(pen, { name, tensors, on, mark }, { scale, classes, place }) {
+  boxes(pen, { name, tensors, on, mark }, { scale, classes, place, dash }) {
     const isMain = on && !mark;
     for (const { corners: [x0, y0, x1, y1], score, label } of boxesOf(tensors)) {
       const isChosen = place && isMain && maxAbs([y0, x0, y1, x1].map((one, k) => one - place[k])) <= 1.5;
-      pen.lineWidth = isChosen || mark ? 4 : isMain ? 2 : 1;
+      pen.lineWidth = isChosen || mark ? 4 : isMain ? 2 : 1.5;
       const isMissed = mark && score === null; // a label, not a prediction
-      pen.setLineDash(isMain ? [] : isMissed ? [9, 5] : [3, 3]);
+      pen.setLineDash(dash ?? (isMain ? [] : isMissed ? [9, 5] : [3, 3]));
       if (mark) write(pen, `${name}: ${classes[label] ?? ""}`, x0 * scale, y1 * scale + 18, "white");
       pen.strokeStyle = mark ? colour("div", isMissed ? 1 : -1) : label === null ? "oklch(0.82 0.15 205)" : classColour(label);
       pen.strokeRect(x0 * scale, y0 * scale, (x1 - x0) * scale, (y1 - y0) * scale);
@@ -108,7 +116,7 @@ export function draw(canvas, S) {
     pen.drawImage(heatOf(why.tensors.map, why.is_unsigned), 0, 0, size.width, size.height);
     pen.globalAlpha = 1;
   }
-  for (const layer of layers) if (isOn(layer) && isAbove(layer)) DRAW[layer.kind](pen, layer, given);
+  for (const layer of layers) if (isOn(layer) && isAbove(layer)) DRAW[layer.kind](pen, layer, { ...given, dash: dashOf(layers, layer) });
   if (place && !layers.some((layer) => layer.kind === "points" && isOn(layer))) { // otherwise its point is named
     const [top, left, bottom, right] = place.map((one) => one * size.scale);
     pen.lineWidth = 2;
@@ -123,6 +131,12 @@ export function draw(canvas, S) {
     pen.fill();
     pen.stroke();
   }
+}
+
+/** The switch of a layer, with its dashes and what it shows. */
+export function layerSwitch(layers, layer, isOn) {
+  const { name, about, tensors } = layer, dash = dashOf(layers, layer);
+  return html`<label class="check-l"><input type="checkbox" data-layer="${name}" data-k="layer ${name}" ${isOn && html`checked`}> ${dash && html`<svg class="look-dash" viewBox="0 0 36 4" aria-hidden="true"><path d="M0,2H36" stroke-dasharray="${dash.join(" ")}"/></svg>`}<span>${name}${tensors.boxes && ` (${tensors.boxes.shape[0]})`}${about && html`<small class="cap">${about}</small>`}</span></label>`;
 }
 
 /** The boxes that can be explained, as buttons. */

@@ -80,7 +80,7 @@ class Runs:
 
     def names(self) -> list[str]:
         """Return the names of the runs, the newest first."""
-        times = {path.name: _modified(path) for path in self.folder.glob("*") if _is_run(path)}
+        times = {path.name: modified(path) for path in self.folder.glob("*") if _is_run(path)}
         return sorted(times, key=lambda name: -times[name])[:MAX_RUNS]
 
     def model_files(self) -> list[str]:
@@ -252,8 +252,8 @@ def _is_regular(file: Path) -> bool:
         return False
 
 
-def _modified(path: Path) -> int:
-    """Return the time at which a folder was changed; 0 if it was removed in the meantime."""
+def modified(path: Path) -> int:
+    """Return the time at which a file or folder was changed, in nanoseconds; 0 if there is none."""
     try:
         return path.stat().st_mtime_ns
     except OSError:

@@ -147,7 +147,7 @@ def test_a_dropped_model_is_opened_by_another_process_within_limits(
         "model"
     ]
     tab = Tab(library)
-    assert {"name": name, "kind": "dropped"} in tab.ask("look.models")["models"]
+    assert {"name": name, "kind": "dropped", "stamp": 0} in tab.ask("look.models")["models"]
     monkeypatch.setattr("pellucid.studio.opened_files.MAX_OPENING_MEMORY", 64 << 20)
     monkeypatch.setattr("pellucid.studio.opened_files.MEMORY_COPIES", 0)
     assert "64 MiB to be opened" in tab.ask("look.open", model=name)["message"]

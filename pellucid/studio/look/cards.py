@@ -18,14 +18,15 @@ from pellucid.studio.view import Library
 from pellucid.task import task_of
 
 MAX_WORDS = 10_000  # characters of the words that the search finds a model by
+MAX_CLASSES = 1000  # that it finds a model by
 SIDE = 96  # pixels of the longer side of a card's picture
 
 
 def card_of(library: Library, name: str) -> tuple[dict[str, Any], Tensor | None]:
     """Return the fields of a model's card, and its picture (3, H, W) uint8; None for a model without pictures.
 
-    words: what the search finds the model by, beside the other fields: its task's word, description and classes, and
-    for a shipped model the kind of its pictures.
+    words: what the search finds the model by, beside the other fields: its task's word, its description, and for a
+    shipped model what it was made for and the kind of its pictures.
     Raises PellucidError for a model that cannot be opened, or that predicts nothing for a picture.
     """
     model = library.open(name)
@@ -42,8 +43,9 @@ def card_of(library: Library, name: str) -> tuple[dict[str, Any], Tensor | None]
     size = [max(1, round(side * factor)) for side in drawn.shape[1:]]
     picture = F.interpolate(drawn[None].float(), size, mode="bilinear", antialias=True)[0]
     of_pictures = family if model.source is not None and is_shipped(model.source) else ""  # a guess for other models
-    words = " ".join([task.model, _description(model), *(model.classes or ()), of_pictures])
-    fields = {"task": task.name, "figure": figure_of(model), "words": words[:MAX_WORDS]}
+    words = " ".join([task.model, _description(model), of_pictures])[:MAX_WORDS]
+    classes = (model.classes or ())[:MAX_CLASSES]
+    fields = {"task": task.name, "figure": figure_of(model), "words": words, "classes": classes}
     return fields, picture.round().clamp(0, 255).byte()
 
 
@@ -66,14 +68,16 @@ def figure_of(model: Model) -> str:
 
 
 def _description(model: Model) -> str:
-    """Return the description of a shipped model, or that of a run's recipe; "" for others."""
+    """Return the description of a shipped model with what it was made for, or that of a run's recipe; "" for others."""
     source = model.source
     if source is None:
         return ""
     if is_shipped(source):
         file = source.with_suffix(".md")
         paragraphs = file.read_text(encoding="utf-8").split("\n\n") if file.is_file() else []
-        return paragraphs[1] if len(paragraphs) > 1 else ""
+        # The sentences after the first say what it was not made for.
+        purposes = [re.split(r"[;.](?=\s|$)|\(", one)[0] for one in paragraphs if one.startswith("Made for ")]
+        return " ".join([*paragraphs[1:2], *purposes])
     run = run_folder_of(source)
     about = None if run is None else recipe_value(run, "recipe", "about")
     return about if isinstance(about, str) else ""

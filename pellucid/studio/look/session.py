@@ -15,6 +15,7 @@ from pellucid.explain.methods import MAGNITUDES
 from pellucid.studio.look.cards import card_of
 from pellucid.studio.messages import Reply
 from pellucid.studio.pictures import family_for, sample, sample_names
+from pellucid.studio.runs import modified
 from pellucid.studio.view import Library
 from pellucid.task import task_of
 from pellucid.task.look import (
@@ -154,8 +155,13 @@ class LookSession:
         return Reply(fields, {})
 
     def models(self, request: ListModels) -> Reply:
-        """Return the offered models by kind."""
-        return Reply({"models": [{"name": name, "kind": kind} for name, kind in self.library.offered.items()]}, {})
+        """Return the offered models by kind; stamp: changes when a run has been trained to its end."""
+        runs = self.library.runs
+        entries = [
+            {"name": name, "kind": kind, "stamp": modified(runs.folder / name / "results.json") if kind == "run" else 0}
+            for name, kind in self.library.offered.items()
+        ]
+        return Reply({"models": entries}, {})
 
     def card(self, request: ReadCard) -> Reply:
         """Return the card of a model; of one that cannot be shown, the reason."""

@@ -15,7 +15,7 @@ const MAX_CHOICES = 12; // buttons; all choices are in the list
 
 const FRAME = html`<div class="panes look-panes">
   <section class="pane" aria-labelledby="look-models-h"><div class="head"><h2 id="look-models-h">Models</h2><p class="read" id="look-count"></p></div>
-    <label class="field">Search by name, task, class, kind<input type="search" id="look-search" autocomplete="off"></label>
+    <label class="field">Search by name, task, class, kind<input type="search" id="look-search" autocomplete="off"></label><p class="cap" id="look-searched" role="status"></p>
     <div id="look-cards" role="group" aria-label="Models"></div>
     <label class="btn file">Open a file…<input type="file" id="look-model-file" accept=".safetensors,.onnx,.pt2" aria-label="Open a model's file"></label></section>
   <section class="pane" aria-labelledby="look-h"><div class="head"><h2 id="look-h">Look</h2><p class="read" id="look-rate"></p></div>
@@ -37,7 +37,7 @@ const FRAME = html`<div class="panes look-panes">
 export function start(root, server, { state: address, remember: put }) {
   fill(root, FRAME);
   const element = (id) => $(`#look-${id}`, root), video = element("video"), canvas = element("canvas");
-  const picker = new Picker(element("cards"), element("search"), element("count"));
+  const picker = new Picker(element("cards"), element("search"), element("count"), element("searched"));
   const S = {
     open: null, source: address.get("upload") ? { upload: address.get("upload") } : address.get("sample") ? { sample: address.get("sample") } : null,
     picture: null, layers: [], classes: [], bars: [], hidden: new Set(), switched: new Map(), maps: new Map(), values: [], hints: [],
@@ -71,10 +71,9 @@ export function start(root, server, { state: address, remember: put }) {
   };
   const open = attempt(openModel);
 
-  async function list() {
-    const { models } = await server.ask("look.models");
-    picker.show(models, S.open?.model);
-  }
+  const models = async () => (await server.ask("look.models")).models;
+  const list = async () => picker.show(await models(), S.open?.model);
+  picker.watch(models, () => S.open && !root.hidden && !document.hidden);
 
   /** Fill what depends on the model alone. */
   function frame() {

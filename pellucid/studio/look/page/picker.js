@@ -5,7 +5,7 @@ import { LostError, Server } from "/core/server.js";
 
 const PAUSE = 300; // milliseconds after a key of the search, before models are read for it
 const CALM = 2000; // milliseconds between two looks for new models
-const CLASSES = 3; // of each model that are named as what can be searched
+const CLASSES = 2, MAX_NAMED = 10; // of each model, and of all, that are named as what can be searched
 
 /** The words of a text, without the end of "people's". */
 const wordsOf = (text) => text.toLowerCase().replace(/['’]s\b/g, "").split(/[\s,;!?]+/).filter(Boolean);
@@ -93,7 +93,8 @@ export class Picker {
   /** What can be searched, as a sentence. */
   searched() {
     const cards = [...this.cards.values()], list = (words) => [...new Set(words)].filter(Boolean).join(", ");
-    const classes = list(cards.flatMap((one) => one.classes?.slice(0, CLASSES) ?? []));
+    const named = cards.flatMap((one) => one.classes?.slice(0, CLASSES) ?? []).filter((name) => name.length > 1); // no digits
+    const classes = list(named.slice(0, MAX_NAMED));
     return `No model has these words. Search for a part of a name, a task (${list(cards.map((one) => one.task))}), a class (such as ${classes}), or what a model was made for.`;
   }
 

@@ -299,6 +299,8 @@ def test_files_are_dropped_and_pasted(page: Any, tmp_path: Path) -> None:  # noq
     until(tab, "document.querySelector('[data-bar]')?.dataset.bar === '5'")
     tab.evaluate(PASTE, one)
     until(tab, "document.querySelector('[data-bar]')?.dataset.bar === '1'")
+    again = page("model=mnist-lenet").tab  # knows the files' names from the server
+    assert again.locator("#look-sample option").all_text_contents().count("one.png") == 2
     tab.evaluate(DROP, [["model.safetensors", "", [*(tmp_path / "mine.safetensors").read_bytes()]]])
     until(
         tab,

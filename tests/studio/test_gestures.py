@@ -120,8 +120,8 @@ def test_repeated_frames_are_remarked(taught: tuple[Tab, Any, Path], tmp_path: P
     collect(tab, "square", [frame("square", 2, k) for k in range(6)])
     remarks = tab.ask("gestures.fit")["remarks"]
     assert any("39 of 40 frames of circle nearly repeat" in one for one in remarks)
-    assert any("few pictures to learn from in class square (5)" in one for one in remarks)
-    assert any("circle has 32 pictures and square 5" in one for one in remarks)
+    assert any("few training frames to learn from in class square (5)" in one for one in remarks)
+    assert any("circle has 32 training frames and square 5" in one for one in remarks)
 
 
 def test_classes_that_differ_in_their_background_are_a_shortcut(tmp_path: Path) -> None:

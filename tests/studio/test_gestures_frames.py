@@ -8,6 +8,7 @@ import pytest
 import torch
 from scipy.stats import binomtest
 
+from pellucid.data.images import resized
 from pellucid.model import Model
 from pellucid.studio.gestures import session
 from tests.studio.collected import frame
@@ -46,6 +47,52 @@ def test_a_cell_has_the_held_out_frames_behind_it(taught: tuple[Tab, Any, Path])
     red, blue = (shown[:, channel, 48:80, 48:80].mean() for channel in (0, 2))
     assert red > blue + 20  # circles are red
     assert tab.ask("gestures.cell", true=3, predicted=0)["kind"] == "error"
+
+
+def test_the_frames_of_a_cell_have_the_ratios_of_their_sides(tmp_path: Path) -> None:
+    tab = Tab(library_in(tmp_path))
+    tab.ask("gestures.open")
+    sizes = {"b": [(100, 200), (160, 80)], "a": [(64, 128), (90, 60), (200, 50)]}
+    for name, of_class in sizes.items():
+        tab.ask("gestures.edit", name=None, becomes=name)
+        shape = {"a": "circle", "b": "cross"}[name]
+        for number in range(30):
+            height, width = of_class[number % len(of_class)]
+            collect(tab, name, [resized(frame(shape, 1, number), (height, width))])
+    counts = np.array(tab.ask("gestures.fit")["counts"])
+    for true, name in enumerate(sorted(sizes)):
+        expected = [width / height for height, width in (sizes[name][k % len(sizes[name])] for k in range(24, 30))]
+        cells = [tab.ask("gestures.cell", true=true, predicted=predicted)["ratios"] for predicted in (0, 1)]
+        assert [len(cell) for cell in cells] == counts[true].tolist()
+        assert sorted(cells[0] + cells[1]) == pytest.approx(sorted(expected))
+        assert cells[true] == pytest.approx(expected) or counts[true, 1 - true] > 0
+
+
+def test_another_connection_reads_the_step_of_a_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    library = library_in(tmp_path)
+    tab = Tab(library)
+    name = tab.ask("gestures.open")["collection"]
+    for shape in ("circle", "cross"):
+        tab.ask("gestures.edit", name=None, becomes=shape)
+        collect(tab, shape, [frame(shape, 1, number) for number in range(6)])
+    found = []
+
+    def teach(frames: Any, begin: Any) -> Any:
+        def begin_and_ask(step: int) -> None:
+            begin(step)
+            answer = Tab(library).ask("gestures.progress", collection=name)
+            found.append((answer["step"], len(answer["steps"])))
+
+        return original(frames, begin_and_ask)
+
+    original = session.teach
+    monkeypatch.setattr(session, "teach", teach)
+    assert tab.ask("gestures.fit")["kind"] == "gestures.fit"
+    assert found == [(1, 4), (2, 4), (3, 4), (4, 4)]
+    tab.ask("gestures.edit", name="cross", becomes=None)
+    assert tab.ask("gestures.fit")["kind"] == "error"
+    for collection in (name, "unknown"):
+        assert Tab(library).ask("gestures.progress", collection=collection)["step"] == 0
 
 
 def test_moved_thresholds_are_applied_and_saved(taught: tuple[Tab, Any, Path]) -> None:  # noqa: F811

@@ -13,21 +13,24 @@ MAX_ROWS = 60  # classes in the table of the text
 MAX_LISTED = 10_000  # files of each kind in the JSON values
 
 
-def data_warnings(collection: Collection) -> tuple[str, ...]:
-    """Return a line for each problem of the data that makes the model worse, or its evaluation too optimistic."""
+def data_warnings(collection: Collection, noun: str = "picture") -> tuple[str, ...]:
+    """Return a line for each problem of the data that makes the model worse, or its evaluation too optimistic.
+
+    noun: what the training pictures are called.
+    """
     classes, counts = collection.classes, collection.train.counts()
     messages: list[str] = []
     small_classes = [f"{name} ({count})" for name, count in zip(classes, counts, strict=True) if count < MIN_PICTURES]
     if small_classes:
         messages.append(
-            f"few pictures to learn from in {_names_text(small_classes, 'class', 'classes')}; give each "
+            f"few {noun}s to learn from in {_names_text(small_classes, 'class', 'classes')}; give each "
             f"{MIN_PICTURES} or more"
         )
     if imbalance(counts) >= MIN_IMBALANCE:
         largest_index, smallest_index = counts.index(max(counts)), counts.index(min(counts))
         messages.append(
-            f"{classes[largest_index]} has {counts[largest_index]:,} pictures and {classes[smallest_index]} "
-            f"{counts[smallest_index]:,}; in training each class has the same weight, but more pictures of the "
+            f"{classes[largest_index]} has {counts[largest_index]:,} {noun}s and {classes[smallest_index]} "
+            f"{counts[smallest_index]:,}; in training each class has the same weight, but more {noun}s of the "
             "rare ones would help more"
         )
     untested_classes = [name for name, count in zip(classes, collection.test.counts(), strict=True) if not count]

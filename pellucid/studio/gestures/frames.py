@@ -47,6 +47,12 @@ class ClassFrames:
             raise PellucidError(f"no class {shown(name)}{nearest(name, self.by_class)}; add it first")
         return self.by_class[name]
 
+    def held_out(self, name: str) -> list[Tensor]:
+        """Return the held-out pictures of a class."""
+        frames = self.of(name)
+        are_held_out = held_out([frame.stretch for frame in frames])
+        return [frame.picture for frame, is_held_out in zip(frames, are_held_out, strict=True) if is_held_out]
+
     def add_class(self, name: str) -> None:
         """Add a class without frames."""
         self._check_name(name)

@@ -27,7 +27,7 @@ from pellucid.studio.gestures.frames import (
     held_out,
 )
 from pellucid.studio.gestures.shortcut import middle_mask, shortcut_text
-from pellucid.studio.gestures.taught import FRAMES_FOLDER, Taught, save, teach
+from pellucid.studio.gestures.taught import FRAMES_FOLDER, STEPS, Taught, save, teach
 from pellucid.studio.messages import Reply
 from pellucid.studio.view import Library
 from pellucid.task import task_of
@@ -100,6 +100,13 @@ class FitGestures:
 
 
 @dataclass(frozen=True)
+class ReadProgress:
+    """gestures.progress: the step of the training of a collection, asked on another connection than the training."""
+
+    collection: str
+
+
+@dataclass(frozen=True)
 class ReadHeldOut:
     """gestures.cell: the held-out frames of class `true` that are predicted as class `predicted`."""
 
@@ -141,6 +148,7 @@ class Collected:
         self.frames = ClassFrames() if frames is None else frames
         self.taught: Taught | None = None
         self.results = Reply({}, {})  # of the latest fit
+        self.step = 0  # of STEPS, of the training that runs; 0 without one
         self.lock = Lock()
 
 
@@ -240,7 +248,10 @@ class GestureSession:
         if request.kept:
             return self._kept_results()
         began = time.perf_counter()
-        taught = teach(self.own.frames)
+        try:
+            taught = teach(self.own.frames, self._begin)
+        finally:
+            self._begin(0)
         self.own.taught = taught
         self.prepared = None
         parts = taught.collection
@@ -263,6 +274,14 @@ class GestureSession:
         }
         self.own.results = Reply(fields, tensors)
         return self.own.results
+
+    def _begin(self, step: int) -> None:
+        self.own.step = step
+
+    def progress(self, request: ReadProgress) -> Reply:
+        """Return the number of the step of a training, 0 without one, and the names of all steps."""
+        own = self.library.kept.get(request.collection)
+        return Reply({"step": 0 if own is None else own.step, "steps": STEPS}, {})
 
     def _kept_results(self) -> Reply:
         """Return the results of the latest fit, the thresholds as they are, and whether the frames are still these."""
@@ -289,8 +308,16 @@ class GestureSession:
         return self.own.taught
 
     def cell(self, request: ReadHeldOut) -> Reply:
-        """Return the first held-out frames of a cell of the confusion matrix, and their total number."""
-        return self._taught().tested.reply(request.true, request.predicted)
+        """Return the first held-out frames of a cell of the confusion matrix, their total number and aspect ratios.
+
+        The frames are those of the network, which are square.
+        """
+        taught = self._taught()
+        reply = taught.tested.reply(request.true, request.predicted)
+        pictures = taught.frames.held_out(taught.collection.classes[request.true])
+        indices = taught.tested.cell(request.true, request.predicted) - int((taught.tested.true < request.true).sum())
+        ratios = [pictures[k].shape[2] / pictures[k].shape[1] for k in indices.tolist()]
+        return Reply({**reply.fields, "ratios": ratios}, reply.tensors)
 
     def predict(self, request: PredictFrame) -> Reply:
         """Return the probability of each class for a frame, and whether the answer is unsure or unfamiliar."""
@@ -365,6 +392,7 @@ HANDLERS: dict[str, tuple[type, Handler]] = {
     "gestures.frames": (ReadFrames, _locked(GestureSession.read_frames)),
     "gestures.remove": (RemoveFrame, _locked(GestureSession.remove_frame)),
     "gestures.fit": (FitGestures, _locked(GestureSession.fit)),
+    "gestures.progress": (ReadProgress, GestureSession.progress),
     "gestures.cell": (ReadHeldOut, _locked(GestureSession.cell)),
     "gestures.predict": (PredictFrame, _locked(GestureSession.predict)),
     "gestures.why": (ExplainFrame, _locked(GestureSession.why)),

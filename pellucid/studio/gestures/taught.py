@@ -5,6 +5,7 @@ import json
 import os
 import tempfile
 from collections import Counter
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from pellucid.recipe.recipe import Recipe
 
 VERB = "classify"  # as in `pellucid train classify`
+STEPS = ("compare the frames", "fit the classes", "fit the thresholds", "measure, and search for shortcuts")
 FRAMES_FOLDER = "frames"  # in the run folder
 MIN_ALIKE = 0.5  # the part of the frames that are near duplicates, from which this is a remark
 MIN_SAME = 0.1  # the part of a class that nearly repeats frames of another class
@@ -92,21 +94,26 @@ class Taught:
         return None if found is None else shortcut_text(found, self.collection.classes)
 
 
-def teach(frames: ClassFrames) -> Taught:
+def teach(frames: ClassFrames, begin: Callable[[int], None]) -> Taught:
     """Fit a classifier to frames, by the recipe of `pellucid train classify` for a folder of these, without its epochs.
 
     The head is the linear model of the backbone's features from which that training starts. The thresholds of "unsure"
-    and "unlike anything" are fitted on the held-out frames. Raises PellucidError for fewer than two classes, and for a
+    and "unlike anything" are fitted on the held-out frames. begin: function of the number of the step that begins, from
+    1 to the number of STEPS. Raises PellucidError for fewer than two classes, and for a
     class with too few frames.
     """
     frames = frames.copy()
+    begin(1)
     with tempfile.TemporaryDirectory(prefix="pellucid-frames-") as name:
         folder = Path(name) / FRAMES_FOLDER
         frames.write(folder)
         recipe, _ = recipe_for(VERB, str(folder), {"data.check": True})
         collection = read_checked(recipe)
+        begin(2)
         model = build_model(recipe, collection.train)
+    begin(3)
     task_of(model).finish(model, collection.train, collection.test, collection.test)
+    begin(4)
     test = collection.test
     predicted = class_scores(model.predict(test)).argmax(1)
     tested = Tested(test.x, test.y, predicted, tuple(collection.classes))
@@ -150,7 +157,7 @@ def _remarks(collection: "Collection") -> tuple[str, ...]:
     alike = Counter(tuple(sorted(pair.classes)) for pair in collection.duplicates)
     blurred = Counter(class_of_file[picture.file] for picture in collection.blurry)
     # Its warnings of near duplicates are about photos of a folder; those of frames follow.
-    remarks = list(data_warnings(replace(collection, duplicates=(), n_leaked=0)))
+    remarks = list(data_warnings(replace(collection, duplicates=(), n_leaked=0), "training frame"))
     n_test = len(collection.test)
     if collection.n_leaked >= MIN_ALIKE * n_test:
         remarks.append(

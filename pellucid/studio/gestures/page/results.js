@@ -1,15 +1,32 @@
 // What a fitted model answers: bars of the classes, confusion on the held-out frames, remarks and shortcuts.
-import { $$, fill, html, num, percent } from "/core/dom.js";
+import { $, $$, fill, html, num, percent } from "/core/dom.js";
 import { heat, paintPicture, textOn } from "/core/paint.js";
+import { cellImages } from "/train/panels.js";
 
-/** Draw a map (H, W) over a picture, from nothing, which is transparent, to its largest value. */
-export function drawMap(canvas, { data, shape }) {
+/** Draw a map (H, W) over a picture: one colour, the more opaque the larger a value, so that equal areas of it are equal sums. */
+export function drawMap(canvas, { data, shape: [height, width] }) {
   const largest = Math.max(...data) || 1;
   const context = canvas.getContext("2d", { willReadFrequently: true });
-  heat(canvas, data, shape[1], "seq", largest);
-  const image = context.getImageData(0, 0, canvas.width, canvas.height);
+  Object.assign(canvas, { width, height });
+  context.fillStyle = getComputedStyle(canvas).color;
+  context.fillRect(0, 0, width, height);
+  const image = context.getImageData(0, 0, width, height);
   for (let k = 0; k < data.length; k++) image.data[4 * k + 3] = 255 * Math.max(0, data[k] / largest);
   context.putImageData(image, 0, 0);
+}
+
+/** Show a frame with the map of its evidence, and how much of that lies outside the line; root: of the view. */
+export function showWhy(root, frame, { label, edge, area, shortcut, tensors }) {
+  const [, height, width] = frame.shape, element = (id) => $(`#teach-${id}`, root);
+  element("because").style.setProperty("--ratio", width / height);
+  paintPicture(element("frame"), frame);
+  drawMap(element("map"), tensors.map);
+  drawMap(element("ramp"), { data: Array.from({ length: 56 }, (_, k) => k / 55), shape: [1, 56] });
+  element("read").textContent = `This frame: evidence for ${label}`;
+  const verdict = edge < 0.5 ? "mostly in the middle" : edge > area ? "mostly at the edge" : "spread over the middle and the edge";
+  const sentence = edge === null ? "It has none." : `${percent(edge)} of it lies outside the dashed line, in the outer fifth of each side, which is ${percent(area)} of the frame: ${verdict}.`;
+  element("edge").textContent = `${sentence} ${shortcut ? `Beware of the ${shortcut}.` : ""}`;
+  element("because").hidden = false;
 }
 
 /** The rows of the live bars, before the first answer. */
@@ -38,6 +55,12 @@ export function confusion(element, { classes, counts, accuracy, interval, train,
   for (const cell of $$("[data-share]", element)) {
     heatCell(cell, Number(cell.dataset.share));
   }
+}
+
+/** Show the held-out frames of a cell, in the shape that they had before they were made square for the network. */
+export function showCell(element, found, classes) {
+  cellImages(element, found, classes);
+  $$("canvas", element).forEach((canvas, k) => (canvas.style.aspectRatio = found.ratios[k]));
 }
 
 /** The sliders of the thresholds that a model has. */

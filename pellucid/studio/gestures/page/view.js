@@ -1,21 +1,19 @@
 // The view Teach: frames of a class while a button is held, a model of them in seconds, and its answers while one watches.
-import { $, $$, attempts, fill, html, num, percent, say, showing } from "/core/dom.js";
+import { $, $$, attempts, fill, html, isNarrow, num, percent, say, showing } from "/core/dom.js";
 import { paintPicture } from "/core/paint.js";
-import { LostError } from "/core/server.js";
-import { cellImages } from "/train/panels.js";
+import { LostError, Server } from "/core/server.js";
 import * as markup from "./markup.js";
 import * as results from "./results.js";
-import { droppedFiles, framesOf, grab, inOrder, isPlaying, leftOut, play, stop } from "/core/source.js";
+import { droppedFiles, framesOf, grab, inOrder, isPlaying, play, stop } from "/core/source.js";
 
 const SIDES = [128, 256]; // pixels of a frame: the shorter side, which the backbone needs, and the longest that the server accepts
 const PACE = 100; // milliseconds between two frames
 const WHY_PACE = 450; // milliseconds between two maps, at most two a second at this pace
-const MIN_SIDE = 48; // pixels of the shorter side, which the server accepts
 /** Start the view in an element; returns what the frame of the page calls. */
 export function start(root, server, { state: address, remember }) {
   fill(root, markup.VIEW);
   const element = (id) => $(`#teach-${id}`, root), video = element("video");
-  const S = { collection: address.get("collection"), classes: [], limits: null, fitted: null, latest: new Map(), held: null, stretch: 0, busy: false, changes: 0, fittedChanges: 0, savedChanges: 0, times: [], mapped: 0, fits: 0, tried: null, explained: null, saved: [], shown: null, moved: {} };
+  const S = { collection: address.get("collection"), classes: [], limits: null, fitted: null, latest: new Map(), left: new Map(), cell: null, held: null, stretch: 0, busy: false, changes: 0, fittedChanges: 0, savedChanges: 0, times: [], mapped: 0, turn: 0, tried: null, saved: [], shown: null, moved: {} };
 
   const problem = showing(root, "#teach-problem");
   const attempt = attempts(problem);
@@ -24,7 +22,7 @@ export function start(root, server, { state: address, remember }) {
   const open = attempt(async (run = null) => {
     const answer = await server.ask("gestures.open", { collection: S.collection, run });
     S.saved = answer.saved;
-    if (answer.collection !== S.collection) Object.assign(S, { fitted: null, latest: new Map(), shown: null, tried: null, changes: 0, fittedChanges: 0, savedChanges: 0 });
+    if (answer.collection !== S.collection) Object.assign(S, { fitted: null, latest: new Map(), left: new Map(), shown: null, tried: null, changes: 0, fittedChanges: 0, savedChanges: 0 });
     Object.assign(S, { collection: answer.collection, limits: answer.limits });
     remember({ collection: S.collection });
     answer.classes.forEach(({ name }, k) => answer.tensors[`frame${k}`] && S.latest.set(name, answer.tensors[`frame${k}`]));
@@ -44,13 +42,13 @@ export function start(root, server, { state: address, remember }) {
   function list() {
     const total = S.classes.reduce((sum, one) => sum + one.frames, 0);
     element("total").textContent = `${total} frames of at most ${S.limits?.frames ?? ""}`;
-    fill(element("classes"), markup.cards(S.classes, S.shown));
+    fill(element("classes"), markup.cards(S.classes, S.shown, S.left));
     if (S.shown) markup.paintFrames(root, S.shown);
     for (const card of $$("[data-class]", root)) if (S.latest.has(card.dataset.class)) paintPicture($("canvas", card), S.latest.get(card.dataset.class));
     element("saved-runs").hidden = S.classes.length > 0 || !S.saved.length;
     fill(element("continue"), html`<option value="">choose a run</option>${S.saved.map((name) => html`<option>${name}</option>`)}`);
     showStale();
-    element("fit").disabled = S.busy || S.classes.length < 2;
+    element("fit").disabled = S.classes.length < 2;
     element("fit").title = S.classes.length < 2 ? "add two classes with pictures" : "";
   }
 
@@ -68,7 +66,9 @@ export function start(root, server, { state: address, remember }) {
     Object.assign(one, { frames, stretch });
     S.changes += 1;
     S.latest.set(name, frame);
+    S.left.delete(name);
     const card = $(`[data-class="${CSS.escape(name)}"]`, root);
+    $("[data-left]", card)?.remove();
     $("[data-frames]", card).textContent = frames;
     $("[data-unit]", card).textContent = frames === 1 ? "frame" : "frames";
     for (const button of $$("[data-drop], [data-show]", card)) button.disabled = false;
@@ -101,49 +101,47 @@ export function start(root, server, { state: address, remember }) {
   });
   const release = () => (S.held = null);
 
-  /** The frames of a file, see `framesOf`; throws for a picture that is too narrow, with both sides' limits. */
-  async function* framesOfFile(file) {
-    for await (const frame of framesOf(file, ...SIDES)) {
-      if (Math.min(...frame.shape.slice(1)) < MIN_SIDE) throw new Error("more than 5 times as long as wide");
-      yield frame;
-    }
-  }
-
   /** Collect the frames of files as one stretch; a file that cannot be used does not end it. */
   const collect = attempt(async (name, files) => {
     const stretch = ++S.stretch;
     const errors = []; // [name, error] of each file that is left out
     for (const file of files) {
       try {
-        for await (const frame of framesOfFile(file)) await send(name, frame, stretch);
+        for await (const frame of framesOf(file, ...SIDES)) await send(name, frame, stretch);
       } catch (error) {
         if (error instanceof LostError) throw error;
         errors.push([file.name, error]);
       }
     }
     await refreshFrames();
-    if (errors.length) throw new Error(leftOut(errors, files.length));
-    say(`${name}: collected ${files.length} ${files.length === 1 ? "file" : "files"}`);
+    if (errors.length) S.left.set(name, { errors, total: files.length });
+    list();
+    say(`${name}: collected ${files.length - errors.length} of ${files.length} ${files.length === 1 ? "file" : "files"}`);
   });
 
   /** Show no answer: nothing is predicted until the model is fitted. */
   function clearAnswer() {
-    for (const id of ["answer", "reason", "edge", "rate"]) element(id).textContent = "";
+    for (const id of ["answer", "reason", "rate"]) element(id).textContent = "";
     fill(element("bars"), S.fitted ? results.bars(S.fitted.classes) : html``);
-    element("map").hidden = true;
-    Object.assign(S, { times: [], mapped: 0, explained: null });
+    element("because").hidden = true;
+    Object.assign(S, { times: [], mapped: 0 });
   }
 
   /** Fit a model, or read the results of the latest fit (isKept), as for a page that is loaded again. */
   const fit = attemptTraining(async (isKept = false) => {
-    const hadFocus = document.activeElement === element("fit");
     S.busy = true;
-    S.fits += 1;
-    element("fit").disabled = true;
+    S.turn += 1;
     element("store").disabled = element("thresholds").disabled = true;
     clearAnswer();
     const began = performance.now();
-    const tick = () => (element("fit").textContent = `Training… ${Math.round((performance.now() - began) / 1000)} s`);
+    const monitor = new Server(() => {}); // a connection of its own, since requests of one are answered in turn
+    const tick = () => {
+      element("fit").textContent = `Training… ${Math.round((performance.now() - began) / 1000)} s`;
+      monitor.ask("gestures.progress", { collection: S.collection }).then(showStep, () => {}); // none before it is connected
+    };
+    const showStep = ({ step, steps }) => {
+      if (S.busy && step) element("reason").textContent = `Step ${step} of ${steps.length}: ${steps[step - 1]}`;
+    };
     tick();
     const clock = setInterval(tick, 1000);
     try {
@@ -151,6 +149,7 @@ export function start(root, server, { state: address, remember }) {
       S.fitted = await server.ask("gestures.fit", { kept: isKept });
       S.fittedChanges = isKept && !S.fitted.is_current ? -1 : changes;
       S.moved = S.fitted.moved ?? {};
+      S.cell = null;
       clearAnswer();
       element("saved").textContent = "";
       render();
@@ -159,37 +158,28 @@ export function start(root, server, { state: address, remember }) {
     } finally {
       S.busy = false;
       clearInterval(clock);
+      monitor.close();
+      if (isNarrow() && !isKept && document.activeElement === element("fit")) element("fit").scrollIntoView(); // the answer below it too
       element("fit").textContent = "Train";
-      element("fit").disabled = S.classes.length < 2;
       element("store").disabled = element("thresholds").disabled = false;
-      if (hadFocus && document.activeElement === document.body) element("fit").focus(); // a disabled button loses it
     }
   });
 
-  /** Show the model's answer for a frame, and from time to time why; nothing, if another model is fitted meanwhile. */
+  /** Show the model's answer for a frame, and from time to time why; nothing, if a model is fitted or another frame asked meanwhile. */
   async function predict(frame) {
-    const { fits } = S;
+    const turn = ++S.turn; // the server explains the frame that was asked last
     const found = await server.ask("gestures.predict", {}, { frame });
-    if (fits !== S.fits) return;
+    if (turn !== S.turn) return;
     const [answer, reason] = results.showAnswer(element("bars"), found);
     element("answer").textContent = answer;
     element("reason").textContent = reason;
-    if (found.label !== S.explained) {
-      // the map is of an earlier frame with another answer
-      element("map").hidden = true;
-      element("edge").textContent = "";
-    }
     const now = performance.now();
     S.times = [...S.times.filter((time) => now - time < 2000), now];
     if (S.times.length > 2) element("rate").textContent = `${((1000 * (S.times.length - 1)) / (now - S.times[0])).toFixed(1)} a second`;
     if (!element("why").checked || now - S.mapped < WHY_PACE) return;
     S.mapped = now;
     const why = await server.ask("gestures.why");
-    if (fits !== S.fits) return;
-    results.drawMap(element("map"), why.tensors.map);
-    element("map").hidden = false;
-    S.explained = why.label;
-    element("edge").textContent = `${why.edge === null ? "No evidence" : `${percent(why.edge)} of the evidence`} for ${why.label} lies in the outer fifth of each side, ${percent(why.area)} of the frame. ${why.shortcut ? `Beware of the ${why.shortcut}.` : ""}`;
+    if (turn === S.turn && element("why").checked) results.showWhy(root, frame, why);
   }
 
   /** Predict what is watched, ten times a second, as long as this view is shown. */
@@ -197,11 +187,11 @@ export function start(root, server, { state: address, remember }) {
     while (root.isConnected) {
       const began = performance.now();
       if (S.fitted && !S.busy && !S.held && !root.hidden && isPlaying(video)) {
-        const { fits } = S;
+        const turn = S.turn + 1;
         try {
           await predict(grab(video, ...SIDES));
         } catch (error) {
-          if (!(error instanceof LostError) && fits === S.fits) {
+          if (!(error instanceof LostError) && turn === S.turn) {
             problem(error);
             S.fitted = null;
           }
@@ -215,8 +205,7 @@ export function start(root, server, { state: address, remember }) {
   const toggleCamera = attempt(async () => {
     const isOn = Boolean(video.srcObject);
     S.tried = null;
-    element("still").hidden = true;
-    element("map").hidden = true;
+    element("still").hidden = element("because").hidden = true;
     if (isOn) stop(video);
     else {
       await play(video, null).catch((error) => {
@@ -230,11 +219,10 @@ export function start(root, server, { state: address, remember }) {
   const tryFile = attempt(async (file) => {
     element("camera").textContent = "Start the camera";
     S.tried = null;
-    element("still").hidden = true;
-    element("map").hidden = true;
+    element("still").hidden = element("because").hidden = true;
     if (file.type.startsWith("video/")) return play(video, file);
     stop(video);
-    for await (const frame of framesOfFile(file)) {
+    for await (const frame of framesOf(file, ...SIDES)) {
       paintPicture(element("still"), frame);
       element("still").hidden = false;
       S.mapped = 0;
@@ -246,8 +234,10 @@ export function start(root, server, { state: address, remember }) {
   const edit = attempt(async (name, becomes) => {
     try {
       const { classes } = await server.ask("gestures.edit", { name, becomes });
-      if (name !== null && becomes !== null && S.latest.has(name)) S.latest.set(becomes, S.latest.get(name));
-      if (name !== null) S.latest.delete(name);
+      for (const known of [S.latest, S.left]) {
+        if (becomes !== null && known.has(name)) known.set(becomes, known.get(name));
+        known.delete(name);
+      }
       if (name !== null && becomes === null) S.changes += 1;
       if (S.shown?.name === name) S.shown = becomes === null ? null : { ...S.shown, name: becomes };
       take(classes);
@@ -276,6 +266,7 @@ export function start(root, server, { state: address, remember }) {
   async function takeRemaining(name, { classes, tensors }) {
     if (tensors.frame) S.latest.set(name, tensors.frame);
     else S.latest.delete(name);
+    S.left.delete(name);
     S.changes += 1;
     take(classes);
     await refreshFrames();
@@ -299,7 +290,7 @@ export function start(root, server, { state: address, remember }) {
   const readCell = attempt(async ([t, p]) => {
     const { fitted } = S;
     const found = await server.ask("gestures.cell", { true: t, predicted: p });
-    if (fitted === S.fitted) cellImages(element("cell"), found, fitted.classes);
+    if (fitted === S.fitted) results.showCell(element("cell"), (S.cell = found), fitted.classes);
   });
 
   const moveThreshold = attempt(async (slider) => {
@@ -323,6 +314,7 @@ export function start(root, server, { state: address, remember }) {
     element("save").hidden = !S.fitted;
     if (!S.fitted) return Object.entries({ confusion: "Not trained yet.", thresholds: "", remarks: "" }).forEach(([id, text]) => (element(id).textContent = text));
     results.confusion(element("confusion"), S.fitted);
+    if (S.cell) results.showCell(element("cell"), S.cell, S.fitted.classes);
     fill(element("thresholds"), results.thresholds({ ...S.fitted, ...S.moved }));
     results.remarks(element("remarks"), S.fitted);
   }
@@ -336,11 +328,12 @@ export function start(root, server, { state: address, remember }) {
     event.preventDefault();
     save();
   });
-  element("fit").onclick = () => fit();
+  element("fit").onclick = () => S.busy || fit(); // not disabled meanwhile, so that it keeps the focus
   element("camera").onclick = toggleCamera;
   element("why").onchange = () => {
-    element("map").hidden = true;
-    element("edge").textContent = "";
+    element("because").hidden = true;
+    S.mapped = 0;
+    if (S.tried) attempt(predict)(S.tried);
   };
   root.addEventListener("change", ({ target }) => {
     if (target === element("continue") && target.value) open(target.value);
@@ -352,6 +345,7 @@ export function start(root, server, { state: address, remember }) {
   root.addEventListener("input", ({ target }) => target.dataset.threshold && moveThreshold(target));
   root.addEventListener("click", ({ target, detail }) => {
     if ("drop" in target.dataset) drop(classOf(target));
+    if ("close" in target.dataset && S.left.delete(classOf(target))) list();
     if (target.dataset.cell) readCell(target.dataset.cell.split(",").map(Number));
     if (target.dataset.frameIndex) removeFrame(classOf(target), Number(target.dataset.frameIndex));
     if (target.dataset.page) turnPage(classOf(target), Number(target.dataset.page));

@@ -2,17 +2,21 @@
 
 const VIDEO_STEP = 0.2; // seconds between two frames of a video file
 const MOST_FILES = 1000;
+const MIN_SIDE = 48; // pixels of the shorter side of a file's frame, which the server accepts
+const MIN_SOURCE = 16; // pixels of the shorter side of a picture, before it is scaled
 /** The types of pictures, by the bytes at their beginning; a name may be of another type. */
 const TYPES = {
   "image/gif": /^GIF8/, "image/webp": /^RIFF....WEBP/s, "image/png": /^\x89PNG/,
   "image/jpeg": /^\xff\xd8\xff/, "image/bmp": /^BM......\0\0/s, "image/tiff": /^II\*\0|^MM\0\*/,
 };
 const ANIMATED = ["image/gif", "image/webp", "image/png"]; // types of pictures that can have several frames
-const MOST_NAMES = 20; // of files that are left out for one reason
+/** What the last bytes of pictures of a type contain. */
+const ENDS = { "image/gif": /;/, "image/png": /IEND/, "image/jpeg": /\xff\xd9/ };
+const TEXT = /^[\t\n\r -~]+$/;
 const canvas = new OffscreenCanvas(1, 1);
 const context = canvas.getContext("2d", { willReadFrequently: true });
 
-/** A picture or the present frame of a video as a tensor (3, H, W), its shorter side scaled to `short`, the longer one to at most `long`. */
+/** A picture or the present frame of a video as a tensor (3, H, W), its shorter side, `source` pixels, scaled to `short`, the longer one to at most `long`. */
 export function grab(source, short, long) {
   const width = source.videoWidth ?? source.width, height = source.videoHeight ?? source.height;
   const scale = Math.min(short / Math.min(width, height), long / Math.max(width, height));
@@ -23,7 +27,7 @@ export function grab(source, short, long) {
   const size = canvas.width * canvas.height, rgba = context.getImageData(0, 0, canvas.width, canvas.height).data;
   const data = new Uint8Array(3 * size);
   for (let k = 0; k < size; k++) for (let c = 0; c < 3; c++) data[c * size + k] = rgba[4 * k + c];
-  return { dtype: "uint8", shape: [3, canvas.height, canvas.width], data };
+  return { dtype: "uint8", shape: [3, canvas.height, canvas.width], data, source: Math.min(width, height) };
 }
 
 /** The files of a drop, also those in its folders, by name. */
@@ -51,10 +55,22 @@ const event = (target, name) => new Promise((resolve, reject) => {
   target.addEventListener("error", () => reject(new Error("no video that this browser can play")), { once: true });
 });
 
+/** Some bytes of a file, as characters from 0 to 255; see Blob.slice. */
+const bytesOf = async (file, start, end = file.size) => String.fromCharCode(...new Uint8Array(await file.slice(start, end).arrayBuffer()));
+
 /** The type of a picture, by its first bytes; undefined for other files. */
 async function typeOf(file) {
-  const start = String.fromCharCode(...new Uint8Array(await file.slice(0, 12).arrayBuffer()));
+  const start = await bytesOf(file, 0, 12);
   return Object.keys(TYPES).find((type) => TYPES[type].test(start));
+}
+
+/** Why the browser does not read a picture, whose own errors say little. */
+async function faultOf(file) {
+  const type = await typeOf(file);
+  if (type === "image/tiff") return "a TIFF, which browsers do not read; save it as PNG";
+  if (!type) return TEXT.test(await bytesOf(file, 0, 64)) ? "a text, no picture" : "no picture of a type that browsers read";
+  const isCut = type in ENDS && !ENDS[type].test(await bytesOf(file, -64));
+  return isCut ? "a picture that is cut off: its end is missing" : "a damaged picture";
 }
 
 /** The frames of an animated picture, at most five a second; none if there is one only, or no decoder in this browser. */
@@ -81,27 +97,20 @@ async function* framesOfAnimation(file, short, long) {
   }
 }
 
-/** The files that are left out, by reason, of `total`; errors: pairs of a file's name and its error. */
-export function leftOut(errors, total) {
-  const names = {};
-  for (const [name, { message }] of errors) (names[message] ??= []).push(name);
-  const reasons = Object.entries(names).map(([reason, all]) => {
-    const further = all.length > MOST_NAMES ? ` and ${all.length - MOST_NAMES} more` : "";
-    return `${all.slice(0, MOST_NAMES).join(", ")}${further} (${reason})`;
-  });
-  return `${errors.length} of ${total} ${total === 1 ? "file" : "files"} left out: ${reasons.join("; ")}`;
-}
-
-/** The frames of a file, one after another: of a picture one, of a video or an animation five a second. short, long: see `grab`. */
+/**
+ * The frames of a file, one after another: of a picture one, of a video or an animation five a second; throws if they are
+ * too small or too narrow. short, long: see `grab`.
+ */
 export async function* framesOf(file, short, long) {
   if (!file.size) throw new Error("an empty file");
   try {
-    yield* decodedFrames(file, short, long);
+    for await (const frame of decodedFrames(file, short, long)) {
+      if (frame.source < MIN_SOURCE) throw new Error(`fewer than ${MIN_SOURCE} pixels high or wide`);
+      if (Math.min(...frame.shape.slice(1)) < MIN_SIDE) throw new Error("more than 5 times as long as wide");
+      yield frame;
+    }
   } catch (error) {
-    if (!(error instanceof DOMException)) throw error;
-    const type = await typeOf(file); // the browser's own errors say little
-    if (type === "image/tiff") throw new Error("a TIFF, which browsers do not read; save it as PNG");
-    throw new Error(type ? "a damaged picture" : "no picture");
+    throw error instanceof DOMException ? new Error(await faultOf(file)) : error;
   }
 }
 

@@ -111,7 +111,7 @@ def trained_network(
     if is_pellucid_file(path):
         options = _saved_options(path, model_name)
     else:
-        options = origin_of([model_name], open_weights(path), path).naming.options
+        options = origin_of([model_name], open_weights(path), path).naming.model_arguments
     net = MODELS[model_name](**options)
     image_side = 32 if model_name == "airbench96" else IMAGENET_SIDE  # airbench96 is trained on CIFAR-10
     return net, trained_features(name, net, (3, image_side, image_side), root)
@@ -231,7 +231,7 @@ def _weights_of_file(path: Path, net: Layer, shape: Shape) -> StartWeights:
     """Return the features in a published weights file; see `trained_features`."""
     tensors = open_weights(path)
     origin = source_of(net, tensors, path)
-    if origin.naming.options.get("pad") == "same" and any(side % BACKBONE_STRIDE for side in shape[1:]):
+    if origin.naming.model_arguments.get("pad") == "same" and any(side % BACKBONE_STRIDE for side in shape[1:]):
         raise PellucidError(
             f"start.weights: {path} is from Keras, whose padding equals this network's only for sides that are "
             f"multiples of {BACKBONE_STRIDE}, not {' x '.join(map(str, shape[1:]))}; set data.size to a multiple"

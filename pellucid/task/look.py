@@ -235,8 +235,8 @@ class Look:
         """Return the score that is explained; area: in pixels of `picture`. See `Task.score_to_explain`."""
         assert self.picture is not None
         x = self.input
-        asked = self.task.score_to_explain(self.model, x, choice, None if area is None else self.area_in(x, area))
-        return asked.of_pixels(x.shape[1:], self.picture.shape[1:], area)
+        score = self.task.score_to_explain(self.model, x, choice, None if area is None else self.area_in(x, area))
+        return score.of_pixels(x.shape[1:], self.picture.shape[1:], area)
 
     def area_in(self, x: "Tensor", area: Area) -> Area:
         """Return an area of the picture in pixels of the network's input, at least one pixel."""

@@ -111,7 +111,6 @@ def measure(
     n_examples, is_alone = len(data if indices is None else indices), processes.count == 1
     own_indices, first_batch_number = (indices, 0) if is_alone else _own_indices(data, indices, batch_size, processes)
     measurements: list[BatchMeasurement] = []
-    # its random draws are seeded by the number of the batch, so that many processes draw what one would
     evaluate = objective.evaluator(params, n_examples, first_batch_number)
     for batch in read_batches(data, own_indices, batch_size, model.stats, device_of(params), dtype_of(params)):
         with _naming_errors(model, batch.images):
@@ -121,8 +120,7 @@ def measure(
         if measures.running_metrics and measurements[-1].examples:
             batch_measures = measures if is_alone else measures.copy()
             batch_measures.update(on_device(predictions, CPU), on_device(scored_batch, CPU))
-            if not is_alone:
-                # by batch, and merged in their order, so that sums of floats have the bits of one process
+            if not is_alone:  # merged in the order of batches, so that sums of floats have the bits of one process
                 measurements[-1].metrics.extend(map(mergeable_state, batch_measures.running_metrics))
         if on_predictions is not None:
             on_predictions(predictions)

@@ -5,9 +5,9 @@ builds None, booleans, numbers, strings, lists, tuples, dicts, and descriptions 
 Global names in a pickle are looked up only in the table `GLOBALS`, so it can call only functions of this module.
 """
 
-# `torch.load(weights_only=True)` (2.13) runs no code either, but 599 bytes of nested tuples as the key of a dict make
-# it hang, and 260 KB of lists that become dicts take 7,543 MB. A check that finds both in advance has to simulate the
-# stack, as this module does. It also accepts changed bytes and compressed archives, and refuses protocols 4 and 5.
+# `torch.load` (2.13) with `weights_only=True` runs no code either, but 599 bytes of nested tuples as the key of a dict
+# make it hang, and 260 KB of lists that become dicts take 7,543 MB. A check that finds both in advance has to simulate
+# the stack, as this module does. It also accepts changed bytes and compressed archives, and refuses protocols 4 and 5.
 import struct
 from collections.abc import Callable
 from dataclasses import dataclass

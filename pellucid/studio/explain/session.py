@@ -147,8 +147,8 @@ class ExplainSession:
                 raise PellucidError(f"place must be top, left, bottom and right in a picture of {height}x{width}")
             place = (place[0], place[1], place[2], place[3])
         with torch.no_grad():
-            asked = self.task.score_to_explain(self.model, self.x, request.of, place)
-            question = asked.of_pixels((height, width), self.size)
+            score = self.task.score_to_explain(self.model, self.x, request.of, place)
+            question = score.of_pixels((height, width), self.size)
             layers = maps_of(question)
             if self.is_recorded:
                 layers = [layer for layer in layers if layer["activation"]] or layers[-1:]

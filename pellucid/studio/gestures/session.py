@@ -308,10 +308,7 @@ class GestureSession:
         return self.own.taught
 
     def cell(self, request: ReadHeldOut) -> Reply:
-        """Return the first held-out frames of a cell of the confusion matrix, their total number and aspect ratios.
-
-        The frames are those of the network, which are square.
-        """
+        """Return the first held-out frames of a cell of the confusion matrix, as squares, their number and ratios."""
         taught = self._taught()
         reply = taught.tested.reply(request.true, request.predicted)
         pictures = taught.frames.held_out(taught.collection.classes[request.true])

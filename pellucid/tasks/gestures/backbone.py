@@ -68,13 +68,13 @@ def _published_network(tensor_names: Iterable[str]) -> tuple[str, Mapping[str, A
             if len(translated) <= len(unmatched):
                 continue
             with torch.device("meta"):  # shapes only
-                params, _ = features(MODELS[model](**naming.options)).init((3, 224, 224), torch.Generator())
+                params, _ = features(MODELS[model](**naming.model_arguments)).init((3, 224, 224), torch.Generator())
             expected_names = {f"features.{path}" for path in flatten(params)}
             settled_names = fit_architecture(naming, expected_names, translated)
             if expected_names <= set(settled_names) and (
                 largest_network is None or len(expected_names) > largest_network[0]
             ):
-                largest_network = (len(expected_names), model, naming.options)
+                largest_network = (len(expected_names), model, naming.model_arguments)
     return None if largest_network is None else largest_network[1:]
 
 

@@ -26,6 +26,7 @@ from pellucid.doctor.evaluations import GOOD_SCORE, MIN_GAP, Evaluations, with_c
 from pellucid.doctor.examination import examine
 from pellucid.doctor.exchanged_parts import find_faulty_part
 from pellucid.doctor.finding import Check, Finding, Suspect, suspect
+from pellucid.doctor.inputs import subsample
 from pellucid.doctor.intervention import MeasuredEffect
 from pellucid.doctor.judged_examples import judge_training_targets
 from pellucid.doctor.paired import MIN_HELD_OUT, PairedTrainings, ProvenCause
@@ -250,15 +251,10 @@ def train_with_exchanged_columns(evaluations: Evaluations) -> ProvenCause | None
     columns whose order is reversed in these take the places at which their means are nearest to the validation data's.
     """
     case = evaluations.case
-    if case.validation is None or not evaluations.has_targets:
+    if not has_flat_targets(case) or case.validation is None or case.train.y.dim() != 2:
         return None
-    train, validation = (_limited(data, case.model.seed) for data in (case.train, case.validation))
-    data_targets = [
-        [one.targets[0] for one in read_examples(data, len(data), case.model.seed)] for data in (train, validation)
-    ]
-    if not all(one.is_floating_point() and one.dim() == 1 for targets in data_targets for one in targets):
-        return None
-    y, other_y = (torch.stack(targets) for targets in data_targets)
+    train, validation = (subsample(data, MAX_EXAMPLES, case.model.seed) for data in (case.train, case.validation))
+    y, other_y = train.y, validation.y
     is_above, is_above_elsewhere = (one[:, :, None] > one[:, None, :] for one in (y, other_y))  # (n, columns, columns)
     fractions = is_above.double().mean(0) * ~is_above_elsewhere.any(0)
     means = other_y.mean(0)

@@ -25,6 +25,7 @@ from pellucid.optim import Adam
 from pellucid.sweep import backward
 from pellucid.task import Evaluation, Task, task_of
 from tests.detectors.drawn import Rectangles
+from tests.doctor.detection.small_cases import make_case as detection_case
 
 Data = tuple[torch.Tensor, torch.Tensor]
 
@@ -287,3 +288,13 @@ def test_points_that_keep_their_places_in_mirrored_images_are_exchanged(
     for changed in tried:
         assert torch.allclose(changed.train.y, right_targets)
         assert torch.equal(changed.train.y[:, others], y[:200, others])
+
+
+def test_columns_are_exchanged_only_in_vectors() -> None:
+    x, y = band_images(40, 0)
+    classifier = Model(Sequential(Flatten(), Dense(4)), optimizer=Adam(), input_shape=(1, 16, 16))
+    detector_case = detection_case()
+    detector_case = replace(detector_case, validation=detector_case.train)
+    for case in (detector_case, case_of(classifier, x, y, validation=(x, y), epochs=1)):
+        evaluations = Evaluations(PairedTrainings(task_of(case.model), case, lambda line: None), [], False)
+        assert train_with_exchanged_columns(evaluations) is None

@@ -12,7 +12,6 @@ import torch
 from torch import Tensor
 
 from pellucid.base.text import plural
-from pellucid.doctor.finding import MIN_GAIN
 
 if TYPE_CHECKING:
     from pellucid.doctor.finding import Suspect
@@ -57,12 +56,12 @@ class MeasuredEffect:
         return tuple(after - before for before, after in zip(self.before, self.after, strict=True))
 
     def surpasses(self, present_scores: Tensor) -> bool:
-        """Return whether the score with the intervention is above that of the present model by MIN_GAIN.
+        """Return whether the score with the intervention is above that of the present model.
 
         Short trainings on a part of the data, or on one reading of augmented data, gain from much that costs the whole
         training nothing.
         """
-        return fmean(self.after) >= float(present_scores.mean()) + MIN_GAIN
+        return fmean(self.after) > float(present_scores.mean())
 
     def to_json(self) -> dict[str, Any]:
         """Return the effect as JSON values; the key of the description is "does"."""

@@ -128,7 +128,7 @@ class Scorer:
         return self.values
 
 
-@pytest.mark.parametrize(("present", "is_surpassed"), [(0.5, True), (0.68, False), (0.9, False)])
+@pytest.mark.parametrize(("present", "is_surpassed"), [(0.5, True), (0.68, True), (0.72, False), (0.9, False)])
 def test_trainings_that_are_no_better_than_the_present_model_show_no_harm(present: float, is_surpassed: bool) -> None:
     effect = MeasuredEffect("splits-differ", "", "recall", (0.4, 0.4), (0.7, 0.7), 0.2, 0.4, "cause", 40, 100)
     assert effect.surpasses(torch.tensor([present, present])) is is_surpassed

@@ -10,7 +10,7 @@ from typing import Any
 
 from benchmarks.doctor.openings import expectation
 from benchmarks.doctor.tally import Alarms, Row, by_fault, by_kind, count_alarms, count_faults
-from pellucid.command.out import plain
+from pellucid.command.out import to_json_types
 from pellucid.metrics.bootstrap import wilson
 
 Record = dict[str, Any]
@@ -150,7 +150,7 @@ def write(records: Sequence[Record], docs: Path, command: str, machine: str, cod
     docs.mkdir(parents=True, exist_ok=True)
     date = time.strftime("%Y-%m-%d")
     (docs / "doctor.md").write_text(page(records, command, machine, code, date), "utf-8")
-    content = plain(to_json(records, command, machine, code, date))
+    content = to_json_types(to_json(records, command, machine, code, date))
     cases = ",\n".join(json.dumps(case, ensure_ascii=False) for case in content.pop("cases"))
     summary_json = json.dumps(content, ensure_ascii=False, indent=1)[:-2]
     (docs / "doctor.json").write_text(f'{summary_json},\n "cases": [\n{cases}\n ]\n}}\n', "utf-8")

@@ -20,7 +20,7 @@ from benchmarks.doctor.openings import expectation, openings_table
 from benchmarks.doctor.report import interval, share, wrapped
 from pellucid.base.files import write_atomically
 from pellucid.base.text import plural
-from pellucid.command.out import plain
+from pellucid.command.out import to_json_types
 from pellucid.doctor.paired import DEFAULT_BUDGET
 
 JUDGEMENTS = ("named", "part", "general", "wrong", "symptom", "silent", "refused", "not examined")
@@ -137,7 +137,7 @@ def pair_text(start: str, counts: Counter[str]) -> str:
 
 def markdown_row(cells: Sequence[str]) -> str:
     """Return a row of a table in Markdown."""
-    return "| " + " | ".join(plain(cell).replace("|", "/") for cell in cells) + " |"
+    return "| " + " | ".join(to_json_types(cell).replace("|", "/") for cell in cells) + " |"
 
 
 def time_ratio(record: dict[str, Any]) -> str:

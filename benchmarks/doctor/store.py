@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from pellucid.command.out import plain
+from pellucid.command.out import to_json_types
 
 Record = dict[str, Any]
 ROOT = Path(__file__).resolve().parents[2]
@@ -58,7 +58,7 @@ class Store:
         """Add a record, and append it to the file immediately."""
         self.records[record["key"]] = record
         with self.path.open("a", encoding="utf-8") as file:
-            file.write(f"{json.dumps(plain(record))}\n")
+            file.write(f"{json.dumps(to_json_types(record))}\n")
 
     def records_of(self, keys: Iterable[str]) -> list[Record]:
         """Return the stored records with these keys, in the order of the keys."""

@@ -17,7 +17,7 @@ from typing import Any
 
 from benchmarks.fuzz.mutations import change_json, damage
 from pellucid.base.errors import PellucidError
-from pellucid.command.out import plain
+from pellucid.command.out import to_json_types
 from pellucid.recipe.compare import compare_runs, comparison_page
 from pellucid.recipe.job import train
 from pellucid.recipe.recipe import load_recipe
@@ -197,7 +197,7 @@ def _use_run(original: Path, run: Path, is_page_due: bool) -> None:
     runs = Runs(run.parent)
     if run.name in runs.names():
         state = runs.state(runs.path(run.name))
-        json.dumps(plain(state), allow_nan=False)
+        json.dumps(to_json_types(state), allow_nan=False)
         assert "\n" not in state["message"]
     runs.close()
     folder = RunFolder(run)
@@ -212,7 +212,7 @@ def _use_run(original: Path, run: Path, is_page_due: bool) -> None:
     with suppress(PellucidError):
         _open_log(run / LOG).close()
     comparison = compare_runs([original, run])
-    json.dumps(plain(comparison.to_json()), allow_nan=False)
+    json.dumps(to_json_types(comparison.to_json()), allow_nan=False)
     if is_page_due:
         comparison_page(comparison, "pellucid compare-runs")
 
@@ -230,6 +230,6 @@ def _use_sweep(folder: Path, is_page_due: bool) -> None:
     else:
         sweep.run(1, 0).count_attempt(45)
     results = read_results(sweep, plan)
-    json.dumps(plain(results.to_json()), allow_nan=False)
+    json.dumps(to_json_types(results.to_json()), allow_nan=False)
     if is_page_due:
         write_results(results)

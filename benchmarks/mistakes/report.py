@@ -12,7 +12,7 @@ from benchmarks.doctor.report import interval, share, wrapped
 from benchmarks.mistakes.listed import VERDICTS, Mistake, mistakes, verdict
 from benchmarks.mistakes.trial import Record
 from pellucid.base.files import write_atomically
-from pellucid.command.out import plain
+from pellucid.command.out import to_json_types
 
 MIN_HARM = 0.02  # score without the mistake minus score with it
 MAX_GENERALIZATION_GAP = 0.12  # score of a healthy training on training data minus that on validation data
@@ -184,7 +184,7 @@ def write(records: Sequence[Record], docs: Path, command: str, machine: str, sou
     docs.mkdir(parents=True, exist_ok=True)
     date = time.strftime("%Y-%m-%d")
     write_atomically(docs / "mistakes.md", page(records, command, machine, source_version, date, docs).encode())
-    content = plain(to_json(records, command, machine, source_version, date))
+    content = to_json_types(to_json(records, command, machine, source_version, date))
     cases = ",\n".join(json.dumps(case, ensure_ascii=False) for case in content.pop("cases"))
     summary_json = json.dumps(content, ensure_ascii=False, indent=1)[:-2]
     write_atomically(docs / "mistakes.json", f'{summary_json},\n "cases": [\n{cases}\n ]\n}}\n'.encode())

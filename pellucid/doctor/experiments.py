@@ -255,6 +255,8 @@ def train_with_exchanged_columns(evaluations: Evaluations) -> ProvenCause | None
         return None
     train, validation = (subsample(data, MAX_EXAMPLES, case.model.seed) for data in (case.train, case.validation))
     y, other_y = train.y, validation.y
+    if other_y.shape[1:] != y.shape[1:]:
+        return None
     is_above, is_above_elsewhere = (one[:, :, None] > one[:, None, :] for one in (y, other_y))  # (n, columns, columns)
     fractions = is_above.double().mean(0) * ~is_above_elsewhere.any(0)
     means = other_y.mean(0)

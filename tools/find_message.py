@@ -9,6 +9,8 @@ import sys
 from collections.abc import Collection, Iterator
 from difflib import SequenceMatcher
 from functools import cache
+from itertools import pairwise
+from math import log
 from pathlib import Path
 from textwrap import shorten
 
@@ -16,6 +18,7 @@ ROOT = Path(__file__).absolute().parents[1]  # of the checkout, also where tools
 CODE = ("pellucid", "conformance", "benchmarks", "tools")
 CHECKS = ROOT / "pellucid/base/settings/checks.py"  # whose functions complete "... must be ..., not ..."
 VALUE = "\0"  # a value in a text, or what a test leaves open
+MAX_FILES = 100  # of code, tests and pages each whose texts are compared: those that share most with the message
 MIN_LENGTH = 8  # characters of a text without its values; shorter ones are parts of too many messages
 MAX_PRINTED = 6  # lines of each kind
 MAX_CODE_TEXTS = 2  # the best in the code, with which texts of tests are compared
@@ -39,11 +42,16 @@ def name_of_call(call: ast.Call) -> str:
 def _requirements() -> dict[str, str]:
     """Return what the message of each check requires, such as "be True or False", by the check's name."""
     tree = ast.parse(CHECKS.read_text(encoding="utf-8"))
-    functions = [node for node in tree.body if isinstance(node, ast.FunctionDef)]
-    texts = {function.name: [text_of(node) for node in ast.walk(function)] for function in functions}
-    return {
-        name: next((text for text in of_check if text.startswith("be ")), VALUE) for name, of_check in texts.items()
-    }
+    functions = {node.name: [*ast.walk(node)] for node in tree.body if isinstance(node, ast.FunctionDef)}
+
+    def requirement(name: str) -> str:
+        calls = [node for node in functions[name] if isinstance(node, ast.Call)]
+        in_text = [text for node in functions[name] if (text := text_of(node)).startswith("be ")]
+        in_check = [f"be {text_of(call.args[2]) or VALUE}" for call in calls if name_of_call(call) == "check"]
+        in_helper = [requirement(helper) for call in calls if (helper := name_of_call(call)) == "_check_at_least"]
+        return [*in_text, *in_check, *in_helper, VALUE][0]
+
+    return {name: requirement(name) for name in functions}
 
 
 def _texts_of_check(call: ast.Call, requirement: str, owner: str) -> Iterator[str]:
@@ -51,7 +59,7 @@ def _texts_of_check(call: ast.Call, requirement: str, owner: str) -> Iterator[st
     owner = text_of(call.args[0]) or owner if call.args else owner
     yield from (f"{owner}{VALUE}: {keyword.arg} must {requirement}, not {VALUE}" for keyword in call.keywords)
     if texts := [text for argument in call.args if (text := text_of(argument))]:
-        yield f"{texts[0]} must be {texts[1] if len(texts) > 1 else VALUE}, not {VALUE}"
+        yield f"{texts[0]} must {f'be {texts[1]}' if len(texts) > 1 else requirement}, not {VALUE}"
         yield f"no {texts[0]} {VALUE}"
 
 
@@ -128,18 +136,31 @@ def shared_length(text: str, message: str) -> int:
 
 
 @cache
-def texts(folder: str) -> list[tuple[str, str, str]]:
-    """Return each string of code, or quotation of a page, in a folder: its place, as FILE:LINE, text and context."""
-    suffix = "md" if folder == "docs" else "py"
-    read = {"docs": texts_of_page, "tests": texts_of_test}.get(folder, texts_of_code)
-    found: list[tuple[str, str, str]] = []
-    for path in sorted((ROOT / folder).rglob(f"*.{suffix}")):
-        source = path.read_text(encoding="utf-8")
-        lines = source.splitlines()
-        for number, text in read(source):
+def sources(folder: str) -> dict[Path, str]:
+    """Return the texts of the files of code, or of the pages, in a folder by their paths."""
+    files = sorted((ROOT / folder).rglob("*.md" if folder == "docs" else "*.py"))
+    return {path: path.read_text(encoding="utf-8") for path in files}
+
+
+def texts(message: str, *folders: str) -> Iterator[tuple[str, str, str]]:
+    """Yield each string of code, or quotation of a page, in the likeliest files: its place, text and context."""
+    found = {path: source for folder in folders for path, source in sources(folder).items()}
+    words = message.split()
+    # Weights of what a file may contain: of a check, such as `integer(top, "trace.explain: top", 1)`, the subject most.
+    weights = dict.fromkeys((*words_of(message), *map(" ".join, pairwise(words))), 1)
+    weights |= {f"class {word}": 1 for word in words_of(message) if word[0].isupper()}  # "Dense: units must ..."
+    weights[f'{message.partition(" must ")[0].split(": ")[-1]}",'] = 3
+    scores = dict.fromkeys(found, 0.0)
+    for piece, weight in weights.items():
+        paths = [path for path, source in found.items() if piece in source]
+        for path in paths:
+            scores[path] += weight * log(1 + len(found) / len(paths))  # rare pieces tell more
+    for path in sorted(filter(scores.get, scores), key=lambda path: -scores[path])[:MAX_FILES]:
+        lines = found[path].splitlines()
+        read = {"docs": texts_of_page, "tests": texts_of_test}.get(path.relative_to(ROOT).parts[0], texts_of_code)
+        for number, text in read(found[path]):
             context = "\n".join(lines[max(0, number - CONTEXT - 1) : number + CONTEXT])
-            found.append((f"{path.relative_to(ROOT).as_posix()}:{number}", text, context))
-    return found
+            yield f"{path.relative_to(ROOT).as_posix()}:{number}", text, context
 
 
 def matches(message: str, *folders: str, code_texts: Collection[str] = ()) -> list[tuple[str, str]]:
@@ -149,13 +170,16 @@ def matches(message: str, *folders: str, code_texts: Collection[str] = ()) -> li
     only a few words of the message, or other values.
     """
     words = words_of(message)
+    subject = message.partition(" must ")[0].removeprefix("pellucid: ")
     found: list[tuple[bool, int, str, str]] = []
-    for place, text, context in (entry for folder in folders for entry in texts(folder)):
+    for place, text, context in texts(" ".join([message, *code_texts]).replace(VALUE, " "), *folders):
         # A message has several words; a name such as "running_var" is none.
         called = {word for word in words if f"{word}(" in context or f"{word}=" in context}
         if (" " in text or " " not in message) and (not words or called or words & words_of(text)):
             length = shared_length(text, message)
             plain_text = text.replace("\\", "")
+            if length and f" {subject} must" in f" {plain_text}".replace(VALUE, ""):
+                length += len(message)  # many messages require the same of other subjects
             if length and code_texts:
                 length += max(shared_length(text, code_text) for code_text in code_texts)
                 # A test calls what the message names, and its text is found in the message.

@@ -81,6 +81,10 @@ def test_a_fragment_and_a_whole_message_find_the_code_and_its_tests(words):
         (("no", "optimizer 'sdg'"), "pellucid/trace", "nudge.py"),  # the calls of checks, whose texts are completed
         (("Dense: units", "must be a whole number of at least 1, not 0"), "pellucid/layers", "dense.py"),
         (("summary: depth", "must be a whole number of at least 1, not 0"), "pellucid/network", "summary.py"),
+        (("fit: epochs", "must be a whole number of at least 1, not 0"), "pellucid", "training/options.py"),
+        (("pellucid: Dense: units", "must be a whole number of at least 1, not 0"), "pellucid", "layers/dense.py"),
+        (("fit: verbose", "must be True or False, not 3"), "pellucid", "training/options.py"),
+        (("top", "must be a whole number of at least 1, not 2.5"), "pellucid", "trace/explain.py"),  # a part
         (("resnet18 has 2 parameters,", "not 1"), "conformance", "networks/counts.py"),  # `find` searches it too
     ],
 )
@@ -94,7 +98,7 @@ def test_a_text_with_the_whole_message_comes_first_and_a_refused_call_is_found(m
     message = f"Gamma: power must be a number, not {value}"
     source = [f"raises({text!r})" for text in ("be a number and a number", f"a number, not {value}", f"In {message}")]
     entries = [(text, text, "") for _, text in texts_of_test("\n".join([*source, f"Gamma(power={value})"]))]
-    monkeypatch.setattr(find_message, "texts", lambda folder: entries)
+    monkeypatch.setattr(find_message, "texts", lambda *_: entries)
     found = matches(message, "tests", code_texts=["\0: \0 must be a number, not \0"])
     assert found[0][0] == f"In {message}"
     assert f"Gamma: power must \0, not {value}" in {text for _, text in found}

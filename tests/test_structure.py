@@ -258,6 +258,16 @@ def test_folders_of_tests_are_those_of_the_package_and_each_file_says_what_it_te
         ("losses/nll.py", "losses/test_losses.py"),  # by the cases of all losses
         ("data/annotations/labelme.py", "data/annotations/test_contract.py"),  # by its name in their samples
         ("combine/graph.py", "combine/test_contract.py"),
+        *(  # by the name of a folder, or else by the tests of its modules
+            (f"tasks/{task}/__init__.py", f"tasks/{test_file}.py")
+            for task, test_file in {
+                **{name: f"test_{name}" for name in ("classify", "generate", "translate")},
+                **{name: f"{name}/test_{name}" for name in ("detect", "keypoints", "segment")},
+                **{"colorize": "colorize/test_colorizer", "multilabel": "test_tables", "regress": "test_tables"},
+            }.items()
+        ),
+        ("studio/serve/command.py", "studio/serve/test_serve.py"),
+        ("detectors/yolo1.py", "detectors/test_families.py"),  # by the name in its docstring
     ],
 )
 def test_the_tests_of_a_module_are_found(module: str, test_file: str) -> None:

@@ -4,7 +4,7 @@ The nearest is the file with the module's name, tests/layers/test_conv2d.py, or 
 test_draw.py for pellucid/studio/draw/session.py, or the test_contract.py of its folder. The files that import the
 module or its names, send its messages such as "draw.open", or run its command, `main(["predict", ...])`, follow, those
 that use most of it first. A file of samples is replaced by the tests that import it. Without any, the modules that
-import the module take its place.
+import the module take its place. The `__init__.py` of a folder is tested by the tests of the folder's modules.
 """
 
 import ast
@@ -29,7 +29,7 @@ def imported_names(path: Path) -> set[str]:
     names: set[str] = set()
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in RUNNERS:
-            arguments = node.args[0].elts if node.args and isinstance(node.args[0], ast.List) else node.args
+            arguments = node.args[0].elts if node.args and isinstance(node.args[0], ast.List | ast.Tuple) else node.args
             words = [text.value for text in arguments[:2] if isinstance(text, ast.Constant)]
             names |= {f"run {word}" for word in words[: 2 if words[:1] == ["train"] else 1]}
         if isinstance(node, ast.ImportFrom):
@@ -60,17 +60,26 @@ def exported_names(path: Path) -> set[str]:
     return {name, *messages, *commands, *(f"{package}.{defined}" for package in packages for defined in defined_names)}
 
 
+def _docstring(path: Path) -> str:
+    return (ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or "").lower()
+
+
 def _test_folder(path: Path) -> Path:
     return ROOT / "tests" / path.relative_to(ROOT / "pellucid").parent
 
 
-def _uses(modules: list[Path], names: set[str], test_files: list[Path]) -> dict[Path, int]:
+def _uses(modules: list[Path], names: set[str], test_files: list[Path]) -> dict[Path, float]:
     """Return for each test how many of the names it uses, itself or by a file without tests, such as samples."""
-    n_uses = {file: len(names & imported_names(file)) for file in test_files}
+    n_uses = {file: float(len(names & imported_names(file))) for file in test_files}
     words = {(_test_folder(module), repr(module.stem)) for module in modules}  # such as the name of a format
     for folder, word in words:
         for file in test_files:
             n_uses[file] += file.parent == folder and word in imported_names(file)
+    endings = {name: f"{module.stem}." for module in modules for name in [module_name(module)]}
+    for file in filter(n_uses.get, test_files):  # of those that use as many names, the one that uses them most often
+        source = file.read_text(encoding="utf-8")
+        counts = [source.count(endings.get(name, name.rpartition(".")[2])) for name in names & imported_names(file)]
+        n_uses[file] += 1 - 1 / (1 + sum(counts))
     waiting = [file for file in test_files if n_uses[file]]
     while waiting:
         helper = waiting.pop()
@@ -85,20 +94,25 @@ def _uses(modules: list[Path], names: set[str], test_files: list[Path]) -> dict[
 def find_tests(path: Path) -> list[Path]:
     """Return the files that test a module, the nearest first; its folder in tests if none imports it in any way."""
     folder = _test_folder(path)
+    stem = path.parent.name if path.name == "__init__.py" else path.stem
     own_test = folder / f"test_{path.name}"
     folder_tests = {folder.with_name(f"test_{folder.name}.py"), folder / f"test_{folder.name}.py"}
+    shared_tests = folder_tests | {folder / "test_contract.py"}
     test_files = sorted(f for f in (ROOT / "tests").rglob("*.py") if f.name.startswith("test_") or f.parent == folder)
     modules, seen = [path], {path}
     while modules:
-        names = set[str]().union(*map(exported_names, modules))
+        is_package = [module.name for module in modules] == ["__init__.py"]
+        names = set[str]().union(*map(exported_names, modules[0].parent.glob("*.py") if is_package else modules))
         same_names = {_test_folder(module) / f"test_{module.name}" for module in modules} & {*test_files}
-        n_uses = dict.fromkeys(same_names, 0) | _uses(modules, names, test_files)
-        if n_uses:
+        n_uses = dict.fromkeys(same_names, 0.0) | _uses(modules, names, test_files)
+        if n_uses or (is_package and folder_tests & {*test_files}):
+            n_uses = dict.fromkeys(shared_tests & {*test_files}, 0.0) | n_uses
             return sorted(
                 n_uses,
                 key=lambda f: (
-                    *(f != own_test, f not in folder_tests, f.parent != folder),
-                    *(f != folder / "test_contract.py", path.stem not in f.stem, f not in same_names, -n_uses[f]),
+                    *(f != own_test, f not in folder_tests or not (n_uses[f] or is_package), f.parent != folder),
+                    *(f != folder / "test_contract.py", stem not in f.stem, f not in same_names),
+                    *(-int(n_uses[f]), stem.rstrip("0123456789") not in _docstring(f), -n_uses[f]),
                 ),
             )
         modules = [

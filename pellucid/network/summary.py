@@ -16,6 +16,7 @@ from pellucid.layers.base import Cache, Layer, Mode, Params, describe
 from pellucid.layers.conv2d import Conv2d
 from pellucid.layers.convtranspose2d import ConvTranspose2d
 from pellucid.layers.dense import Dense
+from pellucid.layers.recurrent import Recurrent
 from pellucid.nested import flatten
 from pellucid.operators import Attention, Convolve, Einsum, LinearMap, MatMul
 from pellucid.sweep import forward
@@ -23,12 +24,15 @@ from pellucid.sweep import forward
 SCREEN_WIDTH = 80  # characters of the table in `repr`
 MIN_COLUMN_WIDTH = 12  # characters of a cut column
 
-# Number of multiply-adds for one image: (layer, weight or None, input of batch size 1, its output) -> number
-MultiplyAddCount = Callable[[Any, Any, Any, Tensor], int]
+# Number of multiply-adds for one image: (layer, parameters, input of batch size 1, its output) -> number
+MultiplyAddCount = Callable[[Any, Params, Any, Tensor], int]
 MULTIPLY_ADD_COUNTS: dict[type[Layer], MultiplyAddCount] = {
-    Dense: lambda layer, weight, x, y: y.numel() * weight.shape[1],
-    Conv2d: lambda layer, weight, x, y: y.numel() * weight[0].numel(),  # each output value uses one filter
-    ConvTranspose2d: lambda layer, weight, x, y: x.numel() * weight[0].numel(),  # each input value adds to a window
+    Dense: lambda layer, params, x, y: y.numel() * params["weight"].shape[1],
+    Conv2d: lambda layer, params, x, y: y.numel() * params["weight"][0].numel(),  # each output value uses one filter
+    # Each input value adds to a window.
+    ConvTranspose2d: lambda layer, params, x, y: x.numel() * params["weight"][0].numel(),
+    # Each step uses all weights.
+    Recurrent: lambda layer, params, x, y: x.shape[1] * sum(params[name].numel() for name in layer.decayed),
     Convolve: lambda layer, _, x, y: (x[0] if layer.transposed else y).numel() * x[1][0].numel(),
     LinearMap: lambda layer, _, x, y: y.numel() * x[1].shape[1],
     MatMul: lambda layer, _, x, y: y.numel() * x[0].shape[-1],
@@ -204,7 +208,7 @@ def multiply_adds(layer: Layer, params: Params, x: Any, y: Any) -> int:
     """
     for layer_type in type(layer).__mro__:
         if layer_type in MULTIPLY_ADD_COUNTS:
-            return MULTIPLY_ADD_COUNTS[layer_type](layer, params.get("weight"), x, y)
+            return MULTIPLY_ADD_COUNTS[layer_type](layer, params, x, y)
     return 0
 
 

@@ -4,6 +4,7 @@ import json
 
 import pytest
 import torch
+from torch.utils.flop_counter import FlopCounterMode
 
 from pellucid.base.errors import PellucidError
 from pellucid.combine import Fork, Graph, Sequential, Shared
@@ -20,7 +21,12 @@ from pellucid.layers import (
 )
 from pellucid.layers.base import describe
 from pellucid.model import Model
-from pellucid.network.summary import bytes_text, summary
+from pellucid.network.summary import bytes_text, multiply_adds, summary
+from tests.cases import each_sample
+from tests.layers.samples import SAMPLES
+from tests.operators.test_operators import CASES, Case
+from tests.oracle import Sample, tree_map
+from tests.references import reference_forward
 from tests.training.small import small_mlp
 
 
@@ -199,3 +205,24 @@ def test_a_network_of_one_layer_has_one_layer():
     assert repr(model.layers[0]) == repr(model[""]) == "<Dense(3); weight 3 x 4, bias 3>"
     with pytest.raises(PellucidError, match="no layer ''"):
         small_mlp()[""]
+
+
+@each_sample([sample for sample in SAMPLES if sample.layer.decayed])
+def test_products_with_weights_are_counted_as_pytorch_counts_them(sample: Sample) -> None:
+    params, x = sample.inputs()
+    x = tree_map(lambda leaf: leaf[:1], x)
+    with FlopCounterMode(display=False) as counter:
+        y = reference_forward(sample.layer, params, x, sample.mode())
+    assert counter.get_total_flops() > 0
+    counted = multiply_adds(sample.layer, params, x, y)
+    assert counted == counter.get_total_flops() / 2, "change MULTIPLY_ADD_COUNTS of pellucid/network/summary.py"
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_products_of_operators_are_counted(case: Case) -> None:
+    xs = [torch.rand(given) if isinstance(given, tuple) else given for given in case.inputs]
+    with FlopCounterMode(display=False) as counter:
+        y = case.function(*(leaf.float() if leaf.is_floating_point() else leaf for leaf in xs))
+    counted = multiply_adds(case.layer, {}, tuple(xs) if len(xs) > 1 else xs[0], y)
+    # PyTorch multiplies the operands of an Einstein sum pair by pair, or without a product of matrices.
+    assert counted >= counter.get_total_flops() / 2, "change MULTIPLY_ADD_COUNTS of pellucid/network/summary.py"

@@ -63,6 +63,14 @@ def test_weighted_layers_are_linear_up_to_their_bias(sample: Sample) -> None:
     assert_close(y, y[:1].expand(y.shape).clone(), 0.0, "y")
 
 
+@each_sample(SAMPLES)
+def test_decayed_names_all_weights_that_multiply_inputs(sample: Sample) -> None:
+    params, _ = sample.inputs()
+    weights = {name for name, value in params.items() if name not in sample.layer.buffers and value.ndim > 1}
+    scales = weights if Trait.NORM in sample.layer.traits else set[str]()
+    assert {*sample.layer.decayed} == weights - scales, "regularizers act on `decayed` alone"
+
+
 @samples_with_trait(Trait.RESHAPE)
 def test_reshaping_layers_change_no_value(sample: Sample) -> None:
     params, x = sample.inputs()

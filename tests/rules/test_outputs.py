@@ -18,7 +18,6 @@ from pellucid.rules import (
     Gamma,
     OutputRule,
     Outputs,
-    Zero,
     at_entrance,
     composite,
     epsilon_everywhere,
@@ -26,6 +25,7 @@ from pellucid.rules import (
 )
 from pellucid.sweep import backward, forward
 from tests.oracle import assert_close, normal, randomized
+from tests.rules.test_dense import WEIGHT_RULES
 
 NET = Sequential(
     conv1=Conv2d(4, 3, padding=1), relu1=ReLU(), pool=MaxPool2d(2), conv2=Conv2d(5, 3), relu2=ReLU(), flat=Flatten(),
@@ -61,7 +61,7 @@ def count_passes() -> Iterator[dict[str, int]]:
         yield passes
 
 
-@pytest.mark.parametrize("rule", [Zero(), Zero(bias=False), Epsilon(), Epsilon(0.1, bias=False), Gamma(), Gamma(2.0)])
+@pytest.mark.parametrize("rule", [rule for rule, _ in WEIGHT_RULES if isinstance(rule, OutputRule)], ids=str)
 @pytest.mark.parametrize("layer", [Dense(4), Dense(4, bias=False), Conv2d(3, 3, padding=1)], ids=str)
 def test_the_output_that_is_told_makes_no_difference(rule: OutputRule, layer: Layer) -> None:
     shape = (6,) if isinstance(layer, Dense) else (2, 5, 5)

@@ -43,7 +43,7 @@ class Trait(Flag):
     RECTIFIER = auto()  # max(x, 0), possibly with a slope for negative x or an upper limit
     SMOOTH_RECTIFIER = auto()  # a smooth function close to max(x, 0)
     LINEAR = auto()  # each output is a weighted sum of inputs, plus a constant
-    WEIGHTED = auto()  # has the learned parameter `weight`, and optionally `bias`
+    WEIGHTED = auto()  # linear in one input, with the learned parameter `weight`, and optionally `bias`
     CONVOLUTION = auto()  # applies the same weights at each position of an image
     ADDITIVE = auto()  # several inputs add up to an output, possibly their powers: relevance is shared by contribution
     RESHAPE = auto()  # the values of each example are returned unchanged, in the same order

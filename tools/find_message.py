@@ -194,7 +194,7 @@ def matches(message: str, *folders: str, code_texts: Collection[str] = ()) -> li
 
 def find(message: str) -> dict[str, list[tuple[str, str]]]:
     """Return the matches in the code, the tests and the pages."""
-    message = message.partition("; did you mean ")[0]  # which pellucid.base.errors completes
+    message = re.sub(r"; did you mean [^?]*\??", "", message)  # which pellucid.base.errors completes
     code = matches(message, *CODE)
     code_texts = [text for _, text in code[:MAX_CODE_TEXTS]]
     return {"code": code} | {name: matches(message, name, code_texts=code_texts) for name in ("tests", "docs")}

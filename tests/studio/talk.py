@@ -1,17 +1,27 @@
 """A client of the studio for tests without a browser: the session of one tab."""
 
 import json
+import re
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from pellucid.base.settings.annotations import arguments_of
 from pellucid.model import Model
 from pellucid.studio.messages import pack
-from pellucid.studio.session import Session
+from pellucid.studio.session import REQUESTS, Session
 from pellucid.studio.view import Library
 
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "reference" / "studio.md"
+ROWS = {  # the fields of a request and of its answer, as they are written on the page, by its kind
+    cells[1].strip().strip("`"): (cells[2], cells[3])
+    for line in PAGE.read_text(encoding="utf-8").splitlines()
+    if re.match(r"\| `\w+\.\w+` \|", line) and len(cells := line.split("|")) == 5
+}
+HEADER = {"v", "kind", "id", "tensors"}
 LIBRARY = Library(("mnist-mlp-100", "mnist-lenet"), Model.load)
 
 
@@ -27,6 +37,17 @@ def parsed(message: bytes) -> tuple[dict[str, Any], dict[str, Tensor]]:
         start = end
     assert start == len(message)
     return header, tensors
+
+
+def names(text: str) -> set[str]:
+    """Return the words in backticks, without example values such as `"head.weight"`."""
+    return set(re.findall(r"`(\w+)`", text))
+
+
+def answer_names(kind: str) -> set[str]:
+    """Return the names in the answer of a request on the page, and of the answers that it refers to ("as of ...")."""
+    text = ROWS[kind][1]
+    return names(text).union(*(answer_names(other) for other in re.findall(r"`(\w+\.\w+)`", text) if other in ROWS))
 
 
 class Tab:
@@ -45,6 +66,9 @@ class Tab:
         assert header["v"] == 1
         assert header["id"] == self.asked
         assert header["kind"] in {kind, "error"}
+        if header["kind"] == kind and kind in ROWS:
+            fields_of_answer = header.keys() - HEADER - arguments_of(REQUESTS[kind]).keys()
+            assert fields_of_answer - answer_names(kind) == set(), f"name them in the row of {kind} in {PAGE}"
         return {**header, "tensors": result}
 
     def draw(self, digit: int = 3, n: int = 0, **fields: Any) -> Any:

@@ -236,7 +236,7 @@ def test_the_functions_of_predict_are_those_of_the_architecture_page(tmp_path: P
 
 def test_the_functions_of_other_tasks_are_those_of_the_architecture_page() -> None:
     page = (Path(__file__).parents[2] / "docs" / "architecture.md").read_text(encoding="utf-8")
-    lines = page.partition("Tasks of other paths")[2].partition("```text\n")[2].partition("\n```")[0].splitlines()
+    lines = page.partition("Other tasks, after")[2].partition("```text\n")[2].partition("\n```")[0].splitlines()
     files = (Path(__file__).parents[2] / "pellucid/tasks").glob("*/predictor.py")
     text = {path.parent.name: path.read_text(encoding="utf-8") for path in files}
     others = {name for name in text if "(ClassPredictor)" not in text[name]} - {"classify"}

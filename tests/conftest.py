@@ -16,6 +16,7 @@ from hypothesis import settings
 from pellucid.base.errors import PellucidError
 from pellucid.data import catalogue, fetch
 from pellucid.run import folder
+from tests.cases import seed_all
 from tests.reports import without_report
 
 torch.set_num_threads(1)
@@ -53,17 +54,19 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
 @pytest.fixture(autouse=True)
 def global_seed() -> None:
     """Seed the global generator, so that no test depends on the draws of earlier tests."""
-    torch.manual_seed(0)
+    seed_all(0)
 
 
-@pytest.fixture(autouse=True)
-def no_licence_notes(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture(autouse=True, scope="session")
+def no_licence_notes() -> Iterator[None]:
     """Write no notes on the licences of shipped weights: which test got the only one would depend on their order."""
-    monkeypatch.setattr(folder, "note_limited_use", lambda weights: None)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(folder, "note_limited_use", lambda weights: None)
+        yield
 
 
-@pytest.fixture(autouse=True)
-def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture(autouse=True, scope="session")
+def no_network() -> Iterator[None]:
     """Refuse downloads of data sets, except from this machine."""
 
     def fetch_locally(url: str, *args: Any, **options: Any) -> None:
@@ -71,7 +74,9 @@ def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
             raise PellucidError(f"{url}: tests have no network")
         fetch(url, *args, **options)
 
-    monkeypatch.setattr(catalogue, "fetch", fetch_locally)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(catalogue, "fetch", fetch_locally)
+        yield
 
 
 @pytest.fixture

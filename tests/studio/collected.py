@@ -2,6 +2,7 @@
 
 import random
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -30,10 +31,15 @@ def outline(shape: str) -> Image.Image:
     return mask
 
 
+@cache
+def _street(background: int) -> Image.Image:
+    return street(background)[0]  # which takes longer than the rest of a frame
+
+
 def picture(shape: str, background: int, number: int) -> Image.Image:
     """Return a shape near the middle of a street, moved, turned and lit by `number`."""
     rng = random.Random(f"{shape} {background} {number}")
-    scene = street(background)[0]
+    scene = _street(background)
     left, top = rng.randint(0, 30), rng.randint(0, 20)
     image = scene.crop((left, top, left + 440, top + 330)).resize((171, 128))
     mask = outline(shape).rotate(rng.uniform(-20, 20))

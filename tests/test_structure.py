@@ -1,11 +1,11 @@
 """Rules for the library's source, checked in syntax trees: names of tasks, imports, and replaced methods."""
 
 import ast
+import gc
 import re
 import subprocess
 import sys
 from collections.abc import Iterable, Iterator
-from functools import cache
 from graphlib import TopologicalSorter
 from pathlib import Path
 
@@ -13,7 +13,7 @@ import pytest
 
 import pellucid
 from pellucid.task import tasks
-from tools.tests_of import find_tests
+from tools.tests_of import find_tests, nodes, syntax_tree
 
 ROOT = Path(pellucid.__file__).parent
 TASK_PACKAGES = ("tasks", "detectors", "generators")  # these define tasks and objectives
@@ -25,15 +25,20 @@ CLASS_CATALOGUES = {
 }  # classes that a weights file may name, read by pellucid.run.described
 
 
-@cache
-def syntax_tree(path: Path) -> ast.Module:
-    return ast.parse(path.read_text(encoding="utf-8"))
+@pytest.fixture(scope="module", autouse=True)
+def no_garbage_collection() -> Iterator[None]:
+    """Millions of nodes of syntax trees, none of them garbage, are searched again and again otherwise."""
+    gc.disable()
+    yield
+    gc.enable()
+    nodes.cache_clear()
+    syntax_tree.cache_clear()
 
 
-def parsed_files() -> Iterator[tuple[Path, ast.Module]]:
+def parsed_files() -> Iterator[tuple[Path, list[ast.AST]]]:
     for path in sorted(ROOT.rglob("*.py")):
         if path.relative_to(ROOT).parts[0] not in (*TASK_PACKAGES, LESSONS_PACKAGE):
-            yield path.relative_to(ROOT), syntax_tree(path)
+            yield path.relative_to(ROOT), nodes(path)
 
 
 def task_and_objective_names() -> set[str]:
@@ -42,7 +47,7 @@ def task_and_objective_names() -> set[str]:
         node.name
         for room in TASK_PACKAGES
         for path in (ROOT / room).rglob("*.py")
-        for node in ast.walk(syntax_tree(path))
+        for node in nodes(path)
         if isinstance(node, ast.ClassDef)
     }
     return (
@@ -52,8 +57,8 @@ def task_and_objective_names() -> set[str]:
 
 def test_no_file_outside_imports_a_task_or_a_concrete_objective() -> None:
     result: list[str] = []
-    for path, tree in parsed_files():
-        for node in ast.walk(tree):
+    for path, all_nodes in parsed_files():
+        for node in all_nodes:
             if isinstance(node, ast.ImportFrom):
                 modules = {node.module or ""}
                 names = {alias.name for alias in node.names} - CLASS_CATALOGUES
@@ -69,8 +74,8 @@ def test_no_file_outside_imports_a_task_or_a_concrete_objective() -> None:
 def test_no_file_outside_branches_on_the_name_of_a_task_or_an_objective() -> None:
     """With the test above, no file branches on a class either: isinstance and match need an import of the class."""
     names, result = task_and_objective_names(), list[str]()
-    for path, tree in parsed_files():
-        for node in ast.walk(tree):
+    for path, all_nodes in parsed_files():
+        for node in all_nodes:
             compared_nodes: list[ast.AST] = []
             if isinstance(node, ast.Compare):
                 compared_nodes = [node.left, *node.comparators]
@@ -114,11 +119,10 @@ def import_graph() -> dict[str, set[str]]:
     modules = {name.removesuffix(".__init__"): path for name, path in names.items()}
     graph: dict[str, set[str]] = {}
     for name, path in modules.items():
-        nodes = list(ast.walk(syntax_tree(path)))
-        direct = [alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names]
+        direct = [alias.name for node in nodes(path) if isinstance(node, ast.Import) for alias in node.names]
         members = [
             (node.module or "", alias.name)
-            for node in nodes
+            for node in nodes(path)
             if isinstance(node, ast.ImportFrom)
             for alias in node.names
         ]
@@ -163,12 +167,12 @@ def is_concrete(method: ast.FunctionDef) -> bool:
     return not is_abstract and bool(body) and not (len(body) == 1 and isinstance(body[0], ast.Raise))
 
 
-def replaced_methods(trees: Iterable[ast.Module]) -> dict[str, str]:
+def replaced_methods(all_nodes: Iterable[ast.AST]) -> dict[str, str]:
     """Return the concrete methods that a subclass replaces without calling them, with the name of the subclass."""
-    nodes = [node for tree in trees for node in ast.walk(tree) if isinstance(node, ast.ClassDef)]
-    classes = {node.name: node for node in nodes}
+    class_nodes = [node for node in all_nodes if isinstance(node, ast.ClassDef)]
+    classes = {node.name: node for node in class_nodes}
     result: dict[str, str] = {}
-    for node in nodes:
+    for node in class_nodes:
         bases = [ast.unparse(base).partition("[")[0].rpartition(".")[2] for base in node.bases]
         ancestors: list[str] = []
         while bases:
@@ -185,7 +189,7 @@ def replaced_methods(trees: Iterable[ast.Module]) -> dict[str, str]:
 
 
 def test_subclasses_replace_no_concrete_method_but_defaults_of_interfaces() -> None:
-    replaced = replaced_methods(map(syntax_tree, ROOT.rglob("*.py")))
+    replaced = replaced_methods(node for path in ROOT.rglob("*.py") for node in nodes(path))
     assert {name: result for name, result in replaced.items() if name not in ALLOWED_REPLACEMENTS} == {}
     assert ALLOWED_REPLACEMENTS.keys() <= replaced.keys()
 
@@ -206,7 +210,7 @@ class Last(Middle):
     def abstract(self): return 2
     def missing(self): return 2
 """
-    assert replaced_methods([ast.parse(source)]) == {"Base.replaced": "Last"}
+    assert replaced_methods(ast.walk(ast.parse(source))) == {"Base.replaced": "Last"}
 
 
 def test_the_map_of_the_architecture_has_a_row_for_each_room() -> None:

@@ -24,10 +24,22 @@ def module_name(path: Path) -> str:
 
 
 @cache
+def syntax_tree(path: Path) -> ast.Module:
+    """Return the syntax tree of a file."""
+    return ast.parse(path.read_text(encoding="utf-8"))
+
+
+@cache
+def nodes(path: Path) -> list[ast.AST]:
+    """Return all nodes of the syntax tree of a file."""
+    return [*ast.walk(syntax_tree(path))]
+
+
+@cache
 def imported_names(path: Path) -> set[str]:
     """Return the dotted names that a file imports or uses as attributes, its strings in quotes, and "run COMMAND"."""
     names: set[str] = set()
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for node in nodes(path):
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in RUNNERS:
             arguments = node.args[0].elts if node.args and isinstance(node.args[0], ast.List | ast.Tuple) else node.args
             words = [text.value for text in arguments[:2] if isinstance(text, ast.Constant)]
@@ -43,10 +55,11 @@ def imported_names(path: Path) -> set[str]:
     return names
 
 
+@cache
 def exported_names(path: Path) -> set[str]:
     """Return the dotted names of a module, of its names in the packages above it, and the messages it answers."""
     name = module_name(path)
-    tree = ast.parse(path.read_text(encoding="utf-8"))
+    tree = syntax_tree(path)
     defined_names = [node.name for node in tree.body if isinstance(node, ast.FunctionDef | ast.ClassDef)]
     targets = [target for node in tree.body if isinstance(node, ast.Assign) for target in node.targets]
     targets += [node.target for node in tree.body if isinstance(node, ast.AnnAssign)]

@@ -163,6 +163,8 @@ def test_files_that_cannot_be_opened_leave_the_list_before_models(
     Model.load("mnist-lenet").save(tmp_path / "mine.safetensors")
     good = ("mine.safetensors", (tmp_path / "mine.safetensors").read_bytes())
     bad = [("empty.onnx", b""), ("notes.onnx", b"my notes"), ("header.safetensors", b"\xff" * 8 + b"{}")]
+    if not bad_first:  # files that are refused without a process, which takes seconds
+        bad = [("empty.onnx", b"")] * 3
     tab = Tab(library)
     names = []
     for name, content in [*bad, good] if bad_first else [good, *bad]:

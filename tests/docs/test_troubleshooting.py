@@ -28,7 +28,7 @@ def test_every_message_is_in_the_code():
 def test_the_code_of_a_message_is_found_from_the_printed_text():
     with pytest.raises(PellucidError) as caught:
         load("no such data")
-    place, text = matches(f"pellucid: {caught.value}", "pellucid")[0]
+    place, text = matches(f"pellucid: {caught.value}", "pellucid/data")[0]
     file, line = place.split(":")
     source = (ROOT / file).read_text(encoding="utf-8").splitlines()[int(line) - 1]
     assert text.replace(VALUE, "")

@@ -218,7 +218,7 @@ def test_products_with_weights_are_counted_as_pytorch_counts_them(sample: Sample
     assert counted == counter.get_total_flops() / 2, "change MULTIPLY_ADD_COUNTS of pellucid/network/summary.py"
 
 
-@pytest.mark.parametrize("case", CASES, ids=str)
+@pytest.mark.parametrize("case", CASES, ids=lambda case: type(case.layer).__name__)
 def test_products_of_operators_are_counted(case: Case) -> None:
     xs = [torch.rand(given) if isinstance(given, tuple) else given for given in case.inputs]
     with FlopCounterMode(display=False) as counter:

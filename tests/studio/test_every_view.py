@@ -118,6 +118,18 @@ def test_a_view_works_after_a_dropped_connection(name: str, action: str, after: 
     until(tab, after)
 
 
+@pytest.mark.parametrize("name", ["learn", "play", "train, a form", "inspect", "gestures", "look"])
+def test_the_skip_link_moves_the_focus_to_the_view_and_keeps_the_address(name: str, opened: Any) -> None:
+    tab = opened(name)
+    before, entries = tab.url, tab.evaluate("history.length")
+    press_until(tab, ".skip")
+    tab.keyboard.press("Enter")
+    until(tab, "document.activeElement.id === 'main'")
+    tab.keyboard.press("Tab")
+    assert tab.evaluate("document.activeElement.closest('.view:not([hidden])') !== null")
+    assert (tab.url, tab.evaluate("history.length")) == (before, entries)
+
+
 def test_a_picture_is_explained_by_keys_alone(opened: Any) -> None:
     tab = opened("explain")
     press_until(tab, "[data-of]")

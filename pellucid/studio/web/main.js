@@ -77,6 +77,10 @@ async function show() {
   else view.actions.render();
 }
 addEventListener("hashchange", show);
+$(".skip").onclick = (event) => {
+  event.preventDefault(); // its fragment is no view's name
+  $("#main").focus();
+};
 
 // A file that is dropped beside the view is the view's, too; the browser would open it in place of the page.
 addEventListener("dragover", (event) => event.preventDefault());

@@ -1,5 +1,5 @@
 // The markup of the view Teach: its panes, the cards of its classes, and frames as thumbnails.
-import { $$, html } from "/core/dom.js";
+import { $, $$, fill, html } from "/core/dom.js";
 import { paintPicture } from "/core/paint.js";
 
 const MOST_NAMES = 20; // of files that are left out for one reason, before the others are folded
@@ -43,8 +43,24 @@ function leftOut(name, { errors, total }) {
     ${all.length > MOST_NAMES && html`<details><summary>and ${all.length - MOST_NAMES} more</summary>${all.slice(MOST_NAMES).join(", ")}</details>`}</li>`)}</ul><button class="btn small" type="button" data-close aria-label="Close the list of ${name}">Close</button></div>`;
 }
 
+/**
+ * Fill the cards of the classes; shown and left: as in `cards`. A focus whose element is gone or disabled moves to the
+ * same or the nearest control of its card, else to a button that collects, which removes nothing if a key is held down.
+ */
+export function fillCards(root, classes, shown, left) {
+  const old = /** @type {HTMLElement} */ (document.activeElement), before = $$("[data-class]", root);
+  const isContinued = old.id === "teach-continue" && classes.length > 0; // it is then hidden
+  const at = isContinued ? 0 : before.findIndex((card) => card.contains(old));
+  fill($("#teach-classes", root), cards(classes, shown, left));
+  if (at < 0 || (document.activeElement !== document.body && !isContinued)) return;
+  const card = $$("[data-class]", root)[at], find = (selector) => card && $$(selector, card).at(-1);
+  const kind = classes.length < before.length ? "hold" : old.dataset.k?.split(" ")[0]; // of a renamed class, the same control
+  const near = find(`[data-k^="${kind} "]:enabled`) ?? (old.dataset.page && find("[data-page]:enabled"));
+  (near || find("[data-hold]") || $("#teach-name", root)).focus({ preventScroll: true });
+}
+
 /** The cards of the classes; shown: what `frameList` takes, null for none; left: what `leftOut` takes, by class. */
-export const cards = (classes, shown, left) => html`${classes.map(({ name, frames, stretch }) => html`<div class="teach-class" data-class="${name}"><canvas width="64" height="48" role="img" aria-label="The latest frame of ${name}"></canvas>
+const cards = (classes, shown, left) => html`${classes.map(({ name, frames, stretch }) => html`<div class="teach-class" data-class="${name}"><canvas width="64" height="48" role="img" aria-label="The latest frame of ${name}"></canvas>
       <div><div class="row tight"><input data-rename value="${name}" aria-label="Name of ${name}" autocomplete="off" data-k="rename ${name}"><span class="cap"><b data-frames>${frames}</b> <span data-unit>${frames === 1 ? "frame" : "frames"}</span></span></div>
-      <div class="row tight"><button class="btn" type="button" data-hold data-k="hold ${name}" aria-label="Hold to collect ${name}">Hold to collect</button><label class="btn file">Files…<input type="file" multiple data-files accept="${ACCEPTED}" aria-label="Files of ${name}"></label><label class="btn file">Folder…<input type="file" multiple webkitdirectory data-files aria-label="Folder of ${name}"></label>
+      <div class="row tight"><button class="btn" type="button" data-hold data-k="hold ${name}" aria-label="Hold to collect ${name}">Hold to collect</button><label class="btn file">Files…<input type="file" multiple data-files data-k="files ${name}" accept="${ACCEPTED}" aria-label="Files of ${name}"></label><label class="btn file">Folder…<input type="file" multiple webkitdirectory data-files data-k="folder ${name}" aria-label="Folder of ${name}"></label>
       <button class="btn quiet" type="button" data-drop ${stretch === null && html`disabled`} data-k="drop ${name}" aria-label="Remove the last stretch of ${name}">Undo</button><button class="btn quiet" type="button" data-show aria-expanded="${shown?.name === name}" ${!frames && html`disabled`} data-k="show ${name}" aria-label="Frames of ${name}">Frames</button><button class="btn quiet" type="button" data-remove data-k="remove ${name}" aria-label="Remove ${name}">Remove</button></div>${left.has(name) && leftOut(name, left.get(name))}${shown?.name === name && frames > 0 && frameList(shown)}</div></div>`)}`;

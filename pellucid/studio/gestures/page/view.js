@@ -42,7 +42,7 @@ export function start(root, server, { state: address, remember }) {
   function list() {
     const total = S.classes.reduce((sum, one) => sum + one.frames, 0);
     element("total").textContent = `${total} frames of at most ${S.limits?.frames ?? ""}`;
-    fill(element("classes"), markup.cards(S.classes, S.shown, S.left));
+    markup.fillCards(root, S.classes, S.shown, S.left);
     if (S.shown) markup.paintFrames(root, S.shown);
     for (const card of $$("[data-class]", root)) if (S.latest.has(card.dataset.class)) paintPicture($("canvas", card), S.latest.get(card.dataset.class));
     element("saved-runs").hidden = S.classes.length > 0 || !S.saved.length;
@@ -283,7 +283,6 @@ export function start(root, server, { state: address, remember }) {
     const { frames } = S.classes.find((one) => one.name === name);
     await takeRemaining(name, await server.ask("gestures.remove", { name, index, count: frames }));
     say(`${name}: ${frames - 1} frames`);
-    if (document.activeElement === document.body) $$("[data-frame-index], [data-hold]", $(`[data-class="${CSS.escape(name)}"]`, root)).at(-1).focus(); // the newest is removed
   });
   const turnPage = attempt(showFrames);
 
@@ -364,12 +363,13 @@ export function start(root, server, { state: address, remember }) {
   });
   for (const name of ["pointerup", "pointercancel", "keyup"]) root.addEventListener(name, release);
   root.addEventListener("focusout", ({ target }) => "hold" in target.dataset && classOf(target) === S.held?.name && release());
-  root.addEventListener("focusout", ({ target }) => {
-    if (!target.dataset.remove) return;
+  const keep = ({ target, key = "Escape" }) => {
+    if (!target.dataset.remove || key !== "Escape") return;
     target.dataset.remove = "";
     target.textContent = "Remove";
     target.ariaLabel = `Remove ${classOf(target)}`;
-  });
+  };
+  for (const name of ["focusout", "keydown"]) root.addEventListener(name, keep);
   root.addEventListener("keydown", (event) => {
     if (!("hold" in event.target.dataset) || ![" ", "Enter"].includes(event.key)) return;
     event.preventDefault();

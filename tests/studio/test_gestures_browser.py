@@ -275,11 +275,28 @@ def test_a_saved_run_is_continued(served: Started, tab: Any, tmp_path: Path) -> 
     tab.goto(f"http://{served.host}/#gestures")  # as after a restart: a new collection
     tab.wait_for_selector("#teach-saved-runs", timeout=WAIT)
     until(tab, "document.querySelector('#teach-continue').textContent.includes('mine-1')")
+    tab.focus("#teach-continue")
     tab.select_option("#teach-continue", "mine-1")
     tab.wait_for_selector('[data-class="square"]', timeout=WAIT)
     until(tab, f"{FRAMES.format('circle')} === 6 && {FRAMES.format('square')} === 6")
     assert not tab.locator("#teach-saved-runs").is_visible()
+    until(tab, "document.activeElement.ariaLabel === 'Hold to collect circle'")
     fit(tab)
+    tab.click("#teach-camera")
+    for wait in (0, 150, 500):  # at different moments of a request for an answer or a map
+        until(tab, EXPLAINED)
+        for name in ("circle", "square"):
+            tab.click(f'[data-class="{name}"] [data-remove]')
+            tab.click(f'[data-class="{name}"] [data-remove]')
+            until(tab, f"!document.querySelector('[data-class=\"{name}\"]')")
+        tab.wait_for_timeout(wait)
+        tab.select_option("#teach-continue", "mine-1")
+        tab.wait_for_selector('[data-class="square"]', timeout=WAIT)
+        tab.wait_for_timeout(1000)  # of ten frames
+        assert not tab.locator("#teach-problem").is_visible()
+        assert not tab.evaluate(EXPLAINED)
+        assert [tab.inner_text(f"#teach-{name}") for name in ("answer", "reason", "rate", "bars")] == [""] * 4
+        fit(tab)
 
 
 def test_undo_shows_the_latest_frame_that_remains(tab: Any, tmp_path: Path) -> None:

@@ -20,9 +20,14 @@ export function start(root, server, { state: address, remember }) {
   const attemptTraining = attempts(showing(root, "#teach-refusal")); // shown at its button, far from the classes on a phone
 
   const open = attempt(async (run = null) => {
-    const answer = await server.ask("gestures.open", { collection: S.collection, run });
+    S.busy = true; // no frame is predicted meanwhile: another collection may have no model
+    S.turn += 1;
+    const answer = await server.ask("gestures.open", { collection: S.collection, run }).finally(() => (S.busy = false));
     S.saved = answer.saved;
-    if (answer.collection !== S.collection) Object.assign(S, { fitted: null, latest: new Map(), left: new Map(), shown: null, tried: null, changes: 0, fittedChanges: 0, savedChanges: 0 });
+    if (answer.collection !== S.collection) {
+      Object.assign(S, { fitted: null, latest: new Map(), left: new Map(), shown: null, tried: null, changes: 0, fittedChanges: 0, savedChanges: 0 });
+      clearAnswer();
+    }
     Object.assign(S, { collection: answer.collection, limits: answer.limits });
     remember({ collection: S.collection });
     answer.classes.forEach(({ name }, k) => answer.tensors[`frame${k}`] && S.latest.set(name, answer.tensors[`frame${k}`]));

@@ -108,9 +108,9 @@ def test_the_sentence_of_the_edge_fits_the_painted_map(tab: Any, tmp_path: Path)
             assert area == pytest.approx(100 * (1 - 0.6**2), abs=1)
             verdict = "spread over the middle and the edge"
             if said < 50:
-                verdict = "mostly in the middle"
+                verdict = "mostly in the middle; compare the map with the object"
             elif said > area:
-                verdict = "mostly at the edge"
+                verdict = "mostly at the edge, on the background unless the object is there"
             assert found[3] == verdict
             edges.append(edge)
     assert max(edges) - min(edges) > 20  # they differ, so that a wrong number would not fit by chance

@@ -23,7 +23,7 @@ export function showWhy(root, frame, { label, edge, area, shortcut, tensors }) {
   drawMap(element("map"), tensors.map);
   drawMap(element("ramp"), { data: Array.from({ length: 56 }, (_, k) => k / 55), shape: [1, 56] });
   element("read").textContent = `This frame: evidence for ${label}`;
-  const verdict = edge < 0.5 ? "mostly in the middle" : edge > area ? "mostly at the edge" : "spread over the middle and the edge";
+  const verdict = edge < 0.5 ? "mostly in the middle; compare the map with the object" : edge > area ? "mostly at the edge, on the background unless the object is there" : "spread over the middle and the edge";
   const sentence = edge === null ? "It has none." : `${percent(edge)} of it lies outside the dashed line, in the outer fifth of each side, which is ${percent(area)} of the frame: ${verdict}.`;
   element("edge").textContent = `${sentence} ${shortcut ? `Beware of the ${shortcut}.` : ""}`;
   element("because").hidden = false;

@@ -130,6 +130,21 @@ def test_repeated_frames_are_remarked(taught: tuple[Tab, Any, Path], tmp_path: P
     assert any("circle has 32 training frames and square 5" in one for one in remarks)
 
 
+@pytest.mark.parametrize("count", [15, 45, 50, 75])
+def test_a_remark_says_unlike_anything_only_of_a_model_that_can(count: int, tmp_path: Path) -> None:
+    tab = Tab(library_in(tmp_path))
+    tab.ask("gestures.open")
+    for name in ("circle", "square"):
+        tab.ask("gestures.edit", name=None, becomes=name)
+        collect(tab, name, [frame(name, 1, 1)] * count)
+    answer = tab.ask("gestures.fit")
+    n_test = 2 * (count // 5)
+    (remark,) = (one for one in answer["remarks"] if "held-out frames nearly repeat" in one)
+    assert f"{n_test} of {n_test} held-out" in remark
+    assert (answer["unlike"] is not None) == (n_test >= 20)  # as the page says
+    assert ("unlike anything" in remark) == (n_test >= 20)
+
+
 def test_classes_that_differ_in_their_background_are_a_shortcut(tmp_path: Path) -> None:
     """A third class differs in its shape, and is none; the map of the shortcut lies at the edge."""
     tab, answer = taught_tab(tmp_path, {"a": ("circle", 1), "b": ("circle", 2), "c": ("cross", 1)}, stretches=1)

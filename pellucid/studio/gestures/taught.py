@@ -125,7 +125,7 @@ def teach(frames: ClassFrames, begin: Callable[[int], None]) -> Taught:
         recipe,
         collection,
         tested,
-        (*_guessing_remark(tested.counts), *_remarks(collection)),
+        (*_guessing_remark(tested.counts), *_remarks(collection, model.familiarity is not None)),
         shortcuts(lambda pictures: class_scores(model.predict(pictures)), x, y),
     )
 
@@ -146,8 +146,8 @@ def _guessing_remark(counts: Tensor) -> tuple[str, ...]:
     )
 
 
-def _remarks(collection: "Collection") -> tuple[str, ...]:
-    """Return a sentence for each problem of the frames."""
+def _remarks(collection: "Collection", finds_unlike: bool) -> tuple[str, ...]:
+    """Return a sentence for each problem of the frames; finds_unlike: whether the model says "unlike anything"."""
     class_of_file = {
         file: part.classes[label]
         for part in collection.parts().values()
@@ -160,9 +160,10 @@ def _remarks(collection: "Collection") -> tuple[str, ...]:
     remarks = list(data_warnings(replace(collection, duplicates=(), n_leaked=0), "training frame"))
     n_test = len(collection.test)
     if collection.n_leaked >= MIN_ALIKE * n_test:
+        strict = " and “unlike anything” too strict" if finds_unlike else ""
         remarks.append(
             f"{collection.n_leaked} of {n_test} held-out frames nearly repeat a training frame, so the accuracy is too "
-            "optimistic and “unlike anything” too strict; collect another stretch elsewhere"
+            f"optimistic{strict}; collect another stretch elsewhere"
         )
     for (first, second), count in alike.items():
         if first != second and count >= MIN_SAME * min(sizes[first], sizes[second]):

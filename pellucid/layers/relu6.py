@@ -1,7 +1,8 @@
 """The rectified linear unit bounded at 6.
 
-Fused forms: FusedActivation (fuse/activations.py), NormActConv (fuse/recompute.py) and DenseBlock
-(fuse/dense_block.py) in training; Convolution, Affine and InPlaceActivation (fuse/inference/runs.py) in prediction.
+Fused forms: FusedActivation (fuse/activations.py), KernelForm (fuse/kernel_form.py), NormActConv
+(fuse/recompute.py) and DenseBlock (fuse/dense_block.py) in training; Convolution, Affine and InPlaceActivation
+(fuse/inference/runs.py) in prediction.
 """
 
 from dataclasses import dataclass

@@ -11,7 +11,7 @@ from pellucid.base.errors import PellucidError
 from pellucid.command.args import Parser
 from pellucid.command.files import check_output_path
 from pellucid.command.out import OWN_ENGINE, note_skipped, print_json, print_lines
-from pellucid.data.skipping import check_skipped, skips
+from pellucid.data.skipping import note_skipped_names, skips
 from pellucid.predictor import SOURCE_HELP, Predictor, camera_pictures, pictures_of, valid_predictions, write_csv
 
 MANY_HELP = "for many pictures a .zip, .tar files, a .txt file of paths or addresses, or an address such as s3://"
@@ -71,7 +71,7 @@ def print_predictions(
                 print_lines(prediction.line)
     if skips():
         names = [args.source] if isinstance(args.source, str) else [*(args.source or ())]
-        check_skipped(", ".join(names[:3]), [*skipped_reasons], len(rows) + len(skipped_reasons))
+        note_skipped_names(", ".join(names[:3]), [*skipped_reasons], len(rows) + len(skipped_reasons))
     skipped_values = note_skipped(skipped_reasons, is_silent=skips())
     if rows:
         values, result_file = predictor.finish(rows)

@@ -27,7 +27,7 @@ from pellucid.data.images import (
     decode,
     deep_maximum,
 )
-from pellucid.data.skipping import ADVICE, check_skipped, skips
+from pellucid.data.skipping import ADVICE, note_skipped_names, skips
 from pellucid.data.source import Batch
 from pellucid.data.tree import Tree, tree_at
 from pellucid.ops.image_objects import Objects
@@ -232,7 +232,7 @@ def readable_images(tree: Tree, names: Sequence[str]) -> Sequence[str]:
     readable_indices, skipped_names = split_by_readability(
         tree, names, lambda k: decode(tree.read(names[k]), names[k], None, "RGB")
     )
-    check_skipped(tree.path, skipped_names, len(names))
+    note_skipped_names(tree.path, skipped_names, len(names))
     return [names[k] for k in readable_indices]
 
 

@@ -17,7 +17,7 @@ from pellucid.base.text import case_variants, note_once, plural
 from pellucid.data.files import ImageFiles, split_by_readability
 from pellucid.data.image_formats import ColourMode
 from pellucid.data.parts import parts_among, standard_part
-from pellucid.data.skipping import check_skipped, skips
+from pellucid.data.skipping import note_skipped_names, skips
 from pellucid.data.source import Subset
 from pellucid.data.splitting import hold_out
 from pellucid.data.table_files import Pictures, read_table_file, table_files
@@ -206,7 +206,7 @@ def _images_of_rows(
     if skips():
         readable, unreadable = split_by_readability(tree, images.names, images.image)
         skipped += unreadable
-        check_skipped(table.name, skipped, len(names))
+        note_skipped_names(table.name, skipped, len(names))
         images = TableImages(
             tree, [images.names[k] for k in readable], images.y[readable], format_found,
             [images.parts[k] for k in readable], size=size, mode=mode, stream=stream,

@@ -39,10 +39,10 @@ def note_skipped(path: object, *parts: Any) -> None:
     """
     existing_parts = [part for part in parts if part is not None]
     names = [name for part in existing_parts for name in part.skipped]
-    check_skipped(path, names, len(names) + sum(map(len, existing_parts)))
+    note_skipped_names(path, names, len(names) + sum(map(len, existing_parts)))
 
 
-def check_skipped(path: object, names: Sequence[str], total: int) -> None:
+def note_skipped_names(path: object, names: Sequence[str], total: int) -> None:
     """Do the same as `note_skipped` for the names of the images that are left out, of a total."""
     if not names or not _is_skipping.get():
         return

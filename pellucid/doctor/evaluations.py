@@ -43,7 +43,8 @@ class Evaluations:
     trainings: of the case. findings: of the checks. is_explained: whether a fault that was measured may already explain
     that the training fails. likely: the findings of experiments that prove no cause, each with the case without the
     finding, None if there is none. partial_cause: a cause that explains only a part of the gap of the scores.
-    base_scores: the scores of trainings of the case as it is, by number of steps and pair.
+    base_scores: the scores of trainings of the case as it is, by number of steps and pair of trainings, which are
+    made with and without a change. untried: why a change was not tried, by its key.
     """
 
     def __init__(self, trainings: PairedTrainings, findings: Sequence[Finding], is_explained: bool) -> None:

@@ -20,7 +20,7 @@ def pooling(make_pool: MakePool, n_axes: int) -> Callable[[Context], CallLayer]:
     """Return the translation of a pooling over `n_axes` axes to layers for images that `make_pool` returns."""
 
     def translate(c: Context) -> CallLayer:
-        shape = c.shape()
+        shape = c.shape()  # of the input; `c.call.shape` is that of the output
         if len(shape) != n_axes + 2 or any(isinstance(size, Multiple) for size in shape[1:]):
             raise Unsupported("its input has no batch axis")
         if n_axes == 2:

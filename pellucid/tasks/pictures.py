@@ -20,7 +20,7 @@ from pellucid.data.folder import TEST_FRACTION
 from pellucid.data.images import read_full_size
 from pellucid.data.parts import HELD_OUT_PARTS, parts_among, standard_part
 from pellucid.data.seeds import generator
-from pellucid.data.skipping import check_skipped, skips
+from pellucid.data.skipping import note_skipped_names, skips
 from pellucid.data.tree import Tree, open_tree
 from pellucid.layers.base import Shape
 from pellucid.metrics import class_scores
@@ -210,7 +210,7 @@ def _load_class_folders(model: Model, data: str, all_images: bool) -> Dataset:
             x[len(class_indices)] = picture
             class_indices.append(classes.index(label))
         if skips():
-            check_skipped(data, [*faults], len(files))
+            note_skipped_names(data, [*faults], len(files))
         else:
             refuse_unreadable(faults)
         with suppress(PellucidError):  # there is no part to train on

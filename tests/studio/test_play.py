@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from sklearn.datasets import load_digits
 from torch import Tensor
 
-from pellucid.studio.play.problems import CLASSES, EXTENT, digits, problem
+from pellucid.studio.play.problems import CLASS_PROBLEMS, MAX_COORDINATE, digits, problem
 from tests.studio.talk import Tab
 
 ACTIVATIONS = {"tanh": torch.tanh, "relu": torch.relu, "sigmoid": torch.sigmoid, "leakyrelu": F.leaky_relu}
@@ -101,7 +101,7 @@ def test_the_plane_shows_the_outputs_of_each_neuron() -> None:
     tab.ask("play.open", inputs=["x1", "x1·x2", "sin x2"], hidden=[3, 2])
     answer = tab.ask("play.learn", steps=20)
     side = 40
-    axis = np.linspace(-EXTENT, EXTENT, side)
+    axis = np.linspace(-MAX_COORDINATE, MAX_COORDINATE, side)
     x1, x2 = np.tile(axis, side), np.repeat(axis[::-1], side)  # row by row from the top left
     x = torch.from_numpy(np.stack([x1, x1 * x2, np.sin(x2)], 1))
     layers = outputs_of(params_of(tab), x, "tanh")
@@ -211,10 +211,12 @@ def test_neurons_for_digits_show_weights_and_the_picture_that_excites_them_most(
         row, column = 8 * (k // 10), 8 * (k % 10)
         sign = 1 if is_right[k] else -1
         torch.testing.assert_close(sheet[row : row + 8, column : column + 8], sign * x[k, 0].float())
-        place = [-EXTENT + 0.6 * (k % 10) + 0.3, EXTENT - 0.6 * (k // 10) - 0.3, float(target[k])]
+        place = [-MAX_COORDINATE + 0.6 * (k % 10) + 0.3, MAX_COORDINATE - 0.6 * (k // 10) - 0.3, float(target[k])]
         assert opened["tensors"]["points"][50 + k].tolist() == pytest.approx(place, abs=1e-6)
     assert not sheet[40:].any()
-    assert float(opened["tensors"]["points"][:50, :2].min()) > EXTENT  # pictures for training are not on the sheet
+    assert (
+        float(opened["tensors"]["points"][:50, :2].min()) > MAX_COORDINATE
+    )  # pictures for training are not on the sheet
 
 
 def test_before_the_first_step_settings_begin_anew() -> None:
@@ -347,12 +349,12 @@ def test_a_request_takes_a_limited_number_of_steps(steps: int) -> None:
     assert "steps must be from 1 to 500" in tab.ask("play.learn", steps=steps)["message"]
 
 
-@pytest.mark.parametrize("name", CLASSES)
+@pytest.mark.parametrize("name", CLASS_PROBLEMS)
 def test_a_problem_has_both_classes_apart_and_in_the_plane(name: str) -> None:
     points, target = problem(name, 400, 0.0, 3)
     assert torch.equal(points, problem(name, 400, 0.0, 3)[0])
     assert int(target.sum()) == 200
-    assert float(points.abs().max()) <= EXTENT
+    assert float(points.abs().max()) <= MAX_COORDINATE
     distance = torch.cdist(points, points) + 1e9 * torch.eye(400)
     assert float((target[distance.argmin(1)] == target).double().mean()) > 0.97  # the nearest point is of the class
     x1, x2, radius = points[:, 0], points[:, 1], points.norm(dim=1)

@@ -10,7 +10,7 @@ from urllib.parse import parse_qs
 import pytest
 
 from pellucid.lessons.lesson import LESSONS, find_lesson
-from pellucid.studio.play.problems import VALUES
+from pellucid.studio.play.problems import VALUE_PROBLEMS
 from tests.report.test_browser import browser  # noqa: F401  (a fixture)
 from tests.studio.test_browser import MINUS, WAIT, cookies, press_until, served, until  # noqa: F401  (fixtures)
 from tests.studio.test_learn_browser import longest_task
@@ -234,7 +234,7 @@ def test_lessons_open_the_playground_in_their_state(opened: Any) -> None:
         hidden = [neurons for neurons in settings.pop("hidden", "4~2").split("~") if neurons]
         for key, value in settings.items():
             assert tab.input_value(f"[data-set={key}]") == value
-        outputs = 1 if settings.get("problem") in VALUES else 2
+        outputs = 1 if settings.get("problem") in VALUE_PROBLEMS else 2
         assert tab.locator("[data-unit^='1:']").count() == int(hidden[0] if hidden else outputs)
         assert not tab.is_visible("#play-problem")
 

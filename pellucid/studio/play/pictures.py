@@ -3,10 +3,10 @@
 import torch
 from torch import Tensor
 
-from pellucid.studio.play.problems import EXTENT, PICTURE_SIDE
+from pellucid.studio.play.problems import MAX_COORDINATE, PICTURE_SIDE
 
 SHEET = 10  # images along each side of the sheet
-OUTSIDE = 2 * EXTENT  # coordinate of an image that is not on the sheet
+OUTSIDE = 2 * MAX_COORDINATE  # coordinate of an image that is not on the sheet
 
 
 def neuron_images(weight: Tensor, x: Tensor, outputs: list[Tensor]) -> Tensor:
@@ -33,6 +33,6 @@ def sheet_points(count: int, train: int) -> Tensor:
     numbers = torch.arange(count - train)
     cells = torch.stack([numbers % SHEET, SHEET - 1 - numbers // SHEET], 1)
     points = torch.full((count, 2), OUTSIDE, dtype=torch.float64)
-    shown = (cells + 0.5) * (2 * EXTENT / SHEET) - EXTENT
+    shown = (cells + 0.5) * (2 * MAX_COORDINATE / SHEET) - MAX_COORDINATE
     points[train:] = torch.where(numbers[:, None] < SHEET * SHEET, shown.double(), OUTSIDE)
     return points

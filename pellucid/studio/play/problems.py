@@ -8,14 +8,14 @@ from torch import Tensor
 
 from pellucid.base.settings.checks import check, check_known
 
-EXTENT = 3.0  # the plane shows coordinates from -EXTENT to EXTENT
+MAX_COORDINATE = 3.0  # the plane shows coordinates from -MAX_COORDINATE to MAX_COORDINATE
 MAX_POINTS = 500
 NOISE_SCALE = 0.6  # standard deviation of the coordinates at noise 1
 
 
 def _uniform(count: int, rng: torch.Generator) -> Tensor:
     """Return points (count, 2), uniform in the square that the noise leaves free."""
-    return (torch.rand(count, 2, generator=rng, dtype=torch.float64) * 2 - 1) * 0.85 * EXTENT
+    return (torch.rand(count, 2, generator=rng, dtype=torch.float64) * 2 - 1) * 0.85 * MAX_COORDINATE
 
 
 def _on_curve(radius: Tensor, angle: Tensor) -> Tensor:
@@ -54,7 +54,7 @@ def _clusters(target: Tensor, rng: torch.Generator) -> Tensor:
 
 
 def _slope(points: Tensor) -> Tensor:
-    return points.sum(1) / (2 * EXTENT)
+    return points.sum(1) / (2 * MAX_COORDINATE)
 
 
 def _hills(points: Tensor) -> Tensor:
@@ -63,15 +63,15 @@ def _hills(points: Tensor) -> Tensor:
     return hill - hollow
 
 
-CLASSES: dict[str, Callable[[Tensor, torch.Generator], Tensor]] = {
+CLASS_PROBLEMS: dict[str, Callable[[Tensor, torch.Generator], Tensor]] = {
     "circles": _circles,
     "xor": _xor,
     "moons": _moons,
     "spirals": _spirals,
     "clusters": _clusters,
 }
-VALUES: dict[str, Callable[[Tensor], Tensor]] = {"slope": _slope, "hills": _hills}
-PICTURES = ("digits",)  # problems of images
+VALUE_PROBLEMS: dict[str, Callable[[Tensor], Tensor]] = {"slope": _slope, "hills": _hills}
+PICTURE_PROBLEMS = ("digits",)
 PICTURE_SIDE = 8  # pixels
 DIGIT_CLASSES = tuple("0123456789")
 INPUTS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
@@ -88,17 +88,17 @@ INPUTS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
 def problem(name: str, count: int = 200, noise: float = 0.1, seed: int = 0) -> tuple[Tensor, Tensor]:
     """Return the points (count, 2) of a problem, and their classes (count,) or values (count, 1).
 
-    name: one of `CLASSES` or `VALUES`. noise: 0 to 1, of the coordinates, or of the values. Points are float64; the
-    second half is for testing. Raises PellucidError for other names and numbers.
+    name: one of `CLASS_PROBLEMS` or `VALUE_PROBLEMS`. noise: 0 to 1, of the coordinates, or of the values. Points are
+    float64; the second half is for testing. Raises PellucidError for other names and numbers.
     """
-    check_known("no problem", name, [*CLASSES, *VALUES])
+    check_known("no problem", name, [*CLASS_PROBLEMS, *VALUE_PROBLEMS])
     rng = _generator(count, noise, seed)
-    if name in VALUES:
+    if name in VALUE_PROBLEMS:
         points = _uniform(count, rng)
-        values = VALUES[name](points) + noise * torch.randn(count, generator=rng, dtype=torch.float64)
+        values = VALUE_PROBLEMS[name](points) + noise * torch.randn(count, generator=rng, dtype=torch.float64)
         return points, values[:, None]
     target = torch.arange(count) % 2
-    points = CLASSES[name](target, rng)
+    points = CLASS_PROBLEMS[name](target, rng)
     return points + NOISE_SCALE * noise * torch.randn(count, 2, generator=rng, dtype=torch.float64), target
 
 

@@ -18,8 +18,23 @@ from pellucid.optim import OPTIMIZERS
 from pellucid.studio.draw.session import layer_to_json
 from pellucid.studio.messages import Reply
 from pellucid.studio.play.pictures import neuron_images, sheet
-from pellucid.studio.play.problems import CLASSES, EXTENT, INPUTS, PICTURE_SIDE, PICTURES, VALUES
-from pellucid.studio.play.settings import ACTIVATIONS, INITS, MAX_LAYERS, MAX_NEURONS, OWN, OpenPlayground, grid
+from pellucid.studio.play.problems import (
+    CLASS_PROBLEMS,
+    INPUTS,
+    MAX_COORDINATE,
+    PICTURE_PROBLEMS,
+    PICTURE_SIDE,
+    VALUE_PROBLEMS,
+)
+from pellucid.studio.play.settings import (
+    ACTIVATIONS,
+    INITS,
+    MAX_LAYERS,
+    MAX_NEURONS,
+    OWN_PROBLEMS,
+    OpenPlayground,
+    grid,
+)
 from pellucid.studio.play.surface import extended, surface
 from pellucid.studio.view import PLAYGROUND, Library, MadeModel
 from pellucid.sweep import run
@@ -31,7 +46,7 @@ MAX_STEPS = 500  # of one request
 EPS = 1e-4  # of the finite difference
 NOT_OPEN = "the playground is not open; send play.open first"
 CHOICES = {
-    "problems": [*CLASSES, *VALUES, *PICTURES, *OWN],
+    "problems": [*CLASS_PROBLEMS, *VALUE_PROBLEMS, *PICTURE_PROBLEMS, *OWN_PROBLEMS],
     "inputs": [*INPUTS],
     "activations": [*ACTIVATIONS],
     "optimizers": [*OPTIMIZERS],
@@ -70,9 +85,9 @@ class ReadCode:
 
 
 class PlaySession:
-    """One tab's network on points in the plane, or on images; the library computes all its numbers.
+    """One tab's network on points in the plane, or on images.
 
-    side: of the grid on which outputs over the plane are computed.
+    library: the studio's store of models. side: of the grid on which outputs over the plane are computed.
     """
 
     def __init__(self, library: Library, side: int = SIDE) -> None:
@@ -113,7 +128,7 @@ class PlaySession:
         fields = {"choices": {**CHOICES, "losses": request.losses}, "loss_name": request.loss_name}
         fields |= {"train": count, "sizes": request.sizes, "classes": request.class_names}
         fields |= {"has_pictures": request.has_pictures, "has_classes": request.has_classes}
-        fields |= {"extent": EXTENT, "side": PICTURE_SIDE if request.has_pictures else self.side}
+        fields |= {"extent": MAX_COORDINATE, "side": PICTURE_SIDE if request.has_pictures else self.side}
         return Reply({**fields, **state.fields}, {**tensors, **state.tensors})
 
     def _keep_weights(self, model: Model) -> None:

@@ -17,20 +17,20 @@ from pellucid.optim import OPTIMIZERS
 from pellucid.optim.regularizers import L1, L2
 from pellucid.studio.play.pictures import sheet_points
 from pellucid.studio.play.problems import (
-    CLASSES,
+    CLASS_PROBLEMS,
     DIGIT_CLASSES,
-    EXTENT,
     INPUTS,
+    MAX_COORDINATE,
     MAX_POINTS,
+    PICTURE_PROBLEMS,
     PICTURE_SIDE,
-    PICTURES,
-    VALUES,
+    VALUE_PROBLEMS,
     digits,
     inputs,
     problem,
 )
 
-OWN = {"own": "own points", "own values": "own points with values"}  # problems whose points a person gives
+OWN_PROBLEMS = {"own": "own points", "own values": "own points with values"}
 CLASS_NAMES = ("ochre", "blue")  # the colours of the two classes: blue is positive
 MAX_LAYERS = 6  # hidden layers
 MAX_NEURONS = 8  # of a hidden layer
@@ -66,19 +66,19 @@ class OpenPlayground:
     batch: int = 10
     l1: float = 0.0  # strengths of the regularizers
     l2: float = 0.0
-    points: Tensor | None = None  # (N, 3): coordinates, and class or value, of the problems in OWN
+    points: Tensor | None = None  # (N, 3): coordinates, and class or value, of the problems in OWN_PROBLEMS
     train: int = 0  # how many of `points`, the first, are for training; 0 for all
     fresh: bool = False  # whether to draw new weights
 
     @property
     def has_classes(self) -> bool:
         """Whether the targets are classes, not values."""
-        return self.problem in (*CLASSES, *PICTURES, "own")
+        return self.problem in (*CLASS_PROBLEMS, *PICTURE_PROBLEMS, "own")
 
     @property
     def has_pictures(self) -> bool:
         """Whether the inputs are images, not points."""
-        return self.problem in PICTURES
+        return self.problem in PICTURE_PROBLEMS
 
     @property
     def class_names(self) -> tuple[str, ...]:
@@ -105,7 +105,7 @@ class OpenPlayground:
 
     def check(self) -> None:
         """Raise PellucidError for a setting that is unknown or outside its limits."""
-        check_known("no problem", self.problem, [*CLASSES, *VALUES, *PICTURES, *OWN])
+        check_known("no problem", self.problem, [*CLASS_PROBLEMS, *VALUE_PROBLEMS, *PICTURE_PROBLEMS, *OWN_PROBLEMS])
         check(0 < len(self.inputs) <= len(INPUTS), "inputs", f"1 to {len(INPUTS)} names", len(self.inputs))
         for name in self.inputs:
             check_known("no input", name, INPUTS)
@@ -122,18 +122,18 @@ class OpenPlayground:
         check(1 <= self.batch <= MAX_POINTS, "batch", f"from 1 to {MAX_POINTS}", self.batch)
         for name, strength in (("l1", self.l1), ("l2", self.l2)):
             check(0 <= strength <= 100, name, "from 0 to 100", strength)
-        if self.problem in OWN:
+        if self.problem in OWN_PROBLEMS:
             self._check_points()
 
     def _check_points(self) -> None:
         """Raise PellucidError unless `points` are within the plane, and their classes 0 or 1."""
         if self.points is None:
-            raise PellucidError(f"the problem {OWN[self.problem]!r} needs points; click into the plane")
+            raise PellucidError(f"the problem {OWN_PROBLEMS[self.problem]!r} needs points; click into the plane")
         fits = self.points.ndim == 2 and self.points.shape[1] == 3 and 1 <= len(self.points) <= MAX_POINTS
         check(fits, "points", f"(N, 3), 1 to {MAX_POINTS} of them", tuple(self.points.shape))
         check(0 <= self.train <= len(self.points), "train", f"from 0 to {len(self.points)}", self.train)
         largest = float(self.points.abs().max())
-        check(largest <= EXTENT, "points", f"numbers from -{EXTENT:g} to {EXTENT:g}", largest)
+        check(largest <= MAX_COORDINATE, "points", f"numbers from -{MAX_COORDINATE:g} to {MAX_COORDINATE:g}", largest)
         targets = self.points[:, 2]
         if self.has_classes and not bool(((targets == 0) | (targets == 1)).all()):
             raise PellucidError("points: the third number is a class, 0 or 1")
@@ -144,7 +144,7 @@ class OpenPlayground:
         if self.has_pictures:
             images, target = digits(self.count, self.noise, self.seed)
             return Examples(sheet_points(self.count, train), images, target, train)
-        if self.problem in OWN:
+        if self.problem in OWN_PROBLEMS:
             assert self.points is not None
             points = self.points[:, :2].double()
             values = self.points[:, 2:].double()
@@ -182,7 +182,7 @@ class OpenPlayground:
         train = f"[:{self.count // 2}]"
         if self.has_pictures:
             data = f"x, target = digits({numbers})"
-        elif self.problem in OWN:
+        elif self.problem in OWN_PROBLEMS:
             assert self.points is not None
             rows = [[round(value, 4) for value in row] for row in self.points.tolist()]
             target = "rows[:, 2].long()" if self.has_classes else "rows[:, 2:]"
@@ -215,6 +215,6 @@ print(float(model.loss(model(x{train}), target{train})[0]))
 @cache
 def grid(side: int) -> Tensor:
     """Return the points (side², 2) of a grid over the plane, row by row from the top left."""
-    axis = torch.linspace(-EXTENT, EXTENT, side, dtype=torch.float64)
+    axis = torch.linspace(-MAX_COORDINATE, MAX_COORDINATE, side, dtype=torch.float64)
     rows, columns = torch.meshgrid(-axis, axis, indexing="ij")
     return torch.stack([columns.flatten(), rows.flatten()], 1)

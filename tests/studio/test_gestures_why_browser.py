@@ -70,6 +70,7 @@ def shot_of(tab: Any, selector: str) -> np.ndarray:  # noqa: F811
     return np.array(Image.open(io.BytesIO(tab.locator(selector).screenshot())).convert("RGB"), dtype=float)
 
 
+@pytest.mark.heavy
 def test_the_sentence_of_the_edge_fits_the_painted_map(tab: Any, tmp_path: Path) -> None:  # noqa: F811
     """The amount of paint is measured on screenshots with and without the map, outside a fifth of each side."""
     add_classes(tab, *SHAPES)
@@ -166,6 +167,7 @@ def test_each_step_of_a_training_is_shown(tab: Any, tmp_path: Path) -> None:  # 
     assert not tab.inner_text("#teach-reason").startswith("Step ")
 
 
+@pytest.mark.heavy
 def test_frames_of_a_cell_keep_their_shape_and_stay_when_the_window_is_resized(tab: Any, tmp_path: Path) -> None:  # noqa: F811
     add_classes(tab, "circle", "square")
     for shape, sizes in (("circle", [(320, 240)]), ("square", [(240, 320), (320, 160)])):

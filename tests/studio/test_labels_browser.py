@@ -18,6 +18,7 @@ def label_of(tab: Any) -> str:
     return tab.input_value("#label")
 
 
+@pytest.mark.heavy
 def test_a_sample_has_its_label_and_a_drawing_none_until_one_is_chosen(opened: Any) -> None:  # noqa: F811
     page = opened("model=mnist-mlp-100&sample=7.8&label=7")  # this seven is read as 2 by this network
     tab = page.tab

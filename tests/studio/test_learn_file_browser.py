@@ -32,6 +32,7 @@ def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize(("width", "scheme"), [(390, "light"), (1280, "dark")])
+@pytest.mark.heavy
 def test_a_lesson_is_one_file_that_works_without_a_server(width: int, scheme: str, file: Path, opened: Any) -> None:  # noqa: F811
     tab = opened(file=file, viewport={"width": width, "height": 900}, color_scheme=scheme, offline=True)
     assert "This file needs no server" in tab.inner_text("main")

@@ -34,6 +34,7 @@ def assert_is_at(tab: Any, step: str) -> None:
 
 
 @pytest.mark.parametrize(("lesson", "step"), [("convolution", "fields"), ("boxes", "assignment"), ("kmeans", "starts")])
+@pytest.mark.heavy
 def test_a_reader_returns_to_where_they_were(lesson: str, step: str, opened: Any) -> None:  # noqa: F811
     tab = opened(f"lesson={lesson}")
     scroll_to(tab, step)

@@ -247,6 +247,7 @@ def test_times_of_the_sliders_and_of_a_picture_are_shown(page: Any) -> None:
     assert "Shown after" in shown.tab.inner_text("#look-time")
 
 
+@pytest.mark.heavy
 def test_classes_of_pixels_are_switched_and_explained(page: Any) -> None:
     file, _ = real_picture("camvid/val")
     shown = page("model=camvid")
@@ -323,6 +324,7 @@ LOSE_NEXT = """() => {
 }"""  # the connection that asks for the next card is lost
 
 
+@pytest.mark.heavy
 def test_models_are_found_and_a_broken_file_says_why(page: Any, folder: Path) -> None:
     shown = page("model=mnist-lenet")
     tab = shown.tab

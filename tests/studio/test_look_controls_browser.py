@@ -87,6 +87,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+@pytest.mark.heavy
 def test_a_click_gives_a_colour_to_a_colorizer(page: Any) -> None:  # noqa: F811
     shown = page("model=hinted.safetensors&sample=photo+0")
     tab = shown.tab

@@ -224,6 +224,7 @@ def test_own_points_open_again_from_their_address(opened: Any) -> None:
     assert printed_by(again.text_content("#play-code pre")) == pytest.approx(shown(again, "train"), rel=1e-5)
 
 
+@pytest.mark.heavy
 def test_lessons_open_the_playground_in_their_state(opened: Any) -> None:
     addresses = [find_lesson(name).GUIDE.studio for name in LESSONS]
     states = [address.removeprefix("#play?") for address in addresses if address.startswith("#play?")]

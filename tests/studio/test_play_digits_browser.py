@@ -16,6 +16,7 @@ from tests.studio.test_play_browser import opened, shown, step  # noqa: F401  (a
 pytestmark = pytest.mark.real
 
 
+@pytest.mark.heavy
 def test_digits_are_learned_with_the_numbers_of_python(opened: Any) -> None:  # noqa: F811
     tab = opened()
     tab.select_option("[data-set=problem]", "digits")

@@ -52,6 +52,7 @@ def learned_by(text: str) -> dict[str, Any]:
     return names
 
 
+@pytest.mark.heavy
 def test_the_file_is_small(file: Path) -> None:
     assert file.stat().st_size < 4_000_000
 
@@ -76,6 +77,7 @@ def go_to(tab: Any, epoch: int) -> None:
     until(tab, f"document.querySelector('#play-epoch').dataset.value === '{epoch}'")
 
 
+@pytest.mark.heavy
 def test_a_reader_moves_through_a_training_and_chooses_another(tab: Any) -> None:
     assert tab.inner_text("#play-epoch") == "0"
     tab.click("#play-step")

@@ -78,6 +78,7 @@ def test_a_view_that_loads_late_does_not_hide_the_one_chosen_since(folder: Path,
         tab.context.close()
 
 
+@pytest.mark.heavy
 def test_start_pause_step_resume_and_scrub(folder: Path, browser: Any) -> None:  # noqa: F811
     with studio(str(folder)) as served:
         page = TrainPage(browser, served)
@@ -116,6 +117,7 @@ def test_start_pause_step_resume_and_scrub(folder: Path, browser: Any) -> None: 
         assert page.faults == []
 
 
+@pytest.mark.heavy
 def test_a_run_opens_with_its_diagnosis_and_gives_its_settings_to_the_form(folder: Path, browser: Any) -> None:  # noqa: F811
     settings = [
         "train.epochs=3",

@@ -71,6 +71,7 @@ PIXELS = f"""(() => {{
              "colorize"]
 )  # fmt: skip
 @pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), pytest.param(390, "dark", marks=pytest.mark.heavy)])
+@pytest.mark.heavy
 def test_the_pictures_of_a_task_follow_the_epoch(
     task: str,
     width: int,

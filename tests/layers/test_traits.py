@@ -1,5 +1,6 @@
 """Every layer has the properties that its traits declare, on each of its samples."""
 
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
@@ -24,15 +25,20 @@ def compute_output(sample: Sample, params: Any, x: Any) -> Any:
     return sample.layer.forward(params, x, sample.mode())[0]
 
 
-@samples_with_trait(Trait.ELEMENTWISE)
-def test_elementwise_outputs_depend_on_one_input_element(sample: Sample) -> None:
+def depends_on_one_element(sample: Sample) -> bool:
+    """Return whether an element of the input changes only the same element of the output."""
     params, x = sample.inputs()
     y = compute_output(sample, params, x)
     changed_x = x.clone()
-    changed_x.view(-1)[3] += 20.0
+    first = x.numel() // len(x)  # of the second example
+    changed_x.view(-1)[first] += 20.0
     changed_y = compute_output(sample, params, changed_x)
-    assert changed_y.shape == x.shape
-    assert set((changed_y != y).flatten().nonzero().flatten().tolist()) <= {3}
+    return changed_y.shape == x.shape and set((changed_y != y).flatten().nonzero().flatten().tolist()) <= {first}
+
+
+@samples_with_trait(Trait.ELEMENTWISE)
+def test_elementwise_outputs_depend_on_one_input_element(sample: Sample) -> None:
+    assert depends_on_one_element(sample)
 
 
 @samples_with_trait(Trait.LINEAR)
@@ -63,12 +69,47 @@ def test_weighted_layers_are_linear_up_to_their_bias(sample: Sample) -> None:
     assert_close(y, y[:1].expand(y.shape).clone(), 0.0, "y")
 
 
-@each_sample(SAMPLES)
-def test_decayed_names_all_weights_that_multiply_inputs(sample: Sample) -> None:
+def weights_of(sample: Sample) -> set[str]:
+    """Return the names of the weights that multiply inputs: not those of biases, and of scales of single values."""
     params, _ = sample.inputs()
     weights = {name for name, value in params.items() if name not in sample.layer.buffers and value.ndim > 1}
-    scales = weights if Trait.NORM in sample.layer.traits else set[str]()
-    assert {*sample.layer.decayed} == weights - scales, "regularizers act on `decayed` alone"
+    if not weights or Trait.NORM in sample.layer.traits:
+        return set()
+    if is_shape_tuple(sample.shape) or not depends_on_one_element(sample):
+        return weights
+    # Also of a depthwise convolution of single pixels, whose weight has an axis more than a scale.
+    sizes = {name: zip(reversed(params[name].shape), reversed(sample.shape), strict=False) for name in weights}
+    scales = {name for name, pairs in sizes.items() if all(size in (1, full) for size, full in pairs)}
+    return weights - {name for name in scales if params[name].ndim <= len(sample.shape)}
+
+
+@each_sample(SAMPLES)
+def test_decayed_names_all_weights_that_multiply_inputs(sample: Sample) -> None:
+    assert {*sample.layer.decayed} == weights_of(sample), "regularizers act on `decayed` alone"
+
+
+@dataclass(frozen=True)
+class Scale(Layer):
+    """A scale and a shift of each value, or of each sum over the values up to it."""
+
+    traits = Trait.LINEAR | Trait.LEARNS
+    size: tuple[int, ...]
+    sums: bool
+
+    def init(self, shape: Any, rng: torch.Generator) -> tuple[Any, Any]:
+        return {name: torch.randn(self.size, generator=rng) for name in ("weight", "bias")}, shape
+
+    def forward(self, params: Any, x: Any, mode: Mode) -> tuple[Any, None]:
+        return (x.cumsum(1) if self.sums else x) * params["weight"] + params["bias"], None
+
+    def backward(self, params: Any, cache: None, dy: Any) -> Any:
+        raise NotImplementedError
+
+
+@pytest.mark.parametrize("size", [(2, 3, 4), (2, 1, 1), (1, 3, 4), (3, 4)])
+def test_scales_of_single_values_are_no_weights(size: tuple[int, ...]) -> None:
+    assert weights_of(Sample(Scale(size, sums=False), (2, 3, 4))) == set()
+    assert weights_of(Sample(Scale(size, sums=True), (2, 3, 4))) == {"weight", "bias"}
 
 
 @samples_with_trait(Trait.RESHAPE)

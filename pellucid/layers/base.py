@@ -38,7 +38,9 @@ class Trait(Flag):
     """
 
     NONE = 0
-    ELEMENTWISE = auto()  # each output only depends on the input at the same position
+    # Each output only depends on the input at the same position, and alike at all positions of an image: occlusion runs
+    # such layers on parts of it (explain/incremental.py). A scale per position is not elementwise.
+    ELEMENTWISE = auto()
     ACTIVATION = auto()  # a nonlinearity, through which relevance is propagated unchanged
     RECTIFIER = auto()  # max(x, 0), possibly with a slope for negative x or an upper limit
     SMOOTH_RECTIFIER = auto()  # a smooth function close to max(x, 0)

@@ -36,9 +36,15 @@ def depends_on_one_element(sample: Sample) -> bool:
     return changed_y.shape == x.shape and set((changed_y != y).flatten().nonzero().flatten().tolist()) <= {first}
 
 
+def has_parameters_of_positions(sample: Sample) -> bool:
+    """Return whether a parameter has values for each row or column of an image."""
+    return any(size > 1 for value in sample.inputs()[0].values() if value.ndim > 1 for size in value.shape[-2:])
+
+
 @samples_with_trait(Trait.ELEMENTWISE)
 def test_elementwise_outputs_depend_on_one_input_element(sample: Sample) -> None:
     assert depends_on_one_element(sample)
+    assert not has_parameters_of_positions(sample), "explain/incremental.py runs elementwise layers on parts of images"
 
 
 @samples_with_trait(Trait.LINEAR)
@@ -110,6 +116,7 @@ class Scale(Layer):
 def test_scales_of_single_values_are_no_weights(size: tuple[int, ...]) -> None:
     assert weights_of(Sample(Scale(size, sums=False), (2, 3, 4))) == set()
     assert weights_of(Sample(Scale(size, sums=True), (2, 3, 4))) == {"weight", "bias"}
+    assert has_parameters_of_positions(Sample(Scale(size, sums=False), (2, 3, 4))) == (size != (2, 1, 1))
 
 
 @samples_with_trait(Trait.RESHAPE)

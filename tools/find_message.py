@@ -172,6 +172,7 @@ def matches(message: str, *folders: str, code_texts: Collection[str] = ()) -> li
     words = words_of(message)
     subject = message.partition(" must ")[0].removeprefix("pellucid: ")
     found: list[tuple[bool, int, str, str]] = []
+    same: set[str] = set()  # places of tests of the same message, with other values
     for place, text, context in texts(" ".join([message, *code_texts]).replace(VALUE, " "), *folders):
         # A message has several words; a name such as "running_var" is none.
         called = {word for word in words if f"{word}(" in context or f"{word}=" in context}
@@ -180,6 +181,11 @@ def matches(message: str, *folders: str, code_texts: Collection[str] = ()) -> li
             plain_text = text.replace("\\", "")
             if length and f" {subject} must" in f" {plain_text}".replace(VALUE, ""):
                 length += len(message)  # many messages require the same of other subjects
+            if code_texts and " must " not in message:
+                fixed_length = max(common_length(code_text, plain_text) for code_text in code_texts)
+                if fixed_length >= max(MIN_LENGTH, len(plain_text) / 2):
+                    same.add(place)
+                    length = length or fixed_length
             if length and code_texts:
                 length += max(shared_length(text, code_text) for code_text in code_texts)
                 # A test calls what the message names, and its text is found in the message.
@@ -189,14 +195,15 @@ def matches(message: str, *folders: str, code_texts: Collection[str] = ()) -> li
     # Of texts that share as much, messages before docstrings, which end with a full stop, and the shortest first.
     found.sort(key=lambda entry: (not entry[0], -entry[1], entry[3].endswith("."), len(entry[3])))
     min_length = max(min(MIN_LENGTH, len(message)), max((length for _, length, _, _ in found), default=0) / 2)
-    return [(place, text) for is_whole, length, place, text in found if is_whole or length >= min_length]
+    return [(place, text) for whole, length, place, text in found if whole or length >= min_length or place in same]
 
 
 def find(message: str) -> dict[str, list[tuple[str, str]]]:
     """Return the matches in the code, the tests and the pages."""
     message = re.sub(r"; did you mean [^?]*\??", "", message)  # which pellucid.base.errors completes
     code = matches(message, *CODE)
-    code_texts = [text for _, text in code[:MAX_CODE_TEXTS]]
+    whole_texts = [text for _, text in code if message in text]
+    code_texts = (whole_texts or [text for _, text in code])[:MAX_CODE_TEXTS]
     return {"code": code} | {name: matches(message, name, code_texts=code_texts) for name in ("tests", "docs")}
 
 

@@ -102,3 +102,25 @@ def test_a_text_with_the_whole_message_comes_first_and_a_refused_call_is_found(m
     found = matches(message, "tests", code_texts=["\0: \0 must be a number, not \0"])
     assert found[0][0] == f"In {message}"
     assert f"Gamma: power must \0, not {value}" in {text for _, text in found}
+
+
+@pytest.mark.parametrize("values", [("2 rings", "1 bell"), ("40 rings", "3 bells"), ("1 ring", "none"), ("", "")])
+def test_texts_with_other_values_are_found_too(monkeypatch, values):
+    message, *others = [
+        (f"{first} hold {second}; start at most one", f"hold={second} is no number")
+        for first, second in [("3 rings", "2 bells"), values]
+    ]
+    for k, code_text in enumerate(["\0 hold \0; start at most one", "--rings: hold=\0 is no number; give one"]):
+        entries = [(text, text, "") for text in (message[k], others[0][k], "no ring is an animal, and no bell either")]
+        monkeypatch.setattr(find_message, "texts", lambda *_, entries=entries: entries)
+        found = [text for _, text in matches(message[k], "tests", code_texts=[code_text])]
+        assert found == [message[k], others[0][k]]
+
+
+@pytest.mark.parametrize(("message", "compared"), [("a ring is", 1), ("a bell is", 2)])
+def test_tests_are_compared_with_the_texts_that_hold_the_whole_message(monkeypatch, message, compared):
+    code = [("a.py:1", "Gamma: a ring is lost"), ("b.py:1", "Return the weights.")]
+    given = []
+    monkeypatch.setattr(find_message, "matches", lambda *_, code_texts=(): given.append(code_texts) or code)
+    find_message.find(message)
+    assert given[1] == [text for _, text in code[:compared]]

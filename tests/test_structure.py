@@ -283,6 +283,17 @@ def test_the_tests_of_a_module_are_found(module: str, test_file: str) -> None:
     assert test_file.startswith("cli") or found[0] == tests / test_file
 
 
+@pytest.mark.parametrize("module", ["convolution", "cost", "detectors", "gan", "library", "overfitting", "trees"])
+def test_functions_of_the_same_name_elsewhere_are_not_those_of_a_lesson(module: str) -> None:
+    assert {file.parent.name for file in find_tests(ROOT / f"lessons/{module}.py")} == {"lessons"}
+
+
+def test_a_test_that_sets_a_setting_tests_the_module_with_its_name() -> None:
+    found = {file.name for file in find_tests(ROOT / "data/skipping.py")}
+    assert "test_skip.py" in found
+    assert "test_mask_formats.py" not in found  # which only looks for the name in a message
+
+
 @pytest.mark.parametrize("path", ["pellucid/studio/draw/page/view.js", "tools/tests_of.py", "pellucid/no_such.py"])
 def test_the_tests_of_other_files_are_refused_in_one_line(path: str) -> None:
     command = [sys.executable, "tools/tests_of.py", path]

@@ -49,7 +49,8 @@ def imported_names(path: Path) -> set[str]:
         elif isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.Constant) and isinstance(node.value, str):
-            names.add(repr(node.value))
+            setting, equals, _ = node.value.partition("=")  # of a recipe, such as "data.skip=true"
+            names |= {repr(node.value), f"{setting!r}{equals}"}
         elif isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):  # layers.Conv2d, pellucid.open
             names.add(f"{'' if node.value.id == 'pellucid' else 'pellucid.'}{node.value.id}.{node.attr}")
     return names
@@ -57,7 +58,7 @@ def imported_names(path: Path) -> set[str]:
 
 @cache
 def exported_names(path: Path) -> set[str]:
-    """Return the dotted names of a module, of its names in the packages above it, and the messages it answers."""
+    """Return the dotted names of a module, and of its names in the packages that offer them, and its messages."""
     name = module_name(path)
     tree = syntax_tree(path)
     defined_names = [node.name for node in tree.body if isinstance(node, ast.FunctionDef | ast.ClassDef)]
@@ -66,11 +67,22 @@ def exported_names(path: Path) -> set[str]:
     defined_names += [target.id for target in targets if isinstance(target, ast.Name)]
     folders = [folder for folder in path.parents if folder.is_relative_to(ROOT / "pellucid")]
     packages = [module_name(folder / "__init__.py") for folder in folders]
-    messages = {text for text in imported_names(path) if text.startswith(f"'{path.parent.name}.")}
+    messages = {text for text in imported_names(path) if text.startswith(f"'{path.parent.name}.") and text[-1] == "'"}
+    if ROOT / "pellucid/studio" not in path.parents:  # not messages, but settings
+        messages = {f"{text}=" for text in messages}
     commands = {f"run {path.stem}"} if folders[0].name == "cli" else set[str]()
     if path.stem in COMMAND_MODULES:
         commands = {f"run {path.parent.name}"}
-    return {name, *messages, *commands, *(f"{package}.{defined}" for package in packages for defined in defined_names)}
+    names = {name, *messages, *commands}
+    for folder, package in zip(folders, packages, strict=True):  # which may have another object of the same name
+        offered = set[str]().union(*map(imported_names, folder.glob("__init__.py*")))
+        sources = (name, *packages)
+        names |= {
+            f"{package}.{defined}"
+            for defined in defined_names
+            if package == name or any(f"{source}.{defined}" in offered for source in sources)
+        }
+    return names
 
 
 def _docstring(path: Path) -> str:

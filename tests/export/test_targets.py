@@ -14,6 +14,7 @@ from pellucid.export import TARGETS, TOLERANCE
 from pellucid.layers import Conv2d, ReLU
 from pellucid.model import Model
 from pellucid.training.arguments import OTHER_FORMATS
+from tests.cli.test_names import COMMANDS
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = ROOT / "docs" / "how-to"
@@ -46,11 +47,14 @@ def test_texts_about_all_formats_name_a_target(name: str) -> None:
         "pellucid/export/__init__.py": str(pellucid.export.__doc__),
         "docs/how-to/export.md": (PAGES / "export.md").read_text(encoding="utf-8").splitlines()[0],
     }
+    for file, line in {"docs/architecture.md": r"\| `export`.*", "mkdocs.yml": "- Export to .*:"}.items():
+        texts[file] = " ".join(re.findall(line, (ROOT / file).read_text(encoding="utf-8")))
     for page in ("README.md", "docs/features.md"):
         text = (ROOT / page).read_text(encoding="utf-8")
         texts[page] = " ".join(re.findall(r"xport[^.;|]*", " ".join(text.split())))
     commands = {
         '"export" in pellucid/base/foreign.py': (MODEL_ANSWERS["export"], f"to_{name}("),
+        "COMMANDS of tests/cli/test_names.py": (" ".join(COMMANDS), f"export {name}"),
         "docs/how-to/deploy.md": ((PAGES / "deploy.md").read_text(encoding="utf-8"), f"--to {name}`"),
         "OTHER_FORMATS of pellucid/training/arguments.py": (" ".join(OTHER_FORMATS.values()), f"to_{name}("),
     }

@@ -8,7 +8,7 @@ import pytest
 
 from conformance import committed
 from conformance.case import Case
-from conformance.coverage import coverage
+from conformance.coverage import INDEPENDENT_CHECKS, coverage
 from conformance.parts import PARTS, cases
 from conformance.tally import Row
 
@@ -47,4 +47,6 @@ def test_the_committed_page_is_that_of_this_run(rows: list[Row], request: pytest
     entries = coverage({row.subject for row in rows if row.passed})
     unchecked = [entry for entry in entries if not entry.checked_by]
     assert unchecked == [], "give each an entry in INDEPENDENT_CHECKS of conformance/coverage.py"
+    reached = {part.__name__ for part in INDEPENDENT_CHECKS} - {entry.name for entry in entries}
+    assert not reached, "a suite reaches these; remove them from INDEPENDENT_CHECKS"
     assert committed.differences(rows, entries, ROOT) == [], "`.venv/bin/pellucid scorecard` writes the page again"

@@ -214,9 +214,7 @@ def test_neurons_for_digits_show_weights_and_the_picture_that_excites_them_most(
         place = [-MAX_COORDINATE + 0.6 * (k % 10) + 0.3, MAX_COORDINATE - 0.6 * (k // 10) - 0.3, float(target[k])]
         assert opened["tensors"]["points"][50 + k].tolist() == pytest.approx(place, abs=1e-6)
     assert not sheet[40:].any()
-    assert (
-        float(opened["tensors"]["points"][:50, :2].min()) > MAX_COORDINATE
-    )  # pictures for training are not on the sheet
+    assert float(opened["tensors"]["points"][:50, :2].min()) > MAX_COORDINATE  # training images are not on it
 
 
 def test_before_the_first_step_settings_begin_anew() -> None:

@@ -57,6 +57,7 @@ MAX_EXAMPLES, MAX_READ = 1_000, 200  # of each part of the data: in memory, and 
 MIN_KIND_GAIN = 0.1  # of the score, by leaving out the examples of a kind
 # Fractions of the training examples with two columns in reverse order, and of these, with other columns reversed too.
 MIN_REVERSED_FRACTION, MIN_REVERSED_TOGETHER = 0.2, 0.9
+MAX_COLUMNS = 256  # all pairs of columns are compared in each example: 65 MB
 MIN_SHIFT = 0.5  # standard deviations by which the mean of a column in reverse order differs; points in the middle stay
 MIN_KIND_FRACTION, MAX_KIND_FRACTION = 0.02, 0.9  # of the training examples that are of the kind
 
@@ -255,10 +256,10 @@ def train_with_exchanged_columns(evaluations: Evaluations) -> ProvenCause | None
         return None
     train, validation = (subsample(data, MAX_EXAMPLES, case.model.seed) for data in (case.train, case.validation))
     y, other_y = train.y, validation.y
-    if other_y.shape[1:] != y.shape[1:]:
+    if other_y.shape[1:] != y.shape[1:] or y.shape[1] > MAX_COLUMNS:
         return None
     is_above, is_above_elsewhere = (one[:, :, None] > one[:, None, :] for one in (y, other_y))  # (n, columns, columns)
-    fractions = is_above.double().mean(0) * ~is_above_elsewhere.any(0)
+    fractions = is_above.sum(0).double() / len(y) * ~is_above_elsewhere.any(0)
     means = other_y.mean(0)
     distances_apart = (fractions >= MIN_REVERSED_FRACTION) * (means[:, None] - means).abs()
     first, second = divmod(int(distances_apart.argmax()), y.shape[1])
@@ -267,7 +268,8 @@ def train_with_exchanged_columns(evaluations: Evaluations) -> ProvenCause | None
         return None
     is_reversed = is_above[:, first, second]
     order = torch.arange(y.shape[1])
-    are_reversed = (is_above[is_reversed].double().mean(0) > MIN_REVERSED_TOGETHER) & ~is_above_elsewhere.any(0)
+    together = is_above[is_reversed].sum(0).double() / is_reversed.sum()
+    are_reversed = (together > MIN_REVERSED_TOGETHER) & ~is_above_elsewhere.any(0)
     reversed_means = y[is_reversed].mean(0)
     shifts = (means - reversed_means).abs() / other_y.std(0)
     columns = ((are_reversed.any(0) | are_reversed.any(1)) & (shifts > MIN_SHIFT)).nonzero().flatten()

@@ -99,11 +99,13 @@ def train_on_validation_data(evaluations: Evaluations) -> ProvenCause | None:
     exchange_cause = exchange and evaluations.trainings.measure(base, exchange, base_scores)
     min_gain = max(MIN_SPLIT_GAIN, MIN_EXPLAINED * fmean(split_cause.effect.gains))
     judged = JudgedExamples(evaluations, base, indices, base_scores, split_cause.mended_case.model, min_gain)
+    found_differences = differences(case.model, case.train, validation_of(case))
     n_untried = len(evaluations.untried)
-    cause = exchange_cause or _known_difference(evaluations, judged, split_cause)
+    cause = exchange_cause or _known_difference(evaluations, judged, split_cause, found_differences)
     # data that differ, as by augmentation, cost nothing if the model has learned as much from all training data
     if cause is None and split_cause.effect.surpasses(evaluations.score(case.model, second_half)):
-        return _unknown_difference(evaluations, judged, split_cause, len(evaluations.untried) == n_untried)
+        all_tried = len(evaluations.untried) == n_untried
+        return _unknown_difference(evaluations, judged, split_cause, found_differences, all_tried)
     return cause
 
 
@@ -138,14 +140,15 @@ def compare_targets(evaluations: Evaluations) -> None:
 
 
 def _known_difference(
-    evaluations: Evaluations, judged: JudgedExamples, split_cause: ProvenCause
-) -> ProvenCause | None:  # fmt: skip
+    evaluations: Evaluations,
+    judged: JudgedExamples,
+    split_cause: ProvenCause,
+    found_differences: Sequence[TraitDifference],
+) -> ProvenCause | None:
     """Return the measured fault or the change of the training targets that explains the difference, if one does.
 
     judged: training examples, judged by a model that was trained on validation data.
     """
-    case = evaluations.case
-    found_differences = differences(case.model, case.train, validation_of(case))
     if (fault := _measured_fault(evaluations, found_differences)) is not None:
         return split_cause.with_finding(fault)
     lacked_class_finding = next((one for one in evaluations.findings if lacked_text(one, found_differences)), None)
@@ -157,14 +160,16 @@ def _known_difference(
 
 
 def _unknown_difference(
-    evaluations: Evaluations, judged: JudgedExamples, split_cause: ProvenCause, all_tried: bool
+    evaluations: Evaluations,
+    judged: JudgedExamples,
+    split_cause: ProvenCause,
+    found_differences: Sequence[TraitDifference],
+    all_tried: bool,
 ) -> ProvenCause:
     """Return whether the inputs or the targets differ, as far as a training with predicted targets shows.
 
     all_tried: whether all changes of targets that were suggested have been tried.
     """
-    case = evaluations.case
-    found_differences = differences(case.model, case.train, validation_of(case))
     fault = split_cause.suspect.finding
     # Targets that can be learned fit their images, and the targets of other images have the same traits.
     can_be_unpaired = {one.kind for one in found_differences} <= {OF_PAIR} and all_tried

@@ -1,5 +1,5 @@
 // The view Look: a model from the list, a picture or a film, layers over it, controls, and why.
-import { $, $$, attempts, fill, html, num, percent, say, showing } from "/core/dom.js";
+import { $, attempts, fill, html, num, percent, say, showing } from "/core/dom.js";
 import { classColour } from "/core/paint.js";
 import { LostError, openOrDefault, uploadedModel } from "/core/server.js";
 import { droppedFiles, grab, isPlaying, play, stop } from "/core/source.js";

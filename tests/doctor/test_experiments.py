@@ -13,7 +13,7 @@ from pellucid.combine import Sequential
 from pellucid.data import Batch
 from pellucid.doctor import Diagnosis, case_of
 from pellucid.doctor.evaluations import Evaluations
-from pellucid.doctor.experiments import train_with_exchanged_columns, with_causes
+from pellucid.doctor.experiments import MAX_COLUMNS, train_with_exchanged_columns, with_causes
 from pellucid.doctor.finding import Finding, suspect
 from pellucid.doctor.paired import PairedTrainings
 from pellucid.layers import Conv2d, Dense, Flatten, MaxPool2d, ReLU
@@ -298,3 +298,18 @@ def test_columns_are_exchanged_only_in_vectors() -> None:
     for case in (detector_case, case_of(classifier, x, y, validation=(x, y), epochs=1)):
         evaluations = Evaluations(PairedTrainings(task_of(case.model), case, lambda line: None), [], False)
         assert train_with_exchanged_columns(evaluations) is None
+
+
+@pytest.mark.parametrize(("n_columns", "is_tried"), [(MAX_COLUMNS, True), (MAX_COLUMNS + 1, False)])
+def test_columns_are_exchanged_only_among_a_few_hundred(
+    n_columns: int, is_tried: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    x = torch.rand(200, 4, generator=torch.Generator().manual_seed(0))
+    y = torch.linspace(0, 1, n_columns) + 1e-4 * x[:, :1]
+    mirrored = torch.where(torch.arange(200)[:, None] % 2 == 0, y, y.flip(1))
+    model = Model(Dense(n_columns), Quadratic(), Adam(), input_shape=(4,))
+    case = case_of(model, x, mirrored, validation=(x, y), epochs=1)
+    tried: list[Any] = []
+    monkeypatch.setattr(PairedTrainings, "measure", lambda self, base, change, scores: tried.append(change))
+    train_with_exchanged_columns(Evaluations(PairedTrainings(task_of(model), case, lambda line: None), [], False))
+    assert len(tried) == is_tried

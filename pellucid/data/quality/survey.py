@@ -23,9 +23,11 @@ OUTLIER_DEVIATIONS = 3.0  # robust standard deviations below the median
 MIN_LOG_STD = 0.1  # of ln sharpness; otherwise any difference among nearly equal images would make an outlier
 MIN_GRADIENT_VARIANCE = 1.0  # in squared grey levels; below it the image is uniform
 ROUNDING_VARIANCE = 1 / 12  # of rounding to integer grey levels; it dominates the Laplacian of very soft images
+NOISE_BLOCK = 8  # pixels of the side of the blocks by which the noise of a sensor is measured
 MAD_TO_STD = 1.4826  # from the median absolute deviation to the standard deviation of a normal distribution
 
 _LAPLACIAN = torch.tensor([[0.0, 1.0, 0.0], [1.0, -4.0, 1.0], [0.0, 1.0, 0.0]])[None, None]
+_NOISE_MASK = torch.tensor([[1.0, -2.0, 1.0], [-2.0, 4.0, -2.0], [1.0, -2.0, 1.0]])[None, None] / 6  # of norm 1
 
 
 @dataclass(frozen=True)
@@ -126,17 +128,34 @@ def sharpness(grey: Tensor) -> float:
 
     grey: (H, W), 0..255, of at least 3 x 3, its longer side at most MAX_SHARPNESS_SIDE pixels. The variance of the
     Laplacian alone (Pech-Pacheco, Cristobal, Chamorro-Martinez, Fernandez-Valdivia 2000) also falls with contrast and
-    detail; the ratio, a mean squared frequency, does not. The variance due to rounding is subtracted from both. Sharp
-    photos have values from 1 to 3, uniform images 0.
+    detail; the ratio, a mean squared frequency, does not. The variance due to noise, or at least that of rounding, is
+    subtracted from both: noise is not blurred, and would make a blurred image look sharp. Sharp photos have values from
+    1 to 3, uniform images 0.
     """
     if grey.dim() != 2 or min(grey.shape) < 3:
         raise PellucidError(f"sharpness: the image has shape {tuple(grey.shape)}; give (H, W) of at least 3 x 3")
     x = grey.float()
-    gradient_variance = x.diff(dim=0).var(correction=0) + x.diff(dim=1).var(correction=0) - 4 * ROUNDING_VARIANCE
+    gradient_variance = x.diff(dim=0).var(correction=0) + x.diff(dim=1).var(correction=0)
+    laplacian_variance = F.conv2d(x[None, None], _LAPLACIAN).var(correction=0)
+    noise = max(ROUNDING_VARIANCE, _noise_variance(x))
+    if gradient_variance < 1.25 * 4 * noise:  # little but noise, as of an empty wall: what remained would be chance
+        noise = ROUNDING_VARIANCE
+    gradient_variance = gradient_variance - 4 * noise
     if gradient_variance < MIN_GRADIENT_VARIANCE:
         return 0.0
-    laplacian_variance = F.conv2d(x[None, None], _LAPLACIAN).var(correction=0) - 20 * ROUNDING_VARIANCE  # 20 = 4^2 + 4
-    return float(laplacian_variance.clamp_min(0) / gradient_variance)
+    return float((laplacian_variance - 20 * noise).clamp_min(0) / gradient_variance)  # 20 = 4^2 + 4
+
+
+def _noise_variance(x: Tensor) -> float:
+    """Return the variance of the noise of a grey image (H, W), 0 if it is too small to tell.
+
+    The mask of Immerkaer, "Fast Noise Variance Estimation" (1996), removes what is linear; the median of the blocks'
+    mean squares is that of a block without edges.
+    """
+    response = F.conv2d(x[None, None], _NOISE_MASK).square()
+    if min(response.shape[2:]) < NOISE_BLOCK:
+        return 0.0
+    return float(F.avg_pool2d(response, NOISE_BLOCK).median())
 
 
 def is_blurry(values: Tensor) -> Tensor:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image, ImageFilter
-from scipy.ndimage import laplace
+from scipy.ndimage import convolve, laplace
 
 from pellucid.base.errors import PellucidError
 from pellucid.data import load_folder
@@ -99,10 +99,38 @@ def blur(image: Image.Image, radius: float) -> Image.Image:
 def test_sharpness_is_the_ratio_of_the_variances_of_laplacian_and_gradients():
     x = grey_values(photo(0))
     array = x.double().numpy()
-    rounding = 1 / 12  # variance of rounding to integers; weighed by 4^2 + 4 in the Laplacian and by 2 in a difference
-    gradients = np.diff(array, axis=0).var() + np.diff(array, axis=1).var() - 4 * rounding
-    expected = (laplace(array)[1:-1, 1:-1].var() - 20 * rounding) / gradients
+    mask = convolve(array, np.array([[1, -2, 1], [-2, 4, -2], [1, -2, 1]]) / 6)[1:-1, 1:-1] ** 2
+    blocks = sorted(
+        mask[i : i + 8, j : j + 8].mean() for i in range(0, len(mask) - 7, 8) for j in range(0, mask.shape[1] - 7, 8)
+    )
+    noise = max(1 / 12, blocks[(len(blocks) - 1) // 2])  # at least that of rounding to integers
+    gradients = np.diff(array, axis=0).var() + np.diff(array, axis=1).var()
+    noise = noise if gradients >= 5 * noise else 1 / 12
+    # The variance of noise is weighed by 4^2 + 4 in the Laplacian, and by 2 in a difference.
+    expected = max(0, laplace(array)[1:-1, 1:-1].var() - 20 * noise) / (gradients - 4 * noise)
     assert sharpness(x) == pytest.approx(expected, rel=1e-4)
+
+
+def noisy(image: Image.Image, deviation: float) -> torch.Tensor:
+    """Return the grey values of an image with the noise of a sensor."""
+    values = grey_values(image).float()
+    return (values + deviation * torch.randn(values.shape, generator=torch.Generator().manual_seed(0))).clamp(0, 255)
+
+
+@pytest.mark.parametrize("deviation", [0.5, 1, 1.5])
+@pytest.mark.parametrize("radius", [2, 3])
+def test_noise_does_not_hide_blur_and_makes_none(deviation: float, radius: float) -> None:
+    sharp = torch.tensor([sharpness(noisy(photo(seed), deviation).byte()) for seed in range(20)])
+    assert not is_blurry(sharp).any()
+    blurred = [sharpness(noisy(blur(photo(seed), radius), deviation).byte()) for seed in range(20)]
+    assert is_blurry(torch.tensor(blurred)).all()
+    assert is_blurry(torch.cat([sharp, torch.tensor(blurred[:2])])).nonzero().flatten().tolist() == [20, 21]
+
+
+@pytest.mark.parametrize("deviation", [1, 3, 8])
+def test_an_empty_wall_with_noise_is_not_blurred(deviation: float) -> None:
+    walls = [noisy(Image.new("L", (171, 128), 90 + 5 * k), deviation).byte() for k in range(20)]
+    assert not is_blurry(torch.tensor([sharpness(wall) for wall in walls])).any()
 
 
 def test_sharpness_does_not_depend_on_contrast_and_brightness():

@@ -85,6 +85,11 @@ def read_weights(path: str | os.PathLike[str]) -> tuple[dict[str, Tensor], dict[
         about = {name: json.loads(text) for name, text in metadata.items() if name not in ("format", "sha256")}
     except (safetensors.SafetensorError, ValueError, LookupError, TypeError, RuntimeError, OverflowError) as error:
         reason = quoted(" ".join(str(error).split()), 200) or type(error).__name__
+        if path.suffix == ".onnx":  # as `pellucid open` knows it
+            raise PellucidError(
+                f"{path} is an ONNX file, not a model of pellucid; `pellucid open {path} --out NAME.safetensors` makes "
+                "one of it"
+            ) from error
         if path.suffix.lower() in FOREIGN_SUFFIXES:
             raise PellucidError(
                 f"{path} is not a model of pellucid; to train from weights of another library, give them as "

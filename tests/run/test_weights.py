@@ -260,3 +260,10 @@ def test_a_description_that_is_nested_too_deeply_is_refused(tmp_path):
         deep = [deep]
     with pytest.raises(PellucidError, match="w cannot be written: "):
         write_weights(tmp_path / "w", sample_tensors(), {"deep": deep})
+
+
+@pytest.mark.parametrize("name", ["a.onnx", "b.c.onnx"])
+def test_an_onnx_file_is_named_with_how_to_use_it(name, tmp_path):
+    (tmp_path / name).write_bytes(b"\x08\x08\x12\x08pellucid" * 20)
+    with pytest.raises(PellucidError, match=r"is an ONNX file.*`pellucid open .*onnx --out NAME\.safetensors`"):
+        read_weights(tmp_path / name)

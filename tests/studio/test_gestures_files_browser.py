@@ -10,6 +10,7 @@ from tests.studio.test_browser import WAIT, until
 from tests.studio.test_gestures_browser import (  # noqa: F401, fixtures
     FRAMES,
     add_classes,
+    collect_pictures,
     context,
     runs,
     served,
@@ -94,6 +95,56 @@ def test_files_are_read_by_their_bytes_and_all_others_named(tab: Any, tmp_path: 
     tab.click('[data-class="shape"] summary >> nth=0')
     tab.click('[data-class="shape"] summary >> nth=1')
     assert "text24.jpg" in tab.inner_text("[data-left]")
+
+
+def test_an_svg_is_named_with_what_to_do(tab: Any, tmp_path: Path) -> None:  # noqa: F811
+    svg = '<svg xmlns="http://www.w3.org/2000/svg" width="64" height="64"><circle r="20"/></svg>'
+    starts = (
+        "",
+        '<?xml version="1.0"?>\n',
+        "\ufeff",
+        "<!-- \n> é -->\n",
+        "<!DOCTYPE svg>",
+        '<?xml version="1.0"?><!-- a -->\n',
+    )
+    for number, start in enumerate(starts):
+        (tmp_path / f"{number}.{'svg' if number % 2 else 'png'}").write_text(start + svg, encoding="utf-8")
+    (tmp_path / "page.html").write_text(f"<html>{svg}</html>")
+    add_classes(tab, "shape")
+    tab.set_input_files('[data-class="shape"] [webkitdirectory]', tmp_path)
+    until(tab, LEFT.format("shape", "7 of 7"))
+    assert reasons(tab, "shape") == {
+        "an SVG, a drawing without pixels; save it as PNG": "0.png, 1.svg, 2.png, 3.svg, 4.png, 5.svg",
+        "a text, no picture": "page.html",
+    }
+
+
+@pytest.mark.parametrize("change", ["add", "rename", "files"])
+@pytest.mark.parametrize("kind", ["files", "folder"])
+def test_files_are_taken_although_the_cards_changed_while_they_were_chosen(
+    kind: str,
+    change: str,
+    tab: Any,  # noqa: F811
+    tmp_path: Path,
+) -> None:
+    add_classes(tab, "circle", "square")
+    with tab.expect_file_chooser() as opened:
+        tab.get_by_label(f"{kind.title()} of circle", exact=True).locator("..").click()
+    if change == "add":
+        add_classes(tab, "cross")
+    elif change == "rename":
+        tab.fill('[data-class="square"] [data-rename]', "box")
+        tab.keyboard.press("Enter")
+        tab.wait_for_selector('[data-class="box"]', timeout=WAIT)
+    else:
+        collect_pictures(tab, tmp_path, 2, "square")
+        tab.wait_for_function("() => document.querySelector('#live').textContent.includes('2 of 2 files')")
+    chosen = tmp_path / "chosen"
+    chosen.mkdir()
+    for number in range(3):
+        picture("circle", 1, number).save(chosen / f"{number}.png")
+    opened.value.set_files(chosen if kind == "folder" else sorted(chosen.iterdir()))
+    until(tab, f"{FRAMES.format('circle')} === 3")
 
 
 def test_the_list_of_left_out_files_stays_until_it_is_closed_or_the_frames_change(tab: Any, tmp_path: Path) -> None:  # noqa: F811

@@ -73,7 +73,7 @@ def test_of_frames_that_are_undone_turned_or_removed(tab: Any, tmp_path: Path) -
     until(tab, "document.activeElement.dataset.k === 'older'")
     press(tab, "Remove frame 26 of circle")
     wait_for_focus(tab, "Remove frame 25 of circle")
-    press(tab, "Remove the last stretch of circle")
+    press(tab, "Undo: remove the last stretch of circle")
     until(tab, f"{FRAMES.format('circle')} === 0")
     wait_for_focus(tab, "Hold to collect circle")
     tab.focus('[data-class="circle"] [webkitdirectory]')

@@ -158,3 +158,25 @@ def test_shown_frames_say_which_are_held_out(page: int, taught: tuple[Tab, Any, 
     numbers = range(answer["first"], answer["first"] + len(answer["held_out"]))
     assert answer["held_out"] == [number % 25 >= 20 for number in numbers]
     assert len(answer["held_out"]) == len(answer["tensors"])
+
+
+@pytest.mark.parametrize(("distinct", "is_remarked"), [(1, True), (5, True), (24, False), (40, False)])
+def test_repeated_frames_of_enough_different_ones_are_not_remarked(
+    distinct: int, is_remarked: bool, tmp_path: Path
+) -> None:
+    tab = Tab(library_in(tmp_path))
+    for name in ("circle", "square"):
+        tab.ask("gestures.edit", name=None, becomes=name)
+        collect(tab, name, [frame(name, k % distinct, k % distinct) for k in range(3 * max(distinct, 10))])
+    remarks = tab.ask("gestures.fit")["remarks"]
+    assert any("move and turn" in one for one in remarks) == is_remarked
+
+
+def test_opening_no_collection_begins_an_empty_one(tmp_path: Path) -> None:
+    tab = Tab(library_in(tmp_path))
+    first = tab.ask("gestures.open")["collection"]
+    tab.ask("gestures.edit", name=None, becomes="circle")
+    again = tab.ask("gestures.open")
+    assert again["classes"] == []
+    assert again["collection"] != first
+    assert [one["name"] for one in tab.ask("gestures.open", collection=first)["classes"]] == ["circle"]

@@ -16,6 +16,7 @@ from tests.studio.collected import COLOURS, outline
 from tests.studio.test_browser import WAIT, until
 from tests.studio.test_gestures_browser import (  # noqa: F401, fixtures
     EXPLAINED,
+    FRAMES,
     SHAPES,
     add_classes,
     collect_pictures,
@@ -191,3 +192,67 @@ def test_frames_of_a_cell_keep_their_shape_and_stay_when_the_window_is_resized(t
               return ratios.length === 4 && ratios.every((ratio, k) => Math.abs(ratio - {expected}[k]) < 0.05);
             }})()""",
             )
+
+
+@pytest.mark.parametrize("colour", ["#b5195f", "#e02020", "#ff66aa", "#2040c0"])
+def test_the_map_is_seen_on_an_object_of_any_colour(colour: str, tab: Any) -> None:  # noqa: F811
+    """Also on one of the map's own colour: where all evidence is, a pixel differs from one where none is."""
+    tab.evaluate(
+        """(colour) => {
+      const figure = document.querySelector('#teach-because');
+      figure.hidden = false;
+      figure.style.setProperty('--ratio', 1);
+      for (const [id, fill, width] of [['frame', colour, 40], ['map', null, 20]]) {
+        const canvas = document.querySelector(`#teach-${id}`), context = canvas.getContext('2d');
+        Object.assign(canvas, { width: 40, height: 40 });
+        context.fillStyle = fill ?? getComputedStyle(canvas).color;
+        context.fillRect(0, 0, width, 40);
+      }
+    }""",
+        colour,
+    )
+    shot = shot_of(tab, "#teach-frame")
+    height, width = shot.shape[:2]
+    left, right = shot[height // 2, int(0.35 * width)], shot[height // 2, int(0.65 * width)]
+    assert np.abs(left - right).max() > 60
+
+
+def test_frames_stand_in_a_grid_whether_they_are_held_out_or_not(tab: Any, tmp_path: Path) -> None:  # noqa: F811
+    add_classes(tab, "circle")
+    collect_pictures(tab, tmp_path, 24, "circle")
+    tab.click('[data-class="circle"] [data-show]')
+    until(tab, "document.querySelectorAll('[data-frame]').length === 24")
+    assert tab.get_by_text("held out", exact=True).count() == 4
+    lefts = tab.evaluate(
+        "[...document.querySelectorAll('[data-frame]')].map((one) => one.getBoundingClientRect().left)"
+    )
+    columns = lefts[: lefts.index(lefts[0], 1)]
+    assert len(columns) > 2
+    assert lefts == [columns[k % len(columns)] for k in range(24)]
+
+
+@pytest.mark.parametrize("view", ["look", "draw", "learn"])
+def test_a_page_that_is_loaded_again_at_another_view_keeps_the_frames_until_a_new_collection(
+    view: str,
+    tab: Any,  # noqa: F811
+    tmp_path: Path,
+) -> None:
+    add_classes(tab, "circle", "square")
+    collect_pictures(tab, tmp_path, 2, "circle")
+    tab.evaluate(f"location.hash = '#{view}'")
+    until(tab, f"document.querySelector('#views [aria-current]').dataset.view === '{view}'")
+    tab.once("dialog", lambda dialog: dialog.accept())
+    tab.reload()
+    until(tab, f"document.querySelector('#views [aria-current]')?.dataset.view === '{view}'")
+    tab.evaluate("location.hash = '#gestures'")
+    tab.wait_for_selector('[data-class="square"]', timeout=WAIT)
+    assert tab.evaluate(FRAMES.format("circle")) == 2
+    address = tab.evaluate("location.hash")
+    for answer, count in (("dismiss", 2), ("accept", 0)):
+        tab.once("dialog", lambda dialog, answer=answer: getattr(dialog, answer)())
+        tab.click("#teach-new")
+        until(tab, f"document.querySelectorAll('[data-class]').length === {count}")
+    until(tab, f"location.hash !== '{address}'")
+    assert tab.evaluate("document.activeElement.id") == "teach-name"
+    assert tab.inner_text("#teach-total").startswith("0 frames")
+    add_classes(tab, "cross")

@@ -13,7 +13,7 @@ const WHY_PACE = 450; // milliseconds between two maps, at most two a second at 
 export function start(root, server, { state: address, remember }) {
   fill(root, markup.VIEW);
   const element = (id) => $(`#teach-${id}`, root), video = element("video");
-  const S = { collection: address.get("collection"), classes: [], limits: null, fitted: null, latest: new Map(), left: new Map(), cell: null, held: null, stretch: 0, busy: false, changes: 0, fittedChanges: 0, savedChanges: 0, times: [], mapped: 0, turn: 0, tried: null, saved: [], shown: null, moved: {} };
+  const S = { collection: address.get("collection") ?? sessionStorage.getItem("collection"), classes: [], limits: null, fitted: null, latest: new Map(), left: new Map(), cell: null, held: null, stretch: 0, busy: false, changes: 0, fittedChanges: 0, savedChanges: 0, times: [], mapped: 0, turn: 0, tried: null, saved: [], shown: null, moved: {} };
 
   const problem = showing(root, "#teach-problem");
   const attempt = attempts(problem);
@@ -30,6 +30,7 @@ export function start(root, server, { state: address, remember }) {
     }
     Object.assign(S, { collection: answer.collection, limits: answer.limits });
     remember({ collection: S.collection });
+    sessionStorage.setItem("collection", S.collection); // for a page that is loaded again at another view
     answer.classes.forEach(({ name }, k) => answer.tensors[`frame${k}`] && S.latest.set(name, answer.tensors[`frame${k}`]));
     take(answer.classes);
     S.changes ||= !run && answer.classes.some(({ frames }) => frames > 0) ? 1 : 0; // of frames before a reload it is unknown whether they were saved
@@ -348,6 +349,7 @@ export function start(root, server, { state: address, remember }) {
   });
   root.addEventListener("input", ({ target }) => target.dataset.threshold && moveThreshold(target));
   root.addEventListener("click", ({ target, detail }) => {
+    if ("files" in target.dataset) target.onchange = () => target.isConnected || collect(classOf(target), inOrder(target.files)); // the cards were drawn anew while its dialog was open
     if ("drop" in target.dataset) drop(classOf(target));
     if ("close" in target.dataset && S.left.delete(classOf(target))) list();
     if (target.dataset.cell) readCell(target.dataset.cell.split(",").map(Number));
@@ -386,10 +388,13 @@ export function start(root, server, { state: address, remember }) {
     if (name) collect(name, files);
     else if (files.length) tryFile(files[0]);
   });
-  addEventListener("beforeunload", (event) => {
-    const isUnsaved = S.changes !== S.savedChanges && S.classes.some(({ frames }) => frames > 0);
-    if (root.isConnected && isUnsaved) event.preventDefault(); // the browser then asks before it leaves
-  });
+  const isUnsaved = () => S.changes !== S.savedChanges && S.classes.some(({ frames }) => frames > 0);
+  element("new").onclick = () => {
+    if (S.busy || S.held || (isUnsaved() && !confirm("Leave these frames, which are not saved?"))) return;
+    S.collection = null;
+    open().then(() => element("name").focus());
+  };
+  addEventListener("beforeunload", (event) => root.isConnected && isUnsaved() && event.preventDefault()); // the browser then asks
   watch();
   return { opened: () => open(), render };
 }

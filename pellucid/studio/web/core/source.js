@@ -12,6 +12,7 @@ const TYPES = {
 const ANIMATED = ["image/gif", "image/webp", "image/png"]; // types of pictures that can have several frames
 /** What the last bytes of pictures of a type contain. */
 const ENDS = { "image/gif": /;/, "image/png": /IEND/, "image/jpeg": /\xff\xd9/ };
+const SVG = /^(\s|\xef\xbb\xbf|<\?xml[^>]*>|<!--.*?-->|<!DOCTYPE[^>]*>)*<svg[\s>]/is;
 const TEXT = /^[\t\n\r -~]+$/;
 const canvas = new OffscreenCanvas(1, 1);
 const context = canvas.getContext("2d", { willReadFrequently: true });
@@ -68,6 +69,7 @@ async function typeOf(file) {
 async function faultOf(file) {
   const type = await typeOf(file);
   if (type === "image/tiff") return "a TIFF, which browsers do not read; save it as PNG";
+  if (SVG.test(await bytesOf(file, 0, 4096))) return "an SVG, a drawing without pixels; save it as PNG";
   if (!type) return TEXT.test(await bytesOf(file, 0, 64)) ? "a text, no picture" : "no picture of a type that browsers read";
   const isCut = type in ENDS && !ENDS[type].test(await bytesOf(file, -64));
   return isCut ? "a picture that is cut off: its end is missing" : "a damaged picture";

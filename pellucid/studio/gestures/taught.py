@@ -40,6 +40,7 @@ VERB = "classify"  # as in `pellucid train classify`
 STEPS = ("compare the frames", "fit the classes", "fit the thresholds", "measure, and search for shortcuts")
 FRAMES_FOLDER = "frames"  # in the run folder
 MIN_ALIKE = 0.5  # the part of the frames that are near duplicates, from which this is a remark
+MAX_DISTINCT = 20  # frames of a class that repeat no other; with more, it was moved and turned, if slowly or again
 MIN_SAME = 0.1  # the part of a class that nearly repeats frames of another class
 MIN_DEVIATIONS = 2.0  # above guessing, in standard deviations, from which an accuracy is clearly better
 MIN_BLURRED = 0.2  # the part of a class that is blurred
@@ -171,7 +172,7 @@ def _remarks(collection: "Collection", finds_unlike: bool) -> tuple[str, ...]:
                 f"too alike: {plural(count, 'frame')} of {first} and of {second} are nearly the same; fill more of the "
                 "picture with what differs"
             )
-        elif first == second and count >= MIN_ALIKE * sizes[first]:
+        elif first == second and count >= MIN_ALIKE * sizes[first] and sizes[first] - count <= MAX_DISTINCT:
             remarks.append(
                 f"too alike: {count} of {sizes[first]} frames of {first} nearly repeat another one; move and turn "
                 "while you collect"

@@ -32,6 +32,7 @@ MIN_HARMFUL_GAP, MIN_LEARNED_SCORE = 0.05, 0.5
 # Fractions of a difference of two scores that a change of the data must explain: as the cause, and if nothing else is.
 MIN_EXPLAINED, MIN_PARTLY_EXPLAINED = 2 / 3, 0.5
 MIN_HALF_EXAMPLES = 20  # in each half of the validation data; one half is only scored, see `Evaluations.halves`
+MAX_RENUMBERED = 2  # classes that training lacks, of which other numbers are no evidence: each resembles some class
 N_EXAMINED = 48  # examples for which the task proposes other targets
 UNDONE = "undone-in-validation/{}"  # the key of the remedy that undoes an `InputChange` of this key
 N_COMPARED = 200  # images of each part of the data whose preprocessing is compared
@@ -108,6 +109,8 @@ class Evaluations:
         scores_before = self.score(base.model, score_half)
         proven_causes: list[ProvenCause] = []
         target_changes = [one for one in self.other_targets(choice_half, base.model) if not one.unproven]
+        if self._is_of_other_classes:
+            target_changes.clear()  # an image of an unknown class is answered by a known one in any case
         for proposed in (*self._input_changes(), *(changed_targets("validation", one) for one in target_changes)):
             change = replace(proposed, min_gain=MIN_PARTLY_EXPLAINED * self.score_gap)
             score_pair = scores_before, self.score(base.model, validation_of(change.apply(base)))
@@ -120,13 +123,28 @@ class Evaluations:
         self.partial_cause = best
         return None
 
-    def _without_lacking_classes(self) -> ProvenCause | None:
-        """Evaluate the present model without the validation examples whose classes a finding says training lacks."""
-        case = self.case
-        finding = next(
+    @property
+    def _lacked_classes(self) -> Finding | None:
+        """The finding that the training data lack classes of the validation data, if there is one."""
+        return next(
             (found for found in self.findings if found.path == "train" and found.kind == class_imbalance.LACKED_CLASS),
             None,
         )
+
+    @property
+    def _is_of_other_classes(self) -> bool:
+        """Whether most validation examples are of one or two classes that the training data lack."""
+        finding, validation = self._lacked_classes, validation_of(self.case)
+        if finding is None or not isinstance(validation, Arrays) or not isinstance(self.case.train, Arrays):
+            return False
+        is_lacked = ~torch.isin(validation.y, self.case.train.y)
+        n_lacked = len(validation.y[is_lacked].unique())
+        return n_lacked <= MAX_RENUMBERED and float(is_lacked.double().mean()) > 0.5
+
+    def _without_lacking_classes(self) -> ProvenCause | None:
+        """Evaluate the present model without the validation examples whose classes a finding says training lacks."""
+        case = self.case
+        finding = self._lacked_classes
         if finding is None or not isinstance(case.train, Arrays) or not isinstance(case.validation, Arrays):
             return None
         if case.validation.y.dim() != 1:

@@ -168,9 +168,10 @@ def _moments(x: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def digests(x: Tensor) -> list[bytes]:
-    """Return a hash of 16 bytes for each example."""
+    """Return a hash of 16 bytes for each example; an empty one for blank examples, which are no copies."""
     rows = x.detach().cpu().contiguous().flatten(1).numpy()
-    return [hashlib.blake2b(row.tobytes(), digest_size=16).digest() for row in rows]
+    hashes = (hashlib.blake2b(row.tobytes(), digest_size=16).digest() for row in rows)
+    return [b"" if is_blank else digest for digest, is_blank in zip(hashes, ranges(x)[2].tolist(), strict=True)]
 
 
 def closeness(x: Tensor, among: Tensor, seed: int, is_same_set: bool = False) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -184,8 +185,8 @@ def closeness(x: Tensor, among: Tensor, seed: int, is_same_set: bool = False) ->
     itself.
     """
     rng = generator(seed)
-    sampled = torch.randperm(len(x), generator=rng)[:MAX_SAMPLED].sort().values
-    among_indices = torch.randperm(len(among), generator=rng)
+    sampled, among_indices = (_shown(images)[torch.randperm(len(_shown(images)), generator=rng)] for images in (x, among))
+    sampled = sampled[:MAX_SAMPLED].sort().values
     if len(among_indices) > MAX_NEIGHBOURS:
         among_indices = among_indices[:MAX_NEIGHBOURS].sort().values
     references = _normalized(among[among_indices])
@@ -201,6 +202,12 @@ def closeness(x: Tensor, among: Tensor, seed: int, is_same_set: bool = False) ->
     nearest = distance.topk(min(FAR_RANK, len(among_indices)), largest=False)
     near, far = (nearest.values[:, 0] / nearest.values[:, rank].clamp_min(1e-12) for rank in (NEAR_RANK - 1, -1))
     return sampled, among_indices[nearest.indices[:, 0]], near, far
+
+
+def _shown(x: Tensor) -> Tensor:
+    """Return the indices of the images that are not blank; of all if there are few others."""
+    shown = (~ranges(x)[2]).nonzero().flatten()
+    return shown if len(shown) > FAR_RANK else torch.arange(len(x))
 
 
 def _normalized(x: Tensor) -> Tensor:

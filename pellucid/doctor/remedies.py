@@ -81,6 +81,11 @@ def with_initial_model(case: T, alter: Callable[[BaseModel], object]) -> T:
     return replace(new, model=begin(), begin=begin)
 
 
+def without_frozen(case: T) -> T:
+    """Return the case with no frozen parameters."""
+    return with_initial_model(case, lambda model: model.frozen.clear())
+
+
 def with_rate(case: T, factor: float) -> T:
     """Return the case with the learning rate multiplied by `factor`."""
     optimizer = case.model.optimizer

@@ -3,8 +3,8 @@
 from math import prod
 
 import torch
-from torch import Tensor
 
+from pellucid.data.source import Arrays
 from pellucid.doctor.case import Case
 from pellucid.doctor.finding import Check, Evidence, Finding, Remedy
 from pellucid.doctor.inputs import ranges
@@ -18,14 +18,17 @@ MIN_VALUES = 8  # features of an input; with fewer, equal inputs are frequent in
 def find(case: Case) -> list[Finding]:
     """Measure the range of each feature and of each example, over all training and validation examples."""
     data_sets = {"train": case.train, "validation": case.validation}
-    findings = (_constant_finding(path, data.x) for path, data in data_sets.items() if data is not None)
+    findings = (_constant_finding(path, data) for path, data in data_sets.items() if data is not None)
     return [*filter(None, findings)]
 
 
-def _constant_finding(path: str, x: Tensor) -> Finding | None:
+def _constant_finding(path: str, data: Arrays) -> Finding | None:
+    x, y = data.x, data.y
     if len(x) < 2 or prod(x.shape[1:]) < MIN_VALUES:
         return None
     low, high, is_blank = ranges(x)
+    if y.dim() > 1:
+        is_blank &= y.flatten(1).any(1)  # an image without an object is blank, and all of its targets are 0
     n, n_values, is_constant = len(x), low.numel(), low == high
     n_constant, n_blank = int(is_constant.sum()), int(is_blank.sum())
     channels = x.shape[1] if is_image(x) else 1

@@ -21,7 +21,8 @@ def find(case: Case) -> list[Finding]:
     n = len(data)
     if case.resampled or n < 2 or prod(data.x.shape[1:]) < MIN_VALUES:
         return []
-    pairs = exact_duplicates(digests(data.x))
+    hashes = digests(data.x)
+    pairs = [pair for pair in exact_duplicates(hashes) if hashes[pair.first]]
     contradictions = [pair for pair in pairs if not torch.equal(data.y[pair.first], data.y[pair.second])]
     evidence: Evidence = {"examples": n, "copies": len(pairs), "share": len(pairs) / n}
     has_many_copies = len(pairs) >= 2 and len(pairs) / n > MAX_COPIES

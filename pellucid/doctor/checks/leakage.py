@@ -37,7 +37,7 @@ def find(case: Case) -> list[Finding]:
     train_x, validation_x = case.train.x, validation.x
     if train_x.dtype is not validation_x.dtype:
         train_x, validation_x = float_images(train_x), float_images(validation_x)
-    train_digests = set(digests(train_x))
+    train_digests = {*digests(train_x)} - {b""}
     n, n_copies = len(validation), sum(digest in train_digests for digest in digests(validation_x))
     if n_copies < MIN_COPIES or n_copies / n <= MAX_EXACT_FRACTION:
         return _near_copies(case, validation)

@@ -1,8 +1,9 @@
 """Frozen layers that are as newly drawn, since no pretrained weights were loaded into them."""
 
 from pellucid.doctor.case import Case
-from pellucid.doctor.finding import Check, Finding
+from pellucid.doctor.finding import Check, Finding, Remedy
 from pellucid.doctor.passes import is_pretrained, leaves, trainable_layers
+from pellucid.doctor.remedies import without_frozen
 from pellucid.layers import BatchNorm
 
 MIN_FROZEN = 3  # layers with weights; signs of a training in fewer may be too weak
@@ -34,6 +35,7 @@ def find(case: Case) -> list[Finding]:
             "been loaded",
             fix="load the pretrained weights (load_state_dict with strict=False leaves out all keys that differ, such "
             "as those that begin with module.), or train these layers too",
+            remedy=Remedy("no frozen parameters", without_frozen, "frozen-too-much"),
         )
     ]
 

@@ -30,6 +30,8 @@ SKIPPED_OPTIONS = ("ignore", "label_smoothing", "stride", "multiple", "to", "hin
 MIN_NUMBER_RATIO = 3.0  # of a number to its default, or its inverse; others are usual
 MIN_CLASS_SCORE = 0.2  # of a class that was ignored by mistake, in a training that does not ignore it
 MIN_IMBALANCE = 20.0  # count of the most frequent class divided by the count of the least frequent one
+# The same of binary targets of which a trained model predicts fewer than MAX_MISSED_RECALL of the positive ones.
+MIN_MISSED_IMBALANCE, MAX_MISSED_RECALL, MIN_PROBABILITY = 4.0, 0.3, 0.5
 MAX_WEIGHT_RATIO = 100.0  # largest class weight divided by the smallest; a higher ratio is unusual
 MAX_OFFSET = 2.0  # |mean| of the targets, in standard deviations
 MAX_STD, MIN_STD = 5.0, 0.05  # standard deviation of the targets
@@ -275,15 +277,28 @@ def class_balance_suspects(case: TrainingCase) -> Iterator[Suspect]:
         shares = torch.tensor([share, 1 - share])
     else:
         return
-    if not len(shares) or float(shares.max()) < MIN_IMBALANCE * float(shares.min()):
+    are_missed = "pos_weight" in changes and isinstance(case, Case) and _are_missed(case)
+    min_imbalance = MIN_MISSED_IMBALANCE if are_missed else MIN_IMBALANCE
+    if not len(shares) or float(shares.max()) < min_imbalance * float(shares.min()):
         return
     yield suspect(
         "class-imbalance", "some classes are so much more frequent than others that the loss hardly counts the others",
+        f"give positive targets more weight (pos_weight of about {changes['pos_weight']:.2g}, the number of negative "
+        "targets for each of them), or predict from a lower threshold" if "pos_weight" in changes else
         "weight classes by the inverse of their counts, or use a loss of overlap", "classes weighted by inverse counts",
         lambda case: rebuilt(case, loss=replace(loss, **changes)),
         path="train", unusual="pos_weight" in changes, settings=settings,
         most_frequent=float(shares.max()), least_frequent=float(shares.min()),
     )  # fmt: skip
+
+
+def _are_missed(case: Case) -> bool:
+    """Return whether a trained model predicts hardly any of the positive targets of its training examples."""
+    if not case.trained:
+        return False
+    predicted, y = case.train_predictions.y, case.train_predictions.examples.y
+    is_positive = y.reshape(predicted.shape) > 0 if y.numel() == predicted.numel() else torch.zeros_like(predicted) > 0
+    return float((predicted[is_positive] > MIN_PROBABILITY).double().mean()) < MAX_MISSED_RECALL
 
 
 def loss_suspects(case: Case) -> Iterator[Suspect]:

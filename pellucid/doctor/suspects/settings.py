@@ -17,7 +17,7 @@ from pellucid.data import Augment
 from pellucid.doctor.case import Case
 from pellucid.doctor.finding import Suspect, suspect
 from pellucid.doctor.passes import is_pretrained, leaves
-from pellucid.doctor.remedies import rebuilt, with_initial_model, with_rate
+from pellucid.doctor.remedies import rebuilt, with_rate, without_frozen
 from pellucid.doctor.training_case import TrainingCase
 from pellucid.layers import BatchNorm, Dropout
 from pellucid.optim import Progress
@@ -77,7 +77,7 @@ def frozen_suspects(case: TrainingCase) -> Iterator[Suspect]:
             "frozen-too-much", "the frozen parameters do not suit these data",
             "unfreeze the frozen parameters, or give them to the optimizer; the last layers first, or check how they "
             "were loaded (order of layers and axes, activations, preprocessing)", "no frozen parameters",
-            lambda case: with_initial_model(case, lambda model: model.frozen.clear()), unusual=True,
+            without_frozen, unusual=True,
             min_gain=MIN_FROZEN_GAIN, settings={"train.frozen": []}, frozen_tensors=len(case.model.frozen),
         )  # fmt: skip
 

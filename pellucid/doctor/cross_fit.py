@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from statistics import fmean
 
 import torch
@@ -43,6 +44,7 @@ from pellucid.doctor.training_case import TrainingCase, validation_of
 from pellucid.task.traits import is_image
 from pellucid.task.values import OF_PAIR
 from pellucid.training.examples import subset
+from pellucid.training.model import BaseModel
 
 # Checks whose faults of the training or the validation data explain that a model learns more from the other data.
 DATA_FAULTS = (
@@ -56,6 +58,7 @@ COMPARE_SPLITS = (
     "compare some examples of both: whether targets fit the images, how they were read, what one part lacks"
 )
 MIN_GAIN_OF_TARGETS = 0.5  # of the gain by training on validation data, by predicted targets for the training inputs
+MIN_TURNED, MIN_TURNED_GAIN = 0.15, 0.2  # fraction of the images that fit their values better by this, turned back
 MIN_SPLIT_GAIN = 0.1  # of the score, by training on validation data instead of training data
 MIN_TRAINING_SCORE = 0.7  # on training data; below it, a training on validation data is tried even without a gap
 
@@ -95,7 +98,11 @@ def train_on_validation_data(evaluations: Evaluations) -> ProvenCause | None:
     split_cause = evaluations.trainings.measure(base, change, base_scores)
     if split_cause is None:
         return None
-    exchange = _exchange_of_direction(base) or _turned_back(base, validation_part)
+    exchange = (
+        _exchange_of_direction(base)
+        or _turned_back(base, validation_part)
+        or _values_turned_back(base, split_cause.mended_case.model)
+    )
     exchange_cause = exchange and evaluations.trainings.measure(base, exchange, base_scores)
     min_gain = max(MIN_SPLIT_GAIN, MIN_EXPLAINED * fmean(split_cause.effect.gains))
     judged = JudgedExamples(evaluations, base, indices, base_scores, split_cause.mended_case.model, min_gain)
@@ -269,12 +276,51 @@ def _turned_back(base: TrainingCase, validation_part: Source) -> Suspect | None:
     if fraction_right - fraction_by_chance < MIN_ABOVE_CHANCE:
         return None
     best_versions = class_scores.gather(2, y.expand(len(images), -1)[..., None])[..., 0].argmax(0)
-    train_turned_back = replace(base.train, x=images[best_versions, torch.arange(len(x))])
     return suspect(
         "augmentation-destroys", "training images are mirrored or turned, unlike those in validation, and show other "
         "classes or none then", "leave flips and turns out of the augmentation of the training images",
-        "training images turned back", lambda case: replace(case, train=train_turned_back), path="train",
+        "training images turned back", partial(_with_versions, images=images, versions=best_versions), path="train",
         min_gain=MIN_SPLIT_GAIN, is_likely=True,
+    )  # fmt: skip
+
+
+def _with_versions(case: TrainingCase, images: Tensor, versions: Tensor) -> TrainingCase:
+    """Return the case with one of the versions (V, N, C, H, W) of each training image; versions: their indices, (N,)."""
+    return replace(case, train=replace(case.train, x=images[versions, torch.arange(len(versions))]))
+
+
+def _values_turned_back(base: TrainingCase, model: BaseModel) -> Suspect | None:
+    """Return the exchange of training images with values for mirrored or turned ones that show their values far better.
+
+    model: trained on validation data. None unless one of the ways makes a part of the images fit far better, and fits
+    more of them than if their values were those of other images.
+    """
+    train = base.train
+    if not (isinstance(train, Arrays) and is_image(train.x) and train.y.is_floating_point() and train.y.dim() <= 2):
+        return None
+    x, y = float_images(train.x), train.y.double().reshape(len(train), -1)
+    other_y = y[torch.randperm(len(y), generator=generator(base.model.seed))]
+    moves = {key: change for key, change in undoing_changes(x, x).items() if key in MOVES}
+    versions = torch.stack([x, *(change.undo(x) for change in moves.values())])
+    predicted = torch.stack([model.predict(version).double().reshape(y.shape) for version in versions])
+    closeness, by_chance = (
+        1 - ((predicted - values).square() / values.var(0).clamp_min(1e-12)).clamp_max(1).mean(2)
+        for values in (y, other_y)
+    )  # (versions, n) each
+    gains = (closeness - closeness[0]).clamp_min(0).mean(1)
+    best = int(gains.argmax())
+    is_turned = closeness[best] > closeness[0] + MIN_TURNED_GAIN
+    fit, fit_by_chance = (float(torch.maximum(one[0], one[best]).mean()) for one in (closeness, by_chance))
+    if not (fit > fit_by_chance + MIN_ABOVE_CHANCE / 2 and float(is_turned.double().mean()) >= MIN_TURNED):
+        return None
+    how = moves[[*moves][best - 1]].fault
+    return suspect(
+        "augmentation-destroys", f"in {float(is_turned.double().mean()):.0%} of the training data, images and values "
+        f"fit only if the images are taken as {how}, as where a random flip leaves the value as it is",
+        f"change the value together with the image: training images are {how} and their values are not (or leave such "
+        "flips out of the augmentation)", f"images that are {how} turned back",
+        partial(_with_versions, images=versions, versions=is_turned * best), path="train",
+        min_gain=MIN_SPLIT_GAIN, is_likely=True, key=f"turned-back/{[*moves][best - 1]}",
     )  # fmt: skip
 
 

@@ -133,16 +133,20 @@ class Diagnosis:
         )  # fmt: skip
 
 
-def without_refuted_causes(diagnosis: Diagnosis, names: Set[str]) -> Diagnosis:
-    """Return the diagnosis with the likely causes of these names in the validation data as symptoms.
+def without_refuted_causes(diagnosis: Diagnosis, names: Set[str], keys: Set[str] = frozenset()) -> Diagnosis:
+    """Return the diagnosis with likely causes as symptoms, and so their consequences.
 
-    Their consequences become symptoms too. In training data, a cause without which the score is the same may still be
-    one: another may keep the network from learning.
+    names: of the checks whose likely causes in the validation data these are. keys: of remedies without an effect,
+    whose likely causes these are too.
     """
     findings, kinds = diagnosis.findings, [diagnosis.kind(k) for k in range(len(diagnosis.findings))]
     refuted = {
         k for k, finding in enumerate(findings)
-        if finding.check in names and finding.path == "validation" and kinds[k] == "likely cause"
+        if kinds[k] == "likely cause"
+        and (
+            (finding.check in names and finding.path == "validation")
+            or (finding.remedy is not None and finding.remedy.key in keys)
+        )
     }  # fmt: skip
     remaining = {findings[k].check for k, kind in enumerate(kinds) if kind in CAUSE_KINDS and k not in refuted}
     refuted_names = {findings[k].check for k in refuted} - remaining
@@ -151,7 +155,9 @@ def without_refuted_causes(diagnosis: Diagnosis, names: Set[str]) -> Diagnosis:
     return sorted_by_kind(
         replace(
             diagnosis,
-            findings=tuple(replace(one, is_fault=False) if k in refuted else one for k, one in enumerate(findings)),
+            findings=tuple(
+                replace(one, is_fault=False, fix="") if k in refuted else one for k, one in enumerate(findings)
+            ),
             cause_by_consequence=causes,
             symptoms=symptoms,
             resolved=diagnosis.resolved & causes.keys(),
@@ -192,23 +198,35 @@ def sentences(diagnosis: Diagnosis) -> tuple[str, ...]:
         ):
             effect = measured_effect
     if kind == "part" and effect is not None:
-        certainty_text = f"That is certain, since {effect.certainty}. To find the place, {first_finding.fix}."
-        return f"{PARTS[first_finding.check]}: {effect.outcome}.", certainty_text
+        part = PARTS[first_finding.check]
+        if effect.verdict != "cause":
+            part = f"Probably, {part[:1].lower()}{part[1:]}"
+        reservation = "certain" if effect.verdict == "cause" else "not certain"
+        certainty_text = f"That is {reservation}, since {effect.certainty}. To find the place, {first_finding.fix}."
+        return f"{part}: {effect.outcome}.", certainty_text
     if kind not in CAUSE_KINDS:
-        return (f"No cause was found; a symptom is {_words(first_finding.check)} {location}.",)
+        return _sentences_of_symptom(first_finding, effect)
     if kind == "likely cause":
         measured = "It is measured directly; no training has proven it"
         if effect is not None:
-            reservation = "but no training has proven it" if effect.verdict == "no effect" else "not certain"
-            measured = f"It is likely, {reservation}: {effect.outcome}, and {effect.certainty}"
+            measured = f"It is likely, not certain: {effect.outcome}, and {effect.certainty}"
         return (
             f"Probably at fault {location}: {first_finding.cause}.",
             f"{_capitalized(first_finding.fix)}. {measured}.",
         )
     if effect is None:
         return f"{_capitalized(first_finding.fix)}.", f"It is proven as the cause {location}: {first_finding.cause}."
-    certainty_text = f"That is certain, since {effect.certainty}: {first_finding.cause}."
+    certainty_text = f"That it helps is certain, since {effect.certainty}. Why: {first_finding.cause}."
     return f"{_capitalized(first_finding.fix)}: {effect.outcome}.", certainty_text
+
+
+def _sentences_of_symptom(finding: Finding, effect: MeasuredEffect | None) -> tuple[str, ...]:
+    """Return what a symptom shows, and what to try in which order; or that its remedy has no effect."""
+    tried = [] if effect is None else [f"Tried: {effect.outcome}; {effect.certainty}."]
+    if not finding.fix:
+        return f"No cause was found; a symptom is {_words(finding.check)} {where(finding.path)}.", *tried
+    order = f"No change is proven to end this. Try in this order: {finding.fix}."
+    return f"{_capitalized(finding.cause)}.", " ".join([order, *tried])
 
 
 def other_lines(diagnosis: Diagnosis) -> list[str]:

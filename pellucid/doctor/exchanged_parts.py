@@ -5,6 +5,8 @@ The reference is a small network with plain settings on the user's own data, and
 
 from collections.abc import Iterator
 from dataclasses import replace
+from math import inf, sqrt
+from statistics import fmean
 from typing import Any
 
 from pellucid.base.errors import PellucidError
@@ -17,14 +19,14 @@ from pellucid.doctor.differences import as_text, differences
 from pellucid.doctor.evaluations import GOOD_SCORE, Evaluations
 from pellucid.doctor.finding import Remedy, Suspect, suspect
 from pellucid.doctor.intervention import effect_of
-from pellucid.doctor.paired import ProvenCause
+from pellucid.doctor.paired import PairedTrainings, ProvenCause
 from pellucid.doctor.remedies import BATCH_SIZE, LEARNING_RATE, hidden_layers, rebuilt, with_initial_model, with_trained
 from pellucid.doctor.replaced_parts import with_held_out_part
 from pellucid.doctor.training_case import TrainingCase, validation_of
 from pellucid.layers import BatchNorm, Conv2d, Dense, Layer, ReLU, Tanh
 from pellucid.models.unet import unet
 from pellucid.objective import Supervised
-from pellucid.optim import Adam
+from pellucid.optim import Adam, Optimizer
 from pellucid.optim.schedules import Cosine
 from pellucid.training.examples import first_batch
 from pellucid.training.model import BaseModel
@@ -34,6 +36,7 @@ from pellucid.training.reading import drawn_indices
 MIN_DATA_GAIN = 0.06
 MIN_SETTINGS_GAIN = 0.1  # higher, since many sound trainings gain a little by other settings
 MIN_NETWORK_GAIN = 0.08
+MAX_CHANCE_GAIN = 1.5  # by one example: three standard errors if a quarter of the examples is answered otherwise
 PART_BUDGET = 3.0  # added to the default budget, since the exchange of parts comes last
 MAX_UNSCORED = 0.02  # difference of the shares of targets that the loss ignores, such as an unlabelled border
 WIDTH = 12  # channels of the first level of the reference for maps
@@ -68,6 +71,20 @@ def find_faulty_part(evaluations: Evaluations) -> ProvenCause | None:
         if cause is not None and cause.effect.surpasses(evaluations.validation_scores):
             return cause
     return None
+
+
+def probable_part(trainings: PairedTrainings, has_signs: bool) -> ProvenCause | None:
+    """Return the exchange of settings or network with the largest gain if it is not certain, but more than chance.
+
+    The gain is above what two sound trainings differ by on so many examples. has_signs: whether a symptom shows that
+    the training fails; without one, several pairs of trainings must show the gain.
+    """
+    probable = [
+        one for one in trainings.unclear
+        if one.suspect.finding.check in (FAULTY_SETTINGS, FAULTY_NETWORK) and (has_signs or len(one.effect.after) > 1)
+        and fmean(one.effect.gains) >= max(MIN_NETWORK_GAIN, MAX_CHANCE_GAIN / sqrt(one.effect.examples))
+    ]  # fmt: skip
+    return max(probable, key=lambda one: fmean(one.effect.gains), default=None)
 
 
 def _unlike_data(evaluations: Evaluations) -> ProvenCause | None:
@@ -116,8 +133,9 @@ def _exchanges(case: TrainingCase) -> Iterator[Suspect]:
     if isinstance(case.model.objective, Supervised):  # others need rates of their own
         yield suspect(
             FAULTY_SETTINGS, "the network learns more with other settings of the optimizer",
-            "take over one of these at a time: its optimizer with its learning rate, then its schedule, then its batch "
-            f"size ({BATCH_SIZE}); the first that raises the score is at fault",
+            "take over one of these at a time: its optimizer with its learning rate (yours is "
+            f"{case.model.optimizer.lr:g}{_usual_rate(case.model.optimizer)}), then its schedule, then its batch size "
+            f"({BATCH_SIZE}); the first that raises the score is at fault",
             f"Adam at {LEARNING_RATE:g} that falls to 0, without clipping or regularizer", _with_plain_settings,
             min_gain=MIN_SETTINGS_GAIN,
         )  # fmt: skip
@@ -138,6 +156,10 @@ def _exchanges(case: TrainingCase) -> Iterator[Suspect]:
             "a small network instead", lambda case: with_initial_model(rebuilt(case, **changes), _thaw),
             min_gain=MIN_NETWORK_GAIN,
         )  # fmt: skip
+
+
+def _usual_rate(optimizer: Optimizer) -> str:
+    return "" if optimizer.usual_lr == inf else f"; {optimizer.usual_lr:g} is usual for it"
 
 
 def _with_plain_settings(case: TrainingCase) -> TrainingCase:

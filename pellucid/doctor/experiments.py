@@ -24,7 +24,7 @@ from pellucid.doctor.cross_fit import (
 from pellucid.doctor.diagnosis import PARTS, Diagnosis, sorted_by_kind, with_order, without_refuted_causes
 from pellucid.doctor.evaluations import GOOD_SCORE, MIN_GAP, Evaluations, with_changed_targets
 from pellucid.doctor.examination import examine
-from pellucid.doctor.exchanged_parts import find_faulty_part
+from pellucid.doctor.exchanged_parts import find_faulty_part, probable_part
 from pellucid.doctor.finding import Check, Finding, Suspect, suspect
 from pellucid.doctor.inputs import subsample
 from pellucid.doctor.intervention import MeasuredEffect
@@ -113,7 +113,10 @@ def with_causes(
             untried["further-causes"] = "needs a budget, such as --budget 18"
             break
         trainings = trainings.without_cause(cause)
-    promising = None if causes or diagnosis.causes else _most_promising(trainings)
+    has_signs = any(finding.check in FAILURE_SIGNS for finding in diagnosis.findings)
+    promising = None
+    if not causes and not diagnosis.causes:
+        promising = _most_promising(trainings) or (None if likely else probable_part(trainings, has_signs))
     if promising is not None and (promising.suspect.finding.is_fault or not likely):
         likely = [(replace(promising.finding, proven=False, is_fault=True), promising.mended_case)]
     for finding, mended_case in likely:
@@ -126,7 +129,9 @@ def with_causes(
     measured = tuple(effect_by_key.values())
     evaluated = [effect for effect in measured if not effect.steps]
     effective = {effect.name for effect in evaluated if effect.verdict != "no effect"}
-    diagnosis = without_refuted_causes(diagnosis, ({effect.name for effect in evaluated} | harmless) - effective)
+    useless = {effect.key for effect in measured if effect.verdict == "no effect"}
+    refuted = ({effect.name for effect in evaluated} | harmless) - effective
+    diagnosis = without_refuted_causes(diagnosis, refuted, useless)
     reasons = {key: reason for key, reason in untried.items() if key not in effect_by_key}
     tried = {k: causes[one.check].effect for k, one in enumerate(diagnosis.findings) if one.proven}
     diagnosis = replace(
@@ -180,6 +185,8 @@ def _first_cause(evaluations: Evaluations) -> ProvenCause | None:
         parts = cache(lambda: ReplacedParts(evaluations))
 
         def is_before_data(candidate: Suspect) -> bool:
+            if candidate.finding.check in FAILURE_SIGNS:
+                return False  # what helps against a symptom may hide its cause
             return (
                 (parts().reference_score >= MIN_REFERENCE_SCORE or not candidate.general)
                 if is_flat

@@ -131,7 +131,7 @@ class ReplacedParts:
         """
         evaluations, trainings, base, remedy = self.evaluations, self.trainings, self.base, candidate.remedy
         assert base is not None  # without it, there are no parts
-        steps = trainings.steps if candidate.general else trainings.max_steps
+        steps = trainings.steps if candidate.general and not candidate.unusual else trainings.max_steps
         if trainings.proves_nothing(base, remedy, steps):
             return None
         base_scores = self.base_scores[steps]

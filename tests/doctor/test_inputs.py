@@ -5,7 +5,16 @@ import pytest
 import torch
 from sklearn.linear_model import Ridge
 
-from pellucid.doctor.inputs import RIDGE, closeness, digests, input_statistics, linear_error, traits, undoing_changes
+from pellucid.doctor.inputs import (
+    RIDGE,
+    closeness,
+    digests,
+    input_statistics,
+    linear_error,
+    scrambling,
+    traits,
+    undoing_changes,
+)
 
 X = torch.rand(12, 3, 6, 6, generator=torch.Generator().manual_seed(0))
 CHANGED_INPUTS = {
@@ -65,6 +74,42 @@ def test_a_copy_is_nearest_to_its_original_by_far() -> None:
     indices, nearest, quotient, _ = closeness(0.5 * among[[7, 9]] + 0.2, among, seed=0)
     assert (indices.tolist(), nearest.tolist()) == ([0, 1], [7, 9])
     assert float(quotient.max()) < 0.01
+
+
+def test_blank_images_are_no_copies() -> None:
+    x = random_images(60, 0)
+    x[:20] = torch.linspace(0, 1, 20)[:, None, None, None].round()
+    assert {*digests(x)[:20]} == {b""}
+    sampled, nearest, quotient, _ = closeness(x, x, seed=0, is_same_set=True)
+    assert int(torch.cat([sampled, nearest]).min()) >= 20
+    assert float(quotient.min()) > 0.5
+
+
+def smooth_images(channels: int, height: int, width: int, noise: float) -> torch.Tensor:
+    """Return images whose neighbouring pixels are alike, and whose channels are alike."""
+    rng = torch.Generator().manual_seed(height)
+    coarse = torch.rand(40, 1, 5, 5, generator=rng) + 0.2 * torch.rand(40, channels, 1, 1, generator=rng)
+    x = torch.nn.functional.interpolate(coarse, size=(height, width), mode="bilinear")
+    return x + noise * torch.rand(x.shape, generator=rng)
+
+
+@pytest.mark.parametrize(("channels", "height", "width"), [(3, 32, 32), (3, 24, 40), (4, 48, 20), (2, 28, 28)])
+@pytest.mark.parametrize("noise", [0.0, 0.1])
+def test_images_that_were_reshaped_are_smooth_with_their_axes_exchanged(
+    channels: int, height: int, width: int, noise: float
+) -> None:
+    x = smooth_images(channels, height, width, noise)
+    assert scrambling(x) is None
+    rows_last = x.movedim(1, -1)
+    for reshaped in (rows_last.reshape(x.shape), x.reshape(rows_last.shape).movedim(-1, 1)):
+        found = scrambling(2 * reshaped - 1)
+        assert found is not None
+        assert torch.equal(found[0].undo(reshaped), x)
+
+
+@pytest.mark.parametrize("shape", [(40, 3, 32, 32), (40, 1, 32, 32), (40, 3, 4, 4), (40, 30)])
+def test_noise_grey_images_tiny_images_and_vectors_are_not_called_reshaped(shape: tuple[int, ...]) -> None:
+    assert scrambling(torch.rand(shape, generator=torch.Generator().manual_seed(0))) is None
 
 
 def test_an_image_is_not_its_own_neighbour() -> None:

@@ -14,6 +14,7 @@ MIN_CLASSES = 3  # with two classes, labels can only be exchanged, which is labe
 MAX_EXAMPLES = 4_000  # of the training data
 MIN_EXCESS = 0.12  # confused fraction of a class in the training data minus the fraction in the validation data
 MIN_DEVIATIONS = 4.0  # standard deviations of an excess; so many because some hundred pairs of classes are tested
+MIN_JOINT_DEVIATIONS = 2.5  # of those of most classes, each with another class: together, they are no chance
 # Sum of a class's excesses over its other confusions, median over classes; above it, the training and validation data
 # differ in more than labels.
 MAX_OTHER_EXCESS = 0.1
@@ -42,16 +43,18 @@ def find(case: Case) -> list[Finding]:
     std = (pooled_rates * (1 - pooled_rates) * (1 / n_train.clamp_min(1) + 1 / n_validation.clamp_min(1))).sqrt()
     excess = train_rates - validation_rates
     is_large = (n_train >= MIN_MEMBERS) & (n_validation >= MIN_MEMBERS)
-    limit = torch.maximum(torch.tensor(MIN_EXCESS), MIN_DEVIATIONS * std)
-    is_confused = (excess > limit) & is_large & ~torch.eye(n_classes, dtype=torch.bool)
+    is_excess = (excess > MIN_EXCESS) & is_large & ~torch.eye(n_classes, dtype=torch.bool)
+    min_pairs = max(MIN_CLASSES, int(is_large.sum()) / 2)
+    is_confused = is_excess & (excess > MIN_JOINT_DEVIATIONS * std)
+    if int(is_confused.any(1).sum()) < min_pairs or int(is_confused.sum(0).max()) > 1:
+        is_confused &= excess > MIN_DEVIATIONS * std
     if not bool(is_confused.any()) or int(is_confused.sum(1).max()) > 1:
         return []
     other_excess = (excess.clamp_min(0) * ~is_confused).fill_diagonal_(0).sum(1)[is_large.flatten()]
     if float(other_excess.median()) > MAX_OTHER_EXCESS:
         return []
     pairs = sorted(is_confused.nonzero().tolist(), key=lambda pair: -float(excess[pair[0], pair[1]]))
-
-    if len(pairs) >= max(MIN_CLASSES, int(is_large.sum()) / 2):
+    if len(pairs) >= min_pairs:
         cause = "some of the training labels use other class indices, as if two data sets had been merged"
         fix = "map the labels of each source to one list of classes before merging"
     else:

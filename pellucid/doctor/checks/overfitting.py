@@ -1,14 +1,20 @@
 """A model that predicts its training examples far better than validation examples."""
 
+from dataclasses import replace
 from math import sqrt
 
+from pellucid.data.augment import Augment
 from pellucid.doctor.case import Case
-from pellucid.doctor.finding import Check, Evidence, Finding
+from pellucid.doctor.finding import Check, Evidence, Finding, Remedy
+from pellucid.doctor.remedies import rebuilt
+from pellucid.task.traits import is_image
 
 MIN_GAP = 0.15  # training accuracy minus validation accuracy; 0.1 is common for small data sets
 MIN_GAP_AFTER_RISE = 0.1  # if the validation loss rose as well
 MIN_RISE = 1.5  # validation loss divided by its minimum over the epochs
 MIN_TRAIN_ACCURACY = 0.5  # with less, the training examples are not memorized
+AUGMENT = Augment(rotate=10.0, shift=0.1, zoom=0.15, fill="nearest")
+AUGMENTATION = "training images shifted, turned and zoomed a little"
 MIN_DEVIATIONS = 3.0  # standard deviations of the difference of two accuracies
 
 
@@ -39,7 +45,20 @@ def find(case: Case) -> list[Finding]:
     }
     if losses:
         evidence["epoch_of_the_minimum"] = losses.index(min(losses)) + 1
-    return [Finding(NAME, "validation", evidence)]
+    cause = (
+        f"the network learns its {len(case.train):,} training examples by heart: it predicts {train:.0%} of them, and "
+        f"{validation:.0%} of the validation examples"
+    )
+    can_augment = case.augment is None and is_image(case.sample.x)
+    candidates = [
+        f"end the training near epoch {evidence.get('epoch_of_the_minimum')}, where the validation loss is lowest"
+        if loss_rise >= MIN_RISE else "compare some validation images with training images, since others may be shown",
+        "add dropout or weight decay, or take a smaller network",
+    ]  # fmt: skip
+    if can_augment:
+        candidates.insert(0, "augment the training images (shifts, small turns, zoom, brightness)")
+    remedy = Remedy(AUGMENTATION, lambda case: replace(rebuilt(case), augment=AUGMENT), "augmentation")
+    return [Finding(NAME, "validation", evidence, cause, "; ".join(candidates), remedy if can_augment else None)]
 
 
 def _variance(fraction: float, n: int) -> float:

@@ -1,6 +1,7 @@
 """Inputs that are preprocessed differently from the inputs that the model was trained on."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from math import sqrt
 
 import torch
@@ -9,12 +10,14 @@ from torch import Tensor
 from pellucid.data.dataset import float_images
 from pellucid.data.source import Arrays
 from pellucid.doctor.case import Case
-from pellucid.doctor.finding import Check, Evidence, Finding
+from pellucid.doctor.finding import Check, Evidence, Finding, Remedy
 from pellucid.doctor.inputs import (
     STANDARDISED_OTHERWISE,
+    scrambling,
     traits,
     undoing_changes,
 )
+from pellucid.doctor.remedies import with_parts
 
 # Distance of the means of training and validation inputs, in standard deviations; 0.8 is called large (Cohen 1988).
 MAX_DISTANCE = 1.0
@@ -25,6 +28,9 @@ MIN_MEMBERS = 10  # training examples of a class, for a reliable mean
 
 def find(case: Case) -> list[Finding]:
     """Compare the mean traits (see `inputs.traits`) of validation and training inputs, by class for classification."""
+    scrambled = _scrambled_images(case)
+    if scrambled is not None:
+        return [scrambled]
     held_out = case.validation_sample
     comparison = None if held_out is None else _trait_distance(case, held_out)
     if held_out is None or comparison is None:
@@ -66,6 +72,30 @@ def find(case: Case) -> list[Finding]:
             kind=best_key,
         )
     ]
+
+
+def _scrambled_images(case: Case) -> Finding | None:
+    """Return the finding for training images that were reshaped where axes should be exchanged."""
+    found = scrambling(case.sample.x)
+    if found is None:
+        return None
+    change, roughness = found
+    return Finding(
+        NAME,
+        "train",
+        {"neighbours_differ_more_than_with_axes_exchanged": roughness},
+        cause="the images were reshaped where their axes should be exchanged, which scrambles their pixels: with the "
+        f"axes exchanged, neighbouring pixels differ {roughness:.1f} times less",
+        fix="bring images (height, width, channels) into the order (channels, height, width) by permute or transpose, "
+        "not by reshape or view",
+        remedy=Remedy(
+            "axes exchanged in place of the reshape",
+            lambda case: with_parts(
+                case, lambda data: replace(data, x=change.undo(data.x)) if scrambling(data.x) else data
+            ),
+            "axes-exchanged",
+        ),
+    )
 
 
 def _trait_distance(case: Case, held_out: Arrays) -> tuple[Tensor, Callable[[Tensor], float]] | None:

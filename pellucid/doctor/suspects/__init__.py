@@ -12,6 +12,7 @@ from pellucid.objective import Supervised
 __all__ = ["Suspect", "replaced_parts", "suspects"]
 
 INPUT_SCALE_CHECK = "unnormalised-inputs"  # whose remedy is tried first: lower rates only make up for large inputs
+OVERFITTING = "overfitting"  # whose remedy is tried at full length, and after all that may be its cause
 SuspectSource = Callable[[Case], Iterator[Suspect]]
 TaskSuspectSource = Callable[[TrainingCase], Iterator[Suspect]]
 PARTICULAR_SOURCES: tuple[SuspectSource, ...] = (
@@ -84,4 +85,4 @@ def found_suspects(findings: Sequence[Finding]) -> tuple[list[Suspect], list[Sus
         if not finding.is_fault and finding.check == INPUT_SCALE_CHECK
     ]
     others = [finding for finding in with_remedy if not finding.is_fault and finding.check != INPUT_SCALE_CHECK]
-    return tried_first, [Suspect(finding, general=True) for finding in others]
+    return tried_first, [Suspect(finding, general=True, unusual=finding.check == OVERFITTING) for finding in others]

@@ -5,13 +5,14 @@ is also tried if the training is only slightly worse than expected.
 """
 
 from collections.abc import Iterator
-from dataclasses import fields, replace
+from dataclasses import dataclass, fields, replace
 from functools import partial
 from math import inf
 from typing import Any
 
 import torch
 
+from pellucid.base.errors import PellucidError
 from pellucid.combine.base import map_layers, walk
 from pellucid.data import Augment
 from pellucid.doctor.case import Case
@@ -20,8 +21,8 @@ from pellucid.doctor.passes import is_pretrained, leaves
 from pellucid.doctor.remedies import rebuilt, with_rate, without_frozen
 from pellucid.doctor.training_case import TrainingCase
 from pellucid.layers import BatchNorm, Dropout
-from pellucid.optim import Progress
-from pellucid.optim.schedules import Constant
+from pellucid.optim import Progress, Schedule
+from pellucid.optim.schedules import Constant, Plan
 
 DEFAULT_BATCH_SIZE = 32  # examples in a batch, in remedies
 MIN_NORM_BATCH_SIZE = 8  # examples for batch normalization; statistics of fewer examples are noisy
@@ -33,9 +34,12 @@ MIN_FROZEN_GAIN = 0.12  # of the score, without frozen parameters, which often h
 MIN_WEIGHT_GROWTH = 0.7  # `Case.weight_growth`; it is lower if a regularizer has shrunk the weights
 MIN_SCHEDULE_STEPS = 25  # of a schedule that is examined
 MAX_FACTOR = 1e9  # of the learning rate; larger factors of a schedule are counted as this
+# The highest factor after the end of the training, relative to the one in it, from which the training ends too early.
+MIN_LATER_RATIO, MAX_LATER_STEPS = 3.0, 200_000
 LOW_RATE_FACTOR = 0.1  # of the highest rate; at lower rates, a network hardly learns
 RATE_FACTORS = (0.1, 10.0, 0.01)  # of the learning rates that are tried
 MAX_RATE_RATIO = 30.0  # of the learning rate and the usual one, or its inverse; above it, the usual one is tried first
+HIGH_RATE_RATIO = 9.0  # of the learning rate and the usual one, from which lower ones are tried first
 MIN_RATE = 1e-12  # lower learning rates, or negative ones, teach nothing
 MAX_LOW_RATE_FRACTION = 0.6  # fraction of the steps whose rate is below LOW_RATE_FACTOR times the highest
 
@@ -186,6 +190,17 @@ def schedule_suspects(case: TrainingCase) -> Iterator[Suspect]:
     state = schedule.begin()
     progress = [Progress(step, steps, case.steps_per_epoch) for step in range(steps)]
     factors = torch.tensor([min(schedule.factor(one, state), MAX_FACTOR) for one in progress], dtype=torch.float64)
+    later, times = _rest_of(schedule, steps, case.steps_per_epoch)
+    if later > MIN_LATER_RATIO * float(factors.max()):
+        yield suspect(
+            "warmup-too-long", "the training ends while its schedule still raises the learning rate, as if the "
+            "schedule were given more steps than the training has",
+            f"give the schedule the number of steps that are made, {steps} (epochs times the batches of an epoch, not "
+            "times the examples)", f"the same schedule, {times:.3g} times as fast",
+            partial(rebuilt, schedule=Hastened(schedule, times)), unusual=True, key="faster-schedule",
+            highest_rate_later=later, highest_rate_in_training=float(factors.max()),
+        )  # fmt: skip
+        return
     low_fraction = float((factors < LOW_RATE_FACTOR * float(factors.max())).double().mean())
     rising_fraction = int(factors.argmax()) / steps
     is_early_decay = rising_fraction < 1 - rising_fraction
@@ -199,6 +214,38 @@ def schedule_suspects(case: TrainingCase) -> Iterator[Suspect]:
         share_of_steps_below_a_tenth_of_the_highest_rate=low_fraction,
         share_of_steps_before_the_highest_rate=rising_fraction,
     )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Hastened(Plan):
+    """A schedule that passes `times` as fast."""
+
+    schedule: Schedule
+    times: float
+
+    def at(self, now: Progress) -> float:
+        """Return the factor that the schedule would have later."""
+        return self.schedule.factor(replace(now, step=int(now.step * self.times)), self.schedule.begin())
+
+
+def _rest_of(schedule: Schedule, steps: int, steps_per_epoch: int) -> tuple[float, float]:
+    """Return the highest factor of a schedule after the last step, and in how many such trainings it has passed."""
+
+    def factor(times: float) -> float | None:
+        try:
+            progress = Progress(int(times * steps), steps, steps_per_epoch)
+            return float(min(schedule.factor(progress, schedule.begin()), MAX_FACTOR))
+        except (PellucidError, ArithmeticError, LookupError, ValueError):  # it has come to its end
+            return None
+
+    highest, peak, times = 0.0, 1.0, 2.0
+    while times * steps <= MAX_LATER_STEPS:
+        if (value := factor(times)) is None:
+            return highest, next((times * part for part in (7 / 8, 3 / 4, 5 / 8) if factor(times * part)), times / 2)
+        if value > highest:
+            highest, peak = value, times
+        times *= 2
+    return highest, 2 * peak
 
 
 def tiny_batch_suspects(case: TrainingCase, usual_size: int = DEFAULT_BATCH_SIZE) -> Iterator[Suspect]:
@@ -231,13 +278,15 @@ def rate_suspects(case: TrainingCase) -> Iterator[Suspect]:
     for text, new_rate in {f"{new_rate:.2g}": new_rate for new_rate in rates}.items():
         is_lower = new_rate < rate
         is_far_below = rate * MAX_RATE_RATIO <= new_rate == usual_rate
+        is_near_usual = is_lower and rate >= HIGH_RATE_RATIO * usual_rate and new_rate >= usual_rate / 2
         yield suspect(
             "learning-rate-too-high" if is_lower else "learning-rate-too-low",
             "each step is too large: it overshoots the minimum" if is_lower else
             "the steps are so small that all of them together do not reach a low loss",
             f"{'lower' if is_lower else 'raise'} the learning rate to about {text}", f"a learning rate of {text}",
             partial(rebuilt, optimizer=replace(optimizer, lr=new_rate)), key=f"rate-{text}",
-            settings={"optimizer.lr": float(text)}, unusual=is_far_below, general=not is_far_below, learning_rate=rate,
+            settings={"optimizer.lr": float(text)}, unusual=is_far_below,
+            general=not (is_far_below or is_near_usual), learning_rate=rate,
         )  # fmt: skip
 
 

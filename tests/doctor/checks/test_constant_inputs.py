@@ -1,11 +1,13 @@
 """Inputs with constant values: blank images, constant channels and regions."""
 
+import pytest
 import torch
 
 from pellucid.combine import Sequential
 from pellucid.doctor import Case, case_of
 from pellucid.doctor.checks.constant_inputs import CHECK
 from pellucid.layers import Dense, Flatten
+from pellucid.losses import BinaryCrossEntropy
 from tests.doctor.small_cases import make_model
 
 
@@ -56,3 +58,14 @@ def test_vectors_bytes_and_single_examples_have_no_finding() -> None:
     assert CHECK.find(make_case(torch.rand(50, 20, generator=torch.Generator().manual_seed(0))[:, :, None, None])) == []
     assert CHECK.find(make_case((noise() * 255).byte())) == []
     assert CHECK.find(make_case(noise(1))) == []
+
+
+@pytest.mark.parametrize("n_labels", [2, 10])
+@pytest.mark.parametrize(("blank_targets", "n_found"), [(0.0, 0), (1.0, 1)])
+def test_blank_images_whose_targets_are_all_0_show_no_object(n_labels: int, blank_targets: float, n_found: int) -> None:
+    x = noise()
+    x[:50] = 0
+    y = (torch.arange(120)[:, None] % n_labels == torch.arange(n_labels)).float()
+    y[:50] *= blank_targets
+    model = make_model(Sequential(Flatten(), Dense(n_labels)), loss=BinaryCrossEntropy(), input_shape=(1, 10, 10))
+    assert len(CHECK.find(case_of(model, x, y))) == n_found

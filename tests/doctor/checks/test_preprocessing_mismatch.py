@@ -9,6 +9,7 @@ from torch import Tensor
 from pellucid.doctor import Case, case_of
 from pellucid.doctor.checks.preprocessing_mismatch import CHECK, MAX_DISTANCE
 from tests.doctor.small_cases import corners, make_model
+from tests.doctor.test_inputs import smooth_images
 
 
 def make_case(change: Callable[[Tensor], Tensor], epochs: int = 0, change_train: bool = False) -> Case:
@@ -94,3 +95,19 @@ def test_rare_training_classes_are_not_compared() -> None:
     dark_x = x.clone()
     dark_x[train_indices[30:]] *= 0.2
     assert CHECK.find(case_of(make_model(), dark_x[train_indices], y[train_indices], validation=(x[80:], y[80:]))) == []
+
+
+@pytest.mark.parametrize("is_validation_reshaped", [True, False])
+def test_reshaped_training_images_are_a_fault_that_the_remedy_undoes(is_validation_reshaped: bool) -> None:
+    x, held_out = smooth_images(3, 24, 24, 0.05), smooth_images(3, 24, 24, 0.1)
+    reshaped, held_out_reshaped = (images.movedim(1, -1).reshape(images.shape) for images in (x, held_out))
+    model = make_model(input_shape=(3, 24, 24))
+    y = torch.arange(40) % 4
+    validation = (held_out_reshaped if is_validation_reshaped else held_out), y
+    case = case_of(model, reshaped, y, validation=validation)
+    (finding,) = CHECK.find(case)
+    assert finding.path == "train"
+    assert finding.remedy is not None
+    mended = finding.remedy.apply(case)
+    assert torch.equal(mended.train.x, x)
+    assert torch.equal(mended.validation.x, held_out)

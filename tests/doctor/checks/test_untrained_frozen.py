@@ -1,5 +1,6 @@
 """Frozen layers without pretrained weights."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -8,6 +9,7 @@ import torch
 from pellucid.combine import Sequential
 from pellucid.doctor import Case, case_of
 from pellucid.doctor.checks.untrained_frozen import CHECK
+from pellucid.doctor.suspects import suspects
 from pellucid.layers import BatchNorm, Conv2d, Dense, Flatten, ReLU
 from pellucid.model import Model
 from pellucid.optim import Adam
@@ -47,8 +49,11 @@ def make_case(kind: str, n_frozen: int, is_loaded: bool, labels: torch.Tensor | 
 
 @pytest.mark.parametrize("kind", ["normalized", "convolutions"])
 def test_frozen_layers_as_newly_drawn_are_a_fault(kind: str) -> None:
-    (finding,) = CHECK.find(make_case(kind, 3, is_loaded=False))
+    case = make_case(kind, 3, is_loaded=False)
+    (finding,) = CHECK.find(case)
     assert finding.evidence == {"frozen_layers": 3, "layers": 4}
+    first = suspects(case, [replace(finding, is_fault=True)])[0]  # not that frozen layers do not suit the data
+    assert (first.finding.check, first.apply(case).model.frozen) == ("untrained-frozen", set())
 
 
 @pytest.mark.parametrize("kind", NETS)

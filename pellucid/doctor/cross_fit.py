@@ -44,7 +44,6 @@ from pellucid.doctor.training_case import TrainingCase, validation_of
 from pellucid.task.traits import is_image
 from pellucid.task.values import OF_PAIR
 from pellucid.training.examples import subset
-from pellucid.training.model import BaseModel
 
 # Checks whose faults of the training or the validation data explain that a model learns more from the other data.
 DATA_FAULTS = (
@@ -59,6 +58,7 @@ COMPARE_SPLITS = (
 )
 MIN_GAIN_OF_TARGETS = 0.5  # of the gain by training on validation data, by predicted targets for the training inputs
 MIN_TURNED, MIN_TURNED_GAIN = 0.15, 0.2  # fraction of the images that fit their values better by this, turned back
+MIN_FIT_ABOVE_CHANCE = 0.08  # of the best closeness in two ways, compared with values of other images
 MIN_SPLIT_GAIN = 0.1  # of the score, by training on validation data instead of training data
 MIN_TRAINING_SCORE = 0.7  # on training data; below it, a training on validation data is tried even without a gap
 
@@ -101,7 +101,7 @@ def train_on_validation_data(evaluations: Evaluations) -> ProvenCause | None:
     exchange = (
         _exchange_of_direction(base)
         or _turned_back(base, validation_part)
-        or _values_turned_back(base, split_cause.mended_case.model)
+        or _values_turned_back(base, split_cause)
     )
     exchange_cause = exchange and evaluations.trainings.measure(base, exchange, base_scores)
     min_gain = max(MIN_SPLIT_GAIN, MIN_EXPLAINED * fmean(split_cause.effect.gains))
@@ -289,13 +289,13 @@ def _with_versions(case: TrainingCase, images: Tensor, versions: Tensor) -> Trai
     return replace(case, train=replace(case.train, x=images[versions, torch.arange(len(versions))]))
 
 
-def _values_turned_back(base: TrainingCase, model: BaseModel) -> Suspect | None:
+def _values_turned_back(base: TrainingCase, split_cause: ProvenCause) -> Suspect | None:
     """Return the exchange of training images with values for mirrored or turned ones that show their values far better.
 
-    model: trained on validation data. None unless one of the ways makes a part of the images fit far better, and fits
+    split_cause: whose model was trained on validation data. None unless one of the ways makes a part of the images fit far better, and fits
     more of them than if their values were those of other images.
     """
-    train = base.train
+    train, model = base.train, split_cause.mended_case.model
     if not (isinstance(train, Arrays) and is_image(train.x) and train.y.is_floating_point() and train.y.dim() <= 2):
         return None
     x, y = float_images(train.x), train.y.double().reshape(len(train), -1)
@@ -311,7 +311,7 @@ def _values_turned_back(base: TrainingCase, model: BaseModel) -> Suspect | None:
     best = int(gains.argmax())
     is_turned = closeness[best] > closeness[0] + MIN_TURNED_GAIN
     fit, fit_by_chance = (float(torch.maximum(one[0], one[best]).mean()) for one in (closeness, by_chance))
-    if not (fit > fit_by_chance + MIN_ABOVE_CHANCE / 2 and float(is_turned.double().mean()) >= MIN_TURNED):
+    if not (fit > fit_by_chance + MIN_FIT_ABOVE_CHANCE and float(is_turned.double().mean()) >= MIN_TURNED):
         return None
     how = moves[[*moves][best - 1]].fault
     return suspect(
@@ -320,7 +320,8 @@ def _values_turned_back(base: TrainingCase, model: BaseModel) -> Suspect | None:
         f"change the value together with the image: training images are {how} and their values are not (or leave such "
         "flips out of the augmentation)", f"images that are {how} turned back",
         partial(_with_versions, images=versions, versions=is_turned * best), path="train",
-        min_gain=MIN_SPLIT_GAIN, is_likely=True, key=f"turned-back/{[*moves][best - 1]}",
+        min_gain=max(MIN_SPLIT_GAIN, MIN_EXPLAINED * fmean(split_cause.effect.gains)), is_likely=True,
+        key=f"turned-back/{[*moves][best - 1]}",
     )  # fmt: skip
 
 

@@ -159,7 +159,7 @@ def _exchanges(case: TrainingCase) -> Iterator[Suspect]:
 
 
 def _usual_rate(optimizer: Optimizer) -> str:
-    return "" if optimizer.usual_lr == inf else f"; {optimizer.usual_lr:g} is usual for it"
+    return "" if optimizer.usual_lr == inf else f", {optimizer.lr / optimizer.usual_lr:.2g} times the usual one"
 
 
 def _with_plain_settings(case: TrainingCase) -> TrainingCase:

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
-from functools import partial
 from statistics import fmean
 
 import torch
@@ -99,9 +98,7 @@ def train_on_validation_data(evaluations: Evaluations) -> ProvenCause | None:
     if split_cause is None:
         return None
     exchange = (
-        _exchange_of_direction(base)
-        or _turned_back(base, validation_part)
-        or _values_turned_back(base, split_cause)
+        _exchange_of_direction(base) or _turned_back(base, validation_part) or _values_turned_back(base, split_cause)
     )
     exchange_cause = exchange and evaluations.trainings.measure(base, exchange, base_scores)
     min_gain = max(MIN_SPLIT_GAIN, MIN_EXPLAINED * fmean(split_cause.effect.gains))
@@ -276,29 +273,27 @@ def _turned_back(base: TrainingCase, validation_part: Source) -> Suspect | None:
     if fraction_right - fraction_by_chance < MIN_ABOVE_CHANCE:
         return None
     best_versions = class_scores.gather(2, y.expand(len(images), -1)[..., None])[..., 0].argmax(0)
+    turned_back = replace(base.train, x=images[best_versions, torch.arange(len(x))])
     return suspect(
         "augmentation-destroys", "training images are mirrored or turned, unlike those in validation, and show other "
         "classes or none then", "leave flips and turns out of the augmentation of the training images",
-        "training images turned back", partial(_with_versions, images=images, versions=best_versions), path="train",
+        "training images turned back", lambda case: replace(case, train=turned_back), path="train",
         min_gain=MIN_SPLIT_GAIN, is_likely=True,
     )  # fmt: skip
-
-
-def _with_versions(case: TrainingCase, images: Tensor, versions: Tensor) -> TrainingCase:
-    """Return the case with one of the versions (V, N, C, H, W) of each training image; versions: their indices, (N,)."""
-    return replace(case, train=replace(case.train, x=images[versions, torch.arange(len(versions))]))
 
 
 def _values_turned_back(base: TrainingCase, split_cause: ProvenCause) -> Suspect | None:
     """Return the exchange of training images with values for mirrored or turned ones that show their values far better.
 
-    split_cause: whose model was trained on validation data. None unless one of the ways makes a part of the images fit far better, and fits
-    more of them than if their values were those of other images.
+    split_cause: whose model was trained on validation data. None unless one of the ways makes a part of the images fit
+    far better, and all of them better than if their values were those of other images.
     """
     train, model = base.train, split_cause.mended_case.model
     if not (isinstance(train, Arrays) and is_image(train.x) and train.y.is_floating_point() and train.y.dim() <= 2):
         return None
     x, y = float_images(train.x), train.y.double().reshape(len(train), -1)
+    if model.output_shape != y.shape[1:]:
+        return None
     other_y = y[torch.randperm(len(y), generator=generator(base.model.seed))]
     moves = {key: change for key, change in undoing_changes(x, x).items() if key in MOVES}
     versions = torch.stack([x, *(change.undo(x) for change in moves.values())])
@@ -313,13 +308,14 @@ def _values_turned_back(base: TrainingCase, split_cause: ProvenCause) -> Suspect
     fit, fit_by_chance = (float(torch.maximum(one[0], one[best]).mean()) for one in (closeness, by_chance))
     if not (fit > fit_by_chance + MIN_FIT_ABOVE_CHANCE and float(is_turned.double().mean()) >= MIN_TURNED):
         return None
+    turned_back = replace(train, x=versions[is_turned * best, torch.arange(len(x))])
     how = moves[[*moves][best - 1]].fault
     return suspect(
         "augmentation-destroys", f"in {float(is_turned.double().mean()):.0%} of the training data, images and values "
         f"fit only if the images are taken as {how}, as where a random flip leaves the value as it is",
         f"change the value together with the image: training images are {how} and their values are not (or leave such "
         "flips out of the augmentation)", f"images that are {how} turned back",
-        partial(_with_versions, images=versions, versions=is_turned * best), path="train",
+        lambda case: replace(case, train=turned_back), path="train",
         min_gain=max(MIN_SPLIT_GAIN, MIN_EXPLAINED * fmean(split_cause.effect.gains)), is_likely=True,
         key=f"turned-back/{[*moves][best - 1]}",
     )  # fmt: skip

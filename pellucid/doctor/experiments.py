@@ -1,6 +1,6 @@
 """Experiments: interventions on a case, one after another, until one of them proves a cause."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Set
 from dataclasses import replace
 from functools import cache, partial
 from math import inf
@@ -113,10 +113,7 @@ def with_causes(
             untried["further-causes"] = "needs a budget, such as --budget 18"
             break
         trainings = trainings.without_cause(cause)
-    has_signs = any(finding.check in FAILURE_SIGNS for finding in diagnosis.findings)
-    promising = None
-    if not causes and not diagnosis.causes:
-        promising = _most_promising(trainings) or (None if likely else probable_part(trainings, has_signs))
+    promising = None if causes or diagnosis.causes else _most_promising(trainings, {*diagnosis.names})
     if promising is not None and (promising.suspect.finding.is_fault or not likely):
         likely = [(replace(promising.finding, proven=False, is_fault=True), promising.mended_case)]
     for finding, mended_case in likely:
@@ -145,8 +142,10 @@ def with_causes(
     return diagnosis
 
 
-def _most_promising(trainings: PairedTrainings) -> ProvenCause | None:
+def _most_promising(trainings: PairedTrainings, names: Set[str]) -> ProvenCause | None:
     """Return the intervention on one part of the case whose gain is the largest of those that are unclear, if any.
+
+    If there is none, the exchange that is. names: of the checks with findings.
 
     The budget may have ended before its gain was certain. Sound trainings gain less by any such intervention.
     """
@@ -159,7 +158,9 @@ def _most_promising(trainings: PairedTrainings) -> ProvenCause | None:
         )
         and one.effect.examples >= MIN_PROMISING_EXAMPLES
     ]  # fmt: skip
-    return max(promising, key=lambda one: (one.suspect.finding.is_fault, fmean(one.effect.gains)), default=None)
+    if not promising:
+        return probable_part(trainings, not FAILURE_SIGNS.isdisjoint(names))
+    return max(promising, key=lambda one: (one.suspect.finding.is_fault, fmean(one.effect.gains)))
 
 
 def _is_explained(diagnosis: Diagnosis, removed: Any) -> bool:

@@ -210,7 +210,9 @@ def closeness(x: Tensor, among: Tensor, seed: int, is_same_set: bool = False) ->
     itself.
     """
     rng = generator(seed)
-    sampled, among_indices = (_shown(images)[torch.randperm(len(_shown(images)), generator=rng)] for images in (x, among))
+    sampled, among_indices = (
+        _shown(images)[torch.randperm(len(_shown(images)), generator=rng)] for images in (x, among)
+    )
     sampled = sampled[:MAX_SAMPLED].sort().values
     if len(among_indices) > MAX_NEIGHBOURS:
         among_indices = among_indices[:MAX_NEIGHBOURS].sort().values

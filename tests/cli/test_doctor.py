@@ -52,7 +52,7 @@ def test_doctor_reports_the_faults_of_a_run(cli: Cli, faulty_run: Path) -> None:
     result = cli("doctor", str(faulty_run))
     assert result.code == 0
     assert result.out.startswith(f"{faulty_run}: Lower the learning rate")
-    assert "That is certain, since the gain is " in result.out  # a cause only after its fix was tried
+    assert "That it helps is certain, since the gain is " in result.out  # a cause only after its fix was tried
     assert "Underfitting in the training data: goes away with learning rate too high." in result.out
     assert "--json" in result.out  # which has the measurements
     assert "--try" not in result.out

@@ -1,5 +1,6 @@
 """Faults of data that are found by comparing the parts or by changing images."""
 
+import pytest
 import torch
 
 from pellucid.combine import Sequential
@@ -46,6 +47,29 @@ def test_wrong_labels_at_random_are_not_confused_classes() -> None:
     y = torch.where(torch.rand(900, generator=rng) < 0.2, torch.randint(0, 10, (900,), generator=rng), y)
     case = case_of(Model(make_net(), input_shape=(1, 8, 8)), DATA.train.x[:900], y, validation=validation_digits())
     assert not confused_labels.CHECK.find(case)
+
+
+ALPHABETICAL = torch.tensor([9, 4, 8, 7, 2, 1, 6, 5, 0, 3])  # the places of zero to nine in an alphabetical list
+ROTATED = torch.arange(10).roll(3)
+
+
+@pytest.mark.parametrize(("new_labels", "fraction", "is_merged"), [
+    (ALPHABETICAL, 0.5, True), (ALPHABETICAL, 0.4, True), (ROTATED, 0.5, True), (torch.arange(10), 0.5, False),
+    (None, 0.3, False),
+])  # fmt: skip
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_few_validation_examples_show_that_most_classes_have_other_numbers(
+    new_labels: torch.Tensor | None, fraction: float, is_merged: bool, seed: int
+) -> None:
+    rng = torch.Generator().manual_seed(seed)
+    order = torch.randperm(len(DATA.train.x), generator=rng)
+    x, y = float_images(DATA.train.x[order]), DATA.train.y[order]
+    x = x + 0.25 * torch.randn(x.shape, generator=rng)  # so that the simple classifier is wrong now and then
+    relabelled = torch.randint(0, 10, y.shape, generator=rng) if new_labels is None else new_labels[y]
+    train_y = torch.where(torch.rand(len(y), generator=rng) < fraction, relabelled, y)[:700]
+    case = case_of(Model(make_net(), input_shape=(1, 8, 8)), x[:700], train_y, validation=(x[700:920], y[700:920]))
+    found = confused_labels.CHECK.find(case)
+    assert ["merged" in finding.cause for finding in found] == [True] * is_merged
 
 
 def with_brightness(x: torch.Tensor, brightness: torch.Tensor) -> torch.Tensor:

@@ -5,15 +5,15 @@ from html.parser import HTMLParser
 
 import pytest
 
-from pellucid.doctor import Diagnosis, Finding
+from pellucid.doctor import Diagnosis, Finding, Remedy
 from pellucid.doctor.diagnosis import footnote, format_value, other_lines, sentences, without_refuted_causes
 from pellucid.doctor.intervention import MeasuredEffect
 from tests.doctor.example_diagnoses import diagnosis_with_findings, healthy_diagnosis
 
 EXPECTED_TEXT = """\
 Go slower & start lower: with a tenth of the learning rate, the mean recall is 0.88 instead of 0.00.
-That is certain, since the gain is 0.62 to 1.12 on 200 held-out examples, in 2 pairs of trainings of
-150 steps: the steps are <large>.
+That it helps is certain, since the gain is 0.62 to 1.12 on 200 held-out examples, in 2 pairs of
+trainings of 150 steps. Why: the steps are <large>.
 
 Also: duplicates in the training data: a file came twice; remove it.
 Dead units at block.relu1, at relu2: goes away with learning rate.
@@ -89,7 +89,7 @@ def test_ineffective_changes_are_in_json_alone() -> None:
     diagnosis = replace(diagnosis_with_findings(), attempts={}, intervention_effects=(clipping, effect_of_lower_rate()))
     assert sentences(diagnosis) == (
         "Go slower & start lower: with a lower rate, the recall is 0.75 instead of 0.25.",
-        "That is certain, since the gain is 0.40 to 0.60 on 40 held-out examples: the steps are <large>.",
+        "That it helps is certain, since the gain is 0.40 to 0.60 on 40 held-out examples. Why: the steps are <large>.",
     )
     assert "no clipping" not in str(diagnosis) + diagnosis._repr_html_()
     values = diagnosis.to_json()
@@ -104,7 +104,7 @@ FAULT = Finding("duplicates", "train", {"copies": 3}, "a file came twice", "remo
 SYMPTOM = Finding("dead-units", "relu1", {"dead": 20})
 
 
-@pytest.mark.parametrize("verdict", ["unclear", "no effect", ""])
+@pytest.mark.parametrize("verdict", ["unclear", ""])
 @pytest.mark.parametrize("others", [(), (SYMPTOM,), (replace(FAULT, check="shifted-labels"), SYMPTOM)])
 def test_the_first_sentence_names_the_place_of_a_likely_cause(verdict: str, others: tuple[Finding, ...]) -> None:
     findings = (FAULT, *others)
@@ -115,9 +115,8 @@ def test_the_first_sentence_names_the_place_of_a_likely_cause(verdict: str, othe
     assert diagnosis.kind(0) == "likely cause"
     measured = "It is measured directly; no training has proven it."
     if verdict:
-        proof = "but no training has proven it" if verdict == "no effect" else "not certain"
         measured = (
-            f"It is likely, {proof}: with no copies, the recall is 0.75 instead of 0.25, and the gain is 0.40 to "
+            "It is likely, not certain: with no copies, the recall is 0.75 instead of 0.25, and the gain is 0.40 to "
             "0.60 on 40 held-out examples."
         )
     first, second = sentences(diagnosis)
@@ -134,6 +133,30 @@ def test_a_proven_cause_is_named_before_a_likely_one() -> None:
     assert sentences(replace(diagnosis, intervention_effects=())) == (
         "Go slower.", "It is proven as the cause in the training data: a file came twice.",
     )  # fmt: skip
+
+
+@pytest.mark.parametrize("path", ["train", "validation", "relu1"])
+def test_a_fault_without_which_nothing_is_gained_is_not_named_first(path: str) -> None:
+    remedy = Remedy("no copies", lambda case: case)
+    useless = replace(FAULT, path=path, remedy=remedy)
+    other = replace(FAULT, check="leakage", cause="the parts overlap")
+    effect = replace(effect_of_lower_rate(), name=FAULT.check, description="no copies", verdict="no effect", key="n")
+    both = Diagnosis((useless, other), ("a",), {}, {}, intervention_effects=(effect,))
+    after = without_refuted_causes(both, set(), {remedy.key})
+    assert [after.kind(k) for k in range(2)] == ["likely cause", "symptom"]
+    assert "the parts overlap" in sentences(after)[0]
+    alone = without_refuted_causes(replace(both, findings=(useless,)), set(), {remedy.key})
+    first, second = sentences(alone)
+    assert first.startswith("No cause was found")
+    assert second.startswith("Tried: with no copies, the recall is ")
+    assert without_refuted_causes(both, set(), {"another"}).findings == both.findings
+
+
+def test_a_symptom_says_what_to_try_in_which_order() -> None:
+    symptom = replace(SYMPTOM, cause="units are dead", fix="a lower rate; a leaky ReLU")
+    diagnosis = Diagnosis((symptom,), ("a",), {}, {}, symptoms=frozenset({0}))
+    expected = ("Units are dead.", "No change is proven to end this. Try in this order: a lower rate; a leaky ReLU.")
+    assert sentences(diagnosis) == expected
 
 
 class TextReader(HTMLParser):

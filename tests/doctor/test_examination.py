@@ -139,7 +139,7 @@ def test_json_contains_findings_and_attempts() -> None:
 
 def test_a_model_that_was_not_trained_is_reported() -> None:
     diagnosis = diagnose(make_case(), checks=[check_that_finds("a", "train")])
-    assert "not trained yet" in str(diagnosis).split("\n")[2]
+    assert "not trained yet" in str(diagnosis).split("\n\n")[1]
     assert (diagnosis.to_json()["trained"], len(diagnosis.to_json()["notes"])) == (False, 1)
     diagnosis = diagnose(replace(make_case(epochs=1), notes=("it was cut",)), checks=[])
     assert (diagnosis.to_json()["trained"], diagnosis.to_json()["notes"]) == (True, ["it was cut"])

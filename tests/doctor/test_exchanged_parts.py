@@ -179,3 +179,34 @@ def test_a_part_is_told_with_its_gain_and_what_decides(check: str) -> None:
     assert second.endswith("To find the place, look here.")
     other = replace(finding, check="leakage")
     assert "look here" in other_lines(Diagnosis((other, finding), ("a",), {}, {}))[0]
+
+
+@pytest.mark.parametrize(
+    ("gains", "examples", "has_signs", "is_probable"),
+    [
+        ((0.1,), 400, True, True),
+        ((0.1,), 400, False, False),  # one pair alone, of a training without a symptom
+        ((0.12, 0.08), 400, False, True),
+        ((0.07, 0.07), 4000, True, False),
+        ((0.1,), 100, True, False),  # as much as two trainings differ by on so few examples
+    ],
+)
+@pytest.mark.parametrize("check", ["faulty-settings", "faulty-network", "splits-differ"])
+def test_a_part_is_probable_from_a_gain_above_chance(
+    gains: tuple[float, ...], examples: int, has_signs: bool, is_probable: bool, check: str
+) -> None:
+    case = make_case(epochs=1)
+    trainings = PairedTrainings(task_of(case.model), case, lambda line: None)
+    before, after = (0.6,) * len(gains), tuple(0.6 + gain for gain in gains)
+    effect = MeasuredEffect(check, "another one", "recall", before, after, -0.1, 0.2, "unclear", examples, 100)
+    trainings.unclear.append(ProvenCause(suspect(check, "why", "look here", "", lambda case: case), effect, case))
+    found = exchanged_parts.probable_part(trainings, has_signs)
+    assert (found is not None) == (is_probable and check in PARTS)
+
+
+def test_a_probable_part_is_not_called_certain() -> None:
+    finding = Finding("faulty-settings", "training", {}, "why", "look here", is_fault=True)
+    effect = MeasuredEffect("faulty-settings", "others", "recall", (0.5,), (0.75,), -0.1, 0.3, "unclear", 40, 100)
+    first, second = sentences(Diagnosis((finding,), ("a",), {}, {}, intervention_effects=(effect,)))
+    assert first.startswith("Probably, the fault is in the settings of the training: with others, the recall is 0.75")
+    assert second.startswith("That is not certain, since the gain is -0.10 to 0.30")

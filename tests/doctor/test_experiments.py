@@ -12,6 +12,7 @@ from pellucid.base.errors import PellucidError
 from pellucid.combine import Sequential
 from pellucid.data import Batch
 from pellucid.doctor import Diagnosis, case_of
+from pellucid.doctor.checks import class_imbalance
 from pellucid.doctor.evaluations import Evaluations
 from pellucid.doctor.experiments import MAX_COLUMNS, train_with_exchanged_columns, with_causes
 from pellucid.doctor.finding import Finding, suspect
@@ -313,3 +314,26 @@ def test_columns_are_exchanged_only_among_a_few_hundred(
     monkeypatch.setattr(PairedTrainings, "measure", lambda self, base, change, scores: tried.append(change))
     train_with_exchanged_columns(Evaluations(PairedTrainings(task_of(model), case, lambda line: None), [], False))
     assert len(tried) == is_tried
+
+
+@pytest.mark.parametrize(
+    ("train_labels", "validation_labels", "is_of_other_classes"),
+    [
+        ((0, 1, 2, 3), (4,), True),  # sorted data, split without a shuffle
+        ((0, 1, 2, 3, 4, 5), (6, 7), True),
+        ((0, 1, 2), (1, 2, 3), False),  # counted from one
+        ((0, 1), (1, 2), False),
+        ((0, 1, 2, 3), (4, 5, 6, 7), False),  # counted from four: their order is evidence
+        ((0, 1, 2, 3), (0, 1, 2, 3), False),
+    ],
+)
+def test_unknown_classes_are_not_called_renumbered(
+    train_labels: tuple[int, ...], validation_labels: tuple[int, ...], is_of_other_classes: bool
+) -> None:
+    y, held_out_y = (torch.tensor(labels).repeat_interleave(40) for labels in (train_labels, validation_labels))
+    model = Model(Sequential(Flatten(), Dense(8)), input_shape=(1, 4, 4))
+    held_out = torch.rand(len(held_out_y), 1, 4, 4), held_out_y
+    case = case_of(model, torch.rand(len(y), 1, 4, 4), y, validation=held_out, epochs=1)
+    findings = class_imbalance.CHECK.find(case)
+    evaluations = Evaluations(PairedTrainings(task_of(model), case, lambda line: None), findings, False)
+    assert evaluations._is_of_other_classes is is_of_other_classes

@@ -7,9 +7,13 @@ import pytest
 import torch
 
 from pellucid.combine import Sequential
-from pellucid.doctor import Diagnosis
+from pellucid.doctor import Diagnosis, case_of
+from pellucid.doctor.cross_fit import _values_turned_back
+from pellucid.doctor.finding import suspect
 from pellucid.doctor.held_out import predicted_target
-from pellucid.layers import Dense, ReLU
+from pellucid.doctor.intervention import MeasuredEffect
+from pellucid.doctor.paired import ProvenCause
+from pellucid.layers import Dense, Flatten, ReLU
 from pellucid.losses import Quadratic
 from pellucid.model import Model
 from pellucid.ops.image_objects import Detections, Objects
@@ -93,3 +97,40 @@ def test_predictions_become_targets_of_the_same_kind(output: Any, target: Any, e
         assert torch.equal(found.labels, expected.labels)
     else:
         assert found is expected or torch.equal(found, expected)
+
+
+def slanted(n: int, sides: tuple[int, int], seed: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return images of a slanted line, and its slant from -1 to 1, (n, 1)."""
+    rng = torch.Generator().manual_seed(seed)
+    y = 2 * torch.rand(n, 1, generator=rng) - 1
+    rows, columns = (torch.linspace(-1, 1, side) for side in sides)
+    distance = columns - y[:, :, None] * rows[:, None]
+    return torch.exp(-20 * distance.square())[:, None] + 0.1 * torch.rand(n, 1, *sides, generator=rng), y
+
+
+@pytest.mark.parametrize("sides", [(12, 12), (10, 16)])
+@pytest.mark.parametrize(("fraction", "change", "is_turned"), [
+    (0.5, "flip", True), (0.3, "flip", True), (0.0, "flip", False), (0.5, "noise", False), (0.5, "both", False),
+])  # fmt: skip
+def test_only_images_that_are_mirrored_without_their_values_are_turned_back(
+    sides: tuple[int, int], fraction: float, change: str, is_turned: bool
+) -> None:
+    (x, y), (held_out, held_out_y) = slanted(200, sides, 0), slanted(300, sides, 1)
+    is_changed = torch.rand(200, generator=torch.Generator().manual_seed(2)) < fraction
+    right_x = x.clone()
+    if change == "noise":
+        y = torch.where(is_changed[:, None], y + torch.randn(y.shape, generator=torch.Generator().manual_seed(3)), y)
+    else:
+        x = torch.where(is_changed[:, None, None, None], x.flip(3), x)
+        y = torch.where(is_changed[:, None], -y, y) if change == "both" else y
+    model = Model(Sequential(Flatten(), Dense(16), ReLU(), Dense(1)), Quadratic(), Adam(0.01), input_shape=(1, *sides))
+    model.fit(held_out[:200], held_out_y[:200], epochs=15, batch_size=16, verbose=False)
+    case = case_of(model, x, y, validation=(held_out[200:], held_out_y[200:]))
+    effect = MeasuredEffect("splits-differ", "", "closeness", (0.4,), (0.8,), 0.3, 0.5, "cause", 100, 100)
+    split_cause = ProvenCause(suspect("splits-differ", "", "", "", lambda case: case), effect, case)
+    found = _values_turned_back(case, split_cause)
+    assert (found is not None) == is_turned
+    if found is not None:
+        turned_back = found.apply(case).train.x
+        is_right = (turned_back == right_x).flatten(1).all(1)
+        assert float(is_right.double().mean()) > 0.8  # nearly upright lines look as before

@@ -24,7 +24,7 @@ from pellucid.layers import (
     ReLU,
     Reshape,
 )
-from pellucid.losses import HeatMaps, NegativeLogLikelihood, Quadratic, SoftmaxCrossEntropy
+from pellucid.losses import BinaryCrossEntropy, HeatMaps, NegativeLogLikelihood, Quadratic, SoftmaxCrossEntropy
 from pellucid.model import Model
 from pellucid.operators.moves import Select
 from pellucid.optim import SGD, Adam, Momentum
@@ -254,3 +254,23 @@ def test_a_stride_of_maps_of_any_size_is_no_suspect() -> None:
     model = Model(net, HeatMaps(stride=1), Adam(), input_shape=(1, None, None), metrics=())
     y = torch.cat([4 * torch.rand(6, 2, 2), torch.full((6, 2, 1), 2.0)], 2)
     assert list(objectives.stride_suspects(case_of(model, torch.rand(6, 1, 4, 4), y, epochs=1))) == []
+
+
+@pytest.mark.parametrize(("positive", "n_labels"), [(0.03, 8), (0.08, 3), (0.15, 5)])
+@pytest.mark.parametrize(("answer", "is_suspect"), [(-3.0, True), (3.0, False)])
+def test_rare_labels_that_are_never_predicted_are_a_suspect(
+    positive: float, n_labels: int, answer: float, is_suspect: bool
+) -> None:
+    y = (torch.rand(400, n_labels, generator=torch.Generator().manual_seed(0)) < positive).float()
+    model = Model(Sequential(Dense(n_labels)), BinaryCrossEntropy(), Adam(), input_shape=(n_labels,), metrics=())
+    model.weights["dense1.weight"].copy_(5 * torch.eye(n_labels))
+    model.weights["dense1.bias"].fill_(answer - 5)  # answers no for all, or yes for the positive ones
+    case = case_of(model, 2 * y - 1, y, epochs=1)
+    found = list(losses.class_balance_suspects(case))
+    is_rare = positive < 0.05  # is tried in any case
+    assert len(found) == (is_suspect or is_rare)
+    for one in found:
+        assert one.unusual
+        loss = one.apply(case).model.loss
+        assert isinstance(loss, BinaryCrossEntropy)
+        assert loss.pos_weight == pytest.approx((1 - positive) / positive, rel=0.5)

@@ -15,7 +15,7 @@ from pellucid.doctor.suspects import layers, losses, settings, suspects
 from pellucid.layers import BatchNorm, Conv2d, Dense, Dropout, Flatten, LogSoftmax, MaxPool2d, ReLU, Sigmoid, Tanh
 from pellucid.losses import BinaryCrossEntropy, NegativeLogLikelihood, SoftmaxCrossEntropy
 from pellucid.model import Model
-from pellucid.optim import Adam, Momentum
+from pellucid.optim import Adam, Momentum, Progress
 from tests.doctor.own_parts import Rounded
 from tests.doctor.test_failing_trainings import split_digits
 
@@ -341,3 +341,44 @@ def test_six_sigmoids_are_the_cause(optimizer: Any) -> None:
     history = model.fit(x, y, epochs=4, validation=held_out, verbose=False)
     diagnosis = diagnose(case_of(model, x, y, validation=held_out, history=history, epochs=4))
     assert diagnosis.causes == ("saturating-activations",)
+
+
+SCHEDULES: list[tuple[str, Any, bool]] = [
+    ("OneCycleLR", {"max_lr": 0.1, "total_steps": 60 * 32}, True),
+    ("OneCycleLR", {"max_lr": 0.1, "total_steps": 60 * 12}, True),
+    ("OneCycleLR", {"max_lr": 0.1, "total_steps": 60}, False),
+    ("CyclicLR", {"base_lr": 1e-4, "max_lr": 0.1, "step_size_up": 900}, True),
+    ("CyclicLR", {"base_lr": 1e-4, "max_lr": 0.1, "step_size_up": 20}, False),
+    ("LinearLR", {"start_factor": 0.01, "total_iters": 2000}, True),
+    ("LinearLR", {"start_factor": 0.01, "total_iters": 20}, False),
+    ("LambdaLR", {"lr_lambda": lambda step: min((step + 1) ** -0.5, (step + 1) * 20**-1.5)}, False),
+    ("CosineAnnealingLR", {"T_max": 60 * 32}, False),
+    ("CosineAnnealingLR", {"T_max": 20}, False),
+]
+
+
+@pytest.mark.parametrize(("name", "options", "is_too_long"), SCHEDULES)
+@pytest.mark.parametrize("momentum", [0.0, 0.9])
+def test_a_schedule_that_rises_beyond_the_end_is_made_faster(
+    name: str, options: dict[str, Any], is_too_long: bool, momentum: float
+) -> None:
+    x, y, _ = split_digits()
+    network = nn.Sequential(nn.Flatten(), nn.Linear(64, 10))
+    optimizer = torch.optim.SGD(network.parameters(), lr=0.1, momentum=momentum)
+    kind = getattr(torch.optim.lr_scheduler, name)
+    cycles = {} if name not in ("OneCycleLR", "CyclicLR") else {"cycle_momentum": momentum > 0}
+    scheduler = kind(optimizer, **options, **cycles)
+    batches = [(float_images(x[:32]), y[:32])] * 12
+    training = pellucid.from_torch(
+        network, loss=nn.CrossEntropyLoss(), optimizer=optimizer, train=batches, scheduler=scheduler,
+        scheduler_step="batch",
+    )  # fmt: skip
+    data = (float_images(x).repeat(3, 1, 1, 1)[:384], y.repeat(3)[:384])
+    case = case_of(training.model, *data, epochs=5)
+    found = [one for one in settings.schedule_suspects(case) if one.remedy.key == "faster-schedule"]
+    assert len(found) == is_too_long
+    for one in found:
+        model = one.apply(case).model
+        factors = [float(model.schedule.factor(Progress(step, 60, 12), {})) for step in range(60)]
+        assert max(factors) > 3 * float(case.model.schedule.factor(Progress(59, 60, 12), {}))
+        assert model.optimizer == case.model.optimizer

@@ -18,6 +18,7 @@ MIN_JOINT_DEVIATIONS = 2.5  # of those of most classes, each with another class:
 # Sum of a class's excesses over its other confusions, median over classes; above it, the training and validation data
 # differ in more than labels.
 MAX_OTHER_EXCESS = 0.1
+MAX_JOINT_EXCESS = 0.15  # if most classes have the examples of another: these have that one's confusions too
 MAX_SHOWN = 6  # pairs
 
 
@@ -51,7 +52,9 @@ def find(case: Case) -> list[Finding]:
     if not bool(is_confused.any()) or int(is_confused.sum(1).max()) > 1:
         return []
     other_excess = (excess.clamp_min(0) * ~is_confused).fill_diagonal_(0).sum(1)[is_large.flatten()]
-    if float(other_excess.median()) > MAX_OTHER_EXCESS:
+    if float(other_excess.median()) > (
+        MAX_OTHER_EXCESS if len(is_confused.nonzero()) < min_pairs else MAX_JOINT_EXCESS
+    ):
         return []
     pairs = sorted(is_confused.nonzero().tolist(), key=lambda pair: -float(excess[pair[0], pair[1]]))
     if len(pairs) >= min_pairs:

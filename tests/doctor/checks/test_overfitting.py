@@ -8,7 +8,8 @@ import torch
 from pellucid.combine import Sequential
 from pellucid.doctor import Case, case_of
 from pellucid.doctor.checks.overfitting import CHECK
-from pellucid.layers import Dense, ReLU
+from pellucid.doctor.suspects import found_suspects
+from pellucid.layers import Dense, Flatten, ReLU
 from pellucid.model import Model
 from pellucid.optim import Adam
 from tests.doctor.small_cases import corners, make_case
@@ -69,3 +70,20 @@ def test_a_low_training_accuracy_has_no_finding() -> None:
     assert poor_case.validation_predictions is not None
     assert poor_case.validation_predictions.accuracy == 0
     assert not CHECK.find(poor_case)
+
+
+@pytest.mark.parametrize("shape", [(20,), (1, 4, 5)])
+@pytest.mark.parametrize("is_augmented", [False, True])
+def test_what_to_try_depends_on_the_training(shape: tuple[int, ...], is_augmented: bool) -> None:
+    case = memorizing_case()
+    assert case.validation is not None
+    net = Sequential(Flatten(), Dense(64), ReLU(), Dense(2))
+    model = Model(net, optimizer=Adam(0.01), input_shape=shape)
+    parts = [replace(data, x=data.x.reshape(-1, *shape)) for data in (case.train, case.validation)]
+    model.fit(parts[0], epochs=60, batch_size=10, verbose=False)
+    augment = (lambda x, rng: x) if is_augmented else None
+    (finding,) = CHECK.find(replace(case, model=model, train=parts[0], validation=parts[1], augment=augment))
+    assert len(finding.fix.split("; ")) == 2 + (finding.remedy is not None)
+    assert (finding.remedy is not None) == (len(shape) == 3 and not is_augmented)
+    (symptom,) = found_suspects([finding])[1] if finding.remedy else (None,)
+    assert symptom is None or (symptom.general and symptom.unusual)  # tried last, at full length

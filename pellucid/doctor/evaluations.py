@@ -111,7 +111,8 @@ class Evaluations:
         target_changes = [one for one in self.other_targets(choice_half, base.model) if not one.unproven]
         if self._is_of_other_classes:
             target_changes.clear()  # an image of an unknown class is answered by a known one in any case
-        for proposed in (*self._input_changes(), *(changed_targets("validation", one) for one in target_changes)):
+        # of two that explain as much, other class numbers are likelier than mirrored images
+        for proposed in (*(changed_targets("validation", one) for one in target_changes), *self._input_changes()):
             change = replace(proposed, min_gain=MIN_PARTLY_EXPLAINED * self.score_gap)
             score_pair = scores_before, self.score(base.model, validation_of(change.apply(base)))
             effect = self.trainings.record(effect_of(change, self.score.name, [score_pair], 0))

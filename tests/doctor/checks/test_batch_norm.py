@@ -1,9 +1,6 @@
 """Batch normalization: running statistics that do not fit the data."""
 
-import pytest
-
 from pellucid.combine import Sequential
-from pellucid.data import load
 from pellucid.doctor import Case, case_of
 from pellucid.doctor.checks.batch_norm import CHECK
 from pellucid.layers import BatchNorm, Dense, Flatten, ReLU
@@ -50,19 +47,3 @@ def test_fitting_statistics_have_no_finding() -> None:
     assert not CHECK.find(trained_case(net_with_norm()))
     assert not CHECK.find(case_of(Model(net_with_norm(0.0), input_shape=(1, 4, 4)), *corners()))  # not trained yet
     assert not CHECK.find(trained_case(Sequential(flatten=Flatten(), scores=Dense(4))))
-
-
-@pytest.mark.parametrize("momentum", [0.1, 1.0])
-def test_statistics_of_only_the_last_batch_are_a_cause(momentum: float) -> None:
-    data = load("digits")
-    x, y = data.train.x[:800], data.train.y[:800]
-    net = Sequential(
-        flatten=Flatten(), dense=Dense(32), norm=BatchNorm(momentum), relu=ReLU(), more=Dense(32),
-        again=BatchNorm(momentum), act=ReLU(), scores=Dense(10),
-    )  # fmt: skip
-    model = Model(net, optimizer=SGD(0.05), input_shape=(1, 8, 8))
-    history = model.fit(x, y, epochs=3, batch_size=4, verbose=False)
-    case = case_of(
-        model, x, y, validation=(data.test.x, data.test.y), history=history, batch_size=4, epochs=3
-    )  # fmt: skip
-    assert [finding.path for finding in CHECK.find(case)] == ["norm"] * (momentum == 1.0)

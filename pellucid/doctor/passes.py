@@ -13,7 +13,7 @@ from torch import Tensor
 from pellucid.combine.base import Combinator, join, walk
 from pellucid.fuse import kernel_gradient
 from pellucid.layers import BatchNorm, Mode
-from pellucid.nested import flatten, map_tree, params_at
+from pellucid.nested import flatten, map_tree
 from pellucid.sweep import backward, forward
 
 if TYPE_CHECKING:
@@ -111,30 +111,6 @@ def max_batch(model: BaseModel, x: Tensor) -> int:
 def in_batches(model: BaseModel, x: Tensor) -> tuple[Tensor, ...]:
     """Return the inputs in as few batches as fit into memory, of about equal size."""
     return torch.tensor_split(x, max(-(-len(x) // max_batch(model, x)), 1))
-
-
-def normalized_moments(model: BaseModel, x: Tensor) -> dict[str, tuple[Tensor, Tensor]]:
-    """Return by path the mean and the standard deviation, (C,) each, that each BatchNorm in evaluation mode outputs.
-
-    They are those before its scale and shift, for inputs (N, ...) of the network, in float64.
-    """
-    inputs: dict[str, tuple[BatchNorm, list[tuple[Tensor, Tensor]]]] = {}
-
-    def record(path: str, layer: Layer, x: Any, y: Any, cache: Cache) -> None:
-        if isinstance(layer, BatchNorm):
-            channels = x.transpose(0, 1).flatten(1).double()
-            inputs.setdefault(path, (layer, []))[1].append((channels.mean(1), channels.square().mean(1)))
-
-    with torch.inference_mode():
-        for batch in in_batches(model, x):
-            forward(model.net, model.params, batch, Mode(keep=False), record)
-    moments: dict[str, tuple[Tensor, Tensor]] = {}
-    for path, (layer, measured) in inputs.items():
-        mean, square = (torch.stack(values).mean(0) for values in zip(*measured, strict=True))
-        running_mean, running_var = (params_at(model.params, path)[name].double() for name in layer.buffers[:2])
-        scale = (running_var + layer.epsilon).sqrt()
-        moments[path] = (mean - running_mean) / scale, (square - mean.square()).clamp_min(0).sqrt() / scale
-    return moments
 
 
 def gradients(

@@ -6,7 +6,7 @@ import torch.nn.functional as F
 
 from pellucid.combine import Sequential
 from pellucid.doctor import passes
-from pellucid.doctor.passes import gradients, layer_outputs, normalized_moments, rms
+from pellucid.doctor.passes import gradients, layer_outputs, rms
 from pellucid.layers import BatchNorm, Conv2d, Dense, Flatten, ReLU
 from tests.doctor.small_cases import conv_net, corners, make_model
 
@@ -57,23 +57,3 @@ def test_root_mean_square() -> None:
 
 def _block_weight(weights: dict[str, torch.Tensor], name: str) -> torch.Tensor:
     return next(value for path, value in weights.items() if path.startswith("block.") and path.endswith(f"conv.{name}"))
-
-
-@pytest.mark.parametrize("max_bytes", [1 << 30, 1])
-def test_normalized_moments_are_those_of_the_outputs_without_scale_and_shift(
-    max_bytes: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(passes, "MAX_PASS_BYTES", max_bytes)  # with 1, batches of two examples
-    model = make_model(Sequential(conv=Conv2d(3, 3), norm=BatchNorm(), flatten=Flatten(), dense=Dense(4)))
-    weights = model.weights
-    weights["norm.weight"].copy_(torch.tensor([-2.0, 0.0, 3.0]))
-    weights["norm.running_mean"].fill_(1.0)
-    weights["norm.running_var"].fill_(4.0)
-    weights_before = {path: value.clone() for path, value in weights.items()}
-    x, _ = corners()
-    maps = F.conv2d(x, weights["conv.weight"], weights["conv.bias"])
-    expected = F.batch_norm(maps, torch.full((3,), 1.0), torch.full((3,), 4.0)).double()
-    mean, std = normalized_moments(model, x)["norm"]
-    torch.testing.assert_close(mean, expected.mean((0, 2, 3)), rtol=1e-4, atol=1e-5)
-    torch.testing.assert_close(std, expected.std((0, 2, 3), correction=0), rtol=1e-4, atol=1e-5)
-    assert all(torch.equal(weights_before[path], value) for path, value in model.weights.items())

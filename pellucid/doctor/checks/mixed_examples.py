@@ -48,5 +48,5 @@ def find(case: Case) -> list[Finding]:
 NAME = "mixed-examples"
 CHECK = Check(
     NAME, find, finds_faults=True,
-    explains=("batch-norm", "overfitting", "underfitting"),
+    explains=("overfitting", "underfitting"),
 )  # fmt: skip

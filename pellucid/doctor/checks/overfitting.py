@@ -46,8 +46,8 @@ def find(case: Case) -> list[Finding]:
     if losses:
         evidence["epoch_of_the_minimum"] = losses.index(min(losses)) + 1
     cause = (
-        f"the network learns its {len(case.train):,} training examples by heart: it predicts {train:.0%} of them, and "
-        f"{validation:.0%} of the validation examples"
+        f"the network learns its training examples partly by heart: it predicts {train:.0%} of these "
+        f"{len(case.train):,}, and {validation:.0%} of the validation examples"
     )
     can_augment = case.augment is None and is_image(case.sample.x)
     candidates = [

@@ -124,6 +124,5 @@ def _trait_distance(case: Case, held_out: Arrays) -> tuple[Tensor, Callable[[Ten
 NAME = "preprocessing-mismatch"
 CHECK = Check(
     NAME, find, finds_faults=True,
-    explains=("confused-labels", "unnormalised-inputs", "overfitting", "underfitting",
-              "batch-norm"),
+    explains=("confused-labels", "unnormalised-inputs", "overfitting", "underfitting"),
 )  # fmt: skip

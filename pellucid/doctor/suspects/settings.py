@@ -35,7 +35,7 @@ MIN_WEIGHT_GROWTH = 0.7  # `Case.weight_growth`; it is lower if a regularizer ha
 MIN_SCHEDULE_STEPS = 25  # of a schedule that is examined
 MAX_FACTOR = 1e9  # of the learning rate; larger factors of a schedule are counted as this
 # The highest factor after the end of the training, relative to the one in it, from which the training ends too early.
-MIN_LATER_RATIO, MAX_LATER_STEPS = 3.0, 200_000
+MIN_LATER_RATIO, MAX_TIMES, MAX_LATER_STEPS = 3.0, 100.0, 200_000
 LOW_RATE_FACTOR = 0.1  # of the highest rate; at lower rates, a network hardly learns
 RATE_FACTORS = (0.1, 10.0, 0.01)  # of the learning rates that are tried
 MAX_RATE_RATIO = 30.0  # of the learning rate and the usual one, or its inverse; above it, the usual one is tried first
@@ -229,23 +229,15 @@ class Hastened(Plan):
 
 
 def _rest_of(schedule: Schedule, steps: int, steps_per_epoch: int) -> tuple[float, float]:
-    """Return the highest factor of a schedule after the last step, and in how many such trainings it has passed."""
-
-    def factor(times: float) -> float | None:
+    """Return the highest factor of a schedule after the last step, and how many times as long it was followed."""
+    highest, times = 0.0, 2.0
+    while times <= MAX_TIMES and times * steps <= MAX_LATER_STEPS:
         try:
-            progress = Progress(int(times * steps), steps, steps_per_epoch)
-            return float(min(schedule.factor(progress, schedule.begin()), MAX_FACTOR))
+            factor = schedule.factor(Progress(int(times * steps), steps, steps_per_epoch), schedule.begin())
         except (PellucidError, ArithmeticError, LookupError, ValueError):  # it has come to its end
-            return None
-
-    highest, peak, times = 0.0, 1.0, 2.0
-    while times * steps <= MAX_LATER_STEPS:
-        if (value := factor(times)) is None:
-            return highest, next((times * part for part in (7 / 8, 3 / 4, 5 / 8) if factor(times * part)), times / 2)
-        if value > highest:
-            highest, peak = value, times
-        times *= 2
-    return highest, 2 * peak
+            break
+        highest, times = max(highest, float(min(factor, MAX_FACTOR))), 1.5 * times
+    return highest, times / 1.5
 
 
 def tiny_batch_suspects(case: TrainingCase, usual_size: int = DEFAULT_BATCH_SIZE) -> Iterator[Suspect]:

@@ -24,8 +24,11 @@ NETS = {
 }  # fmt: skip
 
 
-def make_case(kind: str, n_frozen: int, is_loaded: bool, labels: torch.Tensor | None = None) -> Case:
-    """Return the case of a network whose first layers are frozen, with weights of another training or newly drawn."""
+def make_case(kind: str, n_frozen: int, is_loaded: bool, labels: torch.Tensor | None = None, lost: str = "") -> Case:
+    """Return the case of a network whose first layers are frozen, with weights of another training or newly drawn.
+
+    lost: the path of a normalization that is frozen without its running statistics.
+    """
     x, y = corners(200)
     y = y if labels is None else labels
     model = Model(Sequential(*NETS[kind]), optimizer=Adam(0.01), input_shape=(1, 4, 4))
@@ -34,6 +37,10 @@ def make_case(kind: str, n_frozen: int, is_loaded: bool, labels: torch.Tensor | 
     layer_paths = [path.rpartition(".")[0] for path, value in model.weights.items() if value.dim() > 1]
     for path in layer_paths[:n_frozen]:
         model.freeze(f"{path}.*")
+    if lost:
+        model.freeze(f"{lost}.*")
+        model.weights[f"{lost}.running_mean"].zero_()
+        model.weights[f"{lost}.running_var"].fill_(1.0)
     first_weights = {path: value.clone() for path, value in model.weights.items()}
     model.weights[f"{layer_paths[-1]}.bias"].add_(0.5)  # a training of the last layer alone
 
@@ -60,6 +67,19 @@ def test_frozen_layers_as_newly_drawn_are_a_fault(kind: str) -> None:
 def test_few_frozen_layers_and_good_predictions_are_no_fault(kind: str) -> None:
     assert not CHECK.find(make_case(kind, 2, is_loaded=False))
     assert not CHECK.find(make_case(kind, 3, is_loaded=True))  # it predicts the classes
+
+
+@pytest.mark.parametrize("n_frozen", [1, 3])
+@pytest.mark.parametrize("kind", ["normalized", "convolutions"])
+@pytest.mark.parametrize("lost", ["batchnorm1", "batchnorm2"])
+def test_a_frozen_normalization_without_its_statistics_is_a_fault(n_frozen: int, kind: str, lost: str) -> None:
+    labels = torch.arange(200) // 50
+    case = make_case(kind, n_frozen, is_loaded=True, labels=labels, lost=lost)
+    (finding,) = CHECK.find(case)
+    assert (finding.path, "statistics" in finding.cause) == (lost, True)
+    assert finding.remedy is not None
+    assert case.model.frozen - finding.remedy.apply(case).model.frozen == {f"{lost}.weight", f"{lost}.bias"}
+    assert not CHECK.find(make_case(kind, n_frozen, is_loaded=True, labels=labels))
 
 
 @pytest.mark.parametrize("kind", NETS)

@@ -225,8 +225,8 @@ def _sentences_of_symptom(finding: Finding, effect: MeasuredEffect | None) -> tu
     tried = [] if effect is None else [f"Tried: {effect.outcome}; {effect.certainty}."]
     if not finding.fix:
         return f"No cause was found; a symptom is {_words(finding.check)} {where(finding.path)}.", *tried
-    order = f"No change is proven to end this. Try in this order: {finding.fix}."
-    return f"{_capitalized(finding.cause)}.", " ".join([order, *tried])
+    candidates = [f"No change is proven to end this. Try in this order: {finding.fix}.", *tried]
+    return f"{_capitalized(finding.cause)}.", " ".join(candidates)
 
 
 def other_lines(diagnosis: Diagnosis) -> list[str]:

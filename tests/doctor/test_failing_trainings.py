@@ -207,7 +207,7 @@ def test_a_finding_that_no_trial_explains_is_a_symptom() -> None:
     findings = json.loads(json.dumps(diagnosis.to_json()))["findings"]
     assert {finding["kind"] for finding in findings} == {"symptom"}
     assert all(finding["cause"] is None and finding["fix"] is None for finding in findings)
-    assert "so the fault is not in the data" in " ".join(str(diagnosis).split())
+    assert "the fault is rather in the settings" in " ".join(str(diagnosis).split())
     assert "Try in this order: a learning rate" in diagnosis._repr_html_()
 
 

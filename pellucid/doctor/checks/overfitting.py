@@ -14,7 +14,6 @@ MIN_GAP_AFTER_RISE = 0.1  # if the validation loss rose as well
 MIN_RISE = 1.5  # validation loss divided by its minimum over the epochs
 MIN_TRAIN_ACCURACY = 0.5  # with less, the training examples are not memorized
 AUGMENT = Augment(rotate=10.0, shift=0.1, zoom=0.15, fill="nearest")
-AUGMENTATION = "training images shifted, turned and zoomed a little"
 MIN_DEVIATIONS = 3.0  # standard deviations of the difference of two accuracies
 
 
@@ -57,7 +56,11 @@ def find(case: Case) -> list[Finding]:
     ]  # fmt: skip
     if can_augment:
         candidates.insert(0, "augment the training images (shifts, small turns, zoom, brightness)")
-    remedy = Remedy(AUGMENTATION, lambda case: replace(rebuilt(case), augment=AUGMENT), "augmentation")
+    remedy = Remedy(
+        "training images shifted, turned and zoomed a little",
+        lambda case: replace(rebuilt(case), augment=AUGMENT),
+        "augmentation",
+    )
     return [Finding(NAME, "validation", evidence, cause, "; ".join(candidates), remedy if can_augment else None)]
 
 

@@ -28,7 +28,6 @@ def find(case: Case) -> list[Finding]:
     epochs = len(case.column("train_loss"))
     if epochs or case.epochs:
         evidence["epochs"] = epochs or case.epochs
-    rate = case.model.optimizer.lr
     shown = (
         f"predicts {evidence['train_accuracy']:.0%} of its training examples, and a simple classifier "
         f"{evidence['accuracy_of_a_simple_classifier_on_new_examples']:.0%} of examples that it has not seen"
@@ -39,9 +38,9 @@ def find(case: Case) -> list[Finding]:
     return [
         Finding(
             NAME, "train", evidence,
-            f"the network {shown}, so the fault is not in the data, but in the settings, the loss or the network",
-            f"a learning rate ten times lower, and one ten times higher (it is {rate:g}); more epochs; plain layers "
-            "(ReLU, batch normalization) and Adam at 0.001",
+            f"the network {shown}, so the fault is rather in the settings, the loss or the network than in the data",
+            f"a learning rate ten times lower, and one ten times higher (it is {case.model.optimizer.lr:g}); more "
+            "epochs; plain layers (ReLU, batch normalization) and Adam at 0.001",
         )
     ]  # fmt: skip
 

@@ -12,7 +12,13 @@ from pellucid.data.changed_source import with_images, with_targets
 from pellucid.data.dataset import float_images
 from pellucid.data.seeds import generator
 from pellucid.data.source import Arrays, Source
-from pellucid.doctor.checks import class_imbalance, preprocessing_mismatch, shifted_labels, shuffled_labels
+from pellucid.doctor.checks import (
+    class_imbalance,
+    confused_labels,
+    preprocessing_mismatch,
+    shifted_labels,
+    shuffled_labels,
+)
 from pellucid.doctor.differences import differences, lacked_text
 from pellucid.doctor.finding import MIN_GAIN, Finding, Remedy, Suspect, suspect
 from pellucid.doctor.held_out import outputs_for
@@ -204,7 +210,7 @@ class Evaluations:
             return []
         inputs = "images" if train.dim() == 4 else "inputs"
         labels_at_fault = any(
-            finding.is_fault and finding.check in (shifted_labels.NAME, shuffled_labels.NAME)
+            finding.is_fault and finding.check in (confused_labels.NAME, shifted_labels.NAME, shuffled_labels.NAME)
             for finding in self.findings
         )
         moves_pixels = optional_fields(self.case).classifies is True and not labels_at_fault

@@ -267,7 +267,9 @@ def test_faults_of_the_validation_data_are_not_refuted_by_trainings_on_other_dat
     model = Model(make_net(), optimizer=SGD(1e-3), input_shape=(1, 8, 8))
     model.fit(x, y, epochs=12, batch_size=32, verbose=False)
     case = case_of(model, x, y, validation=(held_out_x, (held_out_y + 1) % 10), batch_size=32, epochs=12)
-    assert "shifted-labels" in diagnose(case).causes
+    diagnosis = diagnose(case)
+    assert diagnosis.causes == ("confused-labels",)
+    assert "number their classes in different orders" in diagnosis.findings[0].cause
 
 
 def test_features_of_very_different_scales_are_standardised_by_feature() -> None:

@@ -19,6 +19,9 @@ MIN_JOINT_DEVIATIONS = 2.5  # of those of most classes, each with another class:
 # differ in more than labels.
 MAX_OTHER_EXCESS = 0.1
 MAX_JOINT_EXCESS = 0.15  # if most classes have the examples of another: these have that one's confusions too
+# Of the fraction of a class's examples that are rightly answered in validation: if no more are so in training, the
+# classes are numbered otherwise in all of one part of the data.
+MAX_OWN_RATE = 0.25
 MAX_SHOWN = 6  # pairs
 
 
@@ -57,7 +60,11 @@ def find(case: Case) -> list[Finding]:
     ):
         return []
     pairs = sorted(is_confused.nonzero().tolist(), key=lambda pair: -float(excess[pair[0], pair[1]]))
-    if len(pairs) >= min_pairs:
+    own_rates, usual_rates = (rates.diagonal()[is_confused.any(1)].mean() for rates in (train_rates, validation_rates))
+    if float(own_rates) < MAX_OWN_RATE * float(usual_rates):
+        cause = "training and validation data number their classes in different orders, as if folders were exchanged"
+        fix = "use one list of classes for training and validation data, and take the class indices from it"
+    elif len(pairs) >= min_pairs:
         cause = "some of the training labels use other class indices, as if two data sets had been merged"
         fix = "map the labels of each source to one list of classes before merging"
     else:

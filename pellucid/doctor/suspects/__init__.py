@@ -72,7 +72,7 @@ def suspects(case: Case, findings: Sequence[Finding] = ()) -> list[Suspect]:
 def _rates(case: TrainingCase) -> tuple[list[Suspect], list[Suspect]]:
     """Return the suspects for the learning rate that are tried before other suspects, and those that follow them."""
     rates = [*settings.rate_suspects(case)]
-    return [rate for rate in rates if not rate.general], [rate for rate in rates if rate.general]
+    return [rate for rate in rates if rate.unusual], [rate for rate in rates if not rate.unusual]
 
 
 def found_suspects(findings: Sequence[Finding]) -> tuple[list[Suspect], list[Suspect]]:

@@ -39,7 +39,7 @@ MIN_LATER_RATIO, MAX_TIMES, MAX_LATER_STEPS = 3.0, 100.0, 200_000
 LOW_RATE_FACTOR = 0.1  # of the highest rate; at lower rates, a network hardly learns
 RATE_FACTORS = (0.1, 10.0, 0.01)  # of the learning rates that are tried
 MAX_RATE_RATIO = 30.0  # of the learning rate and the usual one, or its inverse; above it, the usual one is tried first
-HIGH_RATE_RATIO = 9.0  # of the learning rate and the usual one, from which lower ones are tried first
+HIGH_RATE_RATIO = 9.0  # of the learning rate and the usual one, from which lower ones are tried at full length
 MIN_RATE = 1e-12  # lower learning rates, or negative ones, teach nothing
 MAX_LOW_RATE_FRACTION = 0.6  # fraction of the steps whose rate is below LOW_RATE_FACTOR times the highest
 

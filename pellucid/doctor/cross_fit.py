@@ -19,6 +19,7 @@ from pellucid.doctor.checks import (
     preprocessing_mismatch,
     shortcut_pixels,
     shuffled_labels,
+    unpaired_maps,
 )
 from pellucid.doctor.differences import (
     TraitDifference,
@@ -46,7 +47,7 @@ from pellucid.training.examples import subset
 
 # Checks whose faults of the training or the validation data explain that a model learns more from the other data.
 DATA_FAULTS = (
-    preprocessing_mismatch.NAME, shuffled_labels.NAME, confused_labels.NAME, label_noise.NAME,
+    preprocessing_mismatch.NAME, unpaired_maps.NAME, shuffled_labels.NAME, confused_labels.NAME, label_noise.NAME,
     shortcut_pixels.NAME, class_imbalance.NAME,
 )  # fmt: skip
 
@@ -179,7 +180,7 @@ def _unknown_difference(
     can_be_unpaired = {one.kind for one in found_differences} <= {OF_PAIR} and all_tried
     if can_be_unpaired and evaluations.training_score < MIN_TRAINING_SCORE and not judged.are_paired:
         return split_cause.with_finding(replace(
-            fault, check="unpaired-targets", path="train",
+            fault, check=unpaired_maps.NAME, path="train",
             cause="the training targets belong to other images: a model that was trained on validation data predicts "
             "them hardly better than the targets of other training images",
             fix="match images and targets by their names, not by their places in two lists",

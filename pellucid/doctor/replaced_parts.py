@@ -11,7 +11,7 @@ from torch import Tensor
 
 from pellucid.base.errors import PellucidError
 from pellucid.doctor.case import Case, has_flat_targets
-from pellucid.doctor.checks import nan_origin, preprocessing_mismatch, shuffled_labels
+from pellucid.doctor.checks import nan_origin, preprocessing_mismatch, shuffled_labels, unpaired_maps
 from pellucid.doctor.evaluations import GOOD_SCORE, MIN_HALF_EXAMPLES, Evaluations
 from pellucid.doctor.finding import MIN_GAIN, Evidence, Finding, Remedy, Suspect
 from pellucid.doctor.held_out import HeldOutScorer
@@ -224,13 +224,14 @@ def sound_case(evaluations: Evaluations) -> TrainingCase | None:
 
     If the validation data are at fault or missing, it has a part of the training data instead. If labels do not belong
     to their inputs in the training data, it is trained on one half of the validation data and scored on the other, if
-    both are large enough. None for a task with its own scores, unless there are validation data and a model that was
-    trained, or whose training stopped with an error.
+    both are large enough. None for maps that do not belong to their images, and for a task with its own scores, unless
+    there are validation data and a model that was trained, or whose training stopped with an error.
     """
     case = evaluations.case
     if not has_flat_targets(case):
         has_scores = evaluations.is_scored or (case.validation is not None and optional_fields(case).stopped)
-        return case if has_scores else None
+        are_paired = all(finding.check != unpaired_maps.NAME for finding in evaluations.findings)
+        return case if has_scores and are_paired else None
     faults = {(finding.check, finding.path) for finding in evaluations.findings if finding.is_fault}
     if case.validation is None or any((name, "validation") in faults for name in UNSOUND_DATA):
         return with_held_out_part(case)

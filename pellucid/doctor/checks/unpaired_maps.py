@@ -1,0 +1,185 @@
+"""Target maps, such as masks, that belong to other images, or that are flipped and turned separately from their images.
+
+Targets of training and validation data may be wrong alike, so that no training shows a difference. What is measured is
+whether the targets fit their own images better than those of other images.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from pellucid.data.dataset import float_images
+from pellucid.data.seeds import generator
+from pellucid.data.source import Arrays
+from pellucid.doctor.case import Case
+from pellucid.doctor.finding import Check, Finding
+from pellucid.doctor.inputs import subsample
+from pellucid.objective import Supervised
+
+MIN_EXAMPLES, MAX_EXAMPLES = 24, 128  # of each part of the data
+MIN_SIDE, MAX_SIDE = 8, 32  # pixels of reduced maps
+MAX_MAPS = 8  # classes or channels
+SCALES = (1, 3, 7, 15)  # pixels over which features are averaged
+N_UNITS = 48  # rectified random sums of the features
+RIDGE = 1e-2  # relative to the mean square of a feature
+MIN_ENERGY = 0.5  # of an example's maps, relative to the mean; emptier ones fit many images
+# The mean rank of an example's own target among those of all examples, by how well they fit a prediction from its
+# image: 1 if it fits best, and 0.5 by chance. Up to the first, targets are unrelated to their images, if the network's
+# outputs for validation images do not fit either. Of sound data sets, the lowest rank is 0.80, of heat maps of faces.
+MAX_UNRELATED, MAX_LEARNED = 0.68, 0.75
+# Standard deviations by which the own target fits better than others, the median over examples: at least after turning
+# targets, and at most without, as a share of that. MAX_UNTURNED is the maximum share of the examples without a turn.
+MIN_TURNED_FIT, MAX_UNTURNED_FIT, MAX_UNTURNED, N_ROUNDS = 4.0, 0.5, 0.7, 3
+
+
+def find(case: Case) -> list[Finding]:
+    """Predict target maps by a linear model of local features of the images, fitted to the other half of the data."""
+    validation = case.validation
+    if validation is None or not isinstance(case.model.objective, Supervised) or not _have_maps(case):
+        return []
+    parts = [subsample(data, MAX_EXAMPLES, case.model.seed) for data in (case.train, validation)]
+    labels = _labels(case)
+    maps = [_reduced(_maps(data.y, labels)) for data in parts]
+    features = [_features(data.x, target.shape[2:], case.model.seed) for data, target in zip(parts, maps, strict=True)]
+    turned_fraction = _turned_fraction(features[0], maps[0])
+    if turned_fraction:
+        return [Finding(
+            NAME, "train", {"examples": len(maps[0]), "flipped_or_turned_otherwise": turned_fraction},
+            cause=f"inputs and targets are flipped or turned separately: {turned_fraction:.0%} of the training targets "
+            "fit their inputs only after a flip or a turn",
+            fix="draw each random flip, turn or crop once, and apply it to an image and its mask together",
+        )]  # fmt: skip
+    count = len(maps[0])
+    predicted = _cross_fitted(torch.cat(features), torch.cat(maps)).split([count, len(maps[1])])
+    ranks = [_mean_rank(*pair) for pair in zip(predicted, maps, strict=True)]
+    unrelated = [name for name, rank in zip(("train", "validation"), ranks, strict=True) if rank <= MAX_UNRELATED]
+    outputs = case.model.predict(parts[1].x)
+    outputs = outputs[:, labels] if labels else outputs
+    if not unrelated or outputs.shape != _maps(parts[1].y, labels).shape:
+        return []
+    if _mean_rank(_reduced(outputs.float()), maps[1]) > MAX_LEARNED:
+        return []
+    return [Finding(
+        NAME, unrelated[0], {"rank_of_own_targets_in_training": ranks[0], "in_validation": ranks[1],
+                             "examples": count},
+        cause="the targets do not belong to their inputs: they fit them hardly better than those of other examples",
+        fix="match inputs and targets by their file names (sorted as text, 10 comes before 2), shuffle both together, "
+        "and draw some targets on their inputs: coordinates may also be read in another order than they are written in",
+    )]  # fmt: skip
+
+
+def _have_maps(case: Case) -> bool:
+    """Return whether the targets are maps of images of one size in both parts of the data."""
+    x, y = case.train.x, case.train.y
+    has_sides = x.dim() == 4 and y.dim() in (3, 4) and min(y.shape[-2:]) >= MIN_SIDE
+    is_divisible = has_sides and x.shape[2] * y.shape[-1] == x.shape[3] * y.shape[-2]
+    return is_divisible and min(len(y), len(case.validation or ())) >= MIN_EXAMPLES
+
+
+def _labels(case: Case) -> list[int]:
+    """Return the most frequent classes of masks of class indices; [] for other maps."""
+    y = case.train.y
+    if y.is_floating_point() or y.dim() == 4:
+        return []
+    n_classes = int(case.model.output_shape[0])
+    counts = y[(y >= 0) & (y < n_classes)].long().bincount(minlength=n_classes)
+    return counts.argsort(descending=True)[:MAX_MAPS].tolist()
+
+
+def _maps(y: Tensor, labels: Sequence[int]) -> Tensor:
+    """Return targets as maps (N, K, H, W): one for each of the labels, or the channels."""
+    if labels:
+        return torch.stack([y == label for label in labels], 1).float()
+    return (y if y.dim() == 4 else y[:, None]).float()
+
+
+def _reduced(maps: Tensor) -> Tensor:
+    """Return maps of at most MAX_SIDE x MAX_SIDE pixels, or those of sides that are nearly so."""
+    return F.avg_pool2d(maps, max(-(-max(maps.shape[2:]) // MAX_SIDE), 1))
+
+
+def _features(x: Tensor, size: Sequence[int], seed: int) -> Tensor:
+    """Return local features (N, D, H, W) of images at the size of maps: means, deviations, and rectified sums of them."""
+    x = float_images(x)
+    x = F.adaptive_avg_pool2d(x, [min(own, 2 * side) for own, side in zip(x.shape[2:], size, strict=True)])
+    x = (x - x.mean()) / x.std().clamp_min(1e-12)
+    averages = [F.avg_pool2d(x, scale, 1, scale // 2, count_include_pad=False) for scale in SCALES]
+    squares = [F.avg_pool2d(x * x, scale, 1, scale // 2, count_include_pad=False) for scale in SCALES[1:]]
+    deviations = [(a - b * b).clamp_min(0).sqrt() for a, b in zip(squares, averages[1:], strict=True)]
+    features = F.adaptive_avg_pool2d(torch.cat([*averages, *deviations], 1), [*size])
+    std, mean = torch.std_mean(features, (0, 2, 3), keepdim=True)
+    features = (features - mean) / std.clamp_min(1e-6)
+    rng = generator(seed)
+    weights = torch.randn(N_UNITS, features.shape[1], 1, 1, generator=rng) * (2 / features.shape[1]) ** 0.5
+    units = F.conv2d(features, weights, torch.randn(N_UNITS, generator=rng)).relu()
+    features = torch.cat([features, units], 1)
+    return features - features.mean(0)
+
+
+def _cross_fitted(features: Tensor, maps: Tensor) -> Tensor:
+    """Return maps predicted by ridge regression, for each half of the examples fitted to the other half."""
+    predicted = torch.empty_like(maps)
+    for fitted in (0, 1):
+        rows = features[fitted::2].movedim(1, -1).flatten(0, 2)
+        targets = (maps - maps.mean(0))[fitted::2].movedim(1, -1).flatten(0, 2)
+        gram = (rows.T @ rows).double()
+        gram += RIDGE * gram.diagonal().mean() * torch.eye(len(gram))
+        weights = torch.linalg.solve(gram, (rows.T @ targets).double()).float()
+        predicted[1 - fitted :: 2] = torch.einsum("ndhw,dk->nkhw", features[1 - fitted :: 2], weights)
+    return predicted
+
+
+def _fits(predicted: Tensor, maps: Tensor) -> Tensor:
+    """Return how well the maps of each example (columns) fit the prediction for each (rows), beyond the mean maps."""
+    rows, columns = (
+        ((one - one.mean(0)) / (one - one.mean(0)).square().mean((0, 2, 3), keepdim=True).sqrt().clamp_min(1e-9))
+        for one in (predicted, maps)
+    )
+    energy = columns.square().flatten(1).mean(1)
+    is_judged = energy >= MIN_ENERGY * energy.mean()
+    return rows[is_judged].flatten(1) @ columns[is_judged].flatten(1).T
+
+
+def _mean_rank(predicted: Tensor, maps: Tensor) -> float:
+    fits = _fits(predicted, maps)
+    own = fits.diagonal()
+    ranks = [((fits < one).double() + 0.5 * (fits == one).double()).sum() - 0.5 * len(own) for one in (own, own[:, None])]
+    return float(sum(ranks)) / (2 * len(own) * (len(own) - 1))
+
+
+def _deviations(predicted: Tensor, maps: Tensor) -> Tensor:
+    """Return by how many standard deviations the own maps fit better than those of others, for each example (n,)."""
+    rows, columns = (one - one.mean(0) for one in (predicted, maps))
+    fits = rows.flatten(1) @ columns.flatten(1).T
+    others = fits[~torch.eye(len(fits), dtype=torch.bool)].view(len(fits), -1)
+    return (fits.diagonal() - others.mean(1)) / others.std(1).clamp_min(1e-12)
+
+
+def _turned_fraction(features: Tensor, maps: Tensor) -> float:
+    """Return the fraction of the targets that fit their inputs only after a flip or turn; 0 unless many clearly do."""
+    turned, first_fit, fit = maps, 0.0, 0.0
+    for step in range(N_ROUNDS + 1):
+        predicted = _cross_fitted(features, turned)
+        fits = torch.stack([_deviations(predicted, version) for version in _versions(turned)])
+        fit = float(fits[0].median())
+        if step == 0 and (first_fit := fit) > MIN_TURNED_FIT:
+            return 0.0
+        if step < N_ROUNDS:
+            turned = torch.stack([*_versions(turned)])[fits.argmax(0), torch.arange(len(maps))]
+    is_unturned = (turned == maps).flatten(1).all(1)
+    unturned_fraction = float(is_unturned.double().mean())
+    is_certain = fit >= MIN_TURNED_FIT and first_fit <= MAX_UNTURNED_FIT * fit and unturned_fraction <= MAX_UNTURNED
+    return 1 - unturned_fraction if is_certain else 0.0
+
+
+def _versions(maps: Tensor) -> list[Tensor]:
+    """Return the maps, flipped in each way, and for square ones also turned."""
+    flipped = [maps, maps.flip(3), maps.flip(2), maps.flip(2, 3)]
+    is_square = maps.shape[2] == maps.shape[3]
+    return flipped + ([version.transpose(2, 3) for version in flipped] if is_square else [])
+
+
+NAME = "unpaired-targets"
+CHECK = Check(NAME, find, trained=True, finds_faults=True, explains=("underfitting", "overfitting"))

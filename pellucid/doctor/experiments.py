@@ -13,7 +13,7 @@ from torch import Tensor
 from pellucid.base.errors import PellucidError
 from pellucid.data.changed_source import with_targets
 from pellucid.data.source import Arrays, Source
-from pellucid.doctor.case import UnansweredError, has_flat_targets
+from pellucid.doctor.case import Case, UnansweredError, has_flat_targets
 from pellucid.doctor.checks import CHECKS
 from pellucid.doctor.cross_fit import (
     CROSS_FIT_KEY,
@@ -260,10 +260,13 @@ def train_with_exchanged_columns(evaluations: Evaluations) -> ProvenCause | None
     columns whose order is reversed in these take the places at which their means are nearest to the validation data's.
     """
     case = evaluations.case
-    if not has_flat_targets(case) or case.validation is None or case.train.y.dim() != 2:
+    if not isinstance(case, Case) or case.validation is None or not case.train.y.is_floating_point():
+        return None
+    if case.train.y.dim() not in (2, 4) or case.validation.y.dim() != case.train.y.dim():
         return None
     train, validation = (subsample(data, MAX_EXAMPLES, case.model.seed) for data in (case.train, case.validation))
-    y, other_y = train.y, validation.y
+    # of heat maps (N, K, H, W), the horizontal positions of the highest values
+    y, other_y = (data.y if data.y.dim() == 2 else data.y.amax(2).argmax(2).float() for data in (train, validation))
     if other_y.shape[1:] != y.shape[1:] or y.shape[1] > MAX_COLUMNS:
         return None
     is_above, is_above_elsewhere = (one[:, :, None] > one[:, None, :] for one in (y, other_y))  # (n, columns, columns)
@@ -286,17 +289,23 @@ def train_with_exchanged_columns(evaluations: Evaluations) -> ProvenCause | None
         column, source = divmod(int(distances.argmin()), len(columns))
         order[columns[column]] = columns[source]
         distances[column], distances[:, source] = inf, inf
+    place, above = ("column", "above") if train.y.dim() == 2 else ("point", "to the right of")
     pairs = ", ".join(f"{k} and {int(j)}" for k, j in enumerate(order) if k < int(j))
     exchanged = with_targets(train, lambda target, size: target[order], frozenset(is_reversed.nonzero()[:, 0].tolist()))
     change = suspect(
-        "exchanged-columns", f"in {fraction:.0%} of the training targets and in none of the validation targets column "
-        f"{first} is above column {second}, as in mirrored images whose left and right points keep their places",
-        f"exchange left and right in the targets of mirrored images (columns {pairs}, counted from 0, and "
+        "exchanged-columns", f"in {fraction:.0%} of the training targets and in none of the validation targets {place} "
+        f"{first} is {above} {place} {second}, as in mirrored images whose left and right points keep their places",
+        f"exchange left and right in the targets of mirrored images ({place}s {pairs}, counted from 0, and "
         "all others of these points)",
-        f"columns exchanged in {fraction:.0%} of the training targets", lambda case: replace(case, train=exchanged),
+        f"{place}s exchanged in {fraction:.0%} of the training targets", lambda case: replace(case, train=exchanged),
         path="train", min_gain=MIN_KIND_GAIN, is_likely=True,
     )  # fmt: skip
-    return evaluations.trainings.measure(replace(case, train=train), change, {})
+    trainings = evaluations.trainings
+    cause = trainings.measure(replace(case, train=train), change, {}, trainings.max_steps)
+    # heat maps take long to learn, but their order shows the fault
+    if cause is None and train.y.dim() == 4 and len(validation) >= MIN_PROMISING_EXAMPLES:
+        evaluations.likely.append((replace(change.finding, remedy=None, is_fault=True), None))
+    return cause
 
 
 def _limited(data: Source, seed: int) -> Source:

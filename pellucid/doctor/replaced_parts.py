@@ -67,12 +67,12 @@ class ReplacedParts:
     def train(self, is_selected: Callable[[Suspect], bool]) -> ProvenCause | None:
         """Replace one of the selected parts at a time.
 
-        If the score without the first cause is still below SUFFICIENT_SCORE, general parts, such as learning rates, are
-        tried as well, and the cause with the highest score is returned.
+        If the score without the first cause is still below SUFFICIENT_SCORE, general parts, such as learning rates, and
+        unusual ones are tried as well, and the cause with the highest score is returned.
         """
         first_cause: ProvenCause | None = None
         for candidate in self.candidates:
-            if not (is_selected(candidate) if first_cause is None else candidate.general):
+            if not (is_selected(candidate) if first_cause is None else candidate.general or candidate.unusual):
                 continue
             if (cause := self._train_with(candidate)) is None:
                 continue

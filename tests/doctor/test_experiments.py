@@ -283,12 +283,39 @@ def test_points_that_keep_their_places_in_mirrored_images_are_exchanged(
     model = Model(Sequential(Dense(n_columns)), Quadratic(), Adam(), input_shape=(5,), metrics=())
     case = case_of(model, x[:200], right_targets if is_exchanged else y[:200], validation=(x[200:], y[200:]), epochs=9)
     tried: list[Any] = []
-    monkeypatch.setattr(PairedTrainings, "measure", lambda self, base, change, scores: tried.append(change.apply(base)))
+    monkeypatch.setattr(PairedTrainings, "measure", lambda self, base, change, *rest: tried.append(change.apply(base)))
     train_with_exchanged_columns(Evaluations(PairedTrainings(task_of(model), case, lambda line: None), [], False))
     assert len(tried) == is_tried
     for changed in tried:
         assert torch.allclose(changed.train.y, right_targets)
         assert torch.equal(changed.train.y[:, others], y[:200, others])
+
+
+@pytest.mark.parametrize(("sides", "middle"), [([(0, 1)], 0), ([(1, 0), (2, 3)], 1), ([(0, 2)], 2)])
+@pytest.mark.parametrize(("fraction", "is_exchanged", "is_tried"), [(0.5, False, True), (0.5, True, False)])
+def test_heat_maps_that_keep_their_places_in_mirrored_images_are_exchanged(
+    sides: list[tuple[int, int]], middle: int, fraction: float, is_exchanged: bool, is_tried: bool,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    rng, n_sides = torch.Generator().manual_seed(middle), max(max(pair) for pair in sides) + 1
+    points = torch.randint(11, 14, (120, n_sides + middle), generator=rng)
+    order = torch.arange(n_sides + middle)
+    for k, (left, right) in enumerate(sides):
+        points[:, left] -= 8 - 4 * k
+        points[:, right] += 8 - 4 * k
+        order[[left, right]] = order[[right, left]]
+    maps = torch.nn.functional.one_hot(points, 25).float()[:, :, None].expand(-1, -1, 4, -1)
+    is_mirrored = (torch.rand(120, generator=rng) < fraction)[:, None, None, None]
+    right_maps = torch.where(is_mirrored, maps.flip(3)[:, order], maps)
+    y = right_maps if is_exchanged else torch.where(is_mirrored, maps.flip(3), maps)
+    model = Model(Conv2d(n_sides + middle, 1), Quadratic(), Adam(), input_shape=(1, 4, 25), metrics=())
+    case = case_of(model, torch.rand(120, 1, 4, 25), y, validation=(torch.rand(120, 1, 4, 25), maps), epochs=9)
+    tried: list[Any] = []
+    monkeypatch.setattr(PairedTrainings, "measure", lambda self, base, change, *rest: tried.append(change.apply(base)))
+    train_with_exchanged_columns(Evaluations(PairedTrainings(task_of(model), case, lambda line: None), [], False))
+    assert len(tried) == is_tried
+    for changed in tried:
+        assert torch.equal(changed.train.y, right_maps)
 
 
 def test_columns_are_exchanged_only_in_vectors() -> None:
@@ -311,7 +338,7 @@ def test_columns_are_exchanged_only_among_a_few_hundred(
     model = Model(Dense(n_columns), Quadratic(), Adam(), input_shape=(4,))
     case = case_of(model, x, mirrored, validation=(x, y), epochs=1)
     tried: list[Any] = []
-    monkeypatch.setattr(PairedTrainings, "measure", lambda self, base, change, scores: tried.append(change))
+    monkeypatch.setattr(PairedTrainings, "measure", lambda self, base, change, *rest: tried.append(change))
     train_with_exchanged_columns(Evaluations(PairedTrainings(task_of(model), case, lambda line: None), [], False))
     assert len(tried) == is_tried
 

@@ -9,7 +9,7 @@ from pellucid.data.dataset import float_images
 from pellucid.data.source import Arrays
 from pellucid.doctor.case import Case
 from pellucid.doctor.finding import Check, Finding
-from pellucid.doctor.inputs import NEAR_RANK, closeness, digests
+from pellucid.doctor.inputs import FAR_RANK, NEAR_RANK, closeness, digests
 
 MAX_EXACT_FRACTION = 0.01  # of the validation examples; with more copies, an accuracy of 99 % is meaningless
 MIN_COPIES = 3
@@ -24,6 +24,9 @@ NEAR_QUANTILE = 0.01
 MAX_CLOSE_RATIO, MAX_CLOSE_FRACTION = 0.33, 0.25
 MIN_DEVIATIONS = 4.0  # standard deviations above the expected number of near copies
 MIN_EXAMPLES = 100  # of the training and of the validation data; with fewer, quotients of distances are unreliable
+# With at least so many, near copies are found only if more than MAX_FEW_CLOSE_FRACTION of the validation examples have
+# a quotient below MAX_CLOSE_RATIO.
+MIN_FEW_EXAMPLES, MAX_FEW_CLOSE_FRACTION = 24, 0.5
 MIN_MEMBERS = 4 * NEAR_RANK  # training examples of a class
 MIN_VALUES = 16  # features of an input; with fewer, equal inputs are frequent in correct data too
 MIN_SIDE = 8  # pixels
@@ -59,11 +62,12 @@ def _near_copies(case: Case, validation: Arrays) -> list[Finding]:
     The training images are compared with each other first, because images of a class are often similar.
     """
     x = case.train.x
-    if x.dim() != 4 or min(x.shape[2:]) < MIN_SIDE or min(len(x), len(validation)) < MIN_EXAMPLES:
+    if x.dim() != 4 or min(x.shape[2:]) < MIN_SIDE or min(len(x), len(validation)) < MIN_FEW_EXAMPLES:
         return []
     seed = case.model.seed
     train_indices, indices = _indices_of_common_classes(case, validation)
-    if min(len(train_indices), len(indices)) < MIN_EXAMPLES:
+    n_compared = min(len(train_indices), len(indices))
+    if n_compared < MIN_FEW_EXAMPLES or len(train_indices) < 2 * FAR_RANK:
         return []
     _, _, train_quotient, _ = closeness(x[train_indices], x[train_indices], seed, is_same_set=True)
     sampled, nearest, quotient, far_quotient = closeness(validation.x[indices], x[train_indices], seed)
@@ -74,9 +78,11 @@ def _near_copies(case: Case, validation: Arrays) -> list[Finding]:
     expected = NEAR_QUANTILE * n
     scene_fraction = float((far_quotient < MAX_CLOSE_RATIO).float().mean())
     min_excess = MIN_DEVIATIONS * (expected * (1 + n / len(train_quotient))) ** 0.5
-    if scene_fraction < MAX_CLOSE_FRACTION and (count / n < MAX_NEAR_FRACTION or count - expected < min_excess):
+    are_few = n_compared < MIN_EXAMPLES
+    has_scenes = scene_fraction >= (MAX_FEW_CLOSE_FRACTION if are_few else MAX_CLOSE_FRACTION)
+    if not has_scenes and (are_few or count / n < MAX_NEAR_FRACTION or count - expected < min_excess):
         return []
-    closest = int(torch.where(is_close, quotient, torch.inf).argmin())
+    closest = int(far_quotient.argmin() if has_scenes else quotient.argmin())
     return [
         Finding(
             NAME,

@@ -16,7 +16,7 @@ OVERFITTING = "overfitting"  # whose remedy is tried at full length, and after a
 SuspectSource = Callable[[Case], Iterator[Suspect]]
 TaskSuspectSource = Callable[[TrainingCase], Iterator[Suspect]]
 PARTICULAR_SOURCES: tuple[SuspectSource, ...] = (
-    losses.coupled_loss_suspects, losses.target_suspects,
+    losses.coupled_loss_suspects, losses.box_suspects, losses.target_suspects,
     settings.pretrained_suspects, settings.regularizer_suspects, settings.frozen_suspects,
     settings.augment_suspects, losses.ignored_class_suspects, losses.loss_option_suspects,
     losses.class_balance_suspects, settings.clipping_suspects, settings.optimizer_suspects,

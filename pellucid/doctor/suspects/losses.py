@@ -1,6 +1,6 @@
 """Suspects in the targets, the loss and the objective, and in losses and optimizers of one's own."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import Field, dataclass, fields, is_dataclass, replace
 from functools import partial
 from typing import Any
@@ -15,7 +15,7 @@ from pellucid.data.source import Arrays, Source
 from pellucid.doctor.case import Case
 from pellucid.doctor.finding import Suspect, suspect
 from pellucid.doctor.passes import is_user_defined, library_version, rms
-from pellucid.doctor.remedies import rebuilt, with_standardised_targets
+from pellucid.doctor.remedies import rebuilt, with_parts, with_standardised_targets
 from pellucid.doctor.training_case import TrainingCase
 from pellucid.layers import Identity, Layer, LogSoftmax, Mode, Sigmoid, Softmax
 from pellucid.losses import BinaryCrossEntropy, Loss, Quadratic, SoftmaxCrossEntropy
@@ -36,6 +36,12 @@ MAX_WEIGHT_RATIO = 100.0  # largest class weight divided by the smallest; a high
 MAX_OFFSET = 2.0  # |mean| of the targets, in standard deviations
 MAX_STD, MIN_STD = 5.0, 0.05  # standard deviation of the targets
 BATCH_SIZE = 8  # examples
+BOX_ORDERS: dict[str, Callable[[Tensor], Tensor]] = {
+    "x, y, width, height": lambda y: torch.cat([y[:, :2], y[:, :2] + y[:, 2:]], 1),
+    "centre, width, height": lambda y: torch.cat([y[:, :2] - y[:, 2:] / 2, y[:, :2] + y[:, 2:] / 2], 1),
+}
+MAX_BEYOND = 1.3  # of the largest value of the boxes, of their corners
+MAX_LOSS_RATIO = 0.01  # of the loss of boxes in the order that it takes, as outputs for themselves, to that of others
 MAX_COUPLING = 1e-3  # relative change of the gradients of all other examples if one example's target changes
 
 
@@ -56,6 +62,40 @@ def target_suspects(case: Case) -> Iterator[Suspect]:
             path="train", unusual=True, mean_target=float(mean.mean()),
             standard_deviation_of_the_targets=float(std.mean()),
         )  # fmt: skip
+
+
+def box_suspects(case: Case) -> Iterator[Suspect]:
+    """Yield a suspect if a loss of four values is not lowest at its targets, but is at the corners that they may mean.
+
+    Losses of overlap take corners; of other boxes, the loss of perfect outputs is above 0.
+    """
+    loss, y = case.model.loss, case.train.y
+    if not isinstance(loss, Loss) or not y.is_floating_point() or y.shape[1:] != (4,):
+        return
+    own_loss, limit = _loss_of_itself(loss, y), y.max()
+    fitting = {}
+    for order, convert in BOX_ORDERS.items():
+        corners = convert(y)
+        are_inside = (corners >= 0).all() and (corners <= limit * MAX_BEYOND).all()
+        if are_inside and _loss_of_itself(loss, corners) < MAX_LOSS_RATIO * own_loss:
+            fitting[order] = convert
+    question = " (or from centre, width, height: see how they are written)" if len(fitting) > 1 else ""
+    for order, convert in fitting.items():
+        yield suspect(
+                "box-format", f"the loss takes the targets for corners, so that it is {own_loss:.2g} even for outputs "
+                f"that equal their targets, and about 0 if they are converted from {order}",
+                f"convert the boxes from {order}{question} to the corners x0, y0, x1, y1 that the loss takes",
+                f"boxes converted from {order}",
+                lambda case, convert=convert: with_parts(case, lambda data: replace(data, y=convert(data.y))),
+                path="train", unusual=True, is_fault=True, loss_of_the_targets_themselves=own_loss,
+            )  # fmt: skip
+
+
+def _loss_of_itself(loss: Loss, y: Tensor) -> float:
+    try:
+        return float(loss(y, y)[0])
+    except (PellucidError, RuntimeError, AttributeError, TypeError):  # of outputs of another form
+        return 0.0
 
 
 @dataclass(frozen=True)

@@ -258,7 +258,7 @@ def tiny_batch_suspects(case: TrainingCase, usual_size: int = DEFAULT_BATCH_SIZE
 def rate_suspects(case: TrainingCase) -> Iterator[Suspect]:
     """Yield suspects for the learning rate: the usual one of the optimizer if it is far away, lower and higher ones.
 
-    A rate far below the usual one is unusual: with it, almost any other change seems to help, such as other targets.
+    A rate far from the usual one is unusual: with it, almost any other change seems to help, such as other targets.
     """
     optimizer = case.model.optimizer
     rate, usual_rate = optimizer.lr, optimizer.usual_lr
@@ -269,7 +269,7 @@ def rate_suspects(case: TrainingCase) -> Iterator[Suspect]:
         rates.insert(0, usual_rate)
     for text, new_rate in {f"{new_rate:.2g}": new_rate for new_rate in rates}.items():
         is_lower = new_rate < rate
-        is_far_below = rate * MAX_RATE_RATIO <= new_rate == usual_rate
+        is_far = new_rate == usual_rate and not 1 / MAX_RATE_RATIO < new_rate / max(rate, MIN_RATE) < MAX_RATE_RATIO
         is_near_usual = is_lower and rate >= HIGH_RATE_RATIO * usual_rate and new_rate >= usual_rate / 2
         yield suspect(
             "learning-rate-too-high" if is_lower else "learning-rate-too-low",
@@ -277,8 +277,8 @@ def rate_suspects(case: TrainingCase) -> Iterator[Suspect]:
             "the steps are so small that all of them together do not reach a low loss",
             f"{'lower' if is_lower else 'raise'} the learning rate to about {text}", f"a learning rate of {text}",
             partial(rebuilt, optimizer=replace(optimizer, lr=new_rate)), key=f"rate-{text}",
-            settings={"optimizer.lr": float(text)}, unusual=is_far_below,
-            general=not (is_far_below or is_near_usual), learning_rate=rate,
+            settings={"optimizer.lr": float(text)}, unusual=is_far,
+            general=not (is_far or is_near_usual), learning_rate=rate,
         )  # fmt: skip
 
 

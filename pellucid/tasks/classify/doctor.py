@@ -22,8 +22,8 @@ def scores(outputs: Sequence[Tensor], targets: Sequence[Tensor]) -> HeldOutScore
     Classes: 1 if correct, 0 if not, NaN for negative labels, with weights of the mean recall. Values that are all 0 or
     1: the recall of each value, the mean over the columns, and for images the IoU of both values, since one of them may
     be so rare that outputs without it are close. Other values: their closeness 1 - squared error / variance of the
-    targets, at least 0; the mean over the columns that vary, or for images the closeness with the mean variance of all
-    pixels.
+    targets, at least 0; the mean over the columns that vary. For images, it is 1 - the root of the mean squared error
+    of all pixels / their mean variance: maps that are 0 almost everywhere are not close to 0, and small errors count.
     """
     if not _have_one_shape(outputs) or not _have_one_shape(targets):
         return None
@@ -39,12 +39,12 @@ def scores(outputs: Sequence[Tensor], targets: Sequence[Tensor]) -> HeldOutScore
     if bool(((y == 0) | (y == 1)).all()):
         if not is_image:
             return _recall(predicted > MIN_PROBABILITY, y > 0)
-        ious = [mean_iou(*pair, (False, True)) for pair in zip(predicted > MIN_PROBABILITY, y > 0, strict=True)]
-        return HeldOutScores("mean IoU of an image", torch.tensor(ious, dtype=torch.float64))
+        return overlaps([*(predicted > MIN_PROBABILITY)], [*(y > 0)], (False, True))
     variance = y.var(0, correction=0)
     variance = variance.mean().expand_as(variance) if is_image else variance
     varies = variance >= MIN_VARIANCE * variance.max()
     errors = (predicted - y).square()[:, varies] / variance[varies].clamp_min(1e-12)
+    errors = errors.mean(1, keepdim=True).sqrt() if is_image else errors
     return HeldOutScores("closeness", 1 - errors.clamp_max(1).mean(1))
 
 
@@ -56,13 +56,21 @@ def _recall(predicted: Tensor, y: Tensor) -> HeldOutScores:
     return HeldOutScores("mean recall", ((predicted == y) * weights).mean(1))
 
 
-def mean_iou(predicted: Tensor, true: Tensor, labels: Iterable[Any]) -> float:
-    """Return the mean IoU of the labels that a prediction or its target has, NaN without any; both have one shape."""
-    ious = [
-        ((predicted == label) & (true == label)).sum() / ((predicted == label) | (true == label)).sum()
-        for label in labels
+def overlaps(predicted: Sequence[Tensor], true: Sequence[Tensor], labels: Sequence[Any]) -> HeldOutScores:
+    """Return the mean IoU of the labels that each mask has, with weights of the mean IoU of all pixels together.
+
+    Masks without a rare label would otherwise count as perfect wherever nothing is predicted. NaN for masks without any
+    of the labels.
+    """
+    pairs = [
+        [(answer == label, mask == label) for label in labels] for answer, mask in zip(predicted, true, strict=True)
     ]
-    return float(torch.stack(ious).nanmean()) if ious else nan
+    counts = torch.tensor([[[(a & b).sum(), (a | b).sum(), b.sum()] for a, b in pair] for pair in pairs])
+    intersections, unions, sizes = counts.double().reshape(len(pairs), len(labels), 3).unbind(2)
+    ious = torch.where(sizes > 0, intersections / unions, nan).nanmean(1)
+    is_present = sizes.sum(0) > 0
+    shares = (intersections / unions.mean(0).clamp_min(1e-12))[:, is_present].mean(1)
+    return HeldOutScores("mean IoU", ious, (shares / ious.clamp_min(1e-12)).nan_to_num())
 
 
 def _have_one_shape(values: Sequence[object]) -> bool:

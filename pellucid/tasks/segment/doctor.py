@@ -1,4 +1,4 @@
-"""For the doctor's experiments with masks: the mean IoU of each image, and shifted, mirrored or relabelled masks."""
+"""For the doctor's experiments with masks: the mean IoU, and shifted, mirrored or relabelled masks."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from pellucid.task import HeldOutScores, TargetChange
-from pellucid.tasks.classify.doctor import class_changes, mean_iou
+from pellucid.tasks.classify.doctor import class_changes, overlaps
 from pellucid.tasks.outlines import FLIPS, MAX_SHIFT, best_shift, edges, shift_by, shift_text, shifted_strength
 
 MIN_SHIFT = 2  # pixels
@@ -28,16 +28,14 @@ def ignored_label(model: Any) -> int | None:
 
 
 def scores(outputs: Sequence[Tensor], masks: Sequence[Tensor], ignore: int | None) -> HeldOutScores:
-    """Return the mean IoU of the classes in each mask, NaN without labels.
+    """Return the mean IoU of the classes, NaN for masks without labels; see `overlaps`.
 
     outputs: (C, H, W) each. masks: (H, W) each.
     """
-    values: list[float] = []
-    for output, mask in zip(outputs, masks, strict=True):
-        is_labelled = torch.ones_like(mask, dtype=torch.bool) if ignore is None else mask != ignore
-        predicted, true = output.argmax(0)[is_labelled], mask[is_labelled]
-        values.append(mean_iou(predicted, true, true.unique()))
-    return HeldOutScores("mean IoU of an image", torch.tensor(values))
+    are_labelled = [torch.ones_like(mask, dtype=torch.bool) if ignore is None else mask != ignore for mask in masks]
+    predicted = [output.argmax(0)[chosen] for output, chosen in zip(outputs, are_labelled, strict=True)]
+    true = [mask[chosen] for mask, chosen in zip(masks, are_labelled, strict=True)]
+    return overlaps(predicted, true, torch.cat(true).unique().tolist())
 
 
 def target_changes(

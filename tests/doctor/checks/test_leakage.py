@@ -61,6 +61,20 @@ def test_a_few_near_copies_that_hardly_raise_the_score_are_no_fault(count: int, 
     assert bool(CHECK.find(make_case(TRAIN, torch.cat([copies, VALIDATION[: 150 - count]])))) is is_found
 
 
+@pytest.mark.parametrize(("n_sources", "times"), [(40, 6), (60, 5), (25, 12)])
+@pytest.mark.parametrize("is_split_first", [False, True])
+def test_augmented_copies_of_few_images_are_found(n_sources: int, times: int, is_split_first: bool) -> None:
+    """Copies were made of all images before the split; made of the training images alone, they are no fault."""
+    rng = torch.Generator().manual_seed(n_sources)
+    sources = random_images(n_sources + 30, n_sources)
+    rows = (torch.arange(n_sources * times) % n_sources)[torch.randperm(n_sources * times, generator=rng)]
+    copies = sources[rows] * (0.8 + 0.4 * torch.rand(len(rows), 1, 1, 1, generator=rng))
+    copies = copies + 0.02 * torch.randn(copies.shape, generator=rng)
+    cut = int(0.8 * len(rows))
+    held_out = sources[n_sources:] if is_split_first else copies[cut:]
+    assert bool(CHECK.find(make_case(copies[:cut], held_out))) is not is_split_first
+
+
 def test_no_validation_few_images_and_few_features_are_skipped() -> None:
     assert CHECK.find(case_of(make_case(TRAIN, VALIDATION).model, TRAIN, torch.arange(300) % 2)) == []
     assert CHECK.find(make_case(TRAIN[:10], TRAIN[:2] * 0.9)) == []

@@ -1,5 +1,6 @@
 """Classes that are missing from the masks, and classes that are never predicted."""
 
+import pytest
 import torch
 
 from pellucid.doctor import case_of
@@ -43,6 +44,16 @@ def test_a_class_missing_from_the_masks_is_named() -> None:
     assert finding.is_fault
     evidence = {"classes": 3, "missing": 1, "the_first_of_them": "water"}
     assert finding.evidence == evidence
+
+
+@pytest.mark.parametrize(("fraction", "is_named"), [(0.5, True), (0.1, True), (0.005, False)])
+@pytest.mark.parametrize("label", [255, -100])
+def test_objects_with_the_ignored_label_are_named(fraction: float, label: int, is_named: bool) -> None:
+    rng = torch.Generator().manual_seed(0)
+    y = torch.where(torch.rand(24, 8, 8, generator=rng) < fraction, label, 0)
+    model = Model(Conv2d(2, 1), SoftmaxCrossEntropy(ignore=label), metrics=(), input_shape=(1, 8, 8))
+    (finding,) = CHECK.find(case_of(model, torch.rand(24, 1, 8, 8, generator=rng), y))
+    assert (f"label {label}" in finding.fix) is is_named
 
 
 def test_an_ignored_class_is_not_missing() -> None:

@@ -12,7 +12,6 @@ from torch.nn import functional as F
 
 from pellucid.data.dataset import float_images
 from pellucid.data.seeds import generator
-from pellucid.data.source import Arrays
 from pellucid.doctor.case import Case
 from pellucid.doctor.finding import Check, Finding
 from pellucid.doctor.inputs import subsample
@@ -27,7 +26,7 @@ RIDGE = 1e-2  # relative to the mean square of a feature
 MIN_ENERGY = 0.5  # of an example's maps, relative to the mean; emptier ones fit many images
 # The mean rank of an example's own target among those of all examples, by how well they fit a prediction from its
 # image: 1 if it fits best, and 0.5 by chance. Up to MAX_UNRELATED, targets are unrelated to their images; of sound data
-# sets, the lowest rank is 0.80, of heat maps of faces. But the network's outputs may depend on what local features lack:
+# sets, the lowest rank is 0.80, of heat maps of faces. The network's outputs may depend on more than local features:
 # MAX_LEARNED is the share of the variance of validation targets, beyond the mean maps, that they may explain.
 MAX_UNRELATED, MAX_LEARNED = 0.68, 0.1
 # Standard deviations by which the own target fits better than others, the median over examples: at least after turning
@@ -103,14 +102,14 @@ def _reduced(maps: Tensor) -> Tensor:
 
 
 def _features(x: Tensor, size: Sequence[int], seed: int) -> Tensor:
-    """Return local features (N, D, H, W) of images at the size of maps: means, deviations, and rectified sums of them."""
+    """Return local features (N, D, H, W) of images at the size of maps: means, deviations, rectified sums of both."""
     x = float_images(x)
-    x = F.adaptive_avg_pool2d(x, [min(own, 2 * side) for own, side in zip(x.shape[2:], size, strict=True)])
+    x = F.adaptive_avg_pool2d(x, (min(x.shape[2], 2 * size[0]), min(x.shape[3], 2 * size[1])))
     x = (x - x.mean()) / x.std().clamp_min(1e-12)
     averages = [F.avg_pool2d(x, scale, 1, scale // 2, count_include_pad=False) for scale in SCALES]
     squares = [F.avg_pool2d(x * x, scale, 1, scale // 2, count_include_pad=False) for scale in SCALES[1:]]
     deviations = [(a - b * b).clamp_min(0).sqrt() for a, b in zip(squares, averages[1:], strict=True)]
-    features = F.adaptive_avg_pool2d(torch.cat([*averages, *deviations], 1), [*size])
+    features = F.adaptive_avg_pool2d(torch.cat([*averages, *deviations], 1), (size[0], size[1]))
     std, mean = torch.std_mean(features, (0, 2, 3), keepdim=True)
     features = (features - mean) / std.clamp_min(1e-6)
     rng = generator(seed)

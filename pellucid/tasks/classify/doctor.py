@@ -1,6 +1,6 @@
 """For the doctor's experiments with classes and values: scores of examples, and changed targets to try."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from math import log, nan
 from typing import Any
 

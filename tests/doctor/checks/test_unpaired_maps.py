@@ -9,6 +9,7 @@ from pellucid.doctor.checks.unpaired_maps import CHECK
 from pellucid.layers import Conv2d
 from pellucid.losses import BinaryCrossEntropy, Quadratic, SoftmaxCrossEntropy
 from pellucid.model import Model
+from pellucid.training.model import BaseModel
 
 KINDS = ("mask", "classes", "heat")
 
@@ -94,7 +95,7 @@ def test_separate_flips_and_turns_are_found(kind: str, size: tuple[int, int], ar
 
 
 def test_a_network_whose_outputs_fit_clears_the_targets() -> None:
-    """Targets that depend on distant pixels fit no local features, but what a network has learned shows that they fit."""
+    """Targets that depend on distant pixels fit no local features, but the outputs show that they fit."""
     (x, y), (other_x, other_y) = (images_and_maps(60, seed) for seed in (0, 1))
     far_y, far_other_y = y.roll(20, 3), other_y.roll(20, 3)
     case = case_with((x, far_y), (other_x, far_other_y), "mask")
@@ -106,7 +107,7 @@ def test_a_network_whose_outputs_fit_clears_the_targets() -> None:
 class _Shifting:
     """A model that predicts the mask of a place from the pixels that are 20 columns away."""
 
-    def __init__(self, model: Model) -> None:
+    def __init__(self, model: BaseModel) -> None:
         self.model = model
 
     def predict(self, x: torch.Tensor) -> torch.Tensor:

@@ -10,6 +10,7 @@ from typing import NamedTuple, Self
 import torch
 from torch import Tensor
 
+from pellucid.data.source import Arrays
 from pellucid.doctor.finding import Evidence, Finding, Remedy, Suspect
 from pellucid.doctor.held_out import HeldOutScorer
 from pellucid.doctor.intervention import MAX_PAIRS, MeasuredEffect, effect_of
@@ -27,7 +28,8 @@ DEFAULT_BUDGET = 6.0  # multiply-adds of all trainings together divided by those
 MAX_TOTAL_WORK = 1.6e12  # multiply-adds of all trainings together, unless a budget is given
 STEP_OVERHEAD = 1e7  # multiply-adds that take about as long as everything else in a step, of networks of any size
 MIN_PROOF_STEPS = 10  # of a training; the first steps differ by chance and by warmup
-MIN_HELD_OUT = 8  # held-out examples on which a pair of trainings is scored; with fewer, a gain is chance
+# Held-out examples on which a pair of trainings is scored, and maps of many pixels; with fewer, a gain is chance.
+MIN_HELD_OUT, MIN_HELD_OUT_MAPS = 8, 5
 
 
 class ProvenCause(NamedTuple):
@@ -128,9 +130,12 @@ class PairedTrainings:
 
         base: see `measure`.
         """
+        validation = validation_of(base)
+        has_maps = isinstance(validation, Arrays) and validation.y.dim() > 2
         for name, count, minimum in (
-            ("steps", steps, MIN_PROOF_STEPS), ("held-out examples", len(validation_of(base)), MIN_HELD_OUT),
-        ):  # fmt: skip
+            ("steps", steps, MIN_PROOF_STEPS),
+            ("held-out examples", len(validation), MIN_HELD_OUT_MAPS if has_maps else MIN_HELD_OUT),
+        ):
             if count < minimum:
                 self.untried[remedy.key] = (
                     f"could not be tried: too few {name} ({count}, at least {minimum} are needed)"

@@ -415,3 +415,11 @@ def test_boxes_that_a_loss_of_corners_reads_otherwise_are_found(order: str, size
     assert not found or any(expected in one.remedy.description for one in found)
     for one in found[:1]:
         assert list(losses.box_suspects(one.apply(case_of(training.model, torch.rand(60, 12), y, epochs=1)))) == []
+
+
+@pytest.mark.parametrize(("low", "high", "is_unusual"), [(0.3, 0.7, False), (2000, 2010, True), (0.5, 0.52, True)])
+def test_targets_between_0_and_1_are_no_unusual_scale(low: float, high: float, is_unusual: bool) -> None:
+    y = low + (high - low) * torch.rand(200, 2, generator=torch.Generator().manual_seed(0))
+    model = Model(Sequential(Dense(2)), "quadratic", Adam(), metrics=(), input_shape=(3,))
+    (found,) = losses.target_suspects(case_of(model, torch.rand(200, 3), y, epochs=1))
+    assert found.unusual is is_unusual

@@ -26,14 +26,15 @@ from pellucid.sweep import forward
 
 # Options of losses and objectives that other suspects check, or that the network and the data fix.
 OUTPUT_ACTIVATIONS = (Softmax, LogSoftmax, Sigmoid)  # which softmax cross-entropy replaces
-SKIPPED_OPTIONS = ("ignore", "label_smoothing", "stride", "multiple", "to", "hints", "pos_weight")
+SKIPPED_OPTIONS = ("ignore", "label_smoothing", "stride", "multiple", "to", "hints", "pos_weight", "reduction")
 MIN_NUMBER_RATIO = 3.0  # of a number to its default, or its inverse; others are usual
 MIN_CLASS_SCORE = 0.2  # of a class that was ignored by mistake, in a training that does not ignore it
 MIN_IMBALANCE = 20.0  # count of the most frequent class divided by the count of the least frequent one
 # The same of binary targets of which a trained model predicts fewer than MAX_MISSED_RECALL of the positive ones.
 MIN_MISSED_IMBALANCE, MAX_MISSED_RECALL, MIN_PROBABILITY = 4.0, 0.3, 0.5
 MAX_WEIGHT_RATIO = 100.0  # largest class weight divided by the smallest; a higher ratio is unusual
-MAX_OFFSET = 2.0  # |mean| of the targets, in standard deviations
+# |mean| of the targets, in standard deviations, and as it is: coordinates from 0 to 1 hardly need another scale.
+MAX_OFFSET, MAX_MEAN = 2.0, 1.0
 MAX_STD, MIN_STD = 5.0, 0.05  # standard deviation of the targets
 BATCH_SIZE = 8  # examples
 BOX_ORDERS: dict[str, Callable[[Tensor], Tensor]] = {
@@ -52,14 +53,16 @@ def target_suspects(case: Case) -> Iterator[Suspect]:
         return
     mean, std = y.double().mean(0, keepdim=True), y.double().std(0, correction=0, keepdim=True)
     offset = float((mean.abs() / std.clamp_min(1e-12)).max())
-    if float(std.min()) > 0 and (offset > MAX_OFFSET or float(std.max()) > MAX_STD or float(std.min()) < MIN_STD):
+    is_scaled_otherwise = float(std.max()) > MAX_STD or float(std.min()) < MIN_STD
+    if float(std.min()) > 0 and (offset > MAX_OFFSET or is_scaled_otherwise):
         yield suspect(
             "unnormalised-targets", "the targets are far from the network's first outputs, so that most of the "
             "training is spent on learning their mean and scale",
             "subtract the targets' mean, divide by their standard deviation, and undo this in the predictions",
             "standardised targets",
             lambda case: rebuilt(with_standardised_targets(case)),
-            path="train", unusual=True, mean_target=float(mean.mean()),
+            path="train", unusual=is_scaled_otherwise or float(mean.abs().max()) > MAX_MEAN,
+            mean_target=float(mean.mean()),
             standard_deviation_of_the_targets=float(std.mean()),
         )  # fmt: skip
 
@@ -325,7 +328,9 @@ def class_balance_suspects(case: TrainingCase) -> Iterator[Suspect]:
         "class-imbalance", "some classes are so much more frequent than others that the loss hardly counts the others",
         f"give positive targets more weight (pos_weight of about {changes['pos_weight']:.2g}, the number of negative "
         "targets for each of them), or predict from a lower threshold" if "pos_weight" in changes else
-        "weight classes by the inverse of their counts, or use a loss of overlap", "classes weighted by inverse counts",
+        "weight classes by the inverse of their counts, or use a loss of overlap"
+        f"{', unless resizing or a threshold removed rare pixels from the masks' if case.train.y.dim() > 2 else ''}",
+        "classes weighted by inverse counts",
         lambda case: rebuilt(case, loss=replace(loss, **changes)),
         path="train", unusual="pos_weight" in changes, settings=settings,
         most_frequent=float(shares.max()), least_frequent=float(shares.min()),

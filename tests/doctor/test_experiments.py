@@ -240,6 +240,16 @@ def test_trainings_of_too_few_steps_or_held_out_examples_are_not_made(epochs: in
     assert (trainings.effects, trainings.untried) == ([], {"momentum": reason})
 
 
+@pytest.mark.parametrize(("held_out", "is_enough"), [(4, False), (5, True), (7, True)])
+def test_fewer_held_out_maps_are_enough_than_held_out_vectors(held_out: int, is_enough: bool) -> None:
+    model = Model(Sequential(Conv2d(1, 1)), Quadratic(), input_shape=(1, 8, 8), metrics=())
+    x = torch.rand(40, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+    case = case_of(model, x, x, validation=(x[:held_out], x[:held_out]), epochs=10)
+    trainings = PairedTrainings(task_of(model), case, lambda line: None)
+    change = suspect("momentum", "", "", "without momentum", lambda case: case)
+    assert trainings.proves_nothing(case, change.remedy, 20) is not is_enough
+
+
 @pytest.mark.parametrize(("gap", "score", "harmless"), [(0.01, 0.9, True), (0.2, 0.9, False), (0.01, 0.2, False)])
 def test_other_validation_inputs_do_no_harm_if_they_are_predicted_as_well(
     gap: float, score: float, harmless: bool

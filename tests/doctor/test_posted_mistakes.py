@@ -423,3 +423,13 @@ def test_targets_between_0_and_1_are_no_unusual_scale(low: float, high: float, i
     model = Model(Sequential(Dense(2)), "quadratic", Adam(), metrics=(), input_shape=(3,))
     (found,) = losses.target_suspects(case_of(model, torch.rand(200, 3), y, epochs=1))
     assert found.unusual is is_unusual
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "is_unusual"),
+    [(Adam(0.03), True), (Adam(1.0), True), (Adam(0.01), False), (Adam(0.001), False), (Adam(1e-5), True)],
+)
+def test_a_rate_far_from_the_usual_one_is_unusual(optimizer: Adam, is_unusual: bool) -> None:
+    model = Model(Sequential(Dense(2)), "quadratic", optimizer, metrics=(), input_shape=(3,))
+    found = settings.rate_suspects(case_of(model, torch.rand(20, 3), torch.rand(20, 2), epochs=1))
+    assert [one.remedy.key for one in found if one.unusual] == ["rate-0.001"] * is_unusual

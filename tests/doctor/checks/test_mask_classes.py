@@ -6,7 +6,7 @@ import torch
 from pellucid.doctor import case_of
 from pellucid.doctor.checks.mask_classes import CHECK
 from pellucid.layers import Conv2d
-from pellucid.losses import SoftmaxCrossEntropy
+from pellucid.losses import BinaryCrossEntropy, SoftmaxCrossEntropy
 from pellucid.model import Model
 from pellucid.optim import Adam
 from tests.doctor.small_cases import corners, make_model
@@ -65,3 +65,24 @@ def test_an_ignored_class_is_not_missing() -> None:
 def test_image_labels_have_no_finding() -> None:
     model = make_model()
     assert CHECK.find(case_of(model, *corners(64))) == []
+
+
+@pytest.mark.parametrize("kind", ["map", "classes"])
+@pytest.mark.parametrize(
+    ("rare", "share", "is_predicted", "is_found"),
+    [(1, 0.02, False, True), (0, 0.02, False, True), (1, 0.02, True, False), (1, 0.3, False, False)],
+)
+def test_a_rare_value_that_is_never_predicted_is_found(
+    kind: str, rare: int, share: float, is_predicted: bool, is_found: bool
+) -> None:
+    rng = torch.Generator().manual_seed(0)
+    y = torch.where(torch.rand(20, 12, 12, generator=rng) < share, rare, 1 - rare)
+    x = y[:, None].float() if is_predicted else torch.full((20, 1, 12, 12), 1.0 - rare)
+    loss, n_maps = (SoftmaxCrossEntropy(), 2) if kind == "classes" else (BinaryCrossEntropy(), 1)
+    model = Model(Conv2d(n_maps, 1), loss, metrics=(), input_shape=(1, 12, 12))
+    begin = lambda: Model(Conv2d(n_maps, 1), loss, metrics=(), input_shape=(1, 12, 12))  # noqa: E731
+    rows = [-8.0, 8.0] if kind == "classes" else [8.0]
+    model.weights["weight"].copy_(torch.tensor(rows).view(model.weights["weight"].shape))
+    model.weights["bias"].copy_(torch.tensor(rows) * -0.5)
+    found = CHECK.find(case_of(model, x, y if kind == "classes" else y[:, None].float(), begin=begin))
+    assert [one.evidence.get("found_by_the_network") for one in found] == [0.0] * is_found

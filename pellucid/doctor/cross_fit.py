@@ -329,7 +329,7 @@ def have_near_copies(first: Source, second: Source, seed: int) -> bool:
     """
     if not (isinstance(first, Arrays) and isinstance(second, Arrays) and is_image(first.x)):
         return False
-    n_groups = len(first.y.unique()) if first.y.dim() == 1 and not first.y.is_floating_point() else 4
+    n_groups = len(first.y.unique()) if first.y.dim() == 1 and not first.y.is_floating_point() else 1
     if len(first) < 2 * FAR_RANK * n_groups:
         return False
     *_, far_quotient = closeness(second.x, first.x, seed)

@@ -4,8 +4,10 @@ import pytest
 import torch
 
 from pellucid.combine import Sequential
+from pellucid.data.source import Arrays
 from pellucid.doctor import Case, case_of
 from pellucid.doctor.checks.leakage import CHECK
+from pellucid.doctor.cross_fit import have_near_copies
 from pellucid.layers import Dense, Flatten
 from tests.doctor.small_cases import make_model
 
@@ -90,3 +92,14 @@ def test_similar_examples_of_rare_classes_are_no_copies() -> None:
     held_out = class_means[held_out_y] + 0.05 * torch.rand(150, 1, 16, 16, generator=rng)
     model = make_model(Sequential(Flatten(), Dense(10)), input_shape=(1, 16, 16))
     assert CHECK.find(case_of(model, train, y, validation=(held_out, held_out_y))) == []
+
+
+@pytest.mark.parametrize("times", [1, 7])
+def test_copies_in_few_training_examples_are_noticed(times: int) -> None:
+    """Examples held out of augmented training data are near those that remain."""
+    sources = random_images(300 // times, 7).repeat_interleave(times, 0)
+    rng = torch.Generator().manual_seed(0)
+    x = (sources + 0.02 * torch.randn(sources.shape, generator=rng))[torch.randperm(len(sources), generator=rng)]
+    values = torch.rand(len(x), 4, generator=rng)
+    halves = Arrays(x[:200], values[:200]), Arrays(x[200:], values[200:])
+    assert have_near_copies(*halves, seed=0) is (times > 1)

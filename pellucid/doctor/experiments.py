@@ -15,12 +15,7 @@ from pellucid.data.changed_source import with_targets
 from pellucid.data.source import Arrays, Source
 from pellucid.doctor.case import Case, UnansweredError, has_flat_targets
 from pellucid.doctor.checks import CHECKS
-from pellucid.doctor.cross_fit import (
-    CROSS_FIT_KEY,
-    SPLITS_DIFFER,
-    compare_targets,
-    train_on_validation_data,
-)
+from pellucid.doctor.cross_fit import CROSS_FIT_KEY, SPLITS_DIFFER, compare_targets, train_on_validation_data
 from pellucid.doctor.diagnosis import PARTS, Diagnosis, sorted_by_kind, with_order, without_refuted_causes
 from pellucid.doctor.evaluations import GOOD_SCORE, MIN_GAP, Evaluations, with_changed_targets
 from pellucid.doctor.examination import examine

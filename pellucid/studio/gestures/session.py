@@ -169,8 +169,8 @@ class GestureSession:
             check_known("no saved run", request.run, saved)
             self.own = Collected(ClassFrames.read(self.library.runs.path(request.run) / FRAMES_FOLDER))
             name = None
-        elif name is None:
-            self.own = Collected()  # not the one of this connection
+        elif name is None and self.own in kept.values():
+            self.own = Collected()  # not the one that this connection has opened
         is_lost = name is not None and name not in kept
         if name is None or is_lost:
             name = secrets.token_urlsafe(8)

@@ -19,7 +19,7 @@ from pellucid.doctor.checks import (
     preprocessing_mismatch,
     shortcut_pixels,
     shuffled_labels,
-    unpaired_maps,
+    unpaired_targets,
 )
 from pellucid.doctor.differences import (
     TraitDifference,
@@ -47,7 +47,7 @@ from pellucid.training.examples import subset
 
 # Checks whose faults of the training or the validation data explain that a model learns more from the other data.
 DATA_FAULTS = (
-    preprocessing_mismatch.NAME, unpaired_maps.NAME, shuffled_labels.NAME, confused_labels.NAME, label_noise.NAME,
+    preprocessing_mismatch.NAME, unpaired_targets.NAME, shuffled_labels.NAME, confused_labels.NAME, label_noise.NAME,
     shortcut_pixels.NAME, class_imbalance.NAME,
 )  # fmt: skip
 
@@ -60,6 +60,7 @@ MIN_GAIN_OF_TARGETS = 0.5  # of the gain by training on validation data, by pred
 MIN_TURNED, MIN_TURNED_GAIN = 0.15, 0.2  # fraction of the images that fit their values better by this, turned back
 MIN_FIT_ABOVE_CHANCE = 0.08  # of the best closeness in two ways, compared with values of other images
 MIN_SPLIT_GAIN = 0.1  # of the score, by training on validation data instead of training data
+MIN_PER_VALUE = 10  # images on average; with fewer, a repeated value is no kind of images, but may be that of copies
 MIN_TRAINING_SCORE = 0.7  # on training data; below it, a training on validation data is tried even without a gap
 
 
@@ -180,7 +181,7 @@ def _unknown_difference(
     can_be_unpaired = {one.kind for one in found_differences} <= {OF_PAIR} and all_tried
     if can_be_unpaired and evaluations.training_score < MIN_TRAINING_SCORE and not judged.are_paired:
         return split_cause.with_finding(replace(
-            fault, check=unpaired_maps.NAME, path="train",
+            fault, check=unpaired_targets.NAME, path="train",
             cause="the training targets belong to other images: a model that was trained on validation data predicts "
             "them hardly better than the targets of other training images",
             fix="match images and targets by their names, not by their places in two lists",
@@ -325,11 +326,14 @@ def _values_turned_back(base: TrainingCase, split_cause: ProvenCause) -> Suspect
 def have_near_copies(first: Source, second: Source, seed: int) -> bool:
     """Return whether many images of one half of the data are far nearer to some images of the other half than to most.
 
-    False if a class has too few images: images of one class may be similar without being copies.
+    False if a class, or a value that many images share, has too few images: those may be similar without being copies.
     """
     if not (isinstance(first, Arrays) and isinstance(second, Arrays) and is_image(first.x)):
         return False
-    n_groups = len(first.y.unique()) if first.y.dim() == 1 and not first.y.is_floating_point() else 1
+    n_groups = 1
+    if first.y.dim() == 1:
+        n_values = len(first.y.unique())
+        n_groups = n_values if not first.y.is_floating_point() or n_values * MIN_PER_VALUE <= len(first) else 1
     if len(first) < 2 * FAR_RANK * n_groups:
         return False
     *_, far_quotient = closeness(second.x, first.x, seed)

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from pellucid.base.errors import PellucidError
 from pellucid.doctor.case import Case, has_flat_targets
-from pellucid.doctor.checks import nan_origin, preprocessing_mismatch, shuffled_labels, unpaired_maps
+from pellucid.doctor.checks import nan_origin, preprocessing_mismatch, shuffled_labels, unpaired_targets
 from pellucid.doctor.evaluations import GOOD_SCORE, MIN_HALF_EXAMPLES, Evaluations
 from pellucid.doctor.finding import MIN_GAIN, Evidence, Finding, Remedy, Suspect
 from pellucid.doctor.held_out import HeldOutScorer
@@ -230,7 +230,7 @@ def sound_case(evaluations: Evaluations) -> TrainingCase | None:
     case = evaluations.case
     if not has_flat_targets(case):
         has_scores = evaluations.is_scored or (case.validation is not None and optional_fields(case).stopped)
-        are_paired = all(finding.check != unpaired_maps.NAME for finding in evaluations.findings)
+        are_paired = all(finding.check != unpaired_targets.NAME for finding in evaluations.findings)
         return case if has_scores and are_paired else None
     faults = {(finding.check, finding.path) for finding in evaluations.findings if finding.is_fault}
     if case.validation is None or any((name, "validation") in faults for name in UNSOUND_DATA):

@@ -22,7 +22,7 @@ from pellucid.doctor.checks import (
     symmetric_init,
     underfitting,
     unnormalised_inputs,
-    unpaired_maps,
+    unpaired_targets,
     untrained_frozen,
     wrong_gradient,
     wrong_output,
@@ -33,7 +33,7 @@ CHECKS: tuple[Check, ...] = tuple(
     module.CHECK for module in (
         # of the data
         constant_inputs, preprocessing_mismatch, duplicated_inputs, shortcut_pixels,
-        leakage, unpaired_maps, shuffled_labels, shifted_labels, confused_labels, label_noise, unnormalised_inputs,
+        leakage, unpaired_targets, shuffled_labels, shifted_labels, confused_labels, label_noise, unnormalised_inputs,
         class_imbalance, mask_classes,
         # of the network
         wrong_output, softmax_twice, mixed_examples, wrong_gradient, cut_gradient, symmetric_init, dropout_at_inference,

@@ -5,7 +5,7 @@ import torch
 from torch.nn import functional as F
 
 from pellucid.doctor import Case, case_of
-from pellucid.doctor.checks.unpaired_maps import CHECK
+from pellucid.doctor.checks.unpaired_targets import CHECK
 from pellucid.layers import Conv2d
 from pellucid.losses import BinaryCrossEntropy, Quadratic, SoftmaxCrossEntropy
 from pellucid.model import Model

@@ -10,6 +10,7 @@ from typing import Any, cast
 
 import torch
 
+from pellucid.base.allocator import keeping_freed_memory
 from pellucid.base.errors import PellucidError
 from pellucid.base.text import note, plural
 from pellucid.data import Arrays, Batch, Source, Subset
@@ -28,9 +29,9 @@ from pellucid.training.process import torch_threads
 from pellucid.training.reading import Augmentation, batch_loader, sample_indices
 from pellucid.training.step import NotFiniteError, TrainingStep
 
-WARM_UP = 2  # steps that are not timed: they start threads and choose kernels
-MAX_SECONDS, MAX_STEPS = 3.0, 30  # of all steps, after which one timed step is enough; and of the timed ones
-MAX_TIMED_EVALUATIONS = 32  # images whose evaluation is timed
+WARM_UP, SLOW_STEP = 2, 0.5  # steps that are not timed: they start threads and choose kernels; of slow ones, one
+MAX_SECONDS, MAX_STEPS = 1.5, 30  # of all steps, after which one timed step is enough; and of the timed ones
+MAX_TIMED_EVALUATIONS, EVALUATION_SECONDS = 32, 0.5  # images whose evaluation is timed: those trained on in this time
 MAX_EPOCHS = 1_000
 
 
@@ -74,9 +75,11 @@ def training_cost(
     loader = batch_loader(measured_model, train, batch_size, augment)
     step, rng = TrainingStep.of(measured_model, len(train)), seeded_generator(model.device)
     try:
-        with torch.inference_mode():
+        # memory is kept as in the training, whose time and peak this predicts
+        with torch.inference_mode(), keeping_freed_memory():
             step_seconds = _seconds_per_batch(loader, lambda batch: step(batch, 0.0, seed_step(rng, model.seed, 0)))
-            timed_images = Subset(held_out, torch.arange(min(MAX_TIMED_EVALUATIONS, len(held_out))))
+            affordable = max(1, int(batch_size * EVALUATION_SECONDS / step_seconds))
+            timed_images = Subset(held_out, torch.arange(min(MAX_TIMED_EVALUATIONS, affordable, len(held_out))))
             start = perf_counter()
             evaluate(model, timed_images, batch_within_memory(model, timed_images))
             evaluation_seconds = (perf_counter() - start) / len(timed_images)
@@ -93,7 +96,7 @@ def _seconds_per_batch(loader: Any, process_batch: Callable[[Batch], object]) ->
         for batch in loader.epoch(0):
             process_batch(batch)
             seconds.append(perf_counter() - start)
-            timed_seconds = seconds[WARM_UP:]
+            timed_seconds = seconds[1 if seconds[0] >= SLOW_STEP else WARM_UP :]
             if len(timed_seconds) >= MAX_STEPS or (timed_seconds and sum(seconds) >= MAX_SECONDS):
                 return sum(timed_seconds) / len(timed_seconds)
             start = perf_counter()

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from pellucid.base.allocator import keeping_freed_memory
 from pellucid.base.brief import brief_repr
 from pellucid.base.errors import PellucidError
 from pellucid.base.files import write_atomically
@@ -105,7 +106,7 @@ class Job:
                 accumulate=train_table.accumulate,
                 **recipe.distributed.arguments(),
             )
-        with torch_threads(threads):
+        with torch_threads(threads), keeping_freed_memory():
             run = self._evaluate_and_report(history) if processes().is_first else None
             results = processes().from_first(lambda: None if run is None else run.metrics)
             return run or Run(self.path, self.path / "report.html", results or {}, model, recipe)

@@ -1,11 +1,15 @@
 """train.minutes: the number of epochs that fits, and the time that is said before the first step."""
 
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
 
+from pellucid.base.allocator import FreedMemory
 from pellucid.base.errors import PellucidError
+from pellucid.model import Model
 from pellucid.recipe import duration
 from pellucid.recipe.build import build_model
 from pellucid.recipe.duration import TrainingCost, training_cost
@@ -24,6 +28,35 @@ def test_the_cost_is_said_in_minutes_or_seconds_and_gigabytes() -> None:
     assert TrainingCost(60.0, 3 * 2**29).text(10) == "about 10 min and 1.5 GB on this machine"
     assert TrainingCost(0.5, 2**30).text(10) == "about 5 s and 1.0 GB on this machine"
     assert TrainingCost(0.001, 2**30).text(1) == "about 1 s and 1.0 GB on this machine"
+
+
+@pytest.mark.parametrize(
+    ("step_seconds", "n_steps"), [(0.01, 2 + 30), (0.1, 2 + 13), (0.4, 2 + 2), (0.8, 1 + 1), (5.0, 1 + 1)]
+)
+def test_slow_steps_are_measured_by_one(step_seconds: float, n_steps: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    steps: list[object] = []
+    monkeypatch.setattr(duration, "perf_counter", lambda: step_seconds * len(steps))
+    loader = SimpleNamespace(epoch=lambda epoch: range(4))
+    assert duration._seconds_per_batch(loader, steps.append) == pytest.approx(step_seconds)
+    assert len(steps) == n_steps
+
+
+def test_memory_is_kept_while_the_cost_is_measured_and_in_the_final_evaluation(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keepers: list[int] = []
+    for owner, name in ((duration, "evaluate"), (Model, "evaluate")):
+        original: Any = getattr(owner, name)
+        monkeypatch.setattr(
+            owner, name, lambda *args, call=original: keepers.append(FreedMemory._n_keepers) or call(*args)
+        )
+    recipe = load_recipe("xor", {"train.epochs": 1})
+    material = load_data(recipe)
+    training_cost(build_model(recipe, material.train), material.train, material.test, 4, None)
+    train(recipe, out=tmp_path, progress=False)
+    assert len(keepers) >= 2
+    assert min(keepers) >= 1
+    assert FreedMemory._n_keepers == 0
 
 
 @pytest.mark.parametrize("frozen", [[], ["features.dense1.*"]])

@@ -153,6 +153,7 @@ def test_tokens_of_the_vision_transformer_are_maps_of_its_image(method: str) -> 
     assert maps.isfinite().all()
 
 
+@pytest.mark.heavy
 @pytest.mark.slow
 @pytest.mark.parametrize(("name", "max_alarms"), [("mnist-lenet", 0), ("mnist-mlp-100", 0), ("mnist-conv", 4)])
 def test_pictures_laid_out_as_digits_are_distinguished_from_digits(name: str, max_alarms: int) -> None:
@@ -204,6 +205,7 @@ def test_other_pictures_and_noise_are_distinguished(name: str) -> None:
         assert unfamiliar.auroc(own_distances, unfamiliar.distances(model, other_images)) >= 0.95, kind
 
 
+@pytest.mark.heavy
 @pytest.mark.real
 @pytest.mark.parametrize("name", with_marks(CLASSIFIERS))
 def test_the_accuracy_of_each_classifier_is_that_of_its_card(name: str) -> None:

@@ -107,6 +107,7 @@ def test_the_largest_seed_is_accepted_by_every_generator(cli: Cli, tmp_path: Pat
     assert output["seed"] == 2147483647
 
 
+@pytest.mark.heavy
 @pytest.mark.slow
 def test_a_notebook_is_written(cli: Cli, tmp_path: Path):
     file = tmp_path / "lesson.ipynb"

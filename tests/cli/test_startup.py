@@ -66,6 +66,7 @@ for name in package.__all__:
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
+@pytest.mark.heavy
 @pytest.mark.slow
 def test_models_and_digits_are_loaded_without_importing_large_modules(tmp_path: Path):
     digit = np.zeros((28, 28), np.uint8)

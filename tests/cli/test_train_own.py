@@ -208,6 +208,7 @@ def test_training_on_a_users_key_points(cli: Cli, tmp_path: Path) -> None:
     assert tables["start"]["weights"] == "faces"
 
 
+@pytest.mark.heavy
 @pytest.mark.slow
 @pytest.mark.usefixtures("no_report")
 def test_training_on_a_users_class_folders(cli: Cli, tmp_path: Path) -> None:

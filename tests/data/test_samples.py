@@ -42,6 +42,7 @@ def image_tensor(image: Image.Image) -> torch.Tensor:
     return torch.from_numpy(np.array(image)).permute(2, 0, 1)
 
 
+@pytest.mark.heavy
 @pytest.mark.slow
 def test_every_sample_exists_and_is_small(sample_folder: tuple[Path, tuple[Sample, ...]]):
     folder, samples = sample_folder

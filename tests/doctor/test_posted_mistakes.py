@@ -175,6 +175,7 @@ def augmented_case(change: Any) -> Case:
     return case_of(model, x, y, validation=held_out, history=history, epochs=20, batch_size=32)
 
 
+@pytest.mark.heavy
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("change", "causes"),
@@ -312,6 +313,7 @@ def test_layers_of_a_few_units_are_the_cause(activation: Any, width: int) -> Non
     assert diagnose(case_of(model, x, y, validation=held_out, history=history, epochs=8)).causes == ("narrow-layers",)
 
 
+@pytest.mark.heavy
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", [0, 1, 2])
 def test_strong_augmentation_by_the_data_set_itself_is_no_cause(seed: int) -> None:

@@ -63,6 +63,7 @@ def test_learned_proposals_lie_on_the_objects():
     assert min(values["IoU of each object with its best proposal"]) > 0.5
 
 
+@pytest.mark.heavy
 @pytest.mark.slow
 def test_the_cell_of_an_object_contains_its_centre():
     values = numbers("grid")

@@ -117,6 +117,7 @@ def opened(browser: Any, served: Started, cookies: list[Any]) -> Iterator[Any]: 
         assert page.faults == []
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("model", ["mnist-mlp-100", "mnist-lenet"])
 def test_a_three_drawn_by_mouse_is_predicted_as_three(model: str, opened: Any) -> None:
     page = opened(f"model={model}")
@@ -300,6 +301,7 @@ def test_the_address_restores_the_view(opened: Any) -> None:
     assert three.text("#read") == "3"
 
 
+@pytest.mark.heavy
 def test_a_dropped_connection_recovers(browser: Any) -> None:  # noqa: F811
     with studio("mnist-lenet") as first:
         context = browser.new_context()

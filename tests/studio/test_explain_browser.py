@@ -171,6 +171,7 @@ def test_maps_share_a_crosshair_and_a_scale_and_show_the_occluded_square(opened:
     assert other.tab.is_checked("#explain-shared")
 
 
+@pytest.mark.heavy
 def test_a_drawing_is_explained_by_keys_alone(opened: Any) -> None:
     page = opened("model=mnist-lenet&methods=lrp")
     page.tab.focus("#explain-draw")

@@ -14,7 +14,7 @@ from tests.studio.collected import COLOURS, picture, write_camera
 from tests.studio.test_browser import WAIT, until
 from tests.studio.test_command import Started, studio
 
-pytestmark = pytest.mark.real
+pytestmark = [pytest.mark.real, pytest.mark.heavy]
 SHAPES = ("circle", "square", "cross")
 # What the camera shows now, by the colour in the middle; "" before its first frame.
 SHOWN = """(() => {
@@ -250,7 +250,6 @@ def test_frames_of_cells_and_of_classes_are_shown_and_removed(tab: Any, tmp_path
     until(tab, "document.querySelectorAll('[data-class]').length === 1")
 
 
-@pytest.mark.heavy
 def test_a_moved_threshold_is_applied_to_the_answer(tab: Any, tmp_path: Path) -> None:
     add_classes(tab, "circle", "square")
     collect_pictures(tab, tmp_path, 60, "circle", "square")
@@ -265,7 +264,6 @@ def test_a_moved_threshold_is_applied_to_the_answer(tab: Any, tmp_path: Path) ->
     until(tab, f"{answer}.startsWith('unlike anything')")
 
 
-@pytest.mark.heavy
 def test_a_saved_run_is_continued(tab: Any, tmp_path: Path) -> None:
     add_classes(tab, "circle", "square")
     collect_pictures(tab, tmp_path, 6, "circle", "square")

@@ -31,6 +31,7 @@ def reasons(tab: Any, name: str) -> dict[str, str]:  # noqa: F811
     return {reason: " ".join(files.split()) for reason, files in (text.rsplit(": ", 1) for text in texts)}
 
 
+@pytest.mark.heavy
 def test_odd_files_of_a_folder_do_not_end_it(tab: Any, tmp_path: Path) -> None:  # noqa: F811
     """Small and narrow pictures, and files that are none, are left out; an animation gives several frames."""
     for number, size in enumerate([(1000, 60), (60, 1000), (171, 128), (16, 16), (300, 1400), (15, 40), (2, 2)]):

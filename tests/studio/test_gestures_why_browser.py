@@ -118,6 +118,7 @@ def test_the_sentence_of_the_edge_fits_the_painted_map(tab: Any, tmp_path: Path)
     assert max(edges) - min(edges) > 20  # they differ, so that a wrong number would not fit by chance
 
 
+@pytest.mark.heavy
 def test_the_map_is_of_the_frame_that_is_shown_with_it(tab: Any, tmp_path: Path) -> None:  # noqa: F811
     add_classes(tab, *SHAPES)
     collect_pictures(tab, tmp_path, 12, *SHAPES)
@@ -151,6 +152,7 @@ def test_a_phone_shows_camera_answer_and_why_at_once(tab: Any, tmp_path: Path) -
     tab.set_viewport_size({"width": 1280, "height": 900})
 
 
+@pytest.mark.heavy
 def test_each_step_of_a_training_is_shown(tab: Any, tmp_path: Path) -> None:  # noqa: F811
     add_classes(tab, *SHAPES)
     collect_pictures(tab, tmp_path, 20, *SHAPES)

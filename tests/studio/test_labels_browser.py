@@ -99,6 +99,7 @@ def test_a_weight_before_and_after_a_step_has_the_digits_of_python(opened: Any) 
     assert after - before == pytest.approx(-gradient, rel=0.02)
 
 
+@pytest.mark.heavy
 def test_a_lost_server_is_named_at_the_control_that_was_clicked(browser: Any) -> None:  # noqa: F811
     with studio("mnist-lenet") as started:
         context = browser.new_context()

@@ -199,6 +199,7 @@ def test_a_process_that_ends_waits_only_for_steps_that_have_begun() -> None:
     assert (ended.stdout.count("begun"), ended.stdout.count("done")) == (AT_ONCE, AT_ONCE)
 
 
+@pytest.mark.heavy
 @pytest.mark.slow
 def test_a_page_to_hand_out_has_a_figure_for_each_choice_unless_it_is_too_large(
     cli: Cli,  # noqa: F811

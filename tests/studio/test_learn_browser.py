@@ -64,6 +64,7 @@ def expected(rate: float, start: float = 1.0) -> list[float]:
     return [*result["gradient at the start"], result["largest rate"], *ends]
 
 
+@pytest.mark.heavy
 def test_a_student_guesses_drags_and_solves(opened: Any) -> None:
     tab = opened()
     assert not tab.is_visible(f"{RATES} img")  # before the guess
@@ -307,6 +308,7 @@ def test_a_grip_follows_moves_that_are_larger_than_it(index: int, opened: Any) -
     assert middle() == pytest.approx((x + 180, y + 30), abs=4)
 
 
+@pytest.mark.heavy
 def test_points_are_moved_by_keys_and_stay_in_the_plot(opened: Any) -> None:
     tab = opened("lesson=neighbours&voting.query=4.9,0")
     press_until(tab, "[data-step=voting] [data-grip='0']")
@@ -360,6 +362,7 @@ def test_the_bare_address_returns_to_the_list(opened: Any) -> None:
     tab.wait_for_selector(RATES, timeout=WAIT)
 
 
+@pytest.mark.heavy
 def test_a_lesson_that_does_not_exist_says_so(opened: Any) -> None:
     tab = opened("list=all")
     tab.evaluate("location.hash = '#learn?lesson=descnt'")

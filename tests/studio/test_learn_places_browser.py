@@ -126,6 +126,7 @@ def moves(centres: list[list[float]], iterations: int) -> float:
     return farthest
 
 
+@pytest.mark.heavy
 def test_a_remark_names_the_values_that_it_was_written_for(opened: Any) -> None:  # noqa: F811
     start = [[-3.0, 6.6], [-3.0, 6.7], [-3.0, 6.8], [-3.0, 6.9]]
     assert moves(start, 12) > 0  # "The centres have stopped" is not true of this start

@@ -284,6 +284,7 @@ def test_classes_of_pixels_are_switched_and_explained(page: Any) -> None:
     assert tab.inner_text("[data-of][aria-pressed=true] b") == largest
 
 
+@pytest.mark.heavy
 def test_heat_maps_bars_and_colours(page: Any) -> None:
     shown = page("model=faces")
     tab = shown.tab

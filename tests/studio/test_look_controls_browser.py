@@ -23,7 +23,7 @@ from tests.studio.test_look import layer, real_picture
 from tests.studio.test_look_answers import constant_model
 from tests.studio.test_look_browser import chromium, labelled, page, served  # noqa: F401  (fixtures)
 
-pytestmark = pytest.mark.real
+pytestmark = [pytest.mark.real, pytest.mark.heavy]
 CLASSES = ("cat", "dog", "boat")
 SHOT = "document.querySelector('#look-canvas').toDataURL()"
 DROP = """async (files) => {
@@ -87,7 +87,6 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-@pytest.mark.heavy
 def test_a_click_gives_a_colour_to_a_colorizer(page: Any) -> None:  # noqa: F811
     shown = page("model=hinted.safetensors&sample=photo+0")
     tab = shown.tab

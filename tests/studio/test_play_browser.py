@@ -68,6 +68,7 @@ def printed_by(text: str) -> float:
     return float(output.getvalue().split()[-1])
 
 
+@pytest.mark.heavy
 def test_it_starts_paused_and_its_numbers_are_those_of_its_python_text(opened: Any) -> None:
     tab = opened("problem=moons&hidden=5&rate=0.3")
     tab.wait_for_timeout(600)
@@ -177,6 +178,7 @@ def test_an_address_opens_the_same_network(opened: Any) -> None:
     until(tab, "location.hash.includes('rate=0.03') && !location.hash.includes('steps=')")
 
 
+@pytest.mark.heavy
 def test_a_network_that_overfits_is_stopped_by_l2_as_the_page_says(opened: Any) -> None:
     tab = opened()
     tab.click('[data-break="4"]')
@@ -194,6 +196,7 @@ def test_a_network_that_overfits_is_stopped_by_l2_as_the_page_says(opened: Any) 
     assert shown(tab, "test") - shown(tab, "train") < gap / 2
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("state", ["hidden=8~8~8~8", "problem=digits&hidden=8~8"])
 def test_no_task_of_the_page_takes_50_ms_while_it_learns(state: str, opened: Any) -> None:
     tab = opened(state)
@@ -306,6 +309,7 @@ def test_the_link_is_copied(opened: Any) -> None:
     assert "#play?problem=xor" in tab.url
 
 
+@pytest.mark.heavy
 def test_settings_change_while_it_learns(opened: Any) -> None:
     tab = opened()
     tab.click("#play-go")

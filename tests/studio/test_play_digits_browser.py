@@ -85,6 +85,7 @@ def test_the_legend_does_not_run_into_its_text(width: int, opened: Any) -> None:
     assert text["x"] + text["width"] <= width
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize(("activation", "ends"), [("tanh", [f"{MINUS}1", "1"]), ("sigmoid", ["0", "1"])])
 def test_draw_names_and_colours_the_outputs_of_hidden_neurons(
     activation: str,

@@ -57,6 +57,7 @@ def test_the_file_is_small(file: Path) -> None:
     assert file.stat().st_size < 4_000_000
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("name", ["moons, with L2", "hills, values", "digits"])
 def test_what_is_recorded_is_what_python_learns(name: str, file: Path) -> None:
     _, answers = given_in(file)

@@ -22,6 +22,7 @@ INPUT = "The input, 1\N{MULTIPLICATION SIGN}2: "
 PLACES = [(0.1 + 0.11 * k, 0.9 - 0.1 * k) for k in range(8)]  # of the plane's width and height
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize(("is_empty", "count"), [(True, 2), (True, 8), (False, 3)])
 def test_each_of_several_quick_clicks_adds_its_point(is_empty: bool, count: int, opened: Any) -> None:  # noqa: F811
     tab = opened("count=20&hidden=8~8~8")
@@ -87,6 +88,7 @@ def test_the_plane_stays_in_its_place_when_points_are_put(situation: str, opened
     assert not tab.is_visible("#play-ask")  # it is not asked of these points
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize(("key", "value"), [("count", "400"), ("batch", "1"), ("batch", "100")])
 def test_the_curves_have_the_epochs_of_the_bar_after_other_batches(key: str, value: str, opened: Any) -> None:  # noqa: F811
     tab = opened("count=100&rate=0.01")
@@ -102,6 +104,7 @@ def test_the_curves_have_the_epochs_of_the_bar_after_other_batches(key: str, val
     assert max(float(one) for one in labels if one.isdigit()) == 10
 
 
+@pytest.mark.heavy
 def test_after_a_remedy_is_set_the_page_waits_for_its_effect(opened: Any) -> None:  # noqa: F811
     tab = opened()
     tab.click('[data-break="4"]')
@@ -146,6 +149,7 @@ def test_buttons_end_where_the_network_may_not_grow_or_shrink(opened: Any) -> No
     assert not tab.is_visible("#play-problem")
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize(("problem", "place"), [("circles", (0.5, 0.5)), ("moons", (0.3, 0.7)), ("xor", (0.8, 0.2))])
 def test_draw_says_which_point_it_shows_and_forgets_it_with_the_network(
     problem: str,
@@ -188,6 +192,7 @@ def test_an_address_with_other_steps_than_can_be_taken_says_so(given: str, used:
     assert tab.inner_text("#play-problem") == text
 
 
+@pytest.mark.heavy
 def test_what_was_said_does_not_outlast_what_it_is_true_of(opened: Any) -> None:  # noqa: F811
     tab = opened()
     tab.click("#play-none")

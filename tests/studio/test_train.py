@@ -159,6 +159,7 @@ def test_the_curves_are_those_of_the_run_folder(finished: tuple[Tab, str, Path])
     assert state["pictures"] == [1, 2, 4, 6]
 
 
+@pytest.mark.heavy
 @pytest.mark.slow
 def test_the_confusion_matrix_of_an_epoch_and_its_pictures_are_shown(finished: tuple[Tab, str, Path]) -> None:
     tab, run, path = finished
@@ -258,6 +259,7 @@ def test_user_data_are_read_from_the_given_folder(tmp_path: Path) -> None:
     assert findings["kind"] != "error"
 
 
+@pytest.mark.heavy
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "text", "message"),

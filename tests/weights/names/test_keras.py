@@ -162,6 +162,7 @@ def keras_files(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Tensor,
     return folder, *run_keras(WRITE_SCRIPT, folder, folder, "torch")
 
 
+@pytest.mark.heavy
 @pytest.mark.slow
 @pytest.mark.parametrize("file", ["small.h5", "small.weights.h5", "transfer.weights.h5"])
 def test_a_file_saved_by_keras_reproduces_its_outputs(file, keras_files):

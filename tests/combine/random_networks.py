@@ -91,11 +91,11 @@ MERGE_STRATEGIES: dict[type[Layer], st.SearchStrategy[Layer]] = {
 }
 DRAWN_SEPARATELY = {layers.Reshape, layers.MaxUnpool2d}  # they need a drawn shape, and switches as second input
 REGION_POOLING = {layers.RoIAlign, layers.RoIPool}  # their second input is regions, not an image
-# The other layers are drawn from the layers of their samples.
+# The other layers of one input are drawn from the layers of their samples.
 LAYER_STRATEGIES |= {
     kind: st.sampled_from([sample.layer for sample in SAMPLES if type(sample.layer) is kind])
     for kind in layers.LAYERS
-    if kind not in {*LAYER_STRATEGIES, *MERGE_STRATEGIES, *DRAWN_SEPARATELY, *REGION_POOLING}
+    if kind not in {*LAYER_STRATEGIES, *DRAWN_SEPARATELY} and layers.Trait.MULTIPLE_INPUTS not in kind.traits
 }
 
 

@@ -213,7 +213,7 @@ def test_products_with_weights_are_counted_as_pytorch_counts_them(sample: Sample
     x = tree_map(lambda leaf: leaf[:1], x)
     with FlopCounterMode(display=False) as counter:
         y = reference_forward(sample.layer, params, x, sample.mode())
-    assert counter.get_total_flops() > 0
+    assert counter.get_total_flops() > 0, "PyTorch counts no products of the reference: write it with @ or einsum"
     counted = multiply_adds(sample.layer, params, x, y)
     assert counted == counter.get_total_flops() / 2, "change MULTIPLY_ADD_COUNTS of pellucid/network/summary.py"
 

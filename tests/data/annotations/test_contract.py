@@ -7,7 +7,7 @@ import pytest
 
 from pellucid.base.errors import PellucidError
 from pellucid.data.annotations import FORMATS, find_format, read_annotations
-from pellucid.data.tree import open_tree
+from pellucid.data.tree import DOCUMENT_SUFFIXES, open_tree
 from tests.data.annotations.sets import SAMPLES
 from tests.data.pictures import picture_bytes
 
@@ -16,6 +16,11 @@ every_format = pytest.mark.parametrize("name", FORMATS)
 
 def test_every_format_has_a_sample() -> None:
     assert SAMPLES.keys() == FORMATS.keys(), "add a sample of each format to tests/data/annotations/sets.py"
+
+
+@every_format
+def test_annotation_files_count_towards_the_limits_of_documents(name: str) -> None:
+    assert SAMPLES[name].file.endswith(DOCUMENT_SUFFIXES), "add it to DOCUMENT_SUFFIXES of pellucid/data/tree.py"
 
 
 def read_sample(write_tree, name, text=None, classes=None):

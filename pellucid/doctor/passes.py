@@ -14,10 +14,10 @@ from pellucid.combine.base import Combinator, join, walk
 from pellucid.fuse import kernel_gradient
 from pellucid.layers import BatchNorm, Mode
 from pellucid.nested import flatten, map_tree
-from pellucid.sweep import backward, forward
+from pellucid.sweep import backward, forward, run
 
 if TYPE_CHECKING:
-    from pellucid.layers.base import Cache, Layer
+    from pellucid.layers.base import Cache, Layer, Params
     from pellucid.sweep import BackwardWatch, ForwardWatch
     from pellucid.training.model import BaseModel
 
@@ -111,6 +111,21 @@ def max_batch(model: BaseModel, x: Tensor) -> int:
 def in_batches(model: BaseModel, x: Tensor) -> tuple[Tensor, ...]:
     """Return the inputs in as few batches as fit into memory, of about equal size."""
     return torch.tensor_split(x, max(-(-len(x) // max_batch(model, x)), 1))
+
+
+def with_batch_statistics(model: BaseModel, x: Tensor) -> Any:
+    """Return the outputs for inputs (N, ...) in evaluation mode, except that every BatchNorm uses batch statistics.
+
+    Of a network with several outputs, only those for the first batch.
+    """
+
+    def leaf(path: str, layer: Layer, params: Params, x: Any, mode: Mode) -> tuple[Any, Cache]:
+        return layer.forward(params, x, Mode(isinstance(layer, BatchNorm), keep=False))
+
+    with torch.inference_mode():
+        params = map_tree(torch.clone, model.params)
+        outputs = [run(model.net, params, batch, Mode(keep=False), leaf)[0] for batch in in_batches(model, x)]
+        return torch.cat(outputs) if isinstance(outputs[0], Tensor) else outputs[0]
 
 
 def gradients(

@@ -6,9 +6,9 @@ import torch.nn.functional as F
 
 from pellucid.combine import Sequential
 from pellucid.doctor import passes
-from pellucid.doctor.passes import gradients, layer_outputs, rms
+from pellucid.doctor.passes import gradients, layer_outputs, rms, with_batch_statistics
 from pellucid.layers import BatchNorm, Conv2d, Dense, Flatten, ReLU
-from tests.doctor.small_cases import conv_net, corners, make_model
+from tests.doctor.small_cases import conv_net, corners, make_case, make_model
 
 
 def test_inputs_beyond_the_memory_are_split_into_batches(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -53,6 +53,19 @@ def test_statistics_of_norms_have_no_gradient() -> None:
 def test_root_mean_square() -> None:
     assert rms(torch.tensor([3.0, -4.0])) == pytest.approx(12.5**0.5)
     assert rms(torch.zeros(0)) == 0.0
+
+
+def test_batch_statistics_are_used_by_norms_only() -> None:
+    case = make_case(conv_net(), epochs=1)
+    weights_before = {path: value.clone() for path, value in case.model.weights.items()}
+    x = case.inputs(case.train)
+    w = case.model.weights
+    y = torch.conv2d(x, w["conv1.weight"], w["conv1.bias"], padding=1)
+    y = torch.nn.functional.batch_norm(y, None, None, w["norm.weight"], w["norm.bias"], training=True).relu()
+    y = y + torch.conv2d(y, _block_weight(w, "weight"), _block_weight(w, "bias"), padding=1).tanh()
+    expected = torch.max_pool2d(y, 2).flatten(1) @ w["scores.weight"].T + w["scores.bias"]
+    torch.testing.assert_close(with_batch_statistics(case.model, x), expected, rtol=1e-4, atol=1e-5)
+    assert all(torch.equal(weights_before[path], value) for path, value in case.model.weights.items())
 
 
 def _block_weight(weights: dict[str, torch.Tensor], name: str) -> torch.Tensor:

@@ -1,6 +1,7 @@
 """The checks of the doctor, one per file, in an order in which causes come before their consequences."""
 
 from pellucid.doctor.checks import (
+    batch_norm,
     class_imbalance,
     confused_labels,
     constant_inputs,
@@ -38,7 +39,7 @@ CHECKS: tuple[Check, ...] = tuple(
         # of the network
         wrong_output, softmax_twice, mixed_examples, wrong_gradient, cut_gradient, symmetric_init, dropout_at_inference,
         # of the training
-        nan_origin, replaced_weights, untrained_frozen,
+        nan_origin, batch_norm, replaced_weights, untrained_frozen,
         # of its result
         underfitting, overfitting,
     )

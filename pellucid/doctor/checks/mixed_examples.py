@@ -48,5 +48,5 @@ def find(case: Case) -> list[Finding]:
 NAME = "mixed-examples"
 CHECK = Check(
     NAME, find, finds_faults=True,
-    explains=("overfitting", "underfitting"),
+    explains=("batch-norm", "overfitting", "underfitting"),
 )  # fmt: skip

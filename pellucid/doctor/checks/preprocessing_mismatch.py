@@ -124,5 +124,5 @@ def _trait_distance(case: Case, held_out: Arrays) -> tuple[Tensor, Callable[[Ten
 NAME = "preprocessing-mismatch"
 CHECK = Check(
     NAME, find, finds_faults=True,
-    explains=("confused-labels", "unnormalised-inputs", "overfitting", "underfitting"),
+    explains=("confused-labels", "unnormalised-inputs", "overfitting", "underfitting", "batch-norm"),
 )  # fmt: skip

@@ -159,7 +159,10 @@ def _exchanges(case: TrainingCase) -> Iterator[Suspect]:
 
 
 def _usual_rate(optimizer: Optimizer) -> str:
-    return "" if optimizer.usual_lr == inf else f", {optimizer.lr / optimizer.usual_lr:.2g} times the usual one"
+    if optimizer.usual_lr == inf:
+        return ""
+    ratio = f"{optimizer.lr / optimizer.usual_lr:.2g}"
+    return ", the usual one" if ratio == "1" else f", {ratio} times the usual one"
 
 
 def _with_plain_settings(case: TrainingCase) -> TrainingCase:

@@ -210,3 +210,15 @@ def test_a_probable_part_is_not_called_certain() -> None:
     first, second = sentences(Diagnosis((finding,), ("a",), {}, {}, intervention_effects=(effect,)))
     assert first.startswith("Probably, the fault is in the settings of the training: with others, the recall is 0.75")
     assert second.startswith("That is not certain, since the gain is -0.10 to 0.30")
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "text"),
+    [
+        (Adam(0.001), ", the usual one"),
+        (Adam(0.01), ", 10 times the usual one"),
+        (Adam(1e-4), ", 0.1 times the usual one"),
+    ],
+)
+def test_a_rate_is_compared_with_the_usual_one(optimizer: Adam, text: str) -> None:
+    assert exchanged_parts._usual_rate(optimizer) == text

@@ -28,7 +28,7 @@ def _constant_finding(path: str, data: Arrays) -> Finding | None:
         return None
     low, high, is_blank = ranges(x)
     if y.dim() > 1:
-        is_blank &= y.flatten(1).any(1)  # an image without an object is blank, and all of its targets are 0
+        is_blank &= (y != 0).flatten(1).any(1)  # an image without an object is blank, and all of its targets are 0
     n, n_values, is_constant = len(x), low.numel(), low == high
     n_constant, n_blank = int(is_constant.sum()), int(is_blank.sum())
     channels = x.shape[1] if is_image(x) else 1

@@ -267,9 +267,11 @@ def rate_suspects(case: TrainingCase) -> Iterator[Suspect]:
         rates.append(rate / RATE_FACTORS[-1])
     elif not 1 / MAX_RATE_RATIO < usual_rate / max(rate, MIN_RATE) < MAX_RATE_RATIO:
         rates.insert(0, usual_rate)
+    has_unusual_options = any(one.unusual for one in optimizer_suspects(case))
     for text, new_rate in {f"{new_rate:.2g}": new_rate for new_rate in rates}.items():
         is_lower = new_rate < rate
         is_far = new_rate == usual_rate and not 1 / MAX_RATE_RATIO < new_rate / max(rate, MIN_RATE) < MAX_RATE_RATIO
+        is_far &= not (is_lower and has_unusual_options)  # a lower rate only makes up for a momentum near 1
         is_near_usual = is_lower and rate >= HIGH_RATE_RATIO * usual_rate and new_rate >= usual_rate / 2
         yield suspect(
             "learning-rate-too-high" if is_lower else "learning-rate-too-low",

@@ -4,7 +4,9 @@ import pytest
 import torch
 
 from pellucid.combine import Sequential
+from pellucid.data.source import Arrays
 from pellucid.doctor import Case, case_of
+from pellucid.doctor.checks import constant_inputs
 from pellucid.doctor.checks.constant_inputs import CHECK
 from pellucid.layers import Dense, Flatten
 from pellucid.losses import BinaryCrossEntropy
@@ -69,3 +71,13 @@ def test_blank_images_whose_targets_are_all_0_show_no_object(n_labels: int, blan
     y[:50] *= blank_targets
     model = make_model(Sequential(Flatten(), Dense(n_labels)), loss=BinaryCrossEntropy(), input_shape=(1, 10, 10))
     assert len(CHECK.find(case_of(model, x, y))) == n_found
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.int64, torch.bool, torch.float32])
+def test_targets_of_every_type_of_number_are_read(dtype: torch.dtype) -> None:
+    x = noise()
+    x[:50] = 0
+    y = torch.ones(120, 1, 10, 10).to(dtype)
+    finding = constant_inputs._constant_finding("train", Arrays(x, y))
+    assert finding is not None
+    assert constant_inputs._constant_finding("train", Arrays(x, 0 * y if dtype != torch.bool else ~y)) is None

@@ -210,10 +210,9 @@ def closeness(x: Tensor, among: Tensor, seed: int, is_same_set: bool = False) ->
     itself.
     """
     rng = generator(seed)
-    sampled, among_indices = (
-        _shown(images)[torch.randperm(len(_shown(images)), generator=rng)] for images in (x, among)
-    )
-    sampled = sampled[:MAX_SAMPLED].sort().values
+    shown, shown_among = _shown(x), _shown(among)
+    sampled = shown[torch.randperm(len(shown), generator=rng)][:MAX_SAMPLED].sort().values
+    among_indices = shown_among[torch.randperm(len(shown_among), generator=rng)]
     if len(among_indices) > MAX_NEIGHBOURS:
         among_indices = among_indices[:MAX_NEIGHBOURS].sort().values
     references = _normalized(among[among_indices])

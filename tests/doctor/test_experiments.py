@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from pellucid.base.errors import PellucidError
 from pellucid.combine import Sequential
 from pellucid.data import Batch
-from pellucid.doctor import Diagnosis, case_of
+from pellucid.doctor import Case, Diagnosis, case_of
 from pellucid.doctor.checks import class_imbalance
 from pellucid.doctor.evaluations import Evaluations
 from pellucid.doctor.experiments import MAX_COLUMNS, train_with_exchanged_columns, with_causes
@@ -261,6 +261,15 @@ def test_other_validation_inputs_do_no_harm_if_they_are_predicted_as_well(
     assert not evaluations.is_harmless(Finding("preprocessing-mismatch", "train", {}))
 
 
+def cases_with_exchanged_columns(case: Case, monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """Return the cases that the exchange of columns would train with, without training."""
+    tried: list[Any] = []
+    monkeypatch.setattr(PairedTrainings, "measure", lambda self, base, change, *rest: tried.append(change.apply(base)))
+    trainings = PairedTrainings(task_of(case.model), case, lambda line: None)
+    train_with_exchanged_columns(Evaluations(trainings, [], False))
+    return tried
+
+
 # The columns of points, by pairs (left, right); the other columns are heights or points in the middle.
 MIRRORED_POINTS = [
     (4, [(0, 2)], [1, 3]),
@@ -292,9 +301,7 @@ def test_points_that_keep_their_places_in_mirrored_images_are_exchanged(
     x = torch.rand(300, 5)
     model = Model(Sequential(Dense(n_columns)), Quadratic(), Adam(), input_shape=(5,), metrics=())
     case = case_of(model, x[:200], right_targets if is_exchanged else y[:200], validation=(x[200:], y[200:]), epochs=9)
-    tried: list[Any] = []
-    monkeypatch.setattr(PairedTrainings, "measure", lambda self, base, change, *rest: tried.append(change.apply(base)))
-    train_with_exchanged_columns(Evaluations(PairedTrainings(task_of(model), case, lambda line: None), [], False))
+    tried = cases_with_exchanged_columns(case, monkeypatch)
     assert len(tried) == is_tried
     for changed in tried:
         assert torch.allclose(changed.train.y, right_targets)
@@ -320,9 +327,7 @@ def test_heat_maps_that_keep_their_places_in_mirrored_images_are_exchanged(
     y = right_maps if is_exchanged else torch.where(is_mirrored, maps.flip(3), maps)
     model = Model(Conv2d(n_sides + middle, 1), Quadratic(), Adam(), input_shape=(1, 4, 25), metrics=())
     case = case_of(model, torch.rand(120, 1, 4, 25), y, validation=(torch.rand(120, 1, 4, 25), maps), epochs=9)
-    tried: list[Any] = []
-    monkeypatch.setattr(PairedTrainings, "measure", lambda self, base, change, *rest: tried.append(change.apply(base)))
-    train_with_exchanged_columns(Evaluations(PairedTrainings(task_of(model), case, lambda line: None), [], False))
+    tried = cases_with_exchanged_columns(case, monkeypatch)
     assert len(tried) == is_tried
     for changed in tried:
         assert torch.equal(changed.train.y, right_maps)
@@ -347,10 +352,7 @@ def test_columns_are_exchanged_only_among_a_few_hundred(
     mirrored = torch.where(torch.arange(200)[:, None] % 2 == 0, y, y.flip(1))
     model = Model(Dense(n_columns), Quadratic(), Adam(), input_shape=(4,))
     case = case_of(model, x, mirrored, validation=(x, y), epochs=1)
-    tried: list[Any] = []
-    monkeypatch.setattr(PairedTrainings, "measure", lambda self, base, change, *rest: tried.append(change))
-    train_with_exchanged_columns(Evaluations(PairedTrainings(task_of(model), case, lambda line: None), [], False))
-    assert len(tried) == is_tried
+    assert len(cases_with_exchanged_columns(case, monkeypatch)) == is_tried
 
 
 @pytest.mark.parametrize(

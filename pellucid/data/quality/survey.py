@@ -23,6 +23,7 @@ OUTLIER_DEVIATIONS = 3.0  # robust standard deviations below the median
 MIN_LOG_STD = 0.1  # of ln sharpness; otherwise any difference among nearly equal images would make an outlier
 MIN_GRADIENT_VARIANCE = 1.0  # in squared grey levels; below it the image is uniform
 ROUNDING_VARIANCE = 1 / 12  # of rounding to integer grey levels; it dominates the Laplacian of very soft images
+MIN_DETAIL = 1.25  # variance of the gradient, relative to that of the noise alone
 NOISE_BLOCK = 8  # pixels of the side of the blocks by which the noise of a sensor is measured
 MAD_TO_STD = 1.4826  # from the median absolute deviation to the standard deviation of a normal distribution
 
@@ -138,7 +139,9 @@ def sharpness(grey: Tensor) -> float:
     gradient_variance = x.diff(dim=0).var(correction=0) + x.diff(dim=1).var(correction=0)
     laplacian_variance = F.conv2d(x[None, None], _LAPLACIAN).var(correction=0)
     noise = max(ROUNDING_VARIANCE, _noise_variance(x))
-    if gradient_variance < 1.25 * 4 * noise:  # little but noise, as of an empty wall: what remained would be chance
+    if (
+        gradient_variance < MIN_DETAIL * 4 * noise
+    ):  # of an empty wall: what remained would be chance
         noise = ROUNDING_VARIANCE
     gradient_variance = gradient_variance - 4 * noise
     if gradient_variance < MIN_GRADIENT_VARIANCE:

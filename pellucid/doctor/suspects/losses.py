@@ -85,13 +85,13 @@ def box_suspects(case: Case) -> Iterator[Suspect]:
     question = " (or from centre, width, height: see how they are written)" if len(fitting) > 1 else ""
     for order, convert in fitting.items():
         yield suspect(
-                "box-format", f"the loss takes the targets for corners, so that it is {own_loss:.2g} even for outputs "
-                f"that equal their targets, and about 0 if they are converted from {order}",
-                f"convert the boxes from {order}{question} to the corners x0, y0, x1, y1 that the loss takes",
-                f"boxes converted from {order}",
-                lambda case, convert=convert: with_parts(case, lambda data: replace(data, y=convert(data.y))),
-                path="train", unusual=True, is_fault=True, loss_of_the_targets_themselves=own_loss,
-            )  # fmt: skip
+            "box-format", f"the loss takes the targets for corners, so that it is {own_loss:.2g} even for outputs "
+            f"that equal their targets, and about 0 if they are converted from {order}",
+            f"convert the boxes from {order}{question} to the corners x0, y0, x1, y1 that the loss takes",
+            f"boxes converted from {order}",
+            lambda case, convert=convert: with_parts(case, lambda data: replace(data, y=convert(data.y))),
+            path="train", unusual=True, is_fault=True, loss_of_the_targets_themselves=own_loss,
+        )  # fmt: skip
 
 
 def _loss_of_itself(loss: Loss, y: Tensor) -> float:
@@ -342,7 +342,9 @@ def _are_missed(case: Case) -> bool:
     if not case.trained:
         return False
     predicted, y = case.train_predictions.y, case.train_predictions.examples.y
-    is_positive = y.reshape(predicted.shape) > 0 if y.numel() == predicted.numel() else torch.zeros_like(predicted) > 0
+    if y.numel() != predicted.numel():
+        return False
+    is_positive = y.reshape(predicted.shape) > 0
     return float((predicted[is_positive] > MIN_PROBABILITY).double().mean()) < MAX_MISSED_RECALL
 
 

@@ -234,7 +234,7 @@ def _rest_of(schedule: Schedule, steps: int, steps_per_epoch: int) -> tuple[floa
     while times <= MAX_TIMES and times * steps <= MAX_LATER_STEPS:
         try:
             factor = schedule.factor(Progress(int(times * steps), steps, steps_per_epoch), schedule.begin())
-        except (PellucidError, ArithmeticError, LookupError, ValueError):  # it has come to its end
+        except (PellucidError, ArithmeticError, LookupError, ValueError):  # some refuse steps after their last one
             break
         highest, times = max(highest, float(min(factor, MAX_FACTOR))), 1.5 * times
     return highest, times / 1.5

@@ -139,9 +139,7 @@ def sharpness(grey: Tensor) -> float:
     gradient_variance = x.diff(dim=0).var(correction=0) + x.diff(dim=1).var(correction=0)
     laplacian_variance = F.conv2d(x[None, None], _LAPLACIAN).var(correction=0)
     noise = max(ROUNDING_VARIANCE, _noise_variance(x))
-    if (
-        gradient_variance < MIN_DETAIL * 4 * noise
-    ):  # of an empty wall: what remained would be chance
+    if gradient_variance < MIN_DETAIL * 4 * noise:  # of an empty wall: what remained would be chance
         noise = ROUNDING_VARIANCE
     gradient_variance = gradient_variance - 4 * noise
     if gradient_variance < MIN_GRADIENT_VARIANCE:

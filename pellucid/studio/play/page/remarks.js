@@ -64,16 +64,20 @@ const GAP = 0.2, RISE = 1.1; // of the loss for testing: above that for training
 const MANY = 400; // points, which are enough for these networks
 const LEARNED = 0.9; // accuracy in training from which a network has learned its points
 const JUMP = 2; // times its least value, a loss in training has not stayed low
+const RECENT = 10; // measurements: a loss that jumps up and down is not judged by the one that happens to be shown
 
 /** What the losses for training and testing say together, with advice; nothing without points for testing. */
 export function gapOf({ history, isFile, isSteady, changedAt, hasPictures, settings: { problem, count, l1, l2 }, state: { step, loss: { train, test }, score } }) {
   if (test === null) return "";
   const gap = html`The test loss is ${num(Math.abs(test - train))} ${test < train ? "below" : "above"} the training loss.`;
   if (test === train) return html`The losses in training and testing are equal.`;
-  const best = history.reduce((least, one) => (one.test < least.test ? one : least)), lowest = Math.min(...history.map((one) => one.train));
+  const best = history.reduce((least, one) => (one.test < least.test ? one : least));
+  const losses = history.map((one) => one.train);
+  const isHigh = (loss, lowest) => loss > lowest + GAP && (loss > JUMP * lowest || loss > RISE * losses[0]);
+  const hasJumped = losses.some((loss, k) => k >= losses.length - RECENT && isHigh(loss, Math.min(...losses.slice(0, k + 1))));
   // Other points, or a penalty that was set on the way, raise the loss too: then nothing is said of the rate.
-  const isUnstable = isSteady && l1 + l2 === 0 && train > lowest + GAP && (train > JUMP * lowest || train > RISE * history[0].train);
-  if (isUnstable) return html`${gap} The training loss was ${num(lowest)} and has risen: the steps are <b>too long</b>. Lower the <b>rate</b>, and reset.`;
+  const isUnstable = isSteady && l1 + l2 === 0 && hasJumped;
+  if (isUnstable) return html`${gap} The training loss has risen: the steps are <b>too long</b>. Lower the <b>rate</b>, and reset.`;
   const hasLearned = train < best.train && (score.train === null ? train < test / JUMP : score.train >= LEARNED);
   if (!hasLearned || test - train < GAP || test < RISE * best.test) return html`${gap}${l2 > 0 && ` L2 is ${l2}.`}`;
   const risen = html`${gap} The test loss was ${num(best.test)} and has risen: the network <b>overfits</b>, it learns the noise of its training data.`;

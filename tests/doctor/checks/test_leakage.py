@@ -94,7 +94,7 @@ def test_similar_examples_of_rare_classes_are_no_copies() -> None:
     assert CHECK.find(case_of(model, train, y, validation=(held_out, held_out_y))) == []
 
 
-@pytest.mark.parametrize("times", [1, 7])
+@pytest.mark.parametrize("times", [1, 2, 7])
 def test_copies_in_few_training_examples_are_noticed(times: int) -> None:
     """Examples held out of augmented training data are near those that remain."""
     sources = random_images(300 // times, 7).repeat_interleave(times, 0)

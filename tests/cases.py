@@ -60,3 +60,13 @@ def failure(test: Test, case: dict[str, Any], fixtures: dict[str, Any], case_nam
 def each_sample(samples: Iterable[Any]) -> Callable[[Test], Test]:
     """Run a test on every sample, in one test for each kind of layer."""
     return each("sample", samples, group=lambda sample: type(sample.layer).__name__)
+
+
+def mostly_heavy(cases: Iterable[Any], every: int) -> list[Any]:
+    """Return the cases of a parametrization, of which `make real QUICK=1` runs only each `every`-th."""
+    return [
+        case
+        if k % every == 0
+        else pytest.param(*(case if isinstance(case, tuple) else (case,)), marks=pytest.mark.heavy)
+        for k, case in enumerate(cases)
+    ]

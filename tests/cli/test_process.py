@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.cases import mostly_heavy
+
 ROOT = Path(__file__).parents[2]
 # Sends SIGINT when a module is imported.
 INTERRUPT_IMPORT = """
@@ -87,7 +89,9 @@ def test_a_start_that_is_interrupted(module):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("module", ["numpy", "torch", "torch._C", "torch._ops", "safetensors", "PIL.Image"])
-@pytest.mark.parametrize("command", ["predict mnist-lenet none.png", "summary mnist-lenet", "train digits --out /none"])
+@pytest.mark.parametrize(
+    "command", mostly_heavy(["predict mnist-lenet none.png", "summary mnist-lenet", "train digits --out /none"], 3)
+)
 def test_an_import_of_a_library_that_is_interrupted(module, command):
     result = run_script(INTERRUPT_IMPORT, module, "pellucid", *command.split())
     assert (result.returncode, result.stderr) == (130, "pellucid: stopped by Ctrl-C\n")

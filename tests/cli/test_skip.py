@@ -20,6 +20,7 @@ from pellucid.recipe.own import recipe_of_words
 from pellucid.run.folder import RunFolder
 from pellucid.tasks.annotated import held_out as annotated_images
 from pellucid.tasks.segment.segmenter import mask_folder
+from tests.cases import mostly_heavy
 from tests.cli.conftest import Cli
 from tests.data.annotations.sets import voc_xml
 from tests.data.pictures import grey_bytes
@@ -162,7 +163,7 @@ def test_a_training_leaves_out_broken_images_up_to_a_tenth(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", [kind for kind in SETS if kind != "key-points"])
+@pytest.mark.parametrize("kind", mostly_heavy([kind for kind in SETS if kind != "key-points"], 3))
 def test_an_evaluation_leaves_out_broken_images(cli: Cli, tmp_path: Path, kind: str) -> None:
     model, path = SETS[kind][2], write(tmp_path, kind, 2)
     if kind == "classes":
@@ -178,7 +179,7 @@ def test_an_evaluation_leaves_out_broken_images(cli: Cli, tmp_path: Path, kind: 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("n_broken", "code"), [(0, 0), (2, 0), (3, 2)])
-@pytest.mark.parametrize("words", PREDICT_COMMANDS, ids=" ".join)
+@pytest.mark.parametrize("words", mostly_heavy(PREDICT_COMMANDS, 3), ids=" ".join)
 def test_a_prediction_counts_broken_images_in_one_note(
     cli: Cli, tmp_path: Path, words: list[str], n_broken: int, code: int
 ) -> None:

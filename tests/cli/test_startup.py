@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from pellucid.cli.main import commands
+from tests.cases import mostly_heavy
 
 LARGE_MODULES = ("torch", "numpy", "PIL", "sklearn", "matplotlib", "scipy")
 RUN_LINES_SCRIPT = """
@@ -54,7 +55,7 @@ def test_the_package_imports_no_large_module():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("package", ["pellucid", "pellucid.data", "pellucid.weights"])
+@pytest.mark.parametrize("package", mostly_heavy(["pellucid.data", "pellucid", "pellucid.weights"], 3))
 def test_every_public_name_is_imported_on_first_use(package: str):
     code = f"""
 import importlib, sys

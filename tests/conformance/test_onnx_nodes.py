@@ -130,6 +130,7 @@ def test_the_checked_class_depends_on_the_attributes_of_a_case() -> None:
     assert subjects["test_operator_mm"] is Dense  # its model is a constant followed by Gemm
 
 
+@pytest.mark.heavy
 def test_skipped_cases_name_what_is_missing() -> None:
     reasons = dict(_skip_reasons(all_cases()))
     assert reasons["test_maxpool_3d_default"] == "3-D image"

@@ -15,6 +15,7 @@ from sklearn.preprocessing import StandardScaler
 from conformance import estimators
 from conformance.case import SkipCase
 from pellucid.estimators import KNeighborsClassifier, NetworkClassifier, SoftmaxRegression
+from tests.cases import mostly_heavy
 
 X, Y = load_iris(return_X_y=True)
 CLASS_NAMES = np.array(["setosa", "versicolor", "virginica"])[Y]
@@ -22,7 +23,7 @@ CLASS_NAMES = np.array(["setosa", "versicolor", "virginica"])[Y]
 
 @pytest.mark.real  # takes minutes; the scorecard runs the same checks
 @pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize("estimator", estimators.ESTIMATORS, ids=repr)
+@pytest.mark.parametrize("estimator", mostly_heavy(estimators.ESTIMATORS, 3), ids=repr)
 def test_every_check_of_an_estimator_passes(estimator) -> None:
     for case in estimators.cases((estimator,)):
         with suppress(SkipCase):  # raised by checks whose requirements are not installed or not set

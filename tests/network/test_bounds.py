@@ -40,7 +40,7 @@ from pellucid.network import bounds
 from pellucid.network.bounds import init_within_bounds
 from pellucid.run.weights import write_weights
 from pellucid.training.evaluate import batch_within_memory
-from tests.cases import each_sample
+from tests.cases import each_sample, mostly_heavy
 from tests.combine.samples import NETWORKS
 from tests.layers.samples import SAMPLES
 from tests.models.zoo import ZOO
@@ -149,7 +149,9 @@ def test_outputs_that_need_no_run_have_the_shapes_of_a_run_by_pytorch(sample, mo
         assert 0.5 * by_pytorch <= known <= by_pytorch  # the statistics of a normalization are not counted
 
 
-@pytest.mark.parametrize("name", ["resnet20", "densenet121", "mobilenet_v2", "efficientnet_b0", "unet"])
+@pytest.mark.parametrize(
+    "name", mostly_heavy(["resnet20", "densenet121", "mobilenet_v2", "efficientnet_b0", "unet"], 5)
+)
 @pytest.mark.slow
 def test_the_bounds_of_a_network_do_not_import_the_compiler(name):
     code = (

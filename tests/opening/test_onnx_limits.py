@@ -14,6 +14,7 @@ from onnx import TensorProto, helper, numpy_helper
 import pellucid
 from pellucid.base.errors import PellucidError
 from pellucid.opening.onnx import runtime
+from tests.cases import mostly_heavy
 from tests.opening.onnxfiles import f32, i64, node, write
 from tests.opening.test_program_limits import refusal
 
@@ -192,7 +193,7 @@ def chain(op: str, count: int) -> tuple[list[Any], dict[str, Any], str]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("op", ["Relu", "Identity", "Add", "MatMul", "Reshape", "Sigmoid"])
+@pytest.mark.parametrize("op", mostly_heavy(["Relu", "Identity", "Add", "MatMul", "Reshape", "Sigmoid"], 3))
 def test_the_time_of_opening_grows_with_the_number_of_nodes(op: str, tmp_path: Path) -> None:
     seconds: list[float] = []
     for count in (200, 800, 3200):  # the first also imports what is needed

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from pellucid import Conv2d, Dense, Flatten, Model, ReLU, Sequential
 from pellucid.models import mlp
+from tests.cases import mostly_heavy
 from tests.report.test_browser import browser  # noqa: F401  (a fixture)
 from tests.studio.talk import parsed
 from tests.studio.test_browser import MINUS, WAIT, Page, cookies, opened, served  # noqa: F401  (fixtures)
@@ -25,15 +26,18 @@ HIGHLIGHTED = """[...document.querySelectorAll(".tile.lit")].map(one => one.aria
 
 @pytest.mark.parametrize(
     ("what", "factor", "expected"),
-    [
-        ("features.conv1.weight[2, 0, 1, 4]", None, {"input", "features.conv1 map 2"}),
-        ("features.conv2.weight[3, 2, 1, 4]", None, {"features.pool1 map 2", "features.conv2 map 3"}),
-        ("head.dense1.weight[5, 130]", 2, {"features.pool2 map 5"}),  # the 25 inputs of one map
-        ("head.dense2.weight[3, 7]", 0, {"head.dense2 3", *(f"head.scores {unit}" for unit in range(10))}),
-        ("head.dense2.weight[3, 7]", 1, {"head.dense2 3"}),
-        ("head.dense2.weight[3, 7]", 2, {"head.dense1 7"}),
-        ("head.relu2.y[0, 3]", None, {f"head.scores {unit}" for unit in range(10)}),
-    ],
+    mostly_heavy(
+        [
+            ("features.conv1.weight[2, 0, 1, 4]", None, {"input", "features.conv1 map 2"}),
+            ("features.conv2.weight[3, 2, 1, 4]", None, {"features.pool1 map 2", "features.conv2 map 3"}),
+            ("head.dense1.weight[5, 130]", 2, {"features.pool2 map 5"}),  # the 25 inputs of one map
+            ("head.dense2.weight[3, 7]", 0, {"head.dense2 3", *(f"head.scores {unit}" for unit in range(10))}),
+            ("head.dense2.weight[3, 7]", 1, {"head.dense2 3"}),
+            ("head.dense2.weight[3, 7]", 2, {"head.dense1 7"}),
+            ("head.relu2.y[0, 3]", None, {f"head.scores {unit}" for unit in range(10)}),
+        ],
+        3,
+    ),
 )
 def test_the_units_of_a_link_are_highlighted_in_the_network(
     what: str,

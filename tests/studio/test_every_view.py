@@ -9,6 +9,7 @@ from PIL import Image, ImageDraw
 
 from pellucid.cli.main import main
 from pellucid.studio.session import VIEWS
+from tests.cases import mostly_heavy
 from tests.report.test_browser import FIND_FAULTS, browser  # noqa: F401  (a fixture)
 from tests.studio.accessibility import serious_faults
 from tests.studio.test_browser import SOCKETS, WAIT, press_until, until
@@ -91,7 +92,7 @@ def test_every_view_has_a_state() -> None:
 
 
 @pytest.mark.parametrize(("width", "scheme"), LOOKS)
-@pytest.mark.parametrize("name", STATES)
+@pytest.mark.parametrize("name", mostly_heavy(STATES, 2))
 def test_a_view_is_accessible_and_fits_its_screen(name: str, width: int, scheme: str, opened: Any) -> None:
     tab = opened(name, width, scheme)
     until(tab, f"({FIND_FAULTS})().length === 0", wait=20_000)
@@ -100,14 +101,17 @@ def test_a_view_is_accessible_and_fits_its_screen(name: str, width: int, scheme:
 
 @pytest.mark.parametrize(
     ("name", "action", "after"),
-    [
-        ("draw", "[data-take='6']", "document.querySelector('#read').textContent === '6'"),
-        ("learn, a lesson", "[data-answer='0']", "document.querySelector('[data-shown=\"rate=0.6 start_x=1.0\"]')"),
-        ("play", "#play-epoch-go", "document.querySelector('#play-epoch').textContent === '1'"),
-        ("train, a finished run", "[data-cell='3,3']", "document.querySelectorAll('.images canvas').length"),
-        ("explain", "[data-of='5']", "document.querySelector('#explain-h').textContent === 'Why 5?'"),
-        ("inspect", "[data-kind=verify]", "document.querySelector('#inspect-verdict')?.dataset.ok === 'true'"),
-    ],
+    mostly_heavy(
+        [
+            ("draw", "[data-take='6']", "document.querySelector('#read').textContent === '6'"),
+            ("learn, a lesson", "[data-answer='0']", "document.querySelector('[data-shown=\"rate=0.6 start_x=1.0\"]')"),
+            ("play", "#play-epoch-go", "document.querySelector('#play-epoch').textContent === '1'"),
+            ("train, a finished run", "[data-cell='3,3']", "document.querySelectorAll('.images canvas').length"),
+            ("explain", "[data-of='5']", "document.querySelector('#explain-h').textContent === 'Why 5?'"),
+            ("inspect", "[data-kind=verify]", "document.querySelector('#inspect-verdict')?.dataset.ok === 'true'"),
+        ],
+        3,
+    ),
 )
 def test_a_view_works_after_a_dropped_connection(name: str, action: str, after: str, opened: Any) -> None:
     tab = opened(name)
@@ -118,7 +122,7 @@ def test_a_view_works_after_a_dropped_connection(name: str, action: str, after: 
     until(tab, after)
 
 
-@pytest.mark.parametrize("name", ["learn", "play", "train, a form", "inspect", "gestures", "look"])
+@pytest.mark.parametrize("name", mostly_heavy(["learn", "play", "train, a form", "inspect", "gestures", "look"], 3))
 def test_the_skip_link_moves_the_focus_to_the_view_and_keeps_the_address(name: str, opened: Any) -> None:
     tab = opened(name)
     before, entries = tab.url, tab.evaluate("history.length")
@@ -169,7 +173,9 @@ def test_a_view_as_a_file_is_accessible(command: str, width: int, browser: Any, 
 
 @pytest.mark.parametrize(
     ("name", "state"),
-    [("play", "problem=spirals&hidden=4%7E4"), ("learn", "lesson=boxes"), ("inspect", "model=mnist-lenet")],
+    mostly_heavy(
+        [("play", "problem=spirals&hidden=4%7E4"), ("learn", "lesson=boxes"), ("inspect", "model=mnist-lenet")], 3
+    ),
 )
 def test_a_view_that_is_appended_to_the_printed_address_is_opened(name: str, state: str, browser: Any) -> None:  # noqa: F811
     with studio() as started:
@@ -198,7 +204,7 @@ DROP = """async (target) => {
 
 
 @pytest.mark.parametrize("name", ["learn", "data", "train, a form", "explain", "look"])
-@pytest.mark.parametrize("target", ["#views a", "body"])
+@pytest.mark.parametrize("target", mostly_heavy(["#views a", "body"], 2))
 def test_a_file_that_is_dropped_beside_the_view_does_not_replace_the_page(name: str, target: str, opened: Any) -> None:
     tab = opened(name)
     assert tab.evaluate(DROP, target) == [False, False]  # both are prevented

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from tests.cases import mostly_heavy
 from tests.studio.test_browser import WAIT, until
 from tests.studio.test_gestures_browser import (  # noqa: F401, fixtures
     FRAMES,
@@ -32,7 +33,7 @@ def wait_for_focus(tab: Any, label: str) -> None:  # noqa: F811
     assert tab.evaluate(LABEL) == label
 
 
-@pytest.mark.parametrize("has_frames", [False, True])
+@pytest.mark.parametrize("has_frames", mostly_heavy([True, False], 2))
 @pytest.mark.parametrize(
     ("removed", "focused"),
     [("circle", "Hold to collect square"), ("square", "Hold to collect two words"), ("two words", "teach-name")],
@@ -49,8 +50,8 @@ def test_of_a_removed_class(removed: str, focused: str, has_frames: bool, tab: A
 
 
 @pytest.mark.parametrize(("key", "focused"), [("Enter", "Name of {}"), ("Tab", "Hold to collect {}")])
-@pytest.mark.parametrize("old", ["circle", "two words", "last"])
-@pytest.mark.parametrize("new", ["other", "a b"])
+@pytest.mark.parametrize("old", mostly_heavy(["circle", "two words", "last"], 2))
+@pytest.mark.parametrize("new", mostly_heavy(["a b", "other"], 2))
 def test_of_a_renamed_class(new: str, old: str, key: str, focused: str, tab: Any) -> None:  # noqa: F811
     add_classes(tab, "circle", "two words", "last")
     tab.fill(f'[data-class="{old}"] [data-rename]', new)

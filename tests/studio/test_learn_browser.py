@@ -12,6 +12,7 @@ import pytest
 from pellucid.lessons.glossary import GLOSSARY
 from pellucid.lessons.lesson import LESSONS, LessonSettings, find_lesson
 from pellucid.report.figures.style import png
+from tests.cases import mostly_heavy
 from tests.report.test_browser import browser  # noqa: F401  (a fixture)
 from tests.studio.accessibility import serious_faults
 from tests.studio.test_browser import WAIT, cookies, press_until, served, until  # noqa: F401  (fixtures)
@@ -208,7 +209,7 @@ def longest_task(trace: bytes) -> float:
     return max(times) / 1000
 
 
-@pytest.mark.parametrize(("lesson", "step"), DRAGGED)
+@pytest.mark.parametrize(("lesson", "step"), mostly_heavy(DRAGGED, 4))
 def test_what_is_dragged_is_computed_by_the_library(lesson: str, step: str, opened: Any) -> None:
     index, way, others = DRAGGED[lesson, step]
     module = find_lesson(lesson)

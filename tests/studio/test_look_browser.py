@@ -8,6 +8,7 @@ import pytest
 
 from pellucid.data.catalogue import data_root
 from pellucid.model import Model
+from tests.cases import mostly_heavy
 from tests.report.test_browser import CHROMIUM, FIND_FAULTS
 from tests.studio.accessibility import serious_faults
 from tests.studio.collected import write_camera
@@ -139,6 +140,7 @@ def page(served: Started, chromium: Any) -> Iterator[Any]:
     assert [fault for one in pages for fault in one.faults] == []
 
 
+@pytest.mark.heavy
 def test_sliders_layers_and_boxes_of_a_detector(page: Any) -> None:
     file, picture = real_picture("bccd/JPEGImages")
     shown = page("model=bccd")
@@ -388,8 +390,10 @@ def test_a_film_is_watched(page: Any) -> None:
     assert shown.pixels() == still
 
 
-@pytest.mark.parametrize(("width", "scheme"), [(390, "light"), (390, "dark"), (1440, "light"), (1440, "dark")])
-@pytest.mark.parametrize("model", ["bccd", "camvid", "faces"])
+@pytest.mark.parametrize(
+    ("width", "scheme"), mostly_heavy([(390, "light"), (390, "dark"), (1440, "dark"), (1440, "light")], 2)
+)
+@pytest.mark.parametrize("model", mostly_heavy(["bccd", "camvid", "faces"], 2))
 def test_the_page_fits_its_screen(model: str, width: int, scheme: str, page: Any) -> None:
     tab = page(f"model={model}", width, scheme).tab
     until(tab, f"({FIND_FAULTS})().length === 0", wait=20_000)

@@ -13,6 +13,7 @@ from torch.nn.functional import cross_entropy
 
 from pellucid.cli.main import main
 from pellucid.studio.play.file import EPOCHS, TRAININGS
+from tests.cases import mostly_heavy
 from tests.report.test_browser import FIND_FAULTS, browser  # noqa: F401  (a fixture)
 from tests.studio.accessibility import serious_faults
 from tests.studio.test_browser import WAIT, until
@@ -113,7 +114,7 @@ LINKS = {  # settings, and the steps of which an epoch consists
 }
 
 
-@pytest.mark.parametrize("query", LINKS)
+@pytest.mark.parametrize("query", mostly_heavy(LINKS, 3))
 def test_a_copied_link_is_recorded_at_its_step(query: str, tmp_path: Path, browser: Any) -> None:  # noqa: F811
     path = tmp_path / "mine.html"
     assert main(["lesson", f"http://127.0.0.1:8010/#play?{query}", "--html", str(path)]) == 0

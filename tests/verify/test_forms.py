@@ -41,6 +41,7 @@ from pellucid.verify import forms
 from pellucid.verify.forms import TrainingForm
 from pellucid.verify.probe import Probe
 from pellucid.verify.table import GradientRow, GradientTable
+from tests.cases import mostly_heavy
 
 
 def network() -> Sequential:
@@ -113,17 +114,20 @@ def scaled_method(factor: float) -> Callable[[Any], Any]:
     return change
 
 
-TRAINING_METHODS = [
-    (FusedConv2d, "backward"),
-    (FusedDense, "backward"),
-    (FusedMaxPool2d, "backward"),
-    (FusedActivation, "backward"),
-    (NormActConv, "backward"),
-    (FusedResidual, "sweep"),
-    (dense_block.DenseBlock, "sweep"),
-    (FusedDense, "forward"),
-    (NormActConv, "forward"),
-]
+TRAINING_METHODS = mostly_heavy(
+    [
+        (FusedConv2d, "backward"),
+        (FusedDense, "backward"),
+        (FusedMaxPool2d, "backward"),
+        (FusedActivation, "backward"),
+        (NormActConv, "backward"),
+        (FusedResidual, "sweep"),
+        (dense_block.DenseBlock, "sweep"),
+        (FusedDense, "forward"),
+        (NormActConv, "forward"),
+    ],
+    3,
+)
 
 
 @pytest.mark.slow

@@ -11,6 +11,7 @@ import torch
 
 from pellucid.weights.fault import FileFault
 from pellucid.weights.opcodes import Storage, StorageView, unpickle
+from tests.cases import mostly_heavy
 from tests.pace import in_loop_durations
 from tests.weights.conftest import OpenRefused
 
@@ -187,7 +188,7 @@ BOMB_PICKLES = {
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", BOMB_PICKLES)
+@pytest.mark.parametrize("name", mostly_heavy(BOMB_PICKLES, 3))
 def test_bombs_are_refused_quickly(name, tmp_path, open_refused: OpenRefused):
     path = tmp_path / "a.pth"
     with zipfile.ZipFile(path, "w") as archive:

@@ -32,6 +32,7 @@ def crossing(plot: Axes, box: Bbox) -> list[Any]:
 
 
 @pytest.mark.parametrize(("lesson", "name"), STEPS)
+@pytest.mark.slow
 def test_a_legend_covers_no_curve(lesson: str, name: str) -> None:
     module: Any = find_lesson(lesson)
     step = next(step for step in module.STEPS if step.__name__ == name)

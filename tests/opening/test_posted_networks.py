@@ -132,6 +132,7 @@ SHOWN_HERE = {"Steps": Steps, "Choices": Choices}
     "name",
     ["CBAMClassifier", "GeMRetrieval", "BilinearCNN", "SPPNet", "SegNet", "SoftArgmaxLandmarks", *SHOWN_HERE],
 )
+@pytest.mark.slow
 def test_exported_files_compute_the_same(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     onnxruntime = pytest.importorskip("onnxruntime")
     # to_torch compares the outputs of another process, which starts for a second; the file runs in this one below.

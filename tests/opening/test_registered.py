@@ -90,6 +90,7 @@ def test_registered_layers_open_a_network_that_is_saved_and_loaded(tmp_path: Pat
         (nn.ReLU, "is not a class of layers"),
     ],
 )
+@pytest.mark.slow
 def test_layers_with_wrong_outputs_or_gradients_are_refused(layer: Any, message: str) -> None:
     with pytest.raises(PellucidError, match=message):
         pellucid.register_op("aten.sinh", layer)

@@ -139,6 +139,7 @@ def test_dropped_files_have_the_checks_of_uploads(
     assert {name.partition(" ")[2] for name in library.files.dropped} == {"a.onnx"}
 
 
+@pytest.mark.slow
 def test_a_dropped_model_is_opened_by_another_process_within_limits(
     client: TestClient, library: Library, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -157,6 +158,7 @@ def test_a_dropped_model_is_opened_by_another_process_within_limits(
 
 
 @pytest.mark.parametrize("bad_first", [True, False])
+@pytest.mark.slow
 def test_files_that_cannot_be_opened_leave_the_list_before_models(
     bad_first: bool, client: TestClient, library: Library, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -200,6 +200,7 @@ def test_grey_networks_segment_and_evaluate_pictures(folder: Path, tmp_path: Pat
         Segmenter(model)(torch.zeros(3, 33, 47, dtype=torch.uint8))
 
 
+@pytest.mark.slow
 def test_command_continues_after_unreadable_pictures(model: Model, tmp_path: Path, capsys) -> None:
     model.save(tmp_path / "m.safetensors")
     (tmp_path / "few").mkdir()

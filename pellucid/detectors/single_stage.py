@@ -113,11 +113,12 @@ class SingleStage(OneStageDetector):
 
 
 def single_stage(
-    classes: int = 1, backbone: Pyramid = "mobilenet_v2", channels: int = 96, depth: int = 2
+    classes: int = 1, backbone: Pyramid = "mobilenet_v2", channels: int = 96, depth: int = 2, groups: int = 0
 ) -> SingleStage:
     """Return the default detector on a backbone of the zoo.
 
     channels: of the feature pyramid's maps. depth: the number of 3 x 3 convolutions in the head before the last one.
+    groups: of group normalization in the backbone, for trainings without weights to start from; see `pyramid`.
     """
     blocks: dict[str, Layer] = {}
     for k in range(1, depth + 1):
@@ -127,4 +128,4 @@ def single_stage(
             f"relu{k}": ReLU(),
         }
     head = Shared(Sequential(**blocks, out=Conv2d(classes + 4, 3, padding=1)))
-    return SingleStage(classes, pyramid(backbone), fpn(channels), head, strides(backbone), weights={"box": 2.0})
+    return SingleStage(classes, pyramid(backbone, groups), fpn(channels), head, strides(backbone), weights={"box": 2.0})

@@ -1,4 +1,4 @@
-"""Backbones of detectors: maps of three sizes, with batch normalization folded into the convolutions."""
+"""Backbones of detectors: maps of three sizes, with batch normalization folded into the convolutions or replaced."""
 
 from typing import Literal, get_args
 
@@ -6,8 +6,8 @@ import torch
 
 from pellucid.base.settings.checks import check_known
 from pellucid.combine import Graph, Sequential
-from pellucid.combine.base import uses_flow
-from pellucid.layers import Identity
+from pellucid.combine.base import map_layers, uses_flow
+from pellucid.layers import BatchNorm, GroupNorm, Identity
 from pellucid.layers.base import Layer, Params
 from pellucid.models.fcn import backbone_path, feature_nodes
 from pellucid.models.parts import chain
@@ -20,15 +20,18 @@ Pyramid = Literal["mobilenet_v2", "airbench96", "resnet18", "resnet34", "resnet5
 RESNETS = {"resnet18": resnet18, "resnet34": resnet34, "resnet50": resnet50}
 
 
-def pyramid(backbone: Pyramid = "mobilenet_v2") -> Layer:
+def pyramid(backbone: Pyramid = "mobilenet_v2", groups: int = 0) -> Layer:
     """Return a backbone for images of any size; it outputs the tuple of its maps at strides 8, 16 and 32, fine first.
 
     For "airbench96" (the shipped `cifar` model) the strides are 2, 4 and 8. The maps of MobileNetV2 are the expansions
     of the first blocks of stages 4 and 6, and the output of stage 7; the maps of ResNet are the outputs of stages 2 to
     4, those of VGG the outputs of blocks 3 to 5. Batch normalization is folded into the convolutions, so it is not
-    trained; use trained weights, see `pyramid_params`.
+    trained; use trained weights, see `pyramid_params`. groups: above 0, group normalization with this number of groups
+    takes its place, which trains without such weights, also with two images in a batch (Wu and He 2018).
     """
     net = _backbone_graph(backbone, 1e-5)
+    if groups:
+        return map_layers(net, lambda layer: GroupNorm(groups) if isinstance(layer, BatchNorm) else layer)
     with torch.device("meta"):  # values are not needed, because they do not affect which layers are folded
         params, _ = net.init((3, 64, 64), torch.Generator())
     return _without_identities(fold(net, params)[0])

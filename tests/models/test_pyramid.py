@@ -1,5 +1,6 @@
 """Feature pyramids: backbones with folded norms equal the networks of the zoo, and FPN equals PyTorch's functions."""
 
+from collections import Counter
 from typing import get_args
 
 import pytest
@@ -7,6 +8,8 @@ import torch
 from torch.nn import functional as F
 
 from pellucid.base.errors import PellucidError
+from pellucid.combine.base import walk
+from pellucid.layers import BatchNorm, GroupNorm
 from pellucid.layers.base import Mode
 from pellucid.models import MODELS, features
 from pellucid.models.fpn import fpn
@@ -43,6 +46,21 @@ def test_every_backbone_is_recognized_and_has_maps_of_its_strides(name):
     sizes = [(-(-75 // stride), -(-130 // stride)) for stride in strides(name)]  # rounded up
     assert [map_shape[1:] for map_shape in maps] == sizes
     assert backbone_name(net) == name
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["mobilenet_v2", "airbench96", "resnet18", "vgg11"])
+def test_group_normalization_replaces_every_batch_normalization(name):
+    groups = 4
+    counts = Counter(type(layer) for _, layer in walk(pyramid(name, groups)))
+    params, maps = pyramid(name, groups).init((3, 64, 96), torch.Generator().manual_seed(0))
+    assert counts[BatchNorm] == 0
+    assert (counts[GroupNorm] > 0) == (name != "vgg11")  # which has no normalization
+    assert maps == pyramid(name).init((3, 64, 96), torch.Generator())[1]
+    # An image's maps do not depend on the others of its batch, whose statistics the running ones would need.
+    x = torch.randn(2, 3, 64, 96, generator=torch.Generator().manual_seed(1))
+    for both, alone in zip(*(pyramid(name, groups).forward(params, y, Mode(True))[0] for y in (x, x[:1])), strict=True):
+        assert_close(both[:1], alone, 1e-4, name)
 
 
 def test_unknown_backbones_are_refused_naming_the_nearest():

@@ -242,15 +242,6 @@ def test_the_start_and_the_size_are_planned_from_the_pictures(
     assert recipe.recipe.about.endswith(f"features at {expected[3]})") == is_of_photos
 
 
-@pytest.mark.parametrize(("weights", "is_trained"), [("", False), ("backbone", True)])
-def test_without_start_weights_all_layers_of_a_detector_learn_at_one_rate(
-    weights: str, is_trained: bool, tmp_path: Path
-) -> None:
-    recipe, _ = recipe_for("detect", str(write_labelme(tmp_path)), {"start.weights": weights})
-    assert bool(recipe.train.frozen) == is_trained
-    assert bool(recipe.train.rates) == is_trained
-
-
 @pytest.mark.parametrize(
     ("settings", "whitened", "has_rates"),
     [

@@ -19,6 +19,10 @@ UPRIGHT_AUGMENT = {"augment.vertical_flip": False, "augment.transpose": False}
 
 # Without weights to start from, no layer is frozen, and all learn at the full rate.
 SCRATCH_SETTINGS = {"train.frozen": [], "train.rates": []}
+# A backbone without normalization, or few steps of many images, hardly learns in a short training. The number of images
+# in all steps, and so the time, is that of a training from weights.
+SCRATCH_GROUPS = {"objective.groups": 8}
+SCRATCH_BATCH = 2
 
 
 def recipe_for(data: str, root: Any = None, settings: Mapping[str, Any] = MappingProxyType({})) -> OwnRecipe:
@@ -34,10 +38,16 @@ def recipe_for(data: str, root: Any = None, settings: Mapping[str, Any] = Mappin
         left_out = fault_summary(train.faults)
         raise PellucidError(f"{data} has no objects to train on{left_out and f': {left_out}'}; annotate some")
     recipe_name, start_weights = ("pennfudan-mask", "pennfudan") if train.has_masks else ("bccd-single", "bccd")
+    steps, batch_size, scratch_settings = TRAINING_STEPS[recipe_name], BATCH_SIZE[recipe_name], {}
+    if settings.get("start.weights") == "":
+        scratch_settings = SCRATCH_SETTINGS
+        if not train.has_masks and settings.get("objective.model", "single_stage") == "single_stage":
+            scratch_settings = SCRATCH_SETTINGS | SCRATCH_GROUPS
+            steps, batch_size = steps * batch_size // SCRATCH_BATCH, SCRATCH_BATCH
     return OwnRecipe(recipe_name, {
         "objective.classes": len(train.classes),
         "start.weights": start_weights,
-        **training_length(TRAINING_STEPS[recipe_name], len(train), BATCH_SIZE[recipe_name]),
+        **training_length(steps, len(train), batch_size),
         **({} if train.has_masks else UPRIGHT_AUGMENT),
-        **(SCRATCH_SETTINGS if settings.get("start.weights") == "" else {}),
+        **scratch_settings,
     })  # fmt: skip

@@ -34,9 +34,13 @@ class Parity:
     difference: float
     images: int = BATCH
 
-    def require(self, what: str, fault: str = "this is a fault in pellucid") -> "Parity":
-        """Return self; raises ParityError, whose message names the file `what`, for a difference above TOLERANCE."""
-        if not self.difference <= TOLERANCE:
+    def require(self, what: str, fault: str = "this is a fault in pellucid", rounding: float = 0.0) -> "Parity":
+        """Return self; raises ParityError, whose message names the file `what`, for a difference above TOLERANCE.
+
+        rounding: the difference of the network's own outputs in float32 and float64, of which the file may add as much,
+        up to ten times TOLERANCE together.
+        """
+        if not self.difference <= max(TOLERANCE, min(2 * rounding, 10 * TOLERANCE)):
             raise ParityError(
                 f"{what} would differ from the network by {self.difference:.1e} of its largest output, above "
                 f"{TOLERANCE:.0e}, and is not written; {fault}, or the weights contain NaN"

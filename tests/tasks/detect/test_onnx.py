@@ -1,5 +1,6 @@
 """ONNX files of detectors return the model's detections in onnxruntime, also for images without detections."""
 
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -10,7 +11,7 @@ import torch
 from pellucid.base.errors import PellucidError
 from pellucid.command.models import open_network
 from pellucid.detectors import SSD, OneStageDetector, SingleStage
-from pellucid.export import ParityError, to_onnx
+from pellucid.export import ParityError, parity, to_onnx
 from pellucid.model import Model
 from pellucid.nested import leaves
 from pellucid.tasks.detect import onnx
@@ -142,6 +143,22 @@ def test_subclass_is_exported_by_its_onnx_method_or_as_its_base(tmp_path) -> Non
     assert to_onnx(random_model(InheritingSSD(**options)), tmp_path / "m.onnx", SIZE).difference <= 1e-5
     with pytest.raises(ParityError, match="the ONNX file would differ from the network"):
         to_onnx(random_model(WrongSSD(**options)), tmp_path / "own.onnx", SIZE)
+
+
+@pytest.mark.parametrize("tolerance", [1e-7, 1e-9])
+def test_a_file_may_round_as_much_as_the_network(tolerance, tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(onnx, "TOLERANCE", tolerance)  # as if the network had many normalizations
+    model = random_model(small_single_stage())
+    assert 0 < to_onnx(model, tmp_path / "m.onnx", SIZE).difference < 1e-5
+    for rounding, is_written in ((2.4e-5, False), (2.6e-5, True), (math.inf, True)):
+        if is_written:
+            parity.Parity(5e-5).require("the file", rounding=rounding)
+            continue
+        with pytest.raises(ParityError, match="would differ"):
+            parity.Parity(5e-5).require("the file", rounding=rounding)
+    for difference in (1.1e-4, math.inf):  # more than any rounding; NaN
+        with pytest.raises(ParityError, match="would differ"):
+            parity.Parity(difference).require("the file", rounding=math.inf)
 
 
 def test_detectors_that_cannot_be_exported_are_refused(tmp_path, monkeypatch) -> None:

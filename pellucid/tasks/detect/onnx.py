@@ -17,6 +17,7 @@ from pellucid.export.metadata import training_size
 from pellucid.export.onnx_file import BATCH_AXIS, graph_bytes, network_nodes
 from pellucid.export.parity import TOLERANCE, Parity, ParityError, compare, random_inputs, stored_tensor
 from pellucid.layers import Identity
+from pellucid.layers.base import Params
 from pellucid.model import Model
 from pellucid.nested import map_tree
 from pellucid.network.traced import GraphTrace, GraphValue, TracedLayer, trace
@@ -77,20 +78,22 @@ def detector_bytes(model: Model, size: tuple[int, int] | None, metadata: Mapping
     (x,) = random_inputs(graph)
     boxes, scores, *file_outputs = run_file(file_bytes((*candidate_outputs, *OUTPUTS)), {"input": x})
     images = x if model.stats is None else model.stats.apply(x)
-    expected = _candidates_in(torch.float32, model, images)
+    expected = _candidates_in(torch.float32, detector, model.params, images)
     parity = compare(expected, [boxes, scores])
     # many normalizations in sequence round more than TOLERANCE
-    exact = expected if parity.difference <= TOLERANCE else _candidates_in(torch.float64, model, images)
+    exact = (
+        expected if parity.difference <= TOLERANCE else _candidates_in(torch.float64, detector, model.params, images)
+    )
     parity.require("the ONNX file", rounding=compare(exact, expected).difference)
     _check_decision(detector, boxes, scores, file_outputs, (height, width))
     return file_bytes(OUTPUTS), parity
 
 
-def _candidates_in(dtype: torch.dtype, model: Model, images: Tensor) -> list[Tensor]:
-    """Return the boxes (N, A, 4) and the scores (N, A, C) that the model computes in a precision."""
-    params = map_tree(lambda leaf: leaf.to(dtype) if leaf.is_floating_point() else leaf, model.params)
+def _candidates_in(dtype: torch.dtype, detector: OneStageDetector, params: Params, images: Tensor) -> list[Tensor]:
+    """Return the boxes (N, A, 4) and the scores (N, A, C) that a detector computes in a precision."""
+    cast_params = map_tree(lambda leaf: leaf.to(dtype) if leaf.is_floating_point() else leaf, params)
     with torch.inference_mode():
-        candidates = model.objective.candidates(params, images.to(dtype))
+        candidates = detector.candidates(cast_params, images.to(dtype))
     return [torch.stack([image.boxes for image in candidates]), torch.stack([image.scores for image in candidates])]
 
 

@@ -56,9 +56,13 @@ class Segmentation(Task):
 
     def recipe_for(self, data: str, root: Any) -> OwnRecipe:
         """Return a recipe for masks of classes."""
+        return self.recipe_with(data, root, {})
+
+    def recipe_with(self, data: str, root: Any, settings: Mapping[str, Any]) -> OwnRecipe:
+        """Return the recipe; settings: of the user, whose epochs or minutes may be few."""
         from pellucid.tasks.segment.own import recipe_for
 
-        return recipe_for(data, root)
+        return recipe_for(data, root, settings)
 
     def baseline(self, model: "Model", train: Any, max_features: int) -> Baseline:
         """Return the class of a pixel by its brightness."""

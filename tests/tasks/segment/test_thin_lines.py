@@ -1,6 +1,7 @@
 """Masks of thin lines get a U-Net at full size, masks of large or small objects the pretrained FCN-8s."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -40,6 +41,41 @@ def test_the_network_follows_the_thickness_of_lines(tmp_path: Path, draw: str, n
     assert ("augment.elastic_alpha" in settings) == (name == "unet")
     assert (settings.get("augment.scale") == [1.0, 1.0]) == (name == "unet")
     assert settings["data.size"] == (side if name == "unet" else min(side, 320))
+
+
+# 6 pictures: 400 by 400 have crops of 256 by 256, of which one is enough for a batch; of 90 by 90, the batch stays.
+@pytest.mark.parametrize(
+    ("side", "settings", "batch_size"),
+    [
+        (400, {}, 4),
+        (400, {"train.epochs": 50}, 4),  # 100 steps of 4, the last batch of each epoch with 2
+        (400, {"train.epochs": 49}, 2),
+        (400, {"train.epochs": 33}, 1),  # 99 steps of 2
+        (400, {"train.epochs": 1}, 1),
+        (400, {"train.minutes": 10}, 4),  # 300 epochs
+        (400, {"train.minutes": 1}, 1),  # 30 epochs
+        (400, {"train.epochs": 1, "train.batch_size": 3}, 3),
+        (400, {"train.epochs": 1, "augment.crop_size": [16, 16]}, 4),
+        (100, {"train.epochs": 1}, 2),
+        (90, {"train.epochs": 1}, 4),
+    ],
+)
+def test_short_trainings_have_smaller_batches(
+    tmp_path: Path, side: int, settings: dict[str, Any], batch_size: int
+) -> None:
+    write(tmp_path, "lines", side)
+    recipe, _ = recipe_for("segment", str(tmp_path), settings)
+    assert recipe.network.name == "unet"
+    assert recipe.train.batch_size == batch_size
+
+
+def test_short_trainings_of_other_masks_keep_their_batches(tmp_path: Path) -> None:
+    write(tmp_path, "disc", 160)
+    batch_sizes = [
+        recipe_for("segment", str(tmp_path), settings)[0].train.batch_size
+        for settings in ({}, {"train.epochs": 1}, {"train.minutes": 1})
+    ]
+    assert batch_sizes == [6, 6, 6]
 
 
 @pytest.mark.skipif(not WILD.exists(), reason="needs ../shared")

@@ -28,6 +28,8 @@ def printable(text: str, keep: str = "") -> str:
     Names of classes, files and layers are data: they may contain characters that move a terminal's cursor, change the
     direction of writing, or cannot be encoded. keep: characters not to escape, such as "\n" in multi-line text.
     """
+    if text.isprintable():  # a picture in a page is a text of a million characters
+        return text
     return "".join(c if c.isprintable() or c in keep else ascii(c)[1:-1] for c in text)
 
 

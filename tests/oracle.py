@@ -10,6 +10,7 @@ from torch import Tensor
 
 from pellucid.combine import walk
 from pellucid.layers import Layer, Mode
+from pellucid.training.device import HalfCopy
 from tests.references import reference_forward
 
 SEED = 11
@@ -110,6 +111,11 @@ def leaves(tree: Any, path: str = "") -> dict[str, Tensor]:
 def cast(tree: Any, dtype: torch.dtype) -> Any:
     """Convert the floating-point tensors of a tree to `dtype`."""
     return tree_map(lambda leaf: leaf.to(dtype) if leaf.is_floating_point() else leaf, tree)
+
+
+def bf16_params(net: Layer, params: dict[str, Any]) -> dict[str, Any]:
+    """Return the parameters in the types in which a training in bfloat16 has them."""
+    return HalfCopy({"": net}, cast(params, torch.float32)).params
 
 
 def learned_params(net: Layer, params: dict[str, Any]) -> dict[str, Tensor]:

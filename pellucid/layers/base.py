@@ -71,7 +71,8 @@ class Layer(metaclass=Checked):
     `traits` are its properties. `buffers` names the entries of its params that are running statistics: a forward pass
     in training mode updates them in place, and dparams does not contain them. `decayed` names the parameters that
     regularizers act on: weights that multiply inputs, but not biases or scales. `constants` contains the indices of the
-    inputs that the layer, if it has a tuple of inputs, treats as constants; their gradients are 0.
+    inputs that the layer, if it has a tuple of inputs, treats as constants; their gradients are 0. In training with
+    precision="bf16", x and params are bfloat16, but buffers, and all params of layers with the trait NORM, float32.
     """
 
     traits: ClassVar[Trait] = Trait.NONE

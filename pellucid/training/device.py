@@ -8,11 +8,10 @@ import torch
 from torch import Tensor
 
 from pellucid.base.errors import PellucidError, nearest
-from pellucid.combine.nets import named_layers
-from pellucid.layers import Conv2d, ConvTranspose2d, Dense
-from pellucid.layers.base import Layer, Params
+from pellucid.combine.nets import all_buffers, named_layers
+from pellucid.layers.base import Layer, Params, Trait
 from pellucid.nested import flatten, leaves, nest
-from pellucid.operators import Fixed, Learned
+from pellucid.operators import Fixed
 from pellucid.optim import foreach
 
 CPU = torch.device("cpu")
@@ -92,8 +91,6 @@ def _has_mps() -> bool:
 
 # Images do not need float64, but only in it do linear models agree with closed forms to 1e-8.
 PRECISIONS = ("float32", "bf16", "float64")
-# Layers that are substantially faster in bfloat16, and values that operators combine with the outputs of these.
-BF16_LAYERS = (Dense, Conv2d, ConvTranspose2d, Learned, Fixed)
 
 
 def usable_precision(requested: str, device: torch.device | None = None) -> tuple[str, str]:
@@ -121,18 +118,24 @@ def _has_bfloat16(device: torch.device) -> bool:
 
 
 class HalfCopy:
-    """A copy of networks' parameters for bfloat16 training: those of BF16_LAYERS in bfloat16, all others shared.
+    """A copy of networks' parameters for bfloat16 training; norms and running statistics share the float32 ones.
 
     params: the copy, in the nesting of the original. frozen: paths of parameters that do not change, which are
     converted only once.
     """
 
     def __init__(self, nets: Mapping[str, Layer], params: Params, frozen: Collection[str] = ()) -> None:
-        bf16_paths = {path for path, layer in named_layers(nets) if isinstance(layer, BF16_LAYERS)}
+        layers = dict(named_layers(nets))
+        buffers = all_buffers(nets)
         tensors_by_path = flatten(params)
-        paths = [path for path in tensors_by_path if {path, path.rpartition(".")[0]} & bf16_paths]
-        # not the indices and masks of Fixed
-        paths = [path for path in paths if tensors_by_path[path].is_floating_point()]
+        paths: list[str] = []
+        for path, tensor in tensors_by_path.items():
+            layer = layers.get(path) or layers.get(path.rpartition(".")[0])  # the parameter of Learned is named ""
+            is_norm = layer is not None and Trait.NORM in layer.traits
+            # the constants of Fixed are buffers that no batch changes, and are combined with bfloat16 values
+            is_statistic = path in buffers and not isinstance(layer, Fixed)
+            if tensor.is_floating_point() and not is_norm and not is_statistic:  # Fixed also holds indices and masks
+                paths.append(path)
         half_by_path = {path: tensors_by_path[path].bfloat16() for path in paths}
         self.params = nest(params, tensors_by_path | half_by_path)
         learned_paths = [path for path in paths if path not in frozen]
@@ -141,7 +144,8 @@ class HalfCopy:
 
     def refresh(self) -> None:
         """Convert the current parameters again."""
-        foreach.copy_(self._halves, self._originals)
+        if self._halves:
+            foreach.copy_(self._halves, self._originals)
 
 
 def to_float32(grads: list[Tensor]) -> list[Tensor]:

@@ -35,7 +35,7 @@ from tests.cases import each, each_sample
 from tests.layers.samples import SAMPLES
 from tests.operators.test_operators import CASES as OPERATOR_CASES
 from tests.operators.test_operators import draw_inputs
-from tests.oracle import Sample, assert_close, autograd, cast, cotangent, leaves, strided_copy
+from tests.oracle import Sample, assert_close, autograd, bf16_params, cast, cotangent, leaves, strided_copy
 
 
 def generated_samples() -> list[Sample]:
@@ -141,8 +141,7 @@ def test_formula_and_kernel_agree_for_an_empty_batch(sample: Sample) -> None:
 @each_sample(kernel_samples())
 def test_formula_and_kernel_agree_in_bfloat16(sample: Sample) -> None:
     params, x = sample.inputs()
-    is_norm = isinstance(sample.layer, BatchNorm | GroupNorm | InstanceNorm2d | LayerNorm)
-    params = cast(params, torch.float32 if is_norm else torch.bfloat16)
+    params = bf16_params(sample.layer, params)
     y, cache = sample.layer.forward(params, cast(x, torch.bfloat16), sample.mode())
     dy = cotangent(y)
     by_formula = sample.layer.backward(params, cache, dy)

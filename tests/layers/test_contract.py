@@ -18,6 +18,7 @@ from tests.oracle import (
     Sample,
     assert_close,
     autograd,
+    bf16_params,
     cast,
     cotangent,
     directional_slopes,
@@ -30,7 +31,6 @@ from tests.oracle import (
 )
 from tests.references import REFERENCES
 
-FLOAT32_PARAMETERS = (layers.BatchNorm, layers.GroupNorm, layers.InstanceNorm2d, layers.LayerNorm)
 CACHES_INPUT = [
     *(kind for kind in LAYERS if Trait.LINEAR in kind.traits and kind is not layers.Identity),
     layers.BatchNorm,
@@ -95,13 +95,12 @@ def test_bfloat16_agrees_roughly_and_statistics_stay_float32(sample: Sample) -> 
     params, x = sample.inputs()
     params, x = cast(cast(params, torch.bfloat16), torch.float64), cast(cast(x, torch.bfloat16), torch.float64)
     y, dy, dx, dparams = forward_backward(sample.layer, params, x, sample.mode())
-    parameter_dtype = torch.float32 if isinstance(sample.layer, FLOAT32_PARAMETERS) else torch.bfloat16
-    half_inputs = cast(params, parameter_dtype), cast(x, torch.bfloat16), cast(dy, torch.bfloat16)
+    half_inputs = bf16_params(sample.layer, params), cast(x, torch.bfloat16), cast(dy, torch.bfloat16)
     y16, _, dx16, dparams16 = forward_backward(
         sample.layer, half_inputs[0], half_inputs[1], sample.mode(), half_inputs[2]
     )
     assert all(leaf.dtype is torch.bfloat16 for leaf in (*leaves(y16).values(), *dx16.values()))
-    assert all(leaf.dtype is parameter_dtype for leaf in dparams16.values())
+    assert all(leaf.dtype is half_inputs[0][name].dtype for name, leaf in dparams16.items())
     assert_close(y16, y, 0.03, "y")
     assert_close(dx16, dx, 0.05, "dx")
     assert_close(dparams16, dparams, 0.05, "dparams")

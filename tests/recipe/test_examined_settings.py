@@ -1,21 +1,24 @@
 """The doctor examines a run folder of every built-in recipe with the settings of the recipe, for each task."""
 
+import inspect
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from pellucid import shipped_files
+from pellucid.data.entries import CATALOGUE
 from pellucid.doctor.run_case import case_of_run
 from pellucid.optim import AdamW
 from pellucid.recipe.build import build_model
 from pellucid.recipe.job import augmentation, load_data
 from pellucid.recipe.recipe import Recipe, load_recipe
 from pellucid.task import task_for
+from pellucid.training.model import BaseModel
 from tests.doctor.detection.test_objects import write_voc
 from tests.tasks.keypoints import drawn
 
@@ -26,22 +29,23 @@ def picture(height: int, width: int) -> Image.Image:
     return Image.fromarray(RNG.integers(0, 256, (height, width, 3)).astype(np.uint8))
 
 
-def classes_folder(folder: Path) -> Path:
-    for k in range(10):
-        (folder / str(k)).mkdir(parents=True)
+def classes_folder(folder: Path, classes: int) -> Path:
+    for k in range(classes):
+        (folder / f"{k:03d}").mkdir(parents=True)
         for number in range(3):
-            picture(32, 32).save(folder / str(k) / f"{number}.png")
+            picture(32, 32).save(folder / f"{k:03d}" / f"{number}.png")
     return folder
 
 
-def masks_folder(folder: Path) -> Path:
+def masks_folder(folder: Path, indices: int) -> Path:
+    """Write images with masks of this number of indices, all of which are in each mask."""
     for part in ("train", "val", "test"):
         for name in (part, f"{part}annot"):
             (folder / name).mkdir(parents=True)
         for number in range(3):
             picture(48, 64).save(folder / part / f"{number}.png")
-            mask = RNG.integers(0, 12, (48, 64)).astype(np.uint8)
-            mask[0, :12] = np.arange(12)
+            mask = RNG.integers(0, indices, (48, 64)).astype(np.uint8)
+            mask.flat[:indices] = np.arange(indices)
             Image.fromarray(mask).save(folder / f"{part}annot" / f"{number}.png")
     return folder
 
@@ -75,30 +79,54 @@ def points_folder(folder: Path) -> Path:
     return folder
 
 
+class SmallData(NamedTuple):
+    """A function that writes a small folder of data, its arguments after the folder, and the recipe's settings."""
+
+    write: Callable[..., Path]
+    arguments: tuple[int, ...]
+    settings: dict[str, Any]
+
+
+FolderOf = Callable[[SmallData], Path]
+
+
 @pytest.fixture(scope="module")
-def folders(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Callable[[Path], Path]], Path]:
+def folders(tmp_path_factory: pytest.TempPathFactory) -> FolderOf:
     """Return a function that writes each folder of data once."""
     root = tmp_path_factory.mktemp("data")
 
-    def folder_of(write: Callable[[Path], Path]) -> Path:
-        path = root / write.__name__
-        return path if path.exists() else write(path)
+    def folder_of(data: SmallData) -> Path:
+        path = root / "-".join([data.write.__name__, *map(str, data.arguments)])
+        return path if path.exists() else data.write(path, *data.arguments)
 
     return folder_of
 
 
-# The data and the settings that replace those of a data set of many gigabytes, by the name of the recipe's data.
-MNIST = {"data.size": 28, "data.mode": "L"}
-DATA: dict[str, tuple[Callable[[Path], Path], dict[str, Any]]] = {
-    "mnist": (classes_folder, MNIST),
-    "cifar10": (classes_folder, {"data.size": 32}),
-    "signs": (classes_folder, {}),
-    "digits": (classes_folder, {"data.size": 8, "data.mode": "L"}),
-    "camvid": (masks_folder, {"loss.class_weights": "none"}),
-    "faces": (points_folder, {"data.size": 32, "network.points": 3}),
-    "bccd": (boxes_folder, {"data.size": 64, "objective.classes": 2}),
-    "pennfudan": (object_masks_folder, {"data.size": 64, "objective.classes": 1}),
-}
+def small_data(recipe: Recipe) -> SmallData:
+    """Return small data for a recipe: of its task, and otherwise of the kind of its data set."""
+    entry = CATALOGUE.get(recipe.data.name)
+    assert entry is not None, f"{recipe.name}: data.name is not in the catalogue; write small data for it here"
+    task = task_for(recipe.training_objective()).name
+    network = recipe.network.arguments if recipe.objective.name == "none" else {}
+    classes = network.get("classes") or len(entry.classes) or 10
+    settings: dict[str, Any] = {}
+    if task == "keypoints":
+        return SmallData(points_folder, (), {"data.size": 32, "network.points": len(drawn.POINT_NAMES)})
+    if task == "detection":
+        has_masks = "mask" in recipe.objective.name
+        write, count = (object_masks_folder, 1) if has_masks else (boxes_folder, 2)
+        return SmallData(write, (), {"data.size": 64, "objective.classes": count})
+    if entry.kind == "masks":
+        indices = classes + (recipe.loss.arguments.get("ignore") == classes)
+        has_weights = "class_weights" in recipe.loss.arguments
+        return SmallData(masks_folder, (indices,), {"loss.class_weights": "none"} if has_weights else {})
+    if entry.kind in ("idx", "bundled"):
+        settings = {"data.size": 28 if entry.kind == "idx" else 8, "data.mode": "L"}
+    if entry.kind == "objects":  # images alone
+        settings = {"data.size": 32}
+    return SmallData(classes_folder, (classes,), settings)
+
+
 UNUSUAL = {
     "optimizer.name": "adamw",
     "optimizer.lr": 0.05,
@@ -110,38 +138,28 @@ UNUSUAL = {
 }
 
 
-def recipe_for(name: str, folder_of: Callable[[Callable[[Path], Path]], Path], **settings: Any) -> Recipe:
+def recipe_for(name: str, folder_of: FolderOf, **settings: Any) -> Recipe:
     """Return a built-in recipe for a small folder of data of its kind, without trained weights to start from."""
     original = load_recipe(name)
     if original.data.name == "xor":
         return load_recipe(name, settings)
-    task = task_for(original.training_objective()).name
-    write, overrides = DATA[original.data.name]
-    if task in ("generation", "colorization") and original.data.name == "faces":
-        write, overrides = classes_folder, {"data.size": 32}
-    if task in ("colorization", "translation"):
-        overrides = {key: value for key, value in overrides.items() if key.startswith("data.")}
-    folder = str(folder_of(write))
-    return load_recipe(name, {"data.name": folder, "data.limit": 0, "start.weights": "", **overrides, **settings})
+    data = small_data(original)
+    own_data = {"data.name": str(folder_of(data)), "data.limit": 0, "start.weights": ""}
+    return load_recipe(name, {**own_data, **data.settings, **settings})
+
+
+@pytest.mark.parametrize("name", [name for name in shipped_files.recipe_names() if name != "xor"])
+def test_the_settings_for_small_data_are_keys_of_the_recipe(name: str) -> None:
+    recipe = load_recipe(name, small_data(load_recipe(name)).settings)
+    assert task_for(recipe.training_objective()) is task_for(load_recipe(name).training_objective())
 
 
 def settings_of(model: Any) -> dict[str, Any]:
-    return {
-        "objective": repr(model.objective),
-        "optimizer": model.optimizer,
-        "optimizers": model.optimizers,
-        "schedule": model.schedule,
-        "regularizers": model.regularizers,
-        "clip": model.clip,
-        "average": model.average,
-        "precision": model.precision,
-        "seed": model.seed,
-        "frozen": model.frozen,
-        "rates": model.rates,
-        "metrics": repr(model.metrics),
-        "preprocess": model.preprocess,
-        "classes": model.classes,
-    }
+    """Return the arguments with which a model was made, and what is set after it."""
+    arguments = inspect.signature(BaseModel).parameters.keys() - {"net", "loss", "device", "input_shape"}
+    names = {"objective", "optimizers", "frozen", "rates"} | arguments - {"regularizer"} | {"regularizers"}
+    values = {name: getattr(model, name) for name in sorted(names)}
+    return {name: repr(value) if name in ("objective", "metrics") else value for name, value in values.items()}
 
 
 def write_run(folder: Path, recipe: Recipe, has_weights: bool = True) -> None:
@@ -175,7 +193,7 @@ CASES = [
     ],
 )
 def test_the_case_of_a_run_has_the_settings_of_its_recipe(
-    name: str, settings: dict[str, Any], folders: Callable[[Callable[[Path], Path]], Path], tmp_path: Path
+    name: str, settings: dict[str, Any], folders: FolderOf, tmp_path: Path
 ) -> None:
     recipe = recipe_for(name, folders, **settings)
     write_run(tmp_path / "run", recipe)

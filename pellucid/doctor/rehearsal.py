@@ -2,6 +2,7 @@
 
 from copy import copy
 from dataclasses import dataclass
+from inspect import signature
 from itertools import count, islice
 from math import inf, isfinite
 from typing import Any
@@ -24,10 +25,8 @@ from pellucid.training.reading import Augmentation, batch_loader
 from pellucid.training.step import NotFiniteError, TrainingStep
 
 DEFAULT_EPOCHS = 30  # length of the schedule if the number of epochs is unknown
-MODEL_SETTINGS = (
-    "net", "loss", "optimizer", "metrics", "classes", "seed", "schedule", "clip", "average", "precision", "preprocess",
-    "input_shape",
-)  # fmt: skip
+# `regularizers` has another name than its argument; rehearsals draw on the CPU, and then move the model.
+MODEL_SETTINGS = tuple(name for name in signature(BaseModel).parameters if name not in ("regularizer", "device"))
 
 
 def reinitialized(model: BaseModel, **changes: Any) -> BaseModel:

@@ -1,5 +1,6 @@
 """Diagnosis of NaN and infinity: step, layer and tensor are reported, and the last finite checkpoint is kept."""
 
+import inspect
 import json
 from pathlib import Path
 
@@ -242,7 +243,8 @@ def test_rare_checks_report_all_steps_since_the_last_check(monkeypatch):
 
 
 def test_the_interval_of_checks_follows_from_their_cost():
-    options = FitOptions(1, 10, None, [], None, False, "auto", 0.0, None, False, 1, None, True, "shard", 4.0, False)
+    defaults = {name: argument.default for name, argument in inspect.signature(Model.fit).parameters.items()}
+    options = FitOptions.of({**defaults, "epochs": 1, "batch_size": 10})
     training = loop.Loop(deep_model(), FitPlan(options, examples(digits()), None, [], None, {}))
     assert training._steps_to_next_check(seconds_per_step=1e-4) == 1  # the cost of a check is not known yet
     training.check_seconds = 1.4e-5

@@ -1,16 +1,21 @@
 """The settings of a training in a checkpoint: what is compared when it is resumed, also by a later version."""
 
 import dataclasses
+import inspect
 import json
 
 import pytest
+import torch
 
 from pellucid.combine import Fork, Graph, Parallel, Sequential
-from pellucid.data import Augment
+from pellucid.data import Augment, Dataset
 from pellucid.layers import Add, Dense, ReLU
+from pellucid.model import Model
 from pellucid.optim import SGD, Adam, AdamW, MaxNorm, RMSprop
 from pellucid.optim.regularizers import L1, L2, ElasticNet
 from pellucid.optim.schedules import Constant, Cosine, InverseTime, OneCycle, ReduceOnPlateau, Step, Warmup
+from pellucid.training.options import FitOptions
+from pellucid.training.plan import preparing_plan
 from pellucid.training.settings import describe, is_unchanged
 from tests.layers.samples import SAMPLES
 from tests.losses.cases import CASES
@@ -154,3 +159,54 @@ def test_other_settings_differ(before, after):
 @pytest.mark.parametrize("damaged", [None, 0, [], {}, "Dense", [["Dense"]], {"type": []}, {"type": "Dense"}])
 def test_descriptions_that_are_no_description_differ(damaged):
     assert not is_unchanged(damaged, Dense(3))
+
+
+# For each argument of Model and of `fit`, another value, which a resumed training must not have;
+CHANGED_ARGUMENTS = {
+    "loss": "quadratic",
+    "optimizer": "sgd",
+    "metrics": "ece",
+    "classes": ("a", "b"),
+    "seed": 1,
+    "regularizer": L2(0.1),
+    "schedule": Cosine(),
+    "clip": 1.0,
+    "average": 0.9,
+    "precision": "float64",
+    "preprocess": {"mean": [0.5], "std": [0.5]},
+    "epochs": 3,
+    "batch_size": 5,
+    "augment": Augment(flip=True),
+    "accumulate": 2,
+    "shards": 2,
+    "exact": False,
+}
+# and those that change no bits of the weights, are compared by the network and the data, or with another argument.
+OTHER_ARGUMENTS = {
+    *("net", "input_shape", "x", "y", "validation", "steps_per_epoch", "callbacks", "run", "resume", "monitor"),
+    *("checkpoint_seconds", "manifest", "verbose", "bucket_mb", "shard_optimizer"),
+    "batch_norm",  # only with exact=False
+    "device",  # compared if it is not the CPU
+}
+
+
+def resumed_settings(**changes):
+    """Return the settings that a resumed training must repeat, with changed arguments of Model and `fit`."""
+    model_arguments = {name: value for name, value in changes.items() if name in inspect.signature(Model).parameters}
+    model = Model(Sequential(Dense(2)), **model_arguments, input_shape=(4,))
+    defaults = {name: argument.default for name, argument in inspect.signature(Model.fit).parameters.items()}
+    options = FitOptions.of({**defaults, "epochs": 2, "batch_size": 4, **changes, "verbose": False})
+    data = Dataset.from_arrays(torch.zeros(8, 4), torch.arange(8) % 2)
+    with preparing_plan(options, model, model.preprocess, data, None) as plan:
+        return {name: saved(value) for name, value in plan.settings.items()}
+
+
+def test_a_resumed_training_must_repeat_each_argument():
+    arguments = {*inspect.signature(Model).parameters, *inspect.signature(Model.fit).parameters} - {"self"}
+    assert arguments == CHANGED_ARGUMENTS.keys() | OTHER_ARGUMENTS, (
+        "name each argument of Model and fit here; pellucid/training/settings.py compares those that change weights"
+    )
+    unchanged = resumed_settings()
+    assert unchanged == resumed_settings()
+    for name, value in CHANGED_ARGUMENTS.items():
+        assert resumed_settings(**{name: value}) != unchanged, f"{name}: compare it in pellucid/training/settings.py"

@@ -7,10 +7,12 @@ import pytest
 import torch
 from torch import Tensor
 
+from pellucid import operators
 from pellucid.layers import Conv2d, Dense, Layer, Mode, ReLU
 from pellucid.layers.base import Trait, declares
 from tests.cases import each_sample
 from tests.layers.samples import SAMPLES
+from tests.operators.test_operators import CASES, draw_inputs
 from tests.oracle import Sample, assert_close, is_shape_tuple, leaves, tree_map
 
 
@@ -168,6 +170,21 @@ def test_merge_layers_are_those_with_several_inputs() -> None:
         if is_shape_tuple(sample.shape) and len(leaves(floating_inputs(sample))) > 1
     }
     assert merge_types == {type(sample.layer) for sample in SAMPLES if Trait.MULTIPLE_INPUTS in sample.layer.traits}
+
+
+# Their further inputs are the scales, slopes, positions or shape with which the first one is changed.
+OPERATORS_ON_THEIR_FIRST_INPUT = (
+    *(operators.Expand, operators.GridSample, operators.ParametricReLU),
+    *(operators.NormalizeChannels, operators.NormalizeGroups, operators.NormalizeLast),
+)
+
+
+def test_operators_that_combine_several_inputs_declare_it() -> None:
+    combining = {type(case.layer) for case in CASES if sum(one.is_floating_point() for one in draw_inputs(case)) > 1}
+    declared = {type(case.layer) for case in CASES if Trait.MULTIPLE_INPUTS in case.layer.traits}
+    assert declared == combining - {*OPERATORS_ON_THEIR_FIRST_INPUT}, (
+        "give the others the trait MULTIPLE_INPUTS, or name them in OPERATORS_ON_THEIR_FIRST_INPUT"
+    )
 
 
 def floating_inputs(sample: Sample) -> Any:

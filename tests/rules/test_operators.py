@@ -21,6 +21,7 @@ from pellucid.layers import (
     Multiply,
     Sigmoid,
     Softmax,
+    Trait,
 )
 from pellucid.operators import (
     Attention,
@@ -48,7 +49,9 @@ from pellucid.rules import (
     Taylor,
     Use,
     composite,
+    own,
 )
+from tests.layers.samples import SAMPLES
 from tests.operators.test_operators import CASES
 from tests.oracle import assert_close, normal, randomized
 
@@ -287,6 +290,24 @@ def test_what_is_constant_in_a_product_is_found_in_the_forward_pass(factor: Any,
 
             lrp(net, {name: {"": torch.ones(4)} for name in net.nodes}, torch.ones(1, 4), 1, name, watch=watch)
             assert (dx_by_path["y"][1] is not None) == receives
+
+
+# Layers whose relevance is passed by their gradient: they move values, or `check_has_rules` refuses them.
+BY_GRADIENT = {
+    *("Concat", "Crop", "Flatten", "MaxPool2d", "MaxUnpool2d", "Pad2d", "PadChannels", "Reshape", "RoIPool"),
+    *("GRU", "LSTM", "RNN"),
+    "SoftArgmax",  # coordinates of points, which no composite explains
+}
+
+
+@pytest.mark.parametrize("make_table", [COMPOSITES["cp_lrp"], COMPOSITES["epsilon_plus"]])
+def test_each_layer_and_operator_has_a_rule_for_relevance(make_table: Any) -> None:
+    rules = make_table()(None)
+    only_moves = Trait.COPIES_VALUES | Trait.ADDITIVE
+    operators = [case.layer for case in CASES if not case.layer.traits & only_moves]
+    layers = [sample.layer for sample in SAMPLES]
+    without_rule = {type(layer).__name__ for layer in (*operators, *layers) if rules("", layer) is own}
+    assert without_rule == BY_GRADIENT, "give the others a row in pellucid/rules/composites.py, or name them here"
 
 
 def test_a_table_without_a_rule_for_attention_is_refused() -> None:

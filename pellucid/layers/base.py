@@ -44,13 +44,15 @@ class Trait(Flag):
     ACTIVATION = auto()  # a nonlinearity, through which relevance is propagated unchanged
     RECTIFIER = auto()  # max(x, 0), possibly with a slope for negative x or an upper limit
     SMOOTH_RECTIFIER = auto()  # a smooth function close to max(x, 0)
-    LINEAR = auto()  # each output is a weighted sum of inputs, plus a constant
+    # Each output is a weighted sum of inputs, plus a constant. The cache begins with the input, which LRP reads.
+    LINEAR = auto()
     WEIGHTED = auto()  # linear in one input, with the learned parameter `weight`, and optionally `bias`
     CONVOLUTION = auto()  # applies the same weights at each position of an image
     ADDITIVE = auto()  # several inputs add up to an output, possibly their powers: relevance is shared by contribution
     RESHAPE = auto()  # the values of each example are returned unchanged, in the same order
     RESAMPLE = auto()  # changes the size of an image without learned parameters: pooling and resizing
-    MULTIPLE_INPUTS = auto()  # the input is a tuple of tensors
+    # The input is a tuple of tensors, of which the others do not only scale, shift or place the first.
+    MULTIPLE_INPUTS = auto()
     NORM = auto()  # subtracts a mean or divides by a standard deviation or norm
     CONTRAST_NORM = auto()  # normalizes across channels around each pixel, without learned parameters
     LEARNS = auto()  # has learned parameters

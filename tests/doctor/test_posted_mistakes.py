@@ -12,7 +12,19 @@ from pellucid.data import float_images
 from pellucid.doctor import Case, case_of, diagnose
 from pellucid.doctor.checks import unnormalised_inputs
 from pellucid.doctor.suspects import layers, losses, settings, suspects
-from pellucid.layers import BatchNorm, Conv2d, Dense, Dropout, Flatten, LogSoftmax, MaxPool2d, ReLU, Sigmoid, Tanh
+from pellucid.layers import (
+    BatchNorm,
+    Conv2d,
+    Dense,
+    Dropout,
+    Flatten,
+    HardSigmoid,
+    LogSoftmax,
+    MaxPool2d,
+    ReLU,
+    Sigmoid,
+    Tanh,
+)
 from pellucid.losses import BinaryCrossEntropy, NegativeLogLikelihood, SoftmaxCrossEntropy
 from pellucid.model import Model
 from pellucid.optim import Adam, Momentum, Progress
@@ -266,6 +278,7 @@ def deep_net(activation: Any, count: int, width: int = 32) -> Sequential:
     [
         (deep_net(Sigmoid, 6), True),
         (deep_net(Sigmoid, 4, width=128), True),
+        (deep_net(HardSigmoid, 4), True),
         (deep_net(Sigmoid, 1), False),
         (deep_net(Tanh, 3), False),
         (deep_net(ReLU, 6), False),
@@ -277,7 +290,7 @@ def test_activations_through_which_gradients_vanish_are_a_suspect(net: Sequentia
     found = list(layers.activation_suspects(case))
     assert [(one.finding.check, one.unusual) for one in found] == [("saturating-activations", True)] * is_suspect
     for one in found:
-        assert one.finding.path == "sigmoid1"
+        assert one.finding.path in ("sigmoid1", "hardsigmoid1")
         changed = one.apply(case)
         assert not list(layers.activation_suspects(changed))
         weight = changed.begin().weights["dense2.weight"]

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import fields, replace
 from functools import partial
+from math import isfinite
 from typing import Any
 
 import torch
@@ -11,6 +12,7 @@ from pellucid.base.settings.checks import is_number
 from pellucid.combine import Sequential
 from pellucid.combine.base import Combinator, join, walk
 from pellucid.doctor.case import Case
+from pellucid.doctor.checks.wrong_output import OUTPUT_RANGES
 from pellucid.doctor.finding import Suspect, suspect
 from pellucid.doctor.passes import gradients, is_user_defined, leaves, rms, trainable_layers
 from pellucid.doctor.remedies import (
@@ -33,8 +35,6 @@ from pellucid.layers import (
     Layer,
     Mode,
     ReLU,
-    Sigmoid,
-    Tanh,
     Trait,
 )
 from pellucid.nested import flatten
@@ -43,6 +43,14 @@ from pellucid.sweep import forward
 
 # Options of layers, and the ratio to the default, or its inverse, from which a value is unusual.
 OPTIONS = {"axis": 1.0, "momentum": 5.0, "epsilon": 1e3}
+# Activations that are flat on both sides.
+SATURATING = tuple(
+    kind
+    for kind, limits in OUTPUT_RANGES.items()
+    if Trait.ELEMENTWISE | Trait.ACTIVATION in kind.traits
+    and Trait.RECTIFIER not in kind.traits
+    and all(map(isfinite, limits))
+)
 # Of layers that leave a network linear, except for the maximum of MaxPool2d, which is hardly an activation.
 LINEAR_TRAITS = Trait.RESHAPE | Trait.RESAMPLE | Trait.NORM
 MAX_HE_RATIO = 3.0  # RMS of a weight divided by its RMS after He initialization; the minimum is 1 / MAX_HE_RATIO
@@ -161,7 +169,7 @@ def activation_suspects(case: Case) -> Iterator[Suspect]:
     """Yield a suspect if gradients vanish on the way through several sigmoids or tanhs."""
     net, model = case.model.net, case.initial
     ends = last_layers(net)
-    paths = [path for path, layer in leaves(net) if isinstance(layer, Sigmoid | Tanh) and path not in ends]
+    paths = [path for path, layer in leaves(net) if isinstance(layer, SATURATING) and path not in ends]
     weights = [weight for _, weight in trainable_layers(model)]
     if len(paths) < MIN_SATURATING or len(weights) < 2:
         return

@@ -10,6 +10,7 @@ from pellucid.layers import Add, Dense, Dropout, Flatten, Identity, LeakyReLU, L
 from pellucid.layers.base import Layer, Trait
 from pellucid.losses import L1, AuxiliaryCrossEntropy, BinaryCrossEntropy, Huber, Loss, Quadratic, SoftmaxCrossEntropy
 from pellucid.model import Model
+from pellucid.rules.origins import WEIGHT_LAYERS
 from tests.doctor.small_cases import corners, make_case
 from tests.layers.elementwise import ELEMENTWISE
 
@@ -42,6 +43,11 @@ def test_the_range_of_an_activation_is_known(layer_type: type[Layer]) -> None:
     limits = OUTPUT_RANGES[layer_type]
     for limit, value in zip(limits, (y.min().item(), y.max().item()), strict=True):
         assert value == pytest.approx(limit, abs=0.005) if abs(value) < 90 else abs(limit) == float("inf"), place
+
+
+def test_layers_that_output_weights_are_known_to_relevance_rules() -> None:
+    fractions = {kind for kind, limits in OUTPUT_RANGES.items() if limits == (0.0, 1.0)}
+    assert fractions == {*WEIGHT_LAYERS}, "change WEIGHT_LAYERS of pellucid/rules/origins.py, whose products are gates"
 
 
 def make_graph(*outputs: str, **nodes: tuple[object, ...]) -> Graph:

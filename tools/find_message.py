@@ -20,7 +20,7 @@ CHECKS = ROOT / "pellucid/base/settings/checks.py"  # whose functions complete "
 VALUE = "\0"  # a value in a text, or what a test leaves open
 MAX_FILES = 100  # of code, tests and pages each whose texts are compared: those that share most with the message
 MIN_LENGTH = 8  # characters of a text without its values; shorter ones are parts of too many messages
-MAX_PRINTED = 6  # lines of each kind
+MAX_PRINTED = 20  # lines of each kind
 MAX_CODE_TEXTS = 2  # the best in the code, with which texts of tests are compared
 CONTEXT = 3  # lines before and after a text in which a test names what the message is about
 MAX_CHARACTERS = 160  # of a text when printed
@@ -198,12 +198,37 @@ def matches(message: str, *folders: str, code_texts: Collection[str] = ()) -> li
     return [(place, text) for whole, length, place, text in found if whole or length >= min_length or place in same]
 
 
+def matches_of_values(message: str) -> list[tuple[str, str]]:
+    """Return the places of texts of one word and values, such as f"no {kind} {name!r}", and of their calls."""
+    word, *_ = message.split() or [""]
+    found: list[tuple[str, str]] = []
+    for path, source in sources("pellucid").items():
+        if f'f"{word} {{' not in source:
+            continue
+        for function in ast.walk(ast.parse(source)):
+            for node in ast.walk(function) if isinstance(function, ast.FunctionDef) else ():
+                text = text_of(node)
+                if text.startswith(f"{word} {VALUE}") and len(re.sub(r"\W", "", text)) < MIN_LENGTH:
+                    found.append((f"{path.relative_to(ROOT).as_posix()}:{node.lineno}", text))
+                    found += _calls(function.name)
+    return found
+
+
+def _calls(name: str) -> Iterator[tuple[str, str]]:
+    """Yield the places and the lines of the calls of a function."""
+    for path, source in sources("pellucid").items():
+        for number, line in enumerate(source.splitlines(), 1):
+            if re.search(rf"(?<!def )\b{name}\(", line):
+                yield f"{path.relative_to(ROOT).as_posix()}:{number}", line.strip()
+
+
 def find(message: str) -> dict[str, list[tuple[str, str]]]:
     """Return the matches in the code, the tests and the pages."""
     message = re.sub(r"; did you mean [^?]*\??", "", message)  # which pellucid.base.errors completes
     code = matches(message, *CODE)
     whole_texts = [text for _, text in code if message in text]
     code_texts = (whole_texts or [text for _, text in code])[:MAX_CODE_TEXTS]
+    code += [entry for entry in matches_of_values(message) if entry not in code]
     return {"code": code} | {name: matches(message, name, code_texts=code_texts) for name in ("tests", "docs")}
 
 

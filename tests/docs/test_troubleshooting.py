@@ -124,3 +124,16 @@ def test_tests_are_compared_with_the_texts_that_hold_the_whole_message(monkeypat
     monkeypatch.setattr(find_message, "matches", lambda *_, code_texts=(): given.append(code_texts) or code)
     find_message.find(message)
     assert given[1] == [text for _, text in code[:compared]]
+
+
+@pytest.mark.parametrize(
+    ("message", "place", "call"),
+    [
+        ("no model, recipe or network 'lenett'", "pellucid/cli/nets.py", "_check_exists(source, kinds_text, MODELS)"),
+        ("no recipe 'digit'", "pellucid/shipped_files.py", '_file_named("recipes"'),
+    ],
+)
+def test_texts_of_values_alone_are_found_with_their_calls(message, place, call):
+    code = find_message.find(message)["code"]
+    assert any(found.startswith(place) and VALUE in text for found, text in code)
+    assert any(call in text for _, text in code)

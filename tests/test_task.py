@@ -1,5 +1,7 @@
 """The registry of tasks: each shipped model belongs to one task, and names and options of tasks are unique."""
 
+import inspect
+import re
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -57,3 +59,18 @@ def test_a_network_with_three_outputs_is_a_classifier() -> None:
     model = Model(net, AuxiliaryCrossEntropy(), input_shape=(1, 2, 2))
     assert task_of(model).name == "classification"
     assert task_of(model).class_names(model) == ("0", "1", "2", "3")
+
+
+def test_the_page_lists_all_methods_and_attributes_of_a_task() -> None:
+    page = (Path(__file__).parents[1] / "docs" / "your-own-task.md").read_text(encoding="utf-8")
+    section = page.partition("## The methods of a task\n")[2].partition("\n## ")[0]
+    listed = dict(re.findall(r"`(\w+)(\([^`]*\))?`", section))
+    public = {name for name in {*vars(Task), *Task.__annotations__} if not name.startswith("_")}
+    assert public - listed.keys() == set(), "add these to the table of docs/your-own-task.md, in place of other words"
+    for name, arguments in listed.items():
+        if arguments and name in public:
+            parameters = [
+                one for one in inspect.signature(getattr(Task, name)).parameters.values() if one.name != "self"
+            ]
+            names = [f"**{one.name}" if one.kind is one.VAR_KEYWORD else one.name for one in parameters]
+            assert arguments == f"({', '.join(names)})", f"{name} in docs/your-own-task.md"

@@ -5,8 +5,10 @@ import importlib
 import json
 import os
 import re
+import shutil
+import subprocess
 import sys
-import tomllib
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -44,25 +46,21 @@ def draw_ray(degrees: float, size: int = 32) -> Image.Image:
 
 @pytest.fixture(scope="module")
 def plugin_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A folder with data, with the plugin on the module path and the metadata that an installer would write."""
-    folder = tmp_path_factory.mktemp("site")
-    project = tomllib.loads((FOLDER / "pyproject.toml").read_text())["project"]
-    metadata_folder = folder / f"{project['name'].replace('-', '_')}-{project['version']}.dist-info"
-    metadata_folder.mkdir()
-    (metadata_folder / "METADATA").write_text(
-        f"Metadata-Version: 2.1\nName: {project['name']}\nVersion: {project['version']}\n"
-    )
-    ((group, entries),) = project["entry-points"].items()
-    (metadata_folder / "entry_points.txt").write_text(
-        f"[{group}]\n" + "".join(f"{name} = {value}\n" for name, value in entries.items())
-    )
+    """A folder with data, with the files of the plugin's wheel on the module path, as an installer would write them."""
+    source, folder = tmp_path_factory.mktemp("source") / "upright", tmp_path_factory.mktemp("site")
+    shutil.copytree(FOLDER, source, ignore=shutil.ignore_patterns("__pycache__"))
+    # PyTorch needs setuptools, so it is there.
+    build = "import sys; from setuptools.build_meta import build_wheel; build_wheel(sys.argv[1])"
+    subprocess.run([sys.executable, "-c", build, str(folder)], cwd=source, check=True, capture_output=True)
+    (wheel,) = folder.glob("*.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        archive.extractall(folder)
     task.tasks()
     with pytest.MonkeyPatch.context() as patch:
         for module, name in ((registry, "REGISTERED"), (registered, "_TASKS"), (registered, "_COMMANDS")):
             patch.setattr(module, name, dict(getattr(module, name)))
         patch.setattr(shipped_files, "_PLUGIN_FOLDERS", [])
         patch.setattr(plugins, "_LOADED_GROUPS", [])
-        patch.syspath_prepend(str(FOLDER))
         patch.syspath_prepend(str(folder))
         importlib.invalidate_caches()
         work = tmp_path_factory.mktemp("work")
@@ -84,6 +82,14 @@ def run(plugin_folder: Path) -> Path:
 
     assert main(["train", "upright", "--out", "runs", "train.epochs=12", "train.keep=[12]"]) == 0
     return plugin_folder / "runs/upright-1"
+
+
+def test_the_page_shows_the_files_of_the_plugin_and_names_that_exist() -> None:
+    page = (FOLDER.parents[2] / "docs/your-own-task.md").read_text(encoding="utf-8")
+    (project,) = re.findall(r"```toml\n# pyproject.toml\n(.*?)```", page, re.DOTALL)
+    assert project == (FOLDER / "pyproject.toml").read_text(encoding="utf-8")
+    for module, names in re.findall(r"^ *from (pellucid[\w.]*) import (.+)$", page, re.MULTILINE):
+        assert all(hasattr(importlib.import_module(module), name) for name in names.split(", ")), (module, names)
 
 
 def test_a_recipe_of_the_plugin_is_known_by_name(plugin_folder: Path, cli: Cli) -> None:

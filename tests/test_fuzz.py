@@ -22,6 +22,7 @@ from benchmarks.fuzz.runs import RUNS, use_run, write_run, write_run_case
 from benchmarks.fuzz.tables import TABLES, outcome_of_table, write_table, write_table_case
 from pellucid.base.errors import PellucidError
 from pellucid.data.annotations import convert, voc
+from pellucid.data.format_names import TITLES
 
 linux_only = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc/self/status")
 KINDS = [*WEIGHTS, *PICTURES]
@@ -42,6 +43,10 @@ def test_changed_files_are_refused_or_read_in_one_way(kind, tmp_path):
         outcomes.add(trial.outcome_of_use(kind, path, picture, expected))
     assert outcomes <= {"refused", "same" if expected is not None else "other"}
     assert "refused" in outcomes or kind == "bmp"
+
+
+def test_every_format_of_annotations_is_damaged() -> None:
+    assert {*ANNOTATIONS} == {*TITLES, "mask"}, "add the format to ANNOTATIONS of benchmarks/fuzz/annotations.py"
 
 
 @pytest.mark.parametrize("kind", ANNOTATIONS)

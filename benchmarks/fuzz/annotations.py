@@ -20,12 +20,13 @@ from pellucid.data.annotations.base import check_faults
 from pellucid.data.tree import open_tree
 from pellucid.ops.masks import compress
 
-ANNOTATIONS = ("voc", "coco", "yolo", "labelme", "deeplabcut", "mask")
+ANNOTATIONS = ("cvat", "voc", "coco", "yolo", "labelme", "deeplabcut", "mask")
 ANNOTATION_FILES = {
+    "cvat": "annotations.xml",
     "voc": "Annotations/a.xml", "coco": "train.json", "yolo": "labels/a.txt", "labelme": "a.json",
     "deeplabcut": "labeled-data/v/CollectedData_x.csv", "mask": "trainannot/a.png",
 }  # fmt: skip
-IMAGE_FILES = {"voc": "JPEGImages/a.png", "coco": "train/a.png", "yolo": "images/a.png", "labelme": "a.png",
+IMAGE_FILES = {"cvat": "a.png", "voc": "JPEGImages/a.png", "coco": "train/a.png", "yolo": "images/a.png", "labelme": "a.png",
           "deeplabcut": "labeled-data/v/a.png",
           "mask": "train/a.png"}  # fmt: skip
 IMAGE_SIZE = (40, 50)
@@ -46,6 +47,7 @@ def write_annotations(kind: str, path: Path) -> None:
     else:
         path.write_bytes(
             {
+                "cvat": _cvat_xml,
                 "voc": _voc_xml,
                 "coco": _coco_json,
                 "yolo": _yolo_text,
@@ -59,7 +61,7 @@ def write_annotation_case(kind: str, original: Path, path: Path, rng: random.Ran
     """Write a copy of a file with changed bytes or changed values."""
     change: Callable[[bytes, random.Random], bytes] = damage
     if rng.random() < 0.6:
-        change = {"voc": change_xml, "coco": change_json, "labelme": change_json}.get(kind, damage)
+        change = {"cvat": change_xml, "voc": change_xml, "coco": change_json, "labelme": change_json}.get(kind, damage)
     path.write_bytes(change(original.read_bytes(), rng))
 
 
@@ -70,7 +72,8 @@ def outcome_of_annotations(kind: str, path: Path) -> str:
         return _outcome_of_mask(path) if kind == "mask" else _outcome_of_objects(kind, path)
     except PellucidError as error:
         message = str(error)
-        names_file = Path(ANNOTATION_FILES[kind]).name in message or "contains no annotations" in message
+        is_empty = "contains no annotations" in message or "contain no images" in message
+        names_file = is_empty or Path(ANNOTATION_FILES[kind]).name in message
         return "refused" if names_file and "\n" not in message and message.isprintable() else f"message: {message!r}"
     except Exception as error:
         return f"traceback: {type(error).__name__}: {' '.join(str(error).split()):.300}"
@@ -104,6 +107,9 @@ def _outcome_of_mask(path: Path) -> str:
 def _count_objects(kind: str, data: bytes, annotations: Annotations) -> int:
     """Return the number of objects in a file, counted without the readers."""
     text = _decoded(data)
+    if kind == "cvat":
+        shapes = (one for image in ElementTree.fromstring(text).iter("image") for one in image)
+        return sum(one.tag in ("box", "polygon", "ellipse", "mask") for one in shapes)
     if kind == "voc":
         return sum(one.find("bndbox") is not None or one.tag == "object" for one in ElementTree.fromstring(text))
     if kind == "coco":
@@ -139,6 +145,17 @@ def _annotation_file(path: Path, kind: str) -> Path:
 
 def _mask_array() -> np.ndarray:
     return np.random.default_rng(1).integers(0, 3, IMAGE_SIZE, dtype=np.uint8)
+
+
+def _cvat_xml() -> str:
+    shapes = [
+        '<box label="cat" xtl="4" ytl="6" xbr="20" ybr="18" z_order="1"/>',
+        '<polygon label="dog" points="4,6;20,6;20,18;4,18"/>',
+        '<ellipse label="cat" cx="30" cy="20" rx="8.5" ry="5"/>',
+        '<mask label="dog" rle="3, 9, 12" left="2" top="3" width="6" height="4"/>',
+    ]
+    image = f'<image id="0" name="a.png" width="{IMAGE_SIZE[1]}" height="{IMAGE_SIZE[0]}">'
+    return "\n".join(["<annotations>", image, *shapes, "</image>", "</annotations>"])
 
 
 def _voc_xml() -> str:

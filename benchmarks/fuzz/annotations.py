@@ -26,11 +26,13 @@ ANNOTATION_FILES = {
     "voc": "Annotations/a.xml", "coco": "train.json", "yolo": "labels/a.txt", "labelme": "a.json",
     "deeplabcut": "labeled-data/v/CollectedData_x.csv", "mask": "trainannot/a.png",
 }  # fmt: skip
-IMAGE_FILES = {"cvat": "a.png", "voc": "JPEGImages/a.png", "coco": "train/a.png", "yolo": "images/a.png", "labelme": "a.png",
-          "deeplabcut": "labeled-data/v/a.png",
-          "mask": "train/a.png"}  # fmt: skip
+IMAGE_FILES = {
+    "cvat": "a.png", "voc": "JPEGImages/a.png", "coco": "train/a.png", "yolo": "images/a.png", "labelme": "a.png",
+    "deeplabcut": "labeled-data/v/a.png", "mask": "train/a.png",
+}  # fmt: skip
 IMAGE_SIZE = (40, 50)
 CLASSES = ("cat", "dog", "object")
+CVAT_SHAPES = ("box", "polygon", "ellipse", "mask")
 POLYGON = [4, 6, 20, 6, 20, 18, 4, 18]
 
 
@@ -107,11 +109,11 @@ def _outcome_of_mask(path: Path) -> str:
 def _count_objects(kind: str, data: bytes, annotations: Annotations) -> int:
     """Return the number of objects in a file, counted without the readers."""
     text = _decoded(data)
-    if kind == "cvat":
-        shapes = (one for image in ElementTree.fromstring(text).iter("image") for one in image)
-        return sum(one.tag in ("box", "polygon", "ellipse", "mask") for one in shapes)
-    if kind == "voc":
-        return sum(one.find("bndbox") is not None or one.tag == "object" for one in ElementTree.fromstring(text))
+    if kind in ("cvat", "voc"):
+        root = ElementTree.fromstring(text)
+        shapes = [one for image in root.iter("image") for one in image if one.tag in CVAT_SHAPES]
+        objects = [one for one in root if one.find("bndbox") is not None or one.tag == "object"]
+        return len(shapes if kind == "cvat" else objects)
     if kind == "coco":
         return len(json.loads(text)["annotations"])
     if kind == "yolo":

@@ -46,9 +46,7 @@ MODULES = (
     *(
         layer_module(f"nn.{kind.__name__}", kind, partial(with_same_options, layer_class=kind))
         for kind in LAYERS
-        if Trait.ELEMENTWISE | Trait.ACTIVATION in kind.traits
-        and kind not in OTHER_NAMES
-        and hasattr(nn, kind.__name__)
+        if VALUE_BY_VALUE in kind.traits and kind not in OTHER_NAMES and hasattr(nn, kind.__name__)
     ),
     layer_module("nn.LeakyReLU", LeakyReLU, lambda module, x: ConvertedModule(LeakyReLU(module.negative_slope))),
     layer_module("nn.Softmax", Softmax, partial(softmax, layer_class=Softmax)),

@@ -1,7 +1,8 @@
 """PyTorch's samples for its modules: conversion to layers, detection of errors, and skipped samples."""
 
+import inspect
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import fields, replace
 from typing import Any
 
 import pytest
@@ -26,6 +27,7 @@ from conformance.moduleinfo.losses import (
 )
 from conformance.moduleinfo.module import ConvertedModule, Module, module_trial
 from conformance.moduleinfo.norms import batch_norm, instance_norm
+from conformance.moduleinfo.values import OTHER_NAMES, VALUE_BY_VALUE
 from conformance.moduleinfo.windows import adaptive_avg_pool, avg_pool, conv, lp_pool, max_pool
 from conformance.trial import Trial, run
 from pellucid.base.errors import PellucidError
@@ -55,6 +57,17 @@ def test_every_layer_that_pytorch_has_samples_for_is_in_the_table() -> None:
     assert table_names <= torch_names
     # Samples of recurrent modules have states and no batch axis; tests/layers/test_recurrent.py compares all options.
     assert our_names & torch_names - {"nn.GRU", "nn.LSTM", "nn.RNN"} <= table_names
+
+
+ACTIVATIONS = [kind for kind in LAYERS if VALUE_BY_VALUE in kind.traits and kind not in OTHER_NAMES]
+
+
+@pytest.mark.parametrize("layer", ACTIVATIONS)
+def test_options_of_activations_are_named_as_pytorchs(layer: Any) -> None:
+    module = getattr(nn, layer.__name__, layer)  # without a module of its name, it has no samples
+    assert {field.name for field in fields(layer)} <= inspect.signature(module).parameters.keys(), (
+        "add the layer to OTHER_NAMES of conformance/moduleinfo/values.py, and its line to MODULES there"
+    )
 
 
 def test_samples_are_drawn_equally_often_in_both_modes() -> None:

@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import MISSING
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -21,6 +22,12 @@ def test_every_request_has_a_row() -> None:
 def test_a_view_has_the_files_of_its_page_and_messages_of_its_name(view: View) -> None:
     assert [name for name in ("view.js", "view.css") if not (view.page / name).is_file()] == []
     assert [kind for kind in view.kinds if not kind.startswith(f"{view.name}.")] == [], "begin them with its name"
+
+
+@pytest.mark.parametrize("view", VIEWS.values(), ids=VIEWS)
+def test_a_view_has_a_section_of_the_how_to_page(view: View) -> None:
+    page = (Path(__file__).parents[2] / "docs/how-to/studio.md").read_text(encoding="utf-8")
+    assert f"\n## {view.title}\n" in page, "describe the view in docs/how-to/studio.md"
 
 
 @pytest.mark.parametrize("kind", REQUESTS)

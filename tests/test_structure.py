@@ -254,7 +254,7 @@ def test_folders_of_tests_are_those_of_the_package_and_each_file_says_what_it_te
         ("opening/choice_calls.py", "opening/test_choice_calls.py"),
         *(
             (f"studio/{view}/session.py", f"studio/test_{view}.py")  # by its messages and the name of its folder
-            for view in ("data", "draw", "explain", "gestures", "inspect", "learn", "look", "play", "train")
+            for view in (path.parent.name for path in sorted(ROOT.glob("studio/*/session.py")))
         ),
         ("tasks/detect/command.py", "tasks/detect/test_detect.py"),  # by the command that it runs
         ("tasks/segment/predictor.py", "tasks/segment/test_segment.py"),

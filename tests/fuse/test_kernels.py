@@ -33,8 +33,8 @@ from pellucid.rules import own
 from pellucid.sweep import backward, own_rule
 from tests.cases import each, each_sample
 from tests.layers.samples import SAMPLES
-from tests.operators.test_operators import CASES as OPERATOR_CASES
-from tests.operators.test_operators import draw_inputs
+from tests.operators.cases import CASES as OPERATOR_CASES
+from tests.operators.cases import draw_inputs
 from tests.oracle import Sample, assert_close, autograd, bf16_params, cast, cotangent, leaves, strided_copy
 
 

@@ -12,7 +12,7 @@ from pellucid.layers import Conv2d, Dense, Layer, Mode, ReLU
 from pellucid.layers.base import Trait, declares
 from tests.cases import each_sample
 from tests.layers.samples import SAMPLES
-from tests.operators.test_operators import CASES, draw_inputs
+from tests.operators.cases import CASES, draw_inputs
 from tests.oracle import Sample, assert_close, is_shape_tuple, leaves, tree_map
 
 

@@ -24,7 +24,7 @@ from pellucid.model import Model
 from pellucid.network.summary import bytes_text, multiply_adds, summary
 from tests.cases import each_sample
 from tests.layers.samples import SAMPLES
-from tests.operators.test_operators import CASES, Case
+from tests.operators.cases import CASES, Case
 from tests.oracle import Sample, tree_map
 from tests.references import reference_forward
 from tests.training.small import small_mlp

@@ -52,7 +52,7 @@ from pellucid.rules import (
     own,
 )
 from tests.layers.samples import SAMPLES
-from tests.operators.test_operators import CASES
+from tests.operators.cases import CASES
 from tests.oracle import assert_close, normal, randomized
 
 TINY = 1e-16

@@ -16,7 +16,7 @@ from pellucid.losses import LOSSES, Loss
 from pellucid.objective import Objective, Supervised
 from pellucid.optim import OPTIMIZERS, MaxNorm, Optimizer, Regularizer
 from pellucid.training.averaging import WeightAverage
-from pellucid.training.step import optimizers_of
+from pellucid.training.updater import optimizers_of
 
 DEFAULT_LOSS = "softmax_cross_entropy"
 

@@ -7,7 +7,6 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
-from pellucid.base.errors import PellucidError, nearest
 from pellucid.combine.base import join
 from pellucid.combine.nets import all_buffers, named_layers, params_of, paths_below
 from pellucid.data.source import Batch
@@ -24,11 +23,10 @@ from pellucid.training.device import CPU, HalfCopy, to_float32, usable_precision
 from pellucid.training.distributed import ALONE, Processes
 from pellucid.training.learner import Learner
 from pellucid.training.parameter_groups import penalize
-from pellucid.training.updater import Updater
+from pellucid.training.updater import Optimizers, Updater, lr_ratio, optimizers_of
 from pellucid.verify.forms import TrainingForm
 
 StepLosses = dict[str, Any]  # by name: floats, or on an accelerator 0-d tensors that are not copied to the CPU yet
-Optimizers = Optimizer | Mapping[str, Optimizer]
 
 
 class NotFiniteError(Exception):
@@ -110,7 +108,7 @@ class TrainingStep:
                 name,
                 self._learned,
                 own_optimizer,
-                _lr_ratio(own_optimizer, optimizers),
+                lr_ratio(own_optimizer, optimizers),
                 paths_to_decay,
                 lr_factors,
                 state_processes,
@@ -326,32 +324,6 @@ def training_form(
     if isinstance(objective, Supervised):
         return objective.with_nets({"": fuse(objective.net, rate)})
     return objective.fused()
-
-
-def optimizers_of(optimizer: Optimizers, nets: Mapping[str, Layer]) -> dict[str, Optimizer]:
-    """Return the optimizer of each network by name; raises PellucidError for unknown and missing names."""
-    if isinstance(optimizer, Optimizer):
-        return dict.fromkeys(nets, optimizer)
-    unknown = next((name for name in optimizer if name not in nets), None)
-    if unknown is not None:
-        known_nets = (
-            f"networks: {', '.join(nets)}" if "" not in nets else "the model has one network; give one optimizer"
-        )
-        raise PellucidError(f"optimizer: no network {unknown!r}{nearest(unknown, nets) or f'; {known_nets}'}")
-    nets_without_optimizer = [name for name in nets if name not in optimizer]
-    if nets_without_optimizer:
-        raise PellucidError(
-            f"optimizer: the network {nets_without_optimizer[0]!r} has none; give each of {', '.join(nets)} one"
-        )
-    return dict(optimizer)
-
-
-def _lr_ratio(optimizer: Optimizer, optimizers: Mapping[str, Optimizer]) -> float:
-    """Return an optimizer's learning rate divided by that of the first optimizer."""
-    first = next(iter(optimizers.values())).lr
-    if optimizer.lr != first and not first:
-        raise PellucidError("optimizer: the first one's learning rate is 0, but another's is not; freeze that network")
-    return 1.0 if optimizer.lr == first else optimizer.lr / first
 
 
 def describe_training(

@@ -5,12 +5,16 @@ from dataclasses import replace
 
 from torch import Tensor
 
+from pellucid.base.errors import PellucidError, nearest
 from pellucid.combine.base import prefix_of
+from pellucid.layers.base import Layer
 from pellucid.optim import Optimizer, Regularizer, pack, unpack
 from pellucid.optim.base import State
 from pellucid.training.distributed import Processes
 from pellucid.training.parameter_groups import ParameterGroup, parameter_groups, update_groups
 from pellucid.training.partition import Partition, check_elementwise
+
+Optimizers = Optimizer | Mapping[str, Optimizer]  # one for all networks, or one for each by name
 
 
 class Updater:
@@ -85,3 +89,29 @@ class Updater:
         unpack(full_state, self.all_paths, own_state)
         for name, value in full_state.items():
             self.state[name] = value if isinstance(value, int) else self._partition.own_copies(value)
+
+
+def optimizers_of(optimizer: Optimizers, nets: Mapping[str, Layer]) -> dict[str, Optimizer]:
+    """Return the optimizer of each network by name; raises PellucidError for unknown and missing names."""
+    if isinstance(optimizer, Optimizer):
+        return dict.fromkeys(nets, optimizer)
+    unknown = next((name for name in optimizer if name not in nets), None)
+    if unknown is not None:
+        known_nets = (
+            f"networks: {', '.join(nets)}" if "" not in nets else "the model has one network; give one optimizer"
+        )
+        raise PellucidError(f"optimizer: no network {unknown!r}{nearest(unknown, nets) or f'; {known_nets}'}")
+    nets_without_optimizer = [name for name in nets if name not in optimizer]
+    if nets_without_optimizer:
+        raise PellucidError(
+            f"optimizer: the network {nets_without_optimizer[0]!r} has none; give each of {', '.join(nets)} one"
+        )
+    return dict(optimizer)
+
+
+def lr_ratio(optimizer: Optimizer, optimizers: Mapping[str, Optimizer]) -> float:
+    """Return an optimizer's learning rate divided by that of the first optimizer."""
+    first = next(iter(optimizers.values())).lr
+    if optimizer.lr != first and not first:
+        raise PellucidError("optimizer: the first one's learning rate is 0, but another's is not; freeze that network")
+    return 1.0 if optimizer.lr == first else optimizer.lr / first

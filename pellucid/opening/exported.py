@@ -10,7 +10,7 @@ import warnings
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from copy import copy
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -265,6 +265,47 @@ def evaluating(module: nn.Module) -> Iterator[None]:
         for container, entries in saved_containers.values():
             container.clear()
             container.extend(entries) if isinstance(container, list | deque) else container.update(entries)
+
+
+def without_tied_names(
+    calls: list[Call], exported: ExportedNetwork, module: nn.Module, tied_names: dict[str, str]
+) -> list[Call]:
+    """Return the calls with one name for each parameter, and with one path for each module that has parameters.
+
+    A module with several paths has the path in the keys of its parameters.
+    """
+    unique_keys = [exported.keys[name] for name in exported.keys if name not in tied_names]
+    owners = {key.rpartition(".")[0] for key in unique_keys}
+    modules = dict(module.named_modules(remove_duplicate=False))
+    paths = {id(submodule): path for path, submodule in modules.items() if path in owners}
+
+    def renamed(value: Any) -> Any:
+        if isinstance(value, Ref):
+            return Ref(tied_names.get(value.name, value.name))
+        return tuple(map(renamed, value)) if isinstance(value, tuple) else value
+
+    return [
+        replace(
+            call,
+            module=paths.get(id(modules.get(call.module)), call.module),
+            arguments={name: renamed(value) for name, value in call.arguments.items()},
+        )
+        for call in calls
+    ]
+
+
+def unshared_keys(calls: list[Call], exported: ExportedNetwork) -> dict[str, str]:
+    """Return the keys of the parameters and buffers that only one operator of one module reads, by name.
+
+    The network's outputs count as one more operator, so a parameter that is also an output is not among them.
+    """
+    readers: dict[str, set[tuple[str, str]]] = {name: {("", "output")} for name in exported.outputs}
+    for call in calls:
+        for name in ref_names(call.arguments):
+            if name in exported.keys:
+                readers.setdefault(name, set()).add((call.module, call.op))
+    shared = {name for name, operators in readers.items() if len(operators) > 1}
+    return {name: key for name, key in exported.keys.items() if name not in shared}
 
 
 def call_of(node: Any, n_examples: int) -> Call:

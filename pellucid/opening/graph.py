@@ -13,7 +13,16 @@ from pellucid.combine import Graph
 from pellucid.layers.base import Params
 from pellucid.network.bounds import Tally
 from pellucid.opening import choice_calls, function_calls, layer_calls, pooling_calls, tensor_calls
-from pellucid.opening.exported import Call, ExportedNetwork, Multiple, Ref, ref_names, used_calls
+from pellucid.opening.exported import (
+    Call,
+    ExportedNetwork,
+    Multiple,
+    Ref,
+    ref_names,
+    unshared_keys,
+    used_calls,
+    without_tied_names,
+)
 from pellucid.opening.missing import REGISTERED, missing_error
 from pellucid.opening.model import memory_key
 from pellucid.opening.output_parts import has_several_outputs, output_part_layer
@@ -58,9 +67,9 @@ class _GraphBuilder:
             path for path, submodule in module.named_modules() if next(submodule.children(), None) is not None
         }
         tied_names = _tied_names(exported)  # the first name of each tied tensor, by its other names
-        self.calls = _without_tied_names(list(used_calls(exported)), exported, module, tied_names)
+        self.calls = without_tied_names(list(used_calls(exported)), exported, module, tied_names)
         self.calls_by_name = {call.name: call for call in self.calls}
-        self.keys = _unshared_keys(self.calls, exported)
+        self.keys = unshared_keys(self.calls, exported)
         self.shapes = dict(exported.shapes)
         self.constants: dict[str, Any] = {
             name: tensor for name, tensor in exported.tensors.items() if name not in exported.parameters
@@ -279,33 +288,6 @@ class _GraphBuilder:
         return self.graph_names[name]
 
 
-def _without_tied_names(
-    calls: list[Call], exported: ExportedNetwork, module: nn.Module, tied_names: dict[str, str]
-) -> list[Call]:
-    """Return the calls with one name for each parameter, and with one path for each module that has parameters.
-
-    A module with several paths has the path in the keys of its parameters.
-    """
-    unique_keys = [exported.keys[name] for name in exported.keys if name not in tied_names]
-    owners = {key.rpartition(".")[0] for key in unique_keys}
-    modules = dict(module.named_modules(remove_duplicate=False))
-    paths = {id(submodule): path for path, submodule in modules.items() if path in owners}
-
-    def renamed(value: Any) -> Any:
-        if isinstance(value, Ref):
-            return Ref(tied_names.get(value.name, value.name))
-        return tuple(map(renamed, value)) if isinstance(value, tuple) else value
-
-    return [
-        replace(
-            call,
-            module=paths.get(id(modules.get(call.module)), call.module),
-            arguments={name: renamed(value) for name, value in call.arguments.items()},
-        )
-        for call in calls
-    ]
-
-
 def _has_batch(call: Call) -> bool:
     """Return whether an argument depends on the number of examples."""
     return "Multiple(" in repr((call.arguments, call.shape))
@@ -384,17 +366,3 @@ def _tied_names(exported: ExportedNetwork) -> dict[str, str]:
             if original != name:
                 tied_names[name] = original
     return tied_names
-
-
-def _unshared_keys(calls: list[Call], exported: ExportedNetwork) -> dict[str, str]:
-    """Return the keys of the parameters and buffers that only one operator of one module reads, by name.
-
-    The network's outputs count as one more operator, so a parameter that is also an output is not among them.
-    """
-    readers: dict[str, set[tuple[str, str]]] = {name: {("", "output")} for name in exported.outputs}
-    for call in calls:
-        for name in ref_names(call.arguments):
-            if name in exported.keys:
-                readers.setdefault(name, set()).add((call.module, call.op))
-    shared = {name for name, operators in readers.items() if len(operators) > 1}
-    return {name: key for name, key in exported.keys.items() if name not in shared}

@@ -12,19 +12,7 @@ from pellucid.data import float_images
 from pellucid.doctor import Case, case_of, diagnose
 from pellucid.doctor.checks import unnormalised_inputs
 from pellucid.doctor.suspects import layers, losses, settings, suspects
-from pellucid.layers import (
-    BatchNorm,
-    Conv2d,
-    Dense,
-    Dropout,
-    Flatten,
-    HardSigmoid,
-    LogSoftmax,
-    MaxPool2d,
-    ReLU,
-    Sigmoid,
-    Tanh,
-)
+from pellucid.layers import BatchNorm, Conv2d, Dense, Dropout, Flatten, LogSoftmax, MaxPool2d, ReLU, Sigmoid, Tanh
 from pellucid.losses import BinaryCrossEntropy, NegativeLogLikelihood, SoftmaxCrossEntropy
 from pellucid.model import Model
 from pellucid.optim import Adam, Momentum, Progress
@@ -278,7 +266,7 @@ def deep_net(activation: Any, count: int, width: int = 32) -> Sequential:
     [
         (deep_net(Sigmoid, 6), True),
         (deep_net(Sigmoid, 4, width=128), True),
-        (deep_net(HardSigmoid, 4), True),
+        (deep_net(pellucid.HardSigmoid, 4), True),
         (deep_net(Sigmoid, 1), False),
         (deep_net(Tanh, 3), False),
         (deep_net(ReLU, 6), False),

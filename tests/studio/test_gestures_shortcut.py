@@ -1,4 +1,4 @@
-"""Shortcuts: two classes that a model tells apart by the edges of their frames."""
+"""What backgrounds do: classes that a model tells apart by theirs, and the scene that no object is in."""
 
 import random
 from pathlib import Path
@@ -11,7 +11,7 @@ from PIL import Image
 from torch import Tensor
 
 from pellucid.model import Model
-from pellucid.studio.gestures.shortcut import shortcuts
+from pellucid.studio.gestures.shortcut import empty_scene, shortcuts
 from pellucid.studio.runs import Runs
 from pellucid.studio.view import Library
 from tests.studio.collected import COLOURS, outline
@@ -78,3 +78,84 @@ def test_a_shortcut_of_a_known_rule_is_counted(n_followed: int) -> None:
     assert found == ([((0, 1), n_followed, 14)] if n_followed >= 7 else [])
     x[9:, :, 4:] = 0.2  # the backgrounds differ at the top side only
     assert shortcuts(predict, x, y) == []
+
+
+def desk(seed: int, noise: float) -> Tensor:
+    """Return a rough desk (3, 64, 64), 0 to 1, with the noise of one frame."""
+    rough = np.random.default_rng(0).uniform(0.3, 0.7, (16, 16, 3)).repeat(4, 0).repeat(4, 1)
+    return torch.from_numpy(rough + np.random.default_rng(seed).normal(0, noise, rough.shape)).float().permute(2, 0, 1)
+
+
+def desk_frames(places: list[list[tuple[int, int]]], noise: float = 0.02) -> tuple[Tensor, Tensor]:
+    """Return pictures and classes: of each class a black or white square, 16 pixels wide, at each of its places."""
+    pictures = list[Tensor]()
+    for label, corners in enumerate(places):
+        for row, column in corners:
+            pictures.append(desk(len(pictures), noise))
+            pictures[-1][:, row : row + 16, column : column + 16] = float(label % 2)
+    return torch.stack(pictures), torch.tensor([label for label, corners in enumerate(places) for _ in corners])
+
+
+def moved(seed: int, count: int = 25) -> list[tuple[int, int]]:
+    rng = random.Random(seed)
+    return [(rng.randint(0, 48), rng.randint(0, 48)) for _ in range(count)]
+
+
+@pytest.mark.parametrize("noise", [0.0, 0.02, 0.05])
+@pytest.mark.parametrize("n_classes", [2, 3, 5])
+def test_the_scene_without_its_objects_is_put_together(noise: float, n_classes: int) -> None:
+    x, y = desk_frames([moved(label) for label in range(n_classes)], noise)
+    scene = empty_scene(x, y)
+    assert scene is not None
+    difference = scene - desk(0, 0)
+    assert float(difference.abs().mean()) < 0.01 + noise  # of normal noise 0.8 of its deviation; of a square 0.5
+    assert float(difference.std()) == pytest.approx(noise, abs=0.01)  # as one frame has it, and no mean of frames
+
+
+@pytest.mark.parametrize("kind", ["at rest", "moved camera", "two desks", "the scene is a class"])
+def test_no_scene_is_made_up(kind: str) -> None:
+    x, y = desk_frames([moved(1), moved(2)])
+    if kind == "at rest":
+        x, y = desk_frames([[(4, 4)] * 25, [(40, 40)] * 25])
+    elif kind == "moved camera":
+        x = torch.stack([one.roll((7 * k % 64, 11 * k % 64), (1, 2)) for k, one in enumerate(x)])
+    elif kind == "two desks":
+        x[y == 1] = x[y == 1].flip(2)
+    else:
+        x[y == 1] = torch.stack([desk(k, 0.02) for k in range(25)])
+    assert empty_scene(x, y) is None
+
+
+@pytest.mark.parametrize(
+    "classes", [("circle", "pen"), ("circle", "square", "pen"), ("circle", "cross"), ("circle", "")]
+)
+def test_a_scene_that_is_read_as_a_class_is_remarked(classes: tuple[str, ...], tmp_path: Path) -> None:
+    """The remark comes exactly if the model answers the true scene with a class that is not the scene's own."""
+    frames = {shape: [still_frame(shape, number) for number in range(25)] for shape in classes}
+    tab = Tab(Library(("mnist-mlp-100",), Model.load, Runs(tmp_path)))
+    tab.ask("gestures.open")
+    for shape, pictures in frames.items():
+        tab.ask("gestures.edit", name=None, becomes=shape or "nothing")
+        for picture in pictures:
+            tab.ask("gestures.collect", {"frame": picture}, name=shape or "nothing", stretch=1)
+    remarks = [one for one in tab.ask("gestures.fit")["remarks"] if "the scene without an object" in one]
+    answer = tab.ask("gestures.predict", {"frame": still_frame("", 99)})
+    is_class = not answer["is_unsure"] and not answer["is_unlike"] and answer["label"] != "nothing"
+    assert len(remarks) == is_class
+    assert all(f"is read as {answer['label']} (" in one for one in remarks)
+
+
+def still_frame(shape: str, number: int) -> Tensor:
+    """Return a shape, "" for none, anywhere in one room, before a camera at rest."""
+    rng = random.Random(f"{shape} {number}")
+    wall, table = ROOMS["light"]
+    image = Image.new("RGB", (171, 128), wall)
+    image.paste(table, (0, 60, 171, 128))
+    if shape == "pen":
+        left, top = rng.randint(0, 108), rng.randint(0, 120)
+        image.paste((30, 30, 120), (left, top, left + 60, top + 5))
+    elif shape:
+        corner = (rng.randint(0, 108), rng.randint(0, 65))
+        image.paste(COLOURS[shape], corner, outline(shape).rotate(rng.uniform(0, 90)))
+    noise = np.random.default_rng(number).normal(0, 3, (128, 171, 3))
+    return torch.from_numpy((np.array(image) + noise).clip(0, 255).astype(np.uint8)).permute(2, 0, 1)

@@ -1,4 +1,4 @@
-"""The shortcut: two classes that a model tells apart by the edges of the pictures, where their backgrounds differ."""
+"""What backgrounds do: two classes that a model tells apart by theirs, and the scene that no object is in."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from itertools import combinations
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 EDGE = 0.2  # the width of the edge on each side, of the picture's height and width
@@ -17,6 +18,11 @@ MIN_DEVIATIONS = 2.0  # by which it exceeds this part, as of a coin with this pr
 MIN_DIFFERENCE = 0.05  # of two classes' means of a pixel, 0 to 1, from which their backgrounds differ there
 MIN_DIFFERENT = 0.25  # the part of a side of the edge that differs
 MIN_SIDES = 3  # sides that differ; a hand that reaches into the picture changes one or two
+MAX_SCENE = 24  # pictures of each class from which the scene is made
+MAX_NOISE = 0.1  # of a pixel, the mean of 5 x 5, 0 to 1: noise and changes of the light
+MIN_SHARED = 0.6  # the part of the pictures that show the scene at a pixel; an object at rest may hide it in half
+MIN_SEEN = 0.99  # the part of the pixels where the scene is seen, as with a camera at rest
+MAX_EMPTY = 0.005  # the part of a class's typical picture that differs from the scene, if the class is the scene itself
 
 
 @dataclass(frozen=True)
@@ -66,6 +72,27 @@ def shortcuts(predict: Callable[[Tensor], Tensor], x: Tensor, y: Tensor) -> list
         if followed > MIN_FOLLOWED + MIN_DEVIATIONS * deviation:
             found.append(Shortcut((first, second), followed, 2 * count))
     return sorted(found, key=lambda shortcut: -shortcut.followed)
+
+
+def empty_scene(x: Tensor, y: Tensor) -> Tensor | None:
+    """Return the scene (3, H, W) before which all classes were collected, without their objects, or None.
+
+    x, y: pictures (N, 3, H, W), 0 to 1, and their classes. The scene is what most pictures of a camera at rest share.
+    It is put together from pictures, and not their median, so that it has the noise of one: without noise it would be
+    unlike the others. None for a camera that moved, for several scenes, and if a class shows the scene itself.
+    """
+    count = min(MAX_SCENE, int(y.bincount().min()))
+    x = torch.cat([_evenly(x[y == label], count) for label in range(int(y.max()) + 1)])
+    difference = F.avg_pool2d((x - x.median(0).values).abs().mean(1, keepdim=True), 5, 1, 2, count_include_pad=False)
+    shows_scene = difference[:, 0] < MAX_NOISE  # (N, H, W)
+    is_seen = shows_scene.double().mean(0) > MIN_SHARED
+    hidden = 1 - shows_scene.double().mean((1, 2))
+    is_a_class = bool((hidden.reshape(-1, count).median(1).values < MAX_EMPTY).any())
+    if is_a_class or float(is_seen.double().mean()) < MIN_SEEN:
+        return None
+    order = hidden.argsort()
+    first = shows_scene[order].double().argmax(0)  # the emptiest picture that shows the scene at a pixel
+    return x[order].gather(0, first.expand(1, 3, -1, -1))[0]
 
 
 def _backgrounds_differ(a: Tensor, b: Tensor) -> bool:

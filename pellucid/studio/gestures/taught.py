@@ -5,7 +5,7 @@ import json
 import os
 import tempfile
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -19,6 +19,7 @@ from pellucid.base.errors import PellucidError
 from pellucid.base.files import write_atomically
 from pellucid.base.settings.checks import check
 from pellucid.base.text import percent, plural
+from pellucid.calibration.familiarity import familiarity_scores
 from pellucid.data import float_images
 from pellucid.metrics import class_scores
 from pellucid.recipe.build import build_model
@@ -27,9 +28,10 @@ from pellucid.recipe.checked.reading import read_checked
 from pellucid.recipe.own import recipe_for
 from pellucid.run.folder import RunFolder, next_run
 from pellucid.studio.gestures.frames import ClassFrames
-from pellucid.studio.gestures.shortcut import Shortcut, shortcut_text, shortcuts
+from pellucid.studio.gestures.shortcut import Shortcut, empty_scene, shortcut_text, shortcuts
 from pellucid.studio.train.analysis import Tested
 from pellucid.task import task_of
+from pellucid.tasks.pictures import calibrated_probabilities
 
 if TYPE_CHECKING:
     from pellucid.model import Model
@@ -126,7 +128,11 @@ def teach(frames: ClassFrames, begin: Callable[[int], None]) -> Taught:
         recipe,
         collection,
         tested,
-        (*_guessing_remark(tested.counts), *_remarks(collection, model.familiarity is not None)),
+        (
+            *_guessing_remark(tested.counts),
+            *_scene_remark(model, x, y, collection.classes),
+            *_remarks(collection, model.familiarity is not None),
+        ),
         shortcuts(lambda pictures: class_scores(model.predict(pictures)), x, y),
     )
 
@@ -144,6 +150,23 @@ def _guessing_remark(counts: Tensor) -> tuple[str, ...]:
     return (
         f"{correct.right} of {n} held-out frames right is {comparison} than guessing ({percent(chance)}); collect more "
         "frames, on which the classes differ visibly",
+    )
+
+
+def _scene_remark(model: "Model", x: Tensor, y: Tensor, classes: Sequence[str]) -> tuple[str, ...]:
+    """Return a sentence if the model takes the scene without an object for one of its classes."""
+    scene = empty_scene(x, y)
+    if scene is None:
+        return ()
+    probabilities = calibrated_probabilities(model, model.predict(scene[None]))[0]
+    (familiarity,) = familiarity_scores(model, scene[None])
+    probability, label = probabilities.max(0)
+    is_unsure = model.confidence is not None and float(probability) < model.confidence.threshold
+    if is_unsure or (familiarity is not None and familiarity.unfamiliar):
+        return ()
+    return (
+        f"the scene without an object, put together from these frames, is read as {classes[int(label)]} "
+        f"({percent(float(probability))}); collect it as a class of its own, such as “nothing”",
     )
 
 

@@ -324,7 +324,7 @@ def test_too_few_classes_and_frames_are_refused(tmp_path: Path) -> None:
     collect(tab, "a", [frame("circle", 1, 1)] * 5)
     assert "b has 0 frames; collect at least 5" in tab.ask("gestures.fit")["message"].replace("'", "")
     for kind in ("gestures.why", "gestures.save"):
-        assert "no model is fitted yet" in tab.ask(kind)["message"]
+        assert "no model is trained yet" in tab.ask(kind)["message"]
     assert [*tmp_path.iterdir()] == []
 
 

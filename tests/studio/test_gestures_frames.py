@@ -8,9 +8,12 @@ import pytest
 import torch
 from scipy.stats import binomtest
 
+from pellucid.base.errors import PellucidError
 from pellucid.data.images import resized
 from pellucid.model import Model
 from pellucid.studio.gestures import session
+from pellucid.studio.gestures.frames import ClassFrames
+from pellucid.studio.gestures.taught import light_remarks, n_distinct
 from tests.studio.collected import frame
 from tests.studio.talk import Tab
 from tests.studio.test_gestures import collect, library_in, taught  # noqa: F401
@@ -180,3 +183,49 @@ def test_opening_no_collection_begins_an_empty_one(tmp_path: Path) -> None:
     assert again["classes"] == []
     assert again["collection"] != first
     assert [one["name"] for one in tab.ask("gestures.open", collection=first)["classes"]] == ["circle"]
+
+
+@pytest.mark.parametrize("noise", [0.0, 0.02, 0.05])
+@pytest.mark.parametrize("side", [12, 24, 60])
+def test_an_object_that_moves_before_a_camera_at_rest_is_not_too_alike(side: int, noise: float) -> None:
+    rng = np.random.default_rng(side)
+    scene = rng.uniform(0.2, 0.8, (3, 32, 32)).repeat(4, 1).repeat(4, 2)
+    places = [(0, 2 * k) for k in range(32)]  # a slow path, by two pixels a frame
+    for is_moved in (True, False):
+        pictures = np.stack([scene + rng.normal(0, noise, scene.shape) for _ in places])
+        for one, (top, left) in zip(pictures, places, strict=True):
+            one[:, top : top + side, left * is_moved : left * is_moved + side] = 1
+        found = n_distinct(torch.from_numpy(pictures).float())
+        assert found > 16 if is_moved and side >= 24 else found < 16 if not is_moved else found >= 4
+
+
+@pytest.mark.parametrize("light", [0.02, 0.1, 0.3, 0.6, 1.0])
+@pytest.mark.parametrize("count", [0, 3, 20])
+def test_frames_without_light_or_with_too_much_are_remarked(light: float, count: int) -> None:
+    """A scene is never as bright as white, nor black, but for the exposure."""
+    rng = np.random.default_rng(1)
+    scene = torch.from_numpy(rng.uniform(0.2, 1.0, (20, 3, 32, 32))).float()
+    dark, bright = scene.clone(), scene.clone()
+    dark[:count] *= light
+    bright[:count] = 1 - light * (1 - bright[:count]) / 2
+    is_dark = light <= 0.1 and count == 20
+    expected = [f"{count} of 20 frames of cup are nearly black; add light"] if is_dark else []
+    assert light_remarks("cup", dark) == expected
+    is_bright = light <= 0.1 and count == 20
+    expected = [f"{count} of 20 frames of cup are nearly white; use less light"] if is_bright else []
+    assert light_remarks("cup", bright) == expected
+
+
+def test_the_answered_frames_are_those_that_are_not_unsure(taught: tuple[Tab, Any, Path]) -> None:  # noqa: F811
+    tab, fitted, _ = taught
+    held_out = [frame(name, 1, number) for name in fitted["classes"] for number in (*range(20, 25), *range(45, 50))]
+    answers = [tab.ask("gestures.predict", {"frame": one}) for one in held_out]
+    assert fitted["answered"] == sum(not answer["is_unsure"] for answer in answers)
+
+
+@pytest.mark.parametrize(("first", "second"), [("mug", "MUG"), ("Straße", "STRASSE"), ("a", "a")])
+def test_a_name_in_use_is_refused_with_the_class_that_has_it(first: str, second: str) -> None:
+    frames = ClassFrames()
+    frames.add_class(first)
+    with pytest.raises(PellucidError, match=f"there is a class '{first}' already"):
+        frames.add_class(second)

@@ -145,9 +145,9 @@ class ClassFrames:
                 f"the name of a class has 1 to {MAX_NAME} characters, without {FORBIDDEN} and a dot or a space at an "
                 f"end, not {shown(name)}"
             )
-        others = [other.casefold() for other in self.by_class if other != replaced]
-        if name.casefold() in others:  # some file systems do not distinguish upper case
-            raise PellucidError(f"there is a class {shown(name)} already; choose another name")
+        for other in self.by_class:
+            if other != replaced and other.casefold() == name.casefold():  # the same folder on some file systems
+                raise PellucidError(f"there is a class {shown(other)} already; choose another name")
 
 
 def check_picture(picture: Tensor) -> None:

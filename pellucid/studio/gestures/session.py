@@ -183,9 +183,8 @@ class GestureSession:
         latest = {
             f"frame{k}": frames[-1].picture for k, frames in enumerate(self.own.frames.by_class.values()) if frames
         }
-        fields = {"collection": name, "limits": limits, "is_taught": self.own.taught is not None}
+        fields = {"collection": name, "limits": limits, "is_taught": self.own.taught is not None, "saved": saved}
         fields["note"] = LOST if is_lost else ""
-        fields["saved"] = saved
         return Reply({**fields, "classes": self._classes()}, latest)
 
     def _saved_runs(self) -> list[str]:
@@ -269,6 +268,7 @@ class GestureSession:
             "accuracy": taught.accuracy,
             "interval": wilson(int(taught.tested.counts.diagonal().sum()), len(parts.test)),
             "train": len(parts.train),
+            "answered": taught.answered,
             **self._thresholds(taught),
             "remarks": taught.remarks,
             "shortcuts": [shortcut_text(shortcut, parts.classes) for shortcut in taught.shortcuts],
@@ -306,7 +306,7 @@ class GestureSession:
 
     def _taught(self) -> Taught:
         if self.own.taught is None:
-            raise PellucidError("no model is fitted yet; collect frames of two classes, and send gestures.fit")
+            raise PellucidError("no model is trained yet; collect frames of two classes, and train one")
         return self.own.taught
 
     def cell(self, request: ReadHeldOut) -> Reply:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from pellucid.base.errors import PellucidError
@@ -42,18 +43,24 @@ VERB = "classify"  # as in `pellucid train classify`
 STEPS = ("compare the frames", "fit the classes", "fit the thresholds", "measure, and search for shortcuts")
 FRAMES_FOLDER = "frames"  # in the run folder
 MIN_ALIKE = 0.5  # the part of the frames that are near duplicates, from which this is a remark
+# Near duplicates of `data.check` are judged by the whole picture, so that a small object that moves before a camera at
+# rest is one; frames are distinct here if MIN_MOVED of their cells of 4 x 4 pixels differ by CELL_CHANGE, 0 to 1.
+MIN_MOVED = 0.01
+CELL_CHANGE = 0.1
 MAX_DISTINCT = 20  # frames of a class that repeat no other; with more, it was moved and turned, if slowly or again
 MIN_SAME = 0.1  # the part of a class that nearly repeats frames of another class
 MIN_DEVIATIONS = 2.0  # above guessing, in standard deviations, from which an accuracy is clearly better
-MIN_BLURRED = 0.2  # the part of a class that is blurred
+MIN_BLURRED = 0.2  # the part of a class that is blurred, too dark or too bright
+MAX_DARK = 0.2  # grey, 0 to 1, below which 95 % of the pixels of a dark frame are
+MIN_BRIGHT = 0.95  # above which 95 % of those of a bright one are
 
 
 @dataclass(frozen=True, eq=False)
 class Taught:
     """A classifier of collected frames.
 
-    frames: those that it learned from, and was measured on. tested: the held-out ones, with its predictions. remarks:
-    on the frames, without the shortcuts.
+    frames: those that it learned from, and was measured on. tested: the held-out ones, with its predictions. answered:
+    how many of these are not unsure by the fitted threshold. remarks: on the frames, without the shortcuts.
     """
 
     frames: ClassFrames
@@ -61,6 +68,7 @@ class Taught:
     recipe: "Recipe"
     collection: "Collection"
     tested: Tested
+    answered: int
     remarks: tuple[str, ...]
     shortcuts: list[Shortcut]
 
@@ -118,8 +126,9 @@ def teach(frames: ClassFrames, begin: Callable[[int], None]) -> Taught:
     task_of(model).finish(model, collection.train, collection.test, collection.test)
     begin(4)
     test = collection.test
-    predicted = class_scores(model.predict(test)).argmax(1)
-    tested = Tested(test.x, test.y, predicted, tuple(collection.classes))
+    probabilities = calibrated_probabilities(model, model.predict(test))
+    tested = Tested(test.x, test.y, probabilities.argmax(1), tuple(collection.classes))
+    threshold = 0.0 if model.confidence is None else model.confidence.threshold
     x = float_images(torch.cat([collection.train.x, test.x]))
     y = torch.cat([collection.train.y, test.y])
     return Taught(
@@ -128,10 +137,11 @@ def teach(frames: ClassFrames, begin: Callable[[int], None]) -> Taught:
         recipe,
         collection,
         tested,
+        int((probabilities.max(1).values >= threshold).sum()),
         (
             *_guessing_remark(tested.counts),
             *_scene_remark(model, x, y, collection.classes),
-            *_remarks(collection, model.familiarity is not None),
+            *_remarks(collection, x, y, model.familiarity is not None),
         ),
         shortcuts(lambda pictures: class_scores(model.predict(pictures)), x, y),
     )
@@ -170,8 +180,36 @@ def _scene_remark(model: "Model", x: Tensor, y: Tensor, classes: Sequence[str]) 
     )
 
 
-def _remarks(collection: "Collection", finds_unlike: bool) -> tuple[str, ...]:
-    """Return a sentence for each problem of the frames; finds_unlike: whether the model says "unlike anything"."""
+def n_distinct(pictures: Tensor) -> int:
+    """Return how many pictures (N, 3, H, W), 0 to 1, repeat no earlier one, counted to MAX_DISTINCT + 1."""
+    cells = F.avg_pool2d(pictures.mean(1, keepdim=True), 4).flatten(1)
+    distinct = cells[:1]
+    for one in cells[1:]:
+        moved = ((one - distinct).abs() > CELL_CHANGE).double().mean(1)
+        if float(moved.min()) > MIN_MOVED:
+            distinct = torch.cat([distinct, one[None]])
+        if len(distinct) > MAX_DISTINCT:
+            break
+    return len(distinct)
+
+
+def light_remarks(name: str, pictures: Tensor) -> list[str]:
+    """Return a sentence if many pictures (N, 3, H, W), 0 to 1, of a class are nearly black, and if many are white."""
+    grey = pictures.mean(1).flatten(1)
+    low, high = (torch.stack([one.quantile(part) for one in grey]) for part in (0.05, 0.95))
+    problems = {
+        "nearly black; add light": int((high < MAX_DARK).sum()),
+        "nearly white; use less light": int((low > MIN_BRIGHT).sum()),
+    }
+    n = len(pictures)
+    return [f"{k} of {n} frames of {name} are {text}" for text, k in problems.items() if k >= MIN_BLURRED * n]
+
+
+def _remarks(collection: "Collection", x: Tensor, y: Tensor, finds_unlike: bool) -> tuple[str, ...]:
+    """Return a sentence for each problem of the frames.
+
+    x, y: pictures of all parts, 0 to 1, and their classes. finds_unlike: whether the model says "unlike anything".
+    """
     class_of_file = {
         file: part.classes[label]
         for part in collection.parts().values()
@@ -192,14 +230,18 @@ def _remarks(collection: "Collection", finds_unlike: bool) -> tuple[str, ...]:
     for (first, second), count in alike.items():
         if first != second and count >= MIN_SAME * min(sizes[first], sizes[second]):
             remarks.append(
-                f"too alike: {plural(count, 'frame')} of {first} and of {second} are nearly the same; fill more of the "
-                "picture with what differs"
+                f"too alike: {plural(count, 'frame')} of {first} nearly repeat {second}; fill more of the picture with "
+                "what differs, or remove frames that are in the wrong class"
             )
-        elif first == second and count >= MIN_ALIKE * sizes[first] and sizes[first] - count <= MAX_DISTINCT:
+    for label, name in enumerate(collection.classes):
+        pictures = x[y == label]
+        distinct = n_distinct(pictures)
+        if distinct <= min(MAX_DISTINCT, (1 - MIN_ALIKE) * len(pictures)):
             remarks.append(
-                f"too alike: {count} of {sizes[first]} frames of {first} nearly repeat another one; move and turn "
-                "while you collect"
+                f"too alike: {len(pictures) - distinct} of {len(pictures)} frames of {name} nearly repeat another one; "
+                "move and turn while you collect"
             )
+        remarks += light_remarks(name, pictures)
     for name, count in blurred.items():
         if count >= MIN_BLURRED * sizes[name]:
             remarks.append(f"{count} of {sizes[name]} frames of {name} are blurred; move slower, or add light")

@@ -258,3 +258,26 @@ def test_a_page_that_is_loaded_again_at_another_view_keeps_the_frames_until_a_ne
     assert tab.evaluate("document.activeElement.id") == "teach-name"
     assert tab.inner_text("#teach-total").startswith("0 frames")
     add_classes(tab, "cross")
+
+
+def test_a_moved_threshold_is_applied_to_the_answer(tab: Any, tmp_path: Path) -> None:  # noqa: F811
+    add_classes(tab, "circle", "square")
+    collect_pictures(tab, tmp_path, 60, "circle", "square")
+    fit(tab)
+    tab.set_input_files("#teach-try", tmp_path / "circle/0.png")
+    answer = "document.querySelector('#teach-answer').textContent"
+    tab.fill('[data-threshold="unlike"]', "20")
+    for unsure, expected in ("0", "circle"), ("1", "unsure"), ("0", "circle"):
+        tab.fill('[data-threshold="unsure"]', unsure)
+        until(tab, f"{answer} === '{expected}'")
+    tab.fill('[data-threshold="unlike"]', "0.1")
+    until(tab, f"{answer}.startsWith('unlike anything')")
+    slider = """name => document.querySelector(`[data-threshold="${name}"]`).parentElement.textContent"""
+    moved = [tab.evaluate(slider, name) for name in ("unsure", "unlike")]
+    assert [one.split()[-1] for one in moved] == ["%", "0.1"]
+    values = tab.inner_text("[data-fitted]").removeprefix("As fitted: ").split(" and ")
+    tab.reload()  # the fitted values are known after it too
+    tab.click("[data-fitted]", timeout=WAIT)
+    for name, value in zip(("unsure", "unlike"), values, strict=True):
+        until(tab, f"({slider})('{name}').trim().endsWith('{value}')")
+    assert f"Unsure below {values[0]}, fitted" in tab.inner_text("#teach-confusion")

@@ -45,13 +45,13 @@ export function showAnswer(element, { probabilities, label, is_unsure, is_unlike
 }
 
 /** The confusion on the held-out frames, with the thresholds. */
-export function confusion(element, { classes, counts, accuracy, interval, train, unsure, unlike, seconds }) {
+export function confusion(element, { classes, counts, accuracy, interval, train, unsure, unlike, answered, seconds }) {
   const total = counts.flat().reduce((sum, n) => sum + n, 0);
   const most = counts.map((row) => Math.max(1, row.reduce((sum, n) => sum + n, 0)));
   fill(element, html`<p><b id="teach-accuracy" data-value="${accuracy}">${percent(accuracy)}</b> of ${total} held-out frames right (95 % interval ${num(100 * interval[0], 2)} to ${percent(interval[1])}); learned from ${train} in ${num(seconds, 2)} s.</p>
     <p class="cap">Rows: the class. Columns: the prediction. Held out is the last fifth of each stretch.</p><div class="scroll" tabindex="0" role="region" aria-label="Confusion"><table class="teach-confusion"><thead><tr><td></td>${classes.map((name) => html`<th scope="col">${name}</th>`)}</tr></thead>
     <tbody>${counts.map((row, i) => html`<tr><th scope="row">${classes[i]}</th>${row.map((n, j) => html`<td data-share="${n / most[i]}" data-count="${i},${j}">${n ? html`<button type="button" data-cell="${i},${j}" aria-label="${classes[i]} read as ${classes[j]}: ${n}">${n}</button>` : n}</td>`)}</tr>`)}</tbody></table></div><div id="teach-cell" class="teach-frames"><p class="cap">Choose a cell to see its frames.</p></div>
-    <p class="cap">${unsure === null ? "It is never unsure." : unsure > 0.9995 ? "It never answers: every frame is “unsure”, since it was wrong too often on these frames." : html`Unsure below ${percent(unsure)}, fitted on these frames.`} ${unlike === null && "It cannot say “unlike anything”: that takes 20 held-out frames, so 100 in all."}</p>`);
+    <p class="cap">${unsure === null ? "It is never unsure." : unsure > 0.9995 ? "It never answers: every frame is “unsure”, since it was wrong too often on these frames." : html`Unsure below ${percent(unsure)}, fitted on these frames: sure of ${answered} of them.`} ${unlike === null && "It cannot say “unlike anything”: that takes 20 held-out frames, so 100 in all."}</p>`);
   for (const cell of $$("[data-share]", element)) {
     heatCell(cell, Number(cell.dataset.share));
   }
@@ -63,10 +63,13 @@ export function showCell(element, found, classes) {
   $$("canvas", element).forEach((canvas, k) => (canvas.style.aspectRatio = found.ratios[k]));
 }
 
-/** The sliders of the thresholds that a model has. */
-export const thresholds = ({ unsure, unlike }) => html`${unsure !== null && html`<label class="field inline">Unsure below <input type="range" data-threshold="unsure" min="0" max="1" step="0.01" value="${unsure}"> <output>${percent(unsure)}</output></label>`}
-  ${unlike !== null && html`<label class="field inline" data-tip="1 is the distance from the nearest class, in the network's features, that one training frame in a hundred exceeds.">Unlike from a distance of <input type="range" data-threshold="unlike" min="0.1" max="${Math.max(20, 2 * unlike)}" step="0.1" value="${unlike}"> <output>${num(unlike)}</output></label>`}
-  ${(unsure !== null || unlike !== null) && html`<p class="cap">Save keeps these; Train fits them again.</p>`}`;
+/** The sliders of the thresholds that a model has: those that were fitted, and as they were moved. */
+export function thresholds(fitted, { unsure, unlike }) {
+  const values = [unsure !== null && percent(fitted.unsure), unlike !== null && num(fitted.unlike)].filter(Boolean).join(" and ");
+  return html`${unsure !== null && html`<label class="field inline">Unsure below <input type="range" data-threshold="unsure" min="0" max="1" step="any" value="${unsure}" aria-valuetext="${percent(unsure)}"> <output>${percent(unsure)}</output></label>`}
+  ${unlike !== null && html`<label class="field inline" data-tip="1 is the distance from the nearest class, in the network's features, that one training frame in a hundred exceeds.">Unlike from a distance of <input type="range" data-threshold="unlike" min="0.1" max="${Math.max(20, 2 * fitted.unlike)}" step="any" value="${unlike}" aria-valuetext="${num(unlike)}"> <output>${num(unlike)}</output></label>`}
+  ${values && html`<p class="cap">Save keeps these. <button class="btn quiet small" type="button" data-fitted>As fitted: ${values}</button></p>`}`;
+}
 
 /** Give a cell the colour of a share, with readable text. */
 function heatCell(cell, share) {

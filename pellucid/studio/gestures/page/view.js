@@ -36,6 +36,7 @@ export function start(root, server, { state: address, remember }) {
     S.changes ||= !run && answer.classes.some(({ frames }) => frames > 0) ? 1 : 0; // of frames before a reload it is unknown whether they were saved
     if (answer.is_taught && !S.fitted) await fit(true);
     render();
+    if (run) element("run").value = run.replace(/-\d+$/, ""); // saved beside it, as NAME-N
     if (answer.note) problem(new Error(answer.note));
   });
 
@@ -84,8 +85,7 @@ export function start(root, server, { state: address, remember }) {
   }
 
   async function send(name, frame, stretch) {
-    const answer = await server.ask("gestures.collect", { name, stretch }, { frame });
-    count(name, frame, answer.count, stretch);
+    count(name, frame, (await server.ask("gestures.collect", { name, stretch }, { frame })).count, stretch);
   }
 
   /** Collect frames of a class until its button is released. */
@@ -208,10 +208,10 @@ export function start(root, server, { state: address, remember }) {
     stop(video);
   }
 
+  const endTry = () => (S.tried = null, element("still").hidden = element("because").hidden = true);
   const toggleCamera = attempt(async () => {
     const isOn = Boolean(video.srcObject);
-    S.tried = null;
-    element("still").hidden = element("because").hidden = true;
+    endTry();
     if (isOn) stop(video);
     else {
       await play(video, null).catch((error) => {
@@ -224,8 +224,7 @@ export function start(root, server, { state: address, remember }) {
   /** Try a file: a video is watched like a camera, a picture is answered once. */
   const tryFile = attempt(async (file) => {
     element("camera").textContent = "Start the camera";
-    S.tried = null;
-    element("still").hidden = element("because").hidden = true;
+    endTry();
     if (file.type.startsWith("video/")) return play(video, file);
     stop(video);
     for await (const frame of framesOf(file, ...SIDES)) {
@@ -301,7 +300,7 @@ export function start(root, server, { state: address, remember }) {
   const moveThreshold = attempt(async (slider) => {
     const { threshold } = slider.dataset, value = Number(slider.value);
     S.moved[threshold] = value;
-    $("output", slider.parentElement).textContent = threshold === "unsure" ? percent(value) : num(value);
+    slider.ariaValueText = $("output", slider.parentElement).textContent = threshold === "unsure" ? percent(value) : num(value);
     await server.ask("gestures.thresholds", { [threshold]: value });
     element("saved").textContent = "";
     if (S.tried) await predict(S.tried);
@@ -320,7 +319,7 @@ export function start(root, server, { state: address, remember }) {
     if (!S.fitted) return Object.entries({ confusion: "Not trained yet.", thresholds: "", remarks: "" }).forEach(([id, text]) => (element(id).textContent = text));
     results.confusion(element("confusion"), S.fitted);
     if (S.cell) results.showCell(element("cell"), S.cell, S.fitted.classes);
-    fill(element("thresholds"), results.thresholds({ ...S.fitted, ...S.moved }));
+    fill(element("thresholds"), results.thresholds(S.fitted, { ...S.fitted, ...S.moved }));
     results.remarks(element("remarks"), S.fitted);
   }
 
@@ -352,6 +351,7 @@ export function start(root, server, { state: address, remember }) {
     if ("files" in target.dataset) target.onchange = () => target.isConnected || collect(classOf(target), inOrder(target.files)); // the cards were drawn anew while its dialog was open
     if ("drop" in target.dataset) drop(classOf(target));
     if ("close" in target.dataset && S.left.delete(classOf(target))) list();
+    if ("fitted" in target.dataset) $$("[data-threshold]", root).forEach((slider) => (slider.value = S.fitted[slider.dataset.threshold], moveThreshold(slider)));
     if (target.dataset.cell) readCell(target.dataset.cell.split(",").map(Number));
     if (target.dataset.frameIndex) removeFrame(classOf(target), Number(target.dataset.frameIndex));
     if (target.dataset.page) turnPage(classOf(target), Number(target.dataset.page));

@@ -281,3 +281,24 @@ def test_a_moved_threshold_is_applied_to_the_answer(tab: Any, tmp_path: Path) ->
     for name, value in zip(("unsure", "unlike"), values, strict=True):
         until(tab, f"({slider})('{name}').trim().endsWith('{value}')")
     assert f"Unsure below {values[0]}, fitted" in tab.inner_text("#teach-confusion")
+
+
+def test_the_frame_of_a_camera_is_scaled_as_the_same_picture_of_a_file(tab: Any) -> None:  # noqa: F811
+    differences = tab.evaluate("""async () => {
+      const { grab } = await import('/core/source.js'), result = [];
+      for (const [width, height] of [[640, 480], [1280, 720], [300, 300], [480, 640]]) {
+        const canvas = Object.assign(document.createElement('canvas'), { width, height });
+        const context = canvas.getContext('2d'), image = context.createImageData(width, height);
+        for (let k = 0; k < image.data.length; k++) image.data[k] = k % 4 === 3 ? 255 : 255 * Math.random();
+        context.putImageData(image, 0, 0);
+        const video = document.createElement('video');
+        Object.assign(video, { muted: true, srcObject: canvas.captureStream() });
+        await video.play();
+        const file = grab(await createImageBitmap(video), 128, 256), camera = grab(video, 128, 256);
+        const differences = camera.data.map((value, k) => Math.abs(value - file.data[k]));
+        result.push([differences.reduce((sum, d) => sum + d, 0) / differences.length, ...camera.shape]);
+      }
+      return result;
+    }""")
+    assert [shape for _, *shape in differences] == [[3, 128, 171], [3, 128, 228], [3, 128, 128], [3, 171, 128]]
+    assert max(difference for difference, *_ in differences) < 1  # of 255; scaled by the browser, up to 9

@@ -14,7 +14,7 @@ const ANIMATED = ["image/gif", "image/webp", "image/png"]; // types of pictures 
 const ENDS = { "image/gif": /;/, "image/png": /IEND/, "image/jpeg": /\xff\xd9/ };
 const SVG = /^(\s|\xef\xbb\xbf|<\?xml[^>]*>|<!--.*?-->|<!DOCTYPE[^>]*>)*<svg[\s>]/is;
 const TEXT = /^[\t\n\r -~]+$/;
-const canvas = new OffscreenCanvas(1, 1);
+const canvas = new OffscreenCanvas(1, 1), whole = new OffscreenCanvas(1, 1);
 const context = canvas.getContext("2d", { willReadFrequently: true });
 
 /** A picture or the present frame of a video as a tensor (3, H, W), its shorter side, `source` pixels, scaled to `short`, the longer one to at most `long`. */
@@ -24,6 +24,12 @@ export function grab(source, short, long) {
   canvas.width = Math.max(1, Math.round(width * scale));
   canvas.height = Math.max(1, Math.round(height * scale));
   context.imageSmoothingQuality = "high";
+  if (source.videoWidth) { // browsers scale videos roughly, so that a frame would be noisier than the same picture in a file
+    whole.width = width;
+    whole.height = height;
+    whole.getContext("2d", { willReadFrequently: true }).drawImage(source, 0, 0);
+    source = whole;
+  }
   context.drawImage(source, 0, 0, canvas.width, canvas.height);
   const size = canvas.width * canvas.height, rgba = context.getImageData(0, 0, canvas.width, canvas.height).data;
   const data = new Uint8Array(3 * size);

@@ -11,7 +11,7 @@ export const VIEW = html`<div class="panes teach-panes">
     <div class="teach-shot" id="teach-shot"><video id="teach-video" muted playsinline aria-label="What is watched"></video><canvas class="still" id="teach-still" role="img" aria-label="The picture that is tried" hidden></canvas></div>
     <div class="row"><button class="btn" id="teach-camera" type="button">Start the camera</button><label class="btn file">Try a file…<input type="file" id="teach-try" accept="${ACCEPTED}"></label></div></section>
   <section class="pane teach-collect" aria-label="Classes"><p class="notice" id="teach-problem" role="alert" hidden></p>
-    <p class="cap">Frames stay on this machine. Hold a class's button, or drop pictures, videos or a folder on it.</p>
+    <p class="cap">Frames stay on this machine, in memory until Save. Hold a class's button, or drop pictures, videos or a folder on it.</p>
     <label class="field inline" id="teach-saved-runs" hidden>Continue a saved one <select id="teach-continue"></select></label>
     <div id="teach-classes"></div>
     <form class="row" id="teach-add"><label class="field inline">New class <input id="teach-name" required autocomplete="off"></label><button class="btn">Add</button><button class="btn quiet" type="button" id="teach-new">New collection</button></form></section>

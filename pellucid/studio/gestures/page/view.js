@@ -310,7 +310,7 @@ export function start(root, server, { state: address, remember }) {
     const { fittedChanges } = S;
     const { path } = await server.ask("gestures.save", { name: element("run").value });
     S.savedChanges = fittedChanges;
-    element("saved").textContent = `Saved as ${path}. No other run was changed.`;
+    element("saved").textContent = `Saved as ${path}, with the frames; delete that folder to remove both. No other run was changed.`;
   });
 
   function render() {

@@ -20,6 +20,7 @@ from tests.studio.test_gestures import collect, library_in, taught  # noqa: F401
 
 
 @pytest.mark.parametrize("index", [0, 11, 29])
+@pytest.mark.slow
 def test_one_frame_is_removed(index: int, tmp_path: Path) -> None:
     tab = Tab(library_in(tmp_path))
     tab.ask("gestures.edit", name=None, becomes="a")
@@ -39,6 +40,7 @@ def test_one_frame_is_removed(index: int, tmp_path: Path) -> None:
         assert tab.ask("gestures.remove", name="a", index=wrong, count=count)["kind"] == "error"
 
 
+@pytest.mark.slow
 def test_a_cell_has_the_held_out_frames_behind_it(taught: tuple[Tab, Any, Path]) -> None:  # noqa: F811
     tab, answer, _ = taught
     counts = np.array(answer["counts"])

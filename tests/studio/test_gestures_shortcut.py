@@ -50,6 +50,7 @@ def fitted(folder: Path, *classes: tuple[str, str]) -> Any:
 
 @pytest.mark.parametrize("shape", ["circle", "cross"])
 @pytest.mark.parametrize("rooms", [("light", "blue"), ("grey", "sand")])
+@pytest.mark.slow
 def test_one_object_in_two_rooms_is_a_shortcut(shape: str, rooms: tuple[str, str], tmp_path: Path) -> None:
     """The middle shows the rooms too, so that exchanged edges change the answers of half of the frames only."""
     answer = fitted(tmp_path, *((shape, room) for room in rooms))
@@ -58,6 +59,7 @@ def test_one_object_in_two_rooms_is_a_shortcut(shape: str, rooms: tuple[str, str
 
 
 @pytest.mark.parametrize("rooms", [("light", "blue"), ("grey", "sand")])
+@pytest.mark.slow
 def test_two_objects_in_two_rooms_are_no_shortcut(rooms: tuple[str, str], tmp_path: Path) -> None:
     answer = fitted(tmp_path, ("circle", rooms[0]), ("cross", rooms[1]))
     assert answer["shortcuts"] == []

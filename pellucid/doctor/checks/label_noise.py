@@ -33,6 +33,9 @@ MIN_TOP_RATIO, MAX_TOP_DIFFERENCE = 0.6, 0.15
 # If predictions contradict as many labels as by chance between two classes, and the label is then nearly always the
 # second class, the inputs do not show what distinguishes these classes.
 MIN_INDISTINCT, MIN_SECOND = 0.4, 0.85
+# Labels that a trained model predicts without knowing them by heart are right, however few the classifiers here predict
+# from single readings of strongly augmented images. So the noise is at most about the error rate of such a model.
+MAX_ABOVE_MODEL = 1.5
 MAX_STEPS, MAX_WORK = 300, 2e11  # multiply-adds, for the small network on each half
 MAX_SHOWN = 5  # examples
 
@@ -53,7 +56,7 @@ def find(case: Case) -> list[Finding]:
     if disagreements[0].is_significant:
         disagreements.append(_network_disagreements(case))
     lowest_noise = min(disagreements, key=lambda one: one.fraction)
-    if not lowest_noise.is_significant:
+    if not lowest_noise.is_significant or lowest_noise.fraction > MAX_ABOVE_MODEL * _error_rate_of_model(case):
         return []
     most_second = max(disagreements, key=lambda one: one.second_fraction)
     if lowest_noise.fraction >= MIN_INDISTINCT and most_second.second_fraction >= MIN_SECOND:
@@ -119,6 +122,15 @@ def _disagreements(indices: Tensor, scores: Tensor, y: Tensor) -> _Disagreements
     is_even = top_error_rate >= MIN_TOP_RATIO * error_rate and overall_error_rate - top_error_rate <= MAX_TOP_DIFFERENCE
     found = contradicted if is_noise and is_even else contradicted[:0]
     return _Disagreements(n, indices[found], top_two.indices[found, 0], second if has_many_classes else 0.0)
+
+
+def _error_rate_of_model(case: Case) -> float:
+    """Return the part of the training labels that the trained model contradicts; 1 if it may know them by heart."""
+    predictions_of_parts = case.class_predictions
+    if predictions_of_parts is None or predictions_of_parts[1] is None:
+        return 1.0
+    train, validation = predictions_of_parts
+    return 1 - train.accuracy if validation.accuracy >= train.accuracy else 1.0
 
 
 def _indistinct_classes(case: Case, disagreements: _Disagreements) -> Finding:

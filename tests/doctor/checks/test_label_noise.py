@@ -1,5 +1,7 @@
 """Wrong labels of individual examples."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 
@@ -56,3 +58,18 @@ def test_classes_that_the_inputs_do_not_distinguish_are_no_label_noise() -> None
     assert finding.check == "indistinct-classes"
     first, second = sorted(int(name) for name in str(finding.evidence["most_often"]).split(" and "))
     assert (first % 2, second) == (0, first + 1)
+
+
+@pytest.mark.parametrize(
+    ("train_accuracy", "validation_accuracy", "is_found"),
+    [(0.95, 0.95, False), (0.99, 0.7, True), (0.8, 0.82, True)],
+    ids=["predicts the labels", "knows the labels by heart", "contradicts as many"],
+)
+def test_labels_that_the_trained_model_predicts_are_not_wrong(
+    train_accuracy: float, validation_accuracy: float, is_found: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As of strongly augmented images, of which single readings teach the classifiers of this check nothing."""
+    case, _ = noisy_digits(0.2)
+    accuracies = SimpleNamespace(accuracy=train_accuracy), SimpleNamespace(accuracy=validation_accuracy)
+    monkeypatch.setattr(Case, "class_predictions", accuracies)
+    assert bool(CHECK.find(case)) is is_found

@@ -29,7 +29,7 @@ from pellucid.opening.torch_training.loaders import (
 from pellucid.opening.torch_training.losses import TorchCriterion, check_shapes, training_loss
 from pellucid.opening.torch_training.objects import LoopSettings, TorchObjects, first_outputs, note_dropout
 from pellucid.opening.torch_training.optimizer import Accumulation, TorchOptimizer, check_optimizer
-from pellucid.opening.torch_training.scheduler import check_scheduler, step_of
+from pellucid.opening.torch_training.scheduler import TorchSchedule, check_scheduler, step_of
 from pellucid.opening.torch_training.targets import structure_of
 from pellucid.optim import Optimizer
 from pellucid.run.history import History
@@ -204,9 +204,11 @@ class TorchTraining:
         self._accumulate(model, self.train.n_batches)
         optimizer = model.optimizer
         assert isinstance(optimizer, TorchOptimizer)
-        # Short trainings begin at the first step, where a schedule that has ended has no rate.
-        model.optimizer = optimizer.before_first_step(model.frozen)
+        # Short trainings begin at the first step: a schedule that has ended has no rate, and others have lowered it.
         model.schedule = self._initial_schedule
+        if isinstance(model.schedule, TorchSchedule):
+            optimizer = replace(optimizer, lr=model.schedule.source.reference)
+        model.optimizer = optimizer.before_first_step(model.frozen)
         defaults = {
             "batch_size": len(self.train.first_batch[0]),
             "history": self.history,

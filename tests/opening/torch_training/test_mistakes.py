@@ -165,6 +165,7 @@ SCHEDULERS: dict[str, Callable[[Any], Any]] = {
     "one cycle": lambda optimizer: torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=0.1, total_steps=2 * 44),
     "cosine": lambda optimizer: torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=2),
     "steps": lambda optimizer: torch.optim.lr_scheduler.StepLR(optimizer, step_size=1, gamma=0.1),
+    "plateau": lambda optimizer: torch.optim.lr_scheduler.ReduceLROnPlateau(optimizer, patience=0, threshold=1.0),
     "none": lambda optimizer: None,
 }
 
@@ -185,8 +186,10 @@ def test_the_short_trainings_of_the_doctor_begin_with_the_first_rate(name: str, 
         optimizer=optimizer,
         scheduler=scheduler,
         train=DataLoader(TensorDataset(x, y), batch_size=32, sampler=sampler),
+        validation=DataLoader(TensorDataset(x, y), batch_size=200),
     )
     training.fit(2, verbose=False)
+    assert (optimizer.param_groups[0]["lr"] < first_rate) is (name != "none")
     begun = dict[str, Any]()
     monkeypatch.setattr(
         type(training.model), "doctor", lambda model, data, **options: begun.update(options, model=model)

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from pellucid.model import Model
     from pellucid.tasks.segment.look import SegmenterLook
 
+MASK_DIM = 2  # a mask has rows and columns
+
 
 class Segmentation(Task):
     """A class for each pixel of an image."""
@@ -117,11 +119,11 @@ class Segmentation(Task):
 
         return example(model, read_picture(model, image), target)
 
-    def scores(self, model: "Model", outputs: Sequence[Any], targets: Sequence[Any]) -> HeldOutScores:
-        """Return the mean IoU of each image."""
+    def scores(self, model: "Model", outputs: Sequence[Any], targets: Sequence[Any]) -> HeldOutScores | None:
+        """Return the mean IoU of each image; None for targets that are no maps of classes, such as heat maps."""
         from pellucid.tasks.segment.doctor import ignored_label, scores
 
-        return scores(outputs, targets, ignored_label(model))
+        return scores(outputs, targets, ignored_label(model)) if targets[0].dim() == MASK_DIM else None
 
     def target_changes(
         self, model: "Model", images: "Sequence[Tensor]", targets: Sequence[Any], outputs: Sequence[Any] | None
@@ -129,6 +131,8 @@ class Segmentation(Task):
         """Return changes that shift, mirror or relabel masks."""
         from pellucid.tasks.segment.doctor import ignored_label, target_changes
 
+        if targets[0].dim() != MASK_DIM:
+            return []
         return target_changes(images, targets, outputs, ignored_label(model))
 
     def report(self, model: "Model", train: Any, test: Any, folder: Any) -> Reported:

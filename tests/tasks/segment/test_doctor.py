@@ -10,9 +10,10 @@ import torch
 from pellucid.combine import Sequential
 from pellucid.doctor import Diagnosis
 from pellucid.layers import Conv2d, ReLU
-from pellucid.losses import SoftmaxCrossEntropy
+from pellucid.losses import BinaryCrossEntropy, Huber, Loss, Quadratic, SoftmaxCrossEntropy
 from pellucid.model import Model
 from pellucid.optim import Adam
+from pellucid.task.registered import task_of
 from pellucid.tasks.segment.doctor import ignored_label, scores, shift_by, target_changes
 from tests.tasks.segment.test_segment import CLASSES, IGNORED, draw
 
@@ -118,6 +119,21 @@ def test_outputs_in_another_orientation_suggest_turned_masks(
         change.description: change for change in target_changes([torch.zeros(3, 24, 24)] * 6, [*masks], outputs, None)
     }
     torch.testing.assert_close(changes_by_name[f"masks {name}"].apply(masks[0], (24, 24)), turn(masks[0]))
+
+
+@pytest.mark.parametrize("loss", [Quadratic(), Huber(), BinaryCrossEntropy()], ids=repr)
+@pytest.mark.parametrize("count", [2, 3])
+def test_maps_of_values_are_no_masks(loss: Loss, count: int) -> None:
+    """As heat maps of key-points, one map each, by a network that could be a segmenter."""
+    x, masks = examples(24, 0)
+    maps = torch.stack([(masks == label).float() for label in range(count)], 1)
+    net = Sequential(conv1=Conv2d(8, 3, padding=1), relu1=ReLU(), scores=Conv2d(count, 1))
+    model = Model(net, loss, Adam(lr=0.01), metrics=(), input_shape=(3, *SIZE))
+    assert task_of(model).name == "segmentation"
+    history = model.fit(x, maps, epochs=3, batch_size=4, verbose=False)
+    options = {"history": history, "epochs": 3, "batch_size": 4}
+    diagnosis = model.doctor(x, maps, validation=(x[:16], maps[:16].flip(1)), **options)
+    assert not {"shifted-masks", "mixed-class"} & {*diagnosis.names}
 
 
 def test_the_score_of_an_image_is_the_mean_iou_of_its_classes() -> None:

@@ -7,7 +7,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from PIL import Image
+from scipy.ndimage import gaussian_filter
 from torch import Tensor
 
 from pellucid.model import Model
@@ -112,6 +114,25 @@ def test_the_scene_without_its_objects_is_put_together(noise: float, n_classes: 
     difference = scene - desk(0, 0)
     assert float(difference.abs().mean()) < 0.01 + noise  # of normal noise 0.8 of its deviation; of a square 0.5
     assert float(difference.std()) == pytest.approx(noise, abs=0.01)  # as one frame has it, and no mean of frames
+
+
+@pytest.mark.parametrize("soft", [0.6, 1.5, 3.0])
+@pytest.mark.parametrize("shadow", [0.0, 0.05, 0.09])
+@pytest.mark.parametrize("noise", [0.0, 0.02])
+def test_no_outline_or_shadow_of_an_object_remains_in_the_scene(soft: float, shadow: float, noise: float) -> None:
+    pictures = [desk(k, noise).numpy() for k in range(50)]
+    for k, (row, column) in enumerate(moved(1) + moved(2)):
+        cover = np.zeros((64, 64))
+        cover[row : row + 16, column : column + 16] = 1
+        darkened = pictures[k] * (1 - 2 * shadow * gaussian_filter(np.roll(cover, (3, 3), (0, 1)), 2))
+        cover = gaussian_filter(cover, soft)
+        pictures[k] = darkened * (1 - cover) + cover * (k // 25)
+    scene = empty_scene(torch.from_numpy(np.stack(pictures)).float(), torch.arange(50) // 25)
+    assert scene is not None
+    error = F.avg_pool2d(scene - desk(0, 0), 5, 1)
+    assert (
+        float(error.abs().max()) < 0.02 + noise
+    )  # the means of 25 pixels: of noise a fifth; objects differ by 0.3 to 0.7
 
 
 @pytest.mark.parametrize("kind", ["at rest", "moved camera", "two desks", "the scene is a class"])

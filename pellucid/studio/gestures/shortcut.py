@@ -83,7 +83,8 @@ def empty_scene(x: Tensor, y: Tensor) -> Tensor | None:
     """
     count = min(MAX_SCENE, int(y.bincount().min()))
     x = torch.cat([_evenly(x[y == label], count) for label in range(int(y.max()) + 1)])
-    difference = F.avg_pool2d((x - x.median(0).values).abs().mean(1, keepdim=True), 5, 1, 2, count_include_pad=False)
+    median = x.median(0).values
+    difference = _smooth((x - median).abs().mean(1, keepdim=True))
     shows_scene = difference[:, 0] < MAX_NOISE  # (N, H, W)
     is_seen = shows_scene.double().mean(0) > MIN_SHARED
     hidden = 1 - shows_scene.double().mean((1, 2))
@@ -91,8 +92,16 @@ def empty_scene(x: Tensor, y: Tensor) -> Tensor | None:
     if is_a_class or float(is_seen.double().mean()) < MIN_SEEN:
         return None
     order = hidden.argsort()
-    first = shows_scene[order].double().argmax(0)  # the emptiest picture that shows the scene at a pixel
-    return x[order].gather(0, first.expand(1, 3, -1, -1))[0]
+    near = F.max_pool2d(difference, 11, 1, 5)[:, 0]  # beside an object, its outline is in no mean of 5 x 5
+    suits = shows_scene.double() + (near < MAX_NOISE)
+    first = suits[order].argmax(0)  # the emptiest picture that shows the scene at a pixel and, if one does, around it
+    scene = x[order].gather(0, first.expand(1, 3, -1, -1))[0]
+    return scene + _smooth(median - scene)  # of shadows, which are as faint as noise, only the noise remains
+
+
+def _smooth(x: Tensor) -> Tensor:
+    """Return the means of 5 x 5 pixels of pictures (..., C, H, W)."""
+    return F.avg_pool2d(x, 5, 1, 2, count_include_pad=False)
 
 
 def _backgrounds_differ(a: Tensor, b: Tensor) -> bool:

@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import combinations
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -74,12 +75,19 @@ def shortcuts(predict: Callable[[Tensor], Tensor], x: Tensor, y: Tensor) -> list
     return sorted(found, key=lambda shortcut: -shortcut.followed)
 
 
-def empty_scene(x: Tensor, y: Tensor) -> Tensor | None:
-    """Return the scene (3, H, W) before which all classes were collected, without their objects, or None.
+class Scene(NamedTuple):
+    """A scene (3, H, W), 0 to 1, without objects, and the index of the class that shows it, None if none does."""
+
+    picture: Tensor
+    label: int | None
+
+
+def empty_scene(x: Tensor, y: Tensor) -> Scene | None:
+    """Return the scene before which all classes were collected, without their objects, or None.
 
     x, y: pictures (N, 3, H, W), 0 to 1, and their classes. The scene is what most pictures of a camera at rest share.
     It is put together from pictures, and not their median, so that it has the noise of one: without noise it would be
-    unlike the others. None for a camera that moved, for several scenes, and if a class shows the scene itself.
+    unlike the others. None for a camera that moved, for several scenes, and if several classes show the scene itself.
     """
     count = min(MAX_SCENE, int(y.bincount().min()))
     x = torch.cat([_evenly(x[y == label], count) for label in range(int(y.max()) + 1)])
@@ -88,15 +96,16 @@ def empty_scene(x: Tensor, y: Tensor) -> Tensor | None:
     shows_scene = difference[:, 0] < MAX_NOISE  # (N, H, W)
     is_seen = shows_scene.double().mean(0) > MIN_SHARED
     hidden = 1 - shows_scene.double().mean((1, 2))
-    is_a_class = bool((hidden.reshape(-1, count).median(1).values < MAX_EMPTY).any())
-    if is_a_class or float(is_seen.double().mean()) < MIN_SEEN:
+    labels = (hidden.reshape(-1, count).median(1).values < MAX_EMPTY).nonzero().flatten().tolist()
+    if len(labels) > 1 or float(is_seen.double().mean()) < MIN_SEEN:
         return None
     order = hidden.argsort()
     near = F.max_pool2d(difference, 11, 1, 5)[:, 0]  # beside an object, its outline is in no mean of 5 x 5
     suits = shows_scene.double() + (near < MAX_NOISE)
     first = suits[order].argmax(0)  # the emptiest picture that shows the scene at a pixel and, if one does, around it
     scene = x[order].gather(0, first.expand(1, 3, -1, -1))[0]
-    return scene + _smooth(median - scene)  # of shadows, which are as faint as noise, only the noise remains
+    scene = scene + _smooth(median - scene)  # of shadows, which are as faint as noise, only the noise remains
+    return Scene(scene, labels[0] if labels else None)
 
 
 def _smooth(x: Tensor) -> Tensor:

@@ -29,7 +29,7 @@ from pellucid.recipe.checked.reading import read_checked
 from pellucid.recipe.own import recipe_for
 from pellucid.run.folder import RunFolder, next_run
 from pellucid.studio.gestures.frames import ClassFrames
-from pellucid.studio.gestures.shortcut import Shortcut, empty_scene, shortcut_text, shortcuts
+from pellucid.studio.gestures.shortcut import Scene, Shortcut, empty_scene, shortcut_text, shortcuts
 from pellucid.studio.train.analysis import Tested
 from pellucid.task import task_of
 from pellucid.tasks.pictures import calibrated_probabilities
@@ -131,6 +131,7 @@ def teach(frames: ClassFrames, begin: Callable[[int], None]) -> Taught:
     threshold = 0.0 if model.confidence is None else model.confidence.threshold
     x = float_images(torch.cat([collection.train.x, test.x]))
     y = torch.cat([collection.train.y, test.y])
+    scene = empty_scene(x, y)
     return Taught(
         frames,
         model,
@@ -140,8 +141,8 @@ def teach(frames: ClassFrames, begin: Callable[[int], None]) -> Taught:
         int((probabilities.max(1).values >= threshold).sum()),
         (
             *_guessing_remark(tested.counts),
-            *_scene_remark(model, x, y, collection.classes),
-            *_remarks(collection, x, y, model.familiarity is not None),
+            *_scene_remark(model, scene, collection.classes),
+            *_remarks(collection, x, y, None if scene is None else scene.label, model.familiarity is not None),
         ),
         shortcuts(lambda pictures: class_scores(model.predict(pictures)), x, y),
     )
@@ -163,13 +164,12 @@ def _guessing_remark(counts: Tensor) -> tuple[str, ...]:
     )
 
 
-def _scene_remark(model: "Model", x: Tensor, y: Tensor, classes: Sequence[str]) -> tuple[str, ...]:
+def _scene_remark(model: "Model", scene: Scene | None, classes: Sequence[str]) -> tuple[str, ...]:
     """Return a sentence if the model takes the scene without an object for one of its classes."""
-    scene = empty_scene(x, y)
-    if scene is None:
+    if scene is None or scene.label is not None:
         return ()
-    probabilities = calibrated_probabilities(model, model.predict(scene[None]))[0]
-    (familiarity,) = familiarity_scores(model, scene[None])
+    probabilities = calibrated_probabilities(model, model.predict(scene.picture[None]))[0]
+    (familiarity,) = familiarity_scores(model, scene.picture[None])
     probability, label = probabilities.max(0)
     is_unsure = model.confidence is not None and float(probability) < model.confidence.threshold
     if is_unsure or (familiarity is not None and familiarity.unfamiliar):
@@ -205,10 +205,12 @@ def light_remarks(name: str, pictures: Tensor) -> list[str]:
     return [f"{k} of {n} frames of {name} are {text}" for text, k in problems.items() if k >= MIN_BLURRED * n]
 
 
-def _remarks(collection: "Collection", x: Tensor, y: Tensor, finds_unlike: bool) -> tuple[str, ...]:
+def _remarks(collection: "Collection", x: Tensor, y: Tensor, empty: int | None, finds_unlike: bool) -> tuple[str, ...]:
     """Return a sentence for each problem of the frames.
 
-    x, y: pictures of all parts, 0 to 1, and their classes. finds_unlike: whether the model says "unlike anything".
+    x, y: pictures of all parts, 0 to 1, and their classes. empty: the class that shows the scene without an object,
+    where nothing can move, and which is as sharp as behind the objects. finds_unlike: whether the model says "unlike
+    anything".
     """
     class_of_file = {
         file: part.classes[label]
@@ -236,14 +238,14 @@ def _remarks(collection: "Collection", x: Tensor, y: Tensor, finds_unlike: bool)
     for label, name in enumerate(collection.classes):
         pictures = x[y == label]
         distinct = n_distinct(pictures)
-        if distinct <= min(MAX_DISTINCT, (1 - MIN_ALIKE) * len(pictures)):
+        if label != empty and distinct <= min(MAX_DISTINCT, (1 - MIN_ALIKE) * len(pictures)):
             remarks.append(
                 f"too alike: {len(pictures) - distinct} of {len(pictures)} frames of {name} nearly repeat another one; "
                 "move and turn while you collect"
             )
         remarks += light_remarks(name, pictures)
     for name, count in blurred.items():
-        if count >= MIN_BLURRED * sizes[name]:
+        if count >= MIN_BLURRED * sizes[name] and (empty is None or name != collection.classes[empty]):
             remarks.append(f"{count} of {sizes[name]} frames of {name} are blurred; move slower, or add light")
     return tuple(remarks)
 

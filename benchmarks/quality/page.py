@@ -2,6 +2,7 @@
 
 import statistics
 from collections.abc import Mapping, Sequence
+from textwrap import fill
 from typing import Any
 
 from benchmarks.quality.sets import SETS
@@ -53,7 +54,7 @@ def text(results: Mapping[str, Any]) -> str:
         for row in rows(name):
             cells = [cell(name, row, minutes, points) for minutes in MINUTES]
             lines.append(f"| {row} | {' | '.join(cells)} |")
-        sections.append("\n".join(lines) + "\n")
+        sections.append("\n".join(lines) + "\n" + (f"\n{fill(one.note, 120)}\n" if one.note else ""))
     if any(is_loaded(point) for point in points.values()):
         sections.append(LOADED_NOTE)
     if points:

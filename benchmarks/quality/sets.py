@@ -164,7 +164,7 @@ SETS: dict[str, QualitySet] = {
         peer="smp_unet",
         peer_title="segmentation_models.pytorch's U-Net",
         note="The U-Net of 10 minutes has a ResNet-34 as its encoder. Pellucid's network trained in its place, by the "
-        "same script in 85 epochs (seed 0), reaches 66.5 %: so 1.0 of the 1.3 points come from the network. A wider one "
-        "of Pellucid's (24 channels, 76 epochs, seed 0) reaches 66.2 %.",
+        "same script in 85 epochs (seed 0), reaches 66.5 %: so 1.0 of the 1.3 points come from the network. A wider "
+        "one of Pellucid's (24 channels, 76 epochs, seed 0) reaches 66.2 %.",
     ),
 }

@@ -126,11 +126,10 @@ def _disagreements(indices: Tensor, scores: Tensor, y: Tensor) -> _Disagreements
 
 def _error_rate_of_model(case: Case) -> float:
     """Return the part of the training labels that the trained model contradicts; 1 if it may know them by heart."""
-    predictions_of_parts = case.class_predictions
-    if predictions_of_parts is None or predictions_of_parts[1] is None:
+    train, validation = case.class_predictions or (None, None)
+    if train is None or validation is None or validation.accuracy < train.accuracy:
         return 1.0
-    train, validation = predictions_of_parts
-    return 1 - train.accuracy if validation.accuracy >= train.accuracy else 1.0
+    return 1 - train.accuracy
 
 
 def _indistinct_classes(case: Case, disagreements: _Disagreements) -> Finding:

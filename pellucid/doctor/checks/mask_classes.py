@@ -1,4 +1,4 @@
-"""Classes without any training pixel, and rare values that are never predicted, in segmentation."""
+"""Classes without any training pixel, rare ones that are never predicted, and masks scaled twice, in segmentation."""
 
 from pellucid.doctor.case import Case
 from pellucid.doctor.checks.class_imbalance import LACKED_CLASS
@@ -8,16 +8,19 @@ from pellucid.losses import BinaryCrossEntropy
 MIN_IGNORED = 0.02  # of the pixels; fewer may be borders
 # Of the mask pixels, one of two values, and the share of these that a network may find that never predicts it.
 MAX_RARE, MAX_FOUND, MIN_PROBABILITY = 0.05, 0.01, 0.5
+MAX_SCALED = 0.02  # of the largest value of masks of 0 and 1 that were divided by 255 once more, 0.004
 
 
 def find(case: Case) -> list[Finding]:
     """Count the pixels of each class in the masks."""
     outputs, y = case.model.output_shape, case.train.y
-    has_two_values = y.dim() == 4 and isinstance(case.model.loss, BinaryCrossEntropy)
-    has_two_values = has_two_values or (y.dim() == 3 and not y.is_floating_point() and outputs[0] == 2)
-    if has_two_values and (found := _unpredicted(case)):
+    are_values = y.dim() == 4 and isinstance(case.model.loss, BinaryCrossEntropy)
+    if are_values and len(y) >= 2 and 0 < (largest := float(y.max())) <= MAX_SCALED and bool((y >= 0).all()):
+        return [_scaled_twice(largest)]
+    are_classes = y.dim() == 3 and not y.is_floating_point() and len(outputs) == 3 and outputs[0] >= 2
+    if (are_values or are_classes) and (found := _unpredicted(case)):
         return found
-    if y.dim() != 3 or y.is_floating_point() or len(outputs) != 3 or outputs[0] < 2:
+    if not are_classes:
         return []
     n_classes, ignored = int(outputs[0]), getattr(case.model.loss, "ignore", None)
     labels = (y.flatten() if ignored is None else y[y != ignored]).long()
@@ -52,26 +55,41 @@ def find(case: Case) -> list[Finding]:
     ]
 
 
+def _scaled_twice(largest: float) -> Finding:
+    return Finding(
+        NAME,
+        "train",
+        evidence={"largest_value": largest},
+        cause=f"the largest value of the masks is {largest:.4f}, so the network learns that nothing is an object",
+        fix="give masks with values of 0 and 1: these seem to be divided by 255 though they were 0 and 1 before",
+        is_fault=True,
+    )
+
+
 def _unpredicted(case: Case) -> list[Finding]:
-    """Return a finding if a trained network never predicts the rarer one of two values of masks."""
+    """Return a finding if a trained network never predicts any but the most frequent value of masks, and it is rare."""
     if not case.trained:
         return []
-    predictions = case.train_predictions
+    predictions, ignored = case.train_predictions, getattr(case.model.loss, "ignore", None)
     outputs, y = predictions.y, predictions.examples.y
-    predicted = outputs.argmax(1) if y.dim() == 3 else outputs > MIN_PROBABILITY
-    shares = [float((y == value).double().mean()) for value in (0, 1)]
-    rare = int(shares[1] < shares[0])
-    if predicted.shape != y.shape or not 0 < shares[rare] < MAX_RARE:
+    are_classes = y.dim() == 3
+    predicted = outputs.argmax(1) if are_classes else outputs > MIN_PROBABILITY
+    values = [value for value in range(outputs.shape[1] if are_classes else 2) if value != ignored]
+    shares = {value: share for value in values if (share := float((y == value).double().mean())) > 0}
+    if predicted.shape != y.shape or len(shares) < 2:
         return []
-    found_share = float((predicted[y == rare] == rare).double().mean())
-    if found_share > MAX_FOUND:
+    most_frequent = max(shares, key=lambda value: shares[value])
+    rare_shares = {value: share for value, share in shares.items() if value != most_frequent}
+    found_share = max(float((predicted[y == value] == value).double().mean()) for value in rare_shares)
+    if sum(rare_shares.values()) >= MAX_RARE or found_share > MAX_FOUND:
         return []
+    names = " and ".join(case.class_name(value) if are_classes else str(value) for value in rare_shares)
     return [
         Finding(
             NAME,
             "train",
-            evidence={"share_of_the_rarer_value": shares[rare], "found_by_the_network": found_share},
-            cause=f"the network never predicts {rare}, which {shares[rare]:.1%} of the mask pixels are",
+            evidence={"share_of_the_rarer_value": sum(rare_shares.values()), "found_by_the_network": found_share},
+            cause=f"the network never predicts {names}, which {sum(rare_shares.values()):.1%} of the mask pixels are",
             fix="look at some masks first: resizing other than by the nearest neighbour, and thresholds, remove thin "
             "or small regions; if these pixels are so rare, weight them in the loss, or use a loss of overlap",
             is_fault=True,

@@ -86,3 +86,30 @@ def test_a_rare_value_that_is_never_predicted_is_found(
     model.weights["bias"].copy_(torch.tensor(rows) * -0.5)
     found = CHECK.find(case_of(model, x, y if kind == "classes" else y[:, None].float(), begin=begin))
     assert [one.evidence.get("found_by_the_network") for one in found] == [0.0] * is_found
+
+
+@pytest.mark.parametrize("scale", [1.0, 0.5, 1 / 255])
+@pytest.mark.parametrize("is_soft", [False, True])
+@pytest.mark.parametrize("share", [0.0, 0.3])
+def test_masks_that_are_scaled_twice_are_found(scale: float, is_soft: bool, share: float) -> None:
+    rng = torch.Generator().manual_seed(0)
+    values = torch.rand(20, 1, 12, 12, generator=rng) if is_soft else torch.ones(20, 1, 12, 12)
+    y = scale * values * (torch.rand(20, 1, 12, 12, generator=rng) < share)
+    model = Model(Conv2d(1, 1), BinaryCrossEntropy(), metrics=(), input_shape=(1, 12, 12))
+    causes = [one.cause for one in CHECK.find(case_of(model, torch.rand(20, 1, 12, 12, generator=rng), y))]
+    assert [cause.startswith("the largest value of the masks") for cause in causes] == [True] * (
+        scale < 0.1 and share > 0
+    )
+
+
+@pytest.mark.parametrize(("lost", "is_found"), [({1, 2}, True), ({1}, False), (set[int](), False)])
+def test_several_classes_are_found_if_none_of_them_is_predicted(lost: set[int], is_found: bool) -> None:
+    rng = torch.Generator().manual_seed(0)
+    y = (torch.rand(20, 12, 12, generator=rng) < 0.02).long() + (torch.rand(20, 12, 12, generator=rng) < 0.01).long()
+    x = torch.nn.functional.one_hot(y.where(~torch.isin(y, torch.tensor([*lost])), 0), 3).movedim(3, 1).float()
+    model, untrained = (
+        Model(Conv2d(3, 1), SoftmaxCrossEntropy(), metrics=(), input_shape=(3, 12, 12)) for _ in range(2)
+    )
+    model.weights["weight"].copy_(8 * torch.eye(3).view(3, 3, 1, 1))
+    found = CHECK.find(case_of(model, x, y, begin=lambda: untrained))
+    assert [one.cause.split(", which")[0] for one in found] == ["the network never predicts 1 and 2"] * is_found

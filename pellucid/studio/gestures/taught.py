@@ -10,7 +10,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.nn.functional as F
@@ -32,7 +32,6 @@ from pellucid.studio.gestures.frames import ClassFrames
 from pellucid.studio.gestures.shortcut import Scene, Shortcut, empty_scene, shortcut_text, shortcuts
 from pellucid.studio.train.analysis import Tested
 from pellucid.task import task_of
-from pellucid.tasks.pictures import calibrated_probabilities
 
 if TYPE_CHECKING:
     from pellucid.model import Model
@@ -126,7 +125,7 @@ def teach(frames: ClassFrames, begin: Callable[[int], None]) -> Taught:
     task_of(model).finish(model, collection.train, collection.test, collection.test)
     begin(4)
     test = collection.test
-    probabilities = calibrated_probabilities(model, model.predict(test))
+    probabilities = _probabilities(model, test)
     tested = Tested(test.x, test.y, probabilities.argmax(1), tuple(collection.classes))
     threshold = 0.0 if model.confidence is None else model.confidence.threshold
     x = float_images(torch.cat([collection.train.x, test.x]))
@@ -164,11 +163,16 @@ def _guessing_remark(counts: Tensor) -> tuple[str, ...]:
     )
 
 
+def _probabilities(model: "Model", x: Any) -> Tensor:
+    scores = class_scores(model.predict(x))
+    return scores if model.confidence is None else model.confidence.calibrate(scores)
+
+
 def _scene_remark(model: "Model", scene: Scene | None, classes: Sequence[str]) -> tuple[str, ...]:
     """Return a sentence if the model takes the scene without an object for one of its classes."""
     if scene is None or scene.label is not None:
         return ()
-    probabilities = calibrated_probabilities(model, model.predict(scene.picture[None]))[0]
+    probabilities = _probabilities(model, scene.picture[None])[0]
     (familiarity,) = familiarity_scores(model, scene.picture[None])
     probability, label = probabilities.max(0)
     is_unsure = model.confidence is not None and float(probability) < model.confidence.threshold

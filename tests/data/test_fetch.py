@@ -169,8 +169,8 @@ def test_a_download_that_is_too_slow_is_stopped(site, tmp_path, part):
     site.dripped_part = part
     start = time.monotonic()
     with pytest.raises(PellucidError, match="fewer than 1024 bytes a second") as info:
-        fetch(site.url, tmp_path / "file", CHECKSUM, MAX_BYTES, timeout=0.4)
-    assert time.monotonic() - start < 5
+        fetch(site.url, tmp_path / "file", CHECKSUM, MAX_BYTES, timeout=1.5)
+    assert time.monotonic() - start < 15
     assert "\n" not in str(info.value)
 
 

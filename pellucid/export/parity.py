@@ -40,10 +40,11 @@ class Parity:
         rounding: the difference of the network's own outputs in float32 and float64, of which the file may add as much,
         up to ten times TOLERANCE together.
         """
-        if not self.difference <= max(TOLERANCE, min(2 * rounding, 10 * TOLERANCE)):
+        allowed = max(TOLERANCE, min(2 * rounding, 10 * TOLERANCE))
+        if not self.difference <= allowed:
             raise ParityError(
                 f"{what} would differ from the network by {self.difference:.1e} of its largest output, above "
-                f"{TOLERANCE:.0e}, and is not written; {fault}, or the weights contain NaN"
+                f"{allowed:.0e}, and is not written; {fault}, or the weights contain NaN"
             )
         return self
 

@@ -1,4 +1,4 @@
-"""What backgrounds do: classes that a model tells apart by theirs, and the scene that no object is in."""
+"""Classes that a model tells apart by their backgrounds alone, and the scene without an object."""
 
 import random
 from pathlib import Path

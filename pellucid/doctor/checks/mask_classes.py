@@ -6,7 +6,8 @@ from pellucid.doctor.finding import Check, Finding
 from pellucid.losses import BinaryCrossEntropy
 
 MIN_IGNORED = 0.02  # of the pixels; fewer may be borders
-# Of the mask pixels, one of two values, and the share of these that a network may find that never predicts it.
+# Of the mask pixels, all values but the most frequent, and the share of each that a network may find that never
+# predicts it.
 MAX_RARE, MAX_FOUND, MIN_PROBABILITY = 0.05, 0.01, 0.5
 MAX_SCALED = 0.02  # of the largest value of masks of 0 and 1 that were divided by 255 once more, 0.004
 
@@ -80,16 +81,17 @@ def _unpredicted(case: Case) -> list[Finding]:
         return []
     most_frequent = max(shares, key=lambda value: shares[value])
     rare_shares = {value: share for value, share in shares.items() if value != most_frequent}
+    rare_share = sum(rare_shares.values())
     found_share = max(float((predicted[y == value] == value).double().mean()) for value in rare_shares)
-    if sum(rare_shares.values()) >= MAX_RARE or found_share > MAX_FOUND:
+    if rare_share >= MAX_RARE or found_share > MAX_FOUND:
         return []
     names = " and ".join(case.class_name(value) if are_classes else str(value) for value in rare_shares)
     return [
         Finding(
             NAME,
             "train",
-            evidence={"share_of_the_rarer_value": sum(rare_shares.values()), "found_by_the_network": found_share},
-            cause=f"the network never predicts {names}, which {sum(rare_shares.values()):.1%} of the mask pixels are",
+            evidence={"share_of_the_rarer_value": rare_share, "found_by_the_network": found_share},
+            cause=f"the network never predicts {names}, which {rare_share:.1%} of the mask pixels are",
             fix="look at some masks first: resizing other than by the nearest neighbour, and thresholds, remove thin "
             "or small regions; if these pixels are so rare, weight them in the loss, or use a loss of overlap",
             is_fault=True,

@@ -1,4 +1,4 @@
-"""What backgrounds do: two classes that a model tells apart by theirs, and the scene that no object is in."""
+"""Two classes that a model tells apart by their backgrounds alone, and the scene without an object."""
 
 import math
 from collections.abc import Callable, Sequence

@@ -4,6 +4,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -43,15 +44,15 @@ MIN_BATCH_PIXELS = 128**2  # 64 at the lowest level of the U-Net, of which batch
 FEW_IMAGES = 100  # up to this number, images are turned and deformed
 
 
-def recipe_for(data: str, root: Any = None, own_settings: Mapping[str, Any] | None = None) -> OwnRecipe:
+def recipe_for(data: str, root: Any = None, user_settings: Mapping[str, Any] = MappingProxyType({})) -> OwnRecipe:
     """Return the recipe for FCN-8s with the features of the shipped segmentation model, and weights by class frequency.
 
-    own_settings: of the user. Masks are preferred to annotated objects. The classes are those of a list beside
+    user_settings: what the user sets. Masks are preferred to annotated objects. The classes are those of a list beside
     the masks, see `read_class_list`, and one other value means no class. Without a list, the classes are the values or
     colours of the masks, and 255 means no class. For annotated objects, the classes are the background and the classes
     of the objects. Raises PellucidError for data without masks, and for masks with too many values or one class.
     """
-    settings, user_settings = mask_settings(), own_settings or {}
+    settings = mask_settings()
     path = data_root(root) / CATALOGUE[data].path if data in CATALOGUE else Path(data)
     if data in CATALOGUE or settings.targets == "objects":
         return _recipe(data, path, root, user_settings)

@@ -15,7 +15,8 @@ from pathlib import Path
 from textwrap import shorten
 
 ROOT = Path(__file__).absolute().parents[1]  # of the checkout, also where tools is a link
-CODE = ("pellucid", "conformance", "benchmarks", "tools")
+CODE = ("pellucid", "tools")
+TESTS = ("tests", "benchmarks", "conformance")  # the last two read a few messages
 CHECKS = ROOT / "pellucid/base/settings/checks.py"  # whose functions complete "... must be ..., not ..."
 VALUE = "\0"  # a value in a text, or what a test leaves open
 MAX_FILES = 100  # of code, tests and pages each whose texts are compared: those that share most with the message
@@ -229,7 +230,10 @@ def find(message: str) -> dict[str, list[tuple[str, str]]]:
     whole_texts = [text for _, text in code if message in text]
     code_texts = (whole_texts or [text for _, text in code])[:MAX_CODE_TEXTS]
     code += [entry for entry in matches_of_values(message) if entry not in code]
-    return {"code": code} | {name: matches(message, name, code_texts=code_texts) for name in ("tests", "docs")}
+    readers = {"tests": TESTS, "docs": ("docs",)}
+    return {"code": code} | {
+        name: matches(message, *folders, code_texts=code_texts) for name, folders in readers.items()
+    }
 
 
 if __name__ == "__main__":

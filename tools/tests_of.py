@@ -136,7 +136,7 @@ def find_tests(path: Path) -> list[Path]:
                 n_uses,
                 key=lambda f: (
                     *(f != own_test, f not in folder_tests or not (n_uses[f] or is_package), f.parent != folder),
-                    *(f != folder / "test_contract.py", stem not in f.stem, f not in same_names),
+                    *(f != folder / "test_contract.py" or not n_uses[f], stem not in f.stem, f not in same_names),
                     *(-int(n_uses[f]), stem.rstrip("0123456789") not in _docstring(f), -n_uses[f]),
                 ),
             )

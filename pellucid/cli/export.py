@@ -1,13 +1,18 @@
 """`pellucid export`: write a model as ONNX or PyTorch code, and compare its outputs with the model's."""
 
 import argparse
+from collections.abc import Iterable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pellucid.base.errors import PellucidError, nearest
 from pellucid.base.text import note
 from pellucid.command.args import Parser, parse_sizes
 from pellucid.command.files import check_output_path
 from pellucid.command.out import print_result
+
+if TYPE_CHECKING:
+    from pellucid.export.target import ExportTarget
 
 ABOUT = (
     "Write a model as an ONNX file, or as a Python file that builds a PyTorch module, with its weights in a "
@@ -29,7 +34,7 @@ def parser() -> Parser:
     parser.add_argument(
         "--size",
         metavar="HxW",
-        help="image size of an ONNX file's input, for networks that take images of any size (default: the model's)",
+        help="image size of the file's input, if the format has one, for networks that take any (default: the model's)",
     )
     parser.add_argument(
         "--whole",
@@ -52,7 +57,7 @@ def handle(args: argparse.Namespace) -> int:
     target, weights_path = TARGETS[args.to], weights_file(args.model)
     if args.whole:
         if target.whole is None:
-            titles = " and ".join(other.title for other in TARGETS.values() if other.whole is not None)
+            titles = _titles(other for other in TARGETS.values() if other.whole is not None)
             raise PellucidError(f"--whole is for {titles} files; leave it out")
         target = target.whole
     if args.out is None:
@@ -66,7 +71,8 @@ def handle(args: argparse.Namespace) -> int:
     size = None
     if args.size is not None:
         if target.size_fault:
-            raise PellucidError(target.size_fault)
+            titles = _titles(other for other in TARGETS.values() if not other.size_fault)
+            raise PellucidError(f"--size is for {titles} files; leave it out: {target.size_fault}")
         height, width = parse_sizes(args.size, "--size", "height", "width")
         size = height, width
     try:
@@ -88,3 +94,7 @@ def handle(args: argparse.Namespace) -> int:
         f"output (allowed {TOLERANCE:.0e})",
     )
     return 0
+
+
+def _titles(targets: "Iterable[ExportTarget]") -> str:
+    return " and ".join(target.title for target in targets)

@@ -25,7 +25,7 @@ class ExportTarget:
     files: Callable[[Path], tuple[Path, ...]] = lambda path: (path,)
     # (model's name) -> the file's name without suffix.
     file_stem: Callable[[str], str] = str
-    # The error message for an image size; "" if the format accepts one.
+    # Why the format has no size of the images to set; "" if it has one.
     size_fault: str = ""
     # What --whole writes: a file from pictures to the values of `predict`; None if the format has none.
     whole: "ExportTarget | None" = None

@@ -121,7 +121,7 @@ TARGET = ExportTarget(
     lambda model, path, size: to_torch(model, path),
     files=lambda path: (path, weights_path(path)),
     file_stem=lambda name: name.replace("-", "_"),  # the name of a Python module has no "-"
-    size_fault="--size is for ONNX files; leave it out: a PyTorch module takes any size that the network takes",
+    size_fault="a PyTorch module takes any size that the network takes",
 )
 
 

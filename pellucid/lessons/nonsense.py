@@ -119,8 +119,8 @@ def temperature(settings: LessonSettings) -> Result:
     images = float_images(handwritten(settings).test.x[:1000])
     for kind, batch in images_and_nonsense(images, settings.seed).items():
         probabilities = model.predict(batch)
-        means = [p_of_kind.amax(1).mean().item() for p_of_kind in (probabilities, confidence.calibrate(probabilities))]
-        numbers[f"{kind}: mean confidence before and after"] = means
+        before_and_after = (probabilities, confidence.calibrate(probabilities))
+        numbers[f"{kind}: mean confidence before and after"] = [p.amax(1).mean().item() for p in before_and_after]
     return Result(numbers, calibrated_result.figure)
 
 

@@ -36,13 +36,13 @@ def explain_heat_map(model: Model, request: Request) -> Explained:
     x = float_images(pad_and_resize(image, (model.nominal_shape[1], model.nominal_shape[2]))[0])
     target = finder.point_names[0] if request.target is None else request.target
     is_unit = "[" in target and target not in finder.point_names
-    heat_map: str | Region = target
+    explained_score: str | Region = target
     if not is_unit:
         point = index_of_name(target, finder.point_names, ("key-point", "key-points"), UNIT_HINT)
-        heat_map = _peak_of(model, x, point)
+        explained_score = _peak_of(model, x, point)
     scored_model = copy(model)
     scored_model.objective = Supervised(model.net, Quadratic())  # predicts the maps, not the points, for the tests
-    return explain_scores(scored_model, request._replace(target=target), x, heat_map, finder.point_names)
+    return explain_scores(scored_model, request._replace(target=target), x, explained_score, finder.point_names)
 
 
 def _peak_of(model: Model, x: Tensor, point: int) -> Region:

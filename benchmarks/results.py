@@ -129,7 +129,10 @@ def recipe_digest(file: Path) -> str:
 
 def measure_key(result: Mapping[str, Any]) -> str:
     """Return the key of a result's main measure."""
-    return next(key for key in MEASURES if key in result)
+    key = next((key for key in MEASURES if key in result), None)
+    if key is None:
+        sys.exit(f"{result['recipe']} has none of {', '.join(MEASURES)}; `python -m benchmarks.generated RUN` measures it")
+    return key
 
 
 @contextmanager

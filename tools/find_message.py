@@ -21,6 +21,7 @@ CHECKS = ROOT / "pellucid/base/settings/checks.py"  # whose functions complete "
 VALUE = "\0"  # a value in a text, or what a test leaves open
 MAX_FILES = 100  # of code, tests and pages each whose texts are compared: those that share most with the message
 MIN_LENGTH = 8  # characters of a text without its values; shorter ones are parts of too many messages
+MAX_FIXED = 20  # characters shared without values that are enough for a test with long values
 MAX_PRINTED = 20  # lines of each kind
 MAX_CODE_TEXTS = 2  # the best in the code, with which texts of tests are compared
 CONTEXT = 3  # lines before and after a text in which a test names what the message is about
@@ -61,7 +62,7 @@ def _texts_of_check(call: ast.Call, requirement: str, owner: str) -> Iterator[st
     yield from (f"{owner}{VALUE}: {keyword.arg} must {requirement}, not {VALUE}" for keyword in call.keywords)
     if texts := [text for argument in call.args if (text := text_of(argument))]:
         yield f"{texts[0]} must {f'be {texts[1]}' if len(texts) > 1 else requirement}, not {VALUE}"
-        yield f"no {texts[0]} {VALUE}"
+        yield f"no {texts[0].removeprefix('no ')} {VALUE}"
 
 
 def texts_of_code(source: str) -> Iterator[tuple[int, str]]:
@@ -184,7 +185,7 @@ def matches(message: str, *folders: str, code_texts: Collection[str] = ()) -> li
                 length += len(message)  # many messages require the same of other subjects
             if code_texts and " must " not in message:
                 fixed_length = max(common_length(code_text, plain_text) for code_text in code_texts)
-                if fixed_length >= max(MIN_LENGTH, len(plain_text) / 2):
+                if fixed_length >= max(MIN_LENGTH, min(len(plain_text) / 2, MAX_FIXED)):
                     same.add(place)
                     length = length or fixed_length
             if length and code_texts:

@@ -33,6 +33,11 @@ def usable_processors() -> int:
 WORKERS = min(16, usable_processors())
 
 
+def steps_per_epoch(n_examples: int, batch_size: int) -> int:
+    """Return the number of batches of an epoch, of which the last may be smaller."""
+    return -(-n_examples // batch_size)
+
+
 @dataclass(frozen=True, eq=False)
 class Loader:
     """Shuffled batches of a source, epoch by epoch; the same seed gives the same batches in every process.

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from pellucid.base.brief import brief_repr
 from pellucid.base.errors import PellucidError
+from pellucid.data.loader import steps_per_epoch
 from pellucid.data.source import Arrays
 from pellucid.doctor.inputs import subsample
 from pellucid.doctor.passes import rms, trainable_layers
@@ -224,7 +225,7 @@ class Case:
     @property
     def steps_per_epoch(self) -> int:
         """The number of steps in one epoch."""
-        return -(-len(self.train) // self.batch_size)
+        return steps_per_epoch(len(self.train), self.batch_size)
 
     @property
     def steps_made(self) -> int:

@@ -15,7 +15,7 @@ from pellucid.doctor.finding import Remedy
 from pellucid.doctor.inputs import select
 from pellucid.doctor.rehearsal import reinitialized
 from pellucid.doctor.training_case import T, optional_fields
-from pellucid.layers import BatchNorm, Conv2d, ConvTranspose2d, Dense, Flatten, Identity, Layer, MaxPool2d, ReLU
+from pellucid.layers import BatchNorm, Conv2d, Dense, Flatten, Identity, Layer, MaxPool2d, ReLU
 from pellucid.losses import Quadratic, SoftmaxCrossEntropy
 from pellucid.nested import flatten, shared_paths
 from pellucid.optim import Adam
@@ -116,13 +116,12 @@ def with_replaced_layers(
 
 
 def he_initialized(layer: Layer) -> Layer:
-    """Return a dense or convolutional layer with He initialization and biases of 0; other layers are unchanged.
+    """Return a layer with weights and biases of its own, drawn by He initialization and 0; other layers are unchanged.
 
     He et al. 2015, section 2.2.
     """
-    if isinstance(layer, Dense | Conv2d | ConvTranspose2d):
-        return replace(layer, init_weight="he", init_bias="zeros")
-    return layer
+    has_both = {"init_weight", "init_bias"} <= vars(layer).keys()  # as Dense, convolutions and layers of a user
+    return replace(layer, init_weight="he", init_bias="zeros") if has_both else layer
 
 
 DRAWN_AS_HE = Remedy(

@@ -1,6 +1,5 @@
 """The recipe of `pellucid train TASK DATA`: chosen by the task for a user's own data."""
 
-import math
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -10,6 +9,7 @@ from pellucid.base.errors import PellucidError, nearest
 from pellucid.base.settings.annotations import arguments_of
 from pellucid.base.text import plural
 from pellucid.data import CATALOGUE
+from pellucid.data.loader import steps_per_epoch
 from pellucid.data.mask_settings import MaskSettings, reading_masks
 from pellucid.data.skipping import SETTING, skipping
 from pellucid.recipe.material import Material
@@ -80,7 +80,7 @@ def recipe_of_words(
 
 def epochs_for(steps: int, images: int, batch_size: int, min_epochs: int = 5, max_epochs: int = MAX_EPOCHS) -> int:
     """Return the number of epochs that makes about `steps` steps, from `min_epochs` to `max_epochs`."""
-    return min(max_epochs, max(min_epochs, round(steps / math.ceil(images / batch_size))))
+    return min(max_epochs, max(min_epochs, round(steps / steps_per_epoch(images, batch_size))))
 
 
 def training_length(
@@ -100,9 +100,8 @@ def plan_text(recipe: Recipe, material: Material[Any], shape: Sequence[int | Non
     counts_texts = [plural(len(part), f"{role} image") for role, part in held_out.items() if part is not None]
     class_names = material.train.classes
     classes_text = f"{plural(len(class_names), 'class', 'classes')}, " if class_names else ""
-    batch_size = min(recipe.train.batch_size, len(material.train))
     start_text = f"starts from {recipe.start.weights}, " if recipe.start.weights else ""
-    steps = plural(math.ceil(len(material.train) / batch_size), "step")
+    steps = plural(steps_per_epoch(len(material.train), recipe.train.batch_size), "step")
     return (
         f"{recipe.recipe.about}; {len(material.train):,} training, {' and '.join(counts_texts)}, {classes_text}"
         f"{' x '.join(str(side or 'any') for side in shape)} values; {start_text}"

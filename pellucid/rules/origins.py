@@ -9,7 +9,7 @@ from torch import Tensor
 
 from pellucid.base.brief import brief_repr
 from pellucid.combine.base import uses_flow
-from pellucid.layers import HardSigmoid, Multiply, Sigmoid, Softmax
+from pellucid.layers import HardSigmoid, Sigmoid, Softmax
 from pellucid.layers.base import Cache, Layer, Params, Trait
 from pellucid.operators import Power
 from pellucid.sweep import Rule, Rules
@@ -69,7 +69,7 @@ class Origins:
             return
         inputs = cast("tuple[Any, ...]", x) if isinstance(x, tuple) else (x,)
         origins = tuple(self._origin_of(tensor) for tensor in inputs)
-        if isinstance(layer, Softmax | Multiply) or Trait.ANY_AXES | Trait.MULTIPLE_INPUTS in layer.traits:
+        if isinstance(layer, Softmax) or (Trait.MULTIPLE_INPUTS in layer.traits and Trait.ADDITIVE not in layer.traits):
             self._uses[id(cache)] = cache, Use(x, origins)
         origin = max(
             (input_origin for index, input_origin in enumerate(origins) if index not in layer.constants),

@@ -64,7 +64,9 @@ def test_every_layer_and_combinator_agrees_with_the_reference(name: str) -> None
 
 def test_every_layer_can_be_written() -> None:
     unwritable = {kind for kind in (*LAYERS, *OPERATORS) if not is_writable(kind)}
-    assert unwritable == set(ROI_LAYERS), "give the others a method `onnx`, or `no_operator` in WRITERS"
+    assert unwritable == set(ROI_LAYERS), (
+        "give the others a method `onnx`; if ONNX has no form, `no_operator` in WRITERS, and name a layer in ROI_LAYERS"
+    )
     assert not [kind for kind in WRITERS if kind.onnx is not Layer.onnx], "written in two places"
 
 

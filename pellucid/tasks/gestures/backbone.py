@@ -9,6 +9,7 @@ import torch
 
 from pellucid.base.errors import PellucidError
 from pellucid.combine.base import walk
+from pellucid.data.loader import steps_per_epoch
 from pellucid.layers import Conv2d
 from pellucid.layers.base import Layer
 from pellucid.model import Model
@@ -83,8 +84,7 @@ MIN_STEPS = 300  # of a training; small collections are therefore trained for mo
 
 def enough_epochs(recipe: Recipe, examples: int) -> int:
     """Return the epochs of a recipe, or as many as make MIN_STEPS steps on a number of training examples."""
-    steps_per_epoch = math.ceil(examples / min(recipe.train.batch_size, examples))
-    return max(recipe.train.epochs, math.ceil(MIN_STEPS / steps_per_epoch))
+    return max(recipe.train.epochs, math.ceil(MIN_STEPS / steps_per_epoch(examples, recipe.train.batch_size)))
 
 
 TRAINED_DIVISOR = 3  # the last n // 3 of n blocks are trained, at least one

@@ -15,6 +15,7 @@ from pellucid.data import CATALOGUE, MaskFolder, data_root, load
 from pellucid.data.class_folders import root_of
 from pellucid.data.files import resized_size
 from pellucid.data.images import image_size, pillow_warnings_as_errors
+from pellucid.data.loader import steps_per_epoch
 from pellucid.data.mask_checks import VOID, check_values, plain_values
 from pellucid.data.mask_classes import N_VALUES
 from pellucid.data.mask_layouts import unpaired_folders
@@ -153,7 +154,10 @@ def _thin_length(n_images: int, n_pixels: int, user_settings: Mapping[str, Any])
         if isinstance(minutes, int | float) and 0 < minutes < THIN_MINUTES:
             epochs *= minutes / THIN_MINUTES
     batch_size = length["train.batch_size"]
-    while epochs * math.ceil(n_images / batch_size) < MIN_THIN_STEPS and batch_size // 2 * n_pixels >= MIN_BATCH_PIXELS:
+    while (
+        epochs * steps_per_epoch(n_images, batch_size) < MIN_THIN_STEPS
+        and batch_size // 2 * n_pixels >= MIN_BATCH_PIXELS
+    ):
         batch_size //= 2
     return {**length, "train.batch_size": batch_size}
 

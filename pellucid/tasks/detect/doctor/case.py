@@ -10,6 +10,7 @@ from torch import Tensor
 
 from pellucid.base.errors import PellucidError
 from pellucid.data import DetectionFolder, Objects, Source
+from pellucid.data.loader import steps_per_epoch
 from pellucid.data.seeds import generator
 from pellucid.detectors import Detector, OneStageDetector, ProposalDetector
 from pellucid.doctor.inputs import drawn_indices
@@ -49,7 +50,7 @@ class DetectionCase:
     @property
     def steps_per_epoch(self) -> int:
         """The number of steps in one epoch."""
-        return -(-len(self.train) // self.batch_size)
+        return steps_per_epoch(len(self.train), self.batch_size)
 
     @property
     def steps_planned(self) -> int:

@@ -131,7 +131,7 @@ def measure_key(result: Mapping[str, Any]) -> str:
     """Return the key of a result's main measure."""
     key = next((key for key in MEASURES if key in result), None)
     if key is None:
-        sys.exit(f"{result['recipe']} has none of {', '.join(MEASURES)}; `python -m benchmarks.generated RUN` measures it")
+        sys.exit(f"{result['recipe']}: measured by `python -m benchmarks.generated RUN`; none of {', '.join(MEASURES)}")
     return key
 
 

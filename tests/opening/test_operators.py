@@ -1,5 +1,6 @@
 """Each ATen operator that becomes one or more layers: outputs and all gradients equal PyTorch's in float64."""
 
+from collections import Counter
 from collections.abc import Callable
 
 import pytest
@@ -9,6 +10,7 @@ from torch.nn import functional as F
 
 import pellucid
 from pellucid.base.errors import PellucidError
+from pellucid.opening import choice_calls, function_calls, layer_calls, pooling_calls, tensor_calls
 from tests.opening.test_opened import assert_equal_gradients, autograd_gradients, images
 
 torch.manual_seed(0)
@@ -237,3 +239,9 @@ def test_arithmetic_in_place_on_the_input_leaves_the_input_unchanged() -> None:
 def test_random_numbers_are_refused() -> None:
     with pytest.raises(PellucidError, match=r"no layer for 1 operator: rand, 1 call"):
         pellucid.open(Function(lambda x: x + torch.rand(16)), images(2))
+
+
+def test_no_operator_is_translated_by_two_tables() -> None:
+    tables = (layer_calls, pooling_calls, tensor_calls, function_calls, choice_calls)
+    counts = Counter(name for table in tables for name in table.TRANSLATIONS)
+    assert not [name for name, count in counts.items() if count > 1], "only the last of these has an effect"

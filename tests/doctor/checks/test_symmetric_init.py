@@ -1,6 +1,8 @@
 """Units with equal initial weights."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import pytest
 import torch
@@ -8,6 +10,7 @@ import torch
 from pellucid.combine import Parallel, Sequential
 from pellucid.doctor import Case, case_of
 from pellucid.doctor.checks.symmetric_init import CHECK
+from pellucid.doctor.remedies import he_initialized
 from pellucid.layers import Add, BatchNorm, Conv2d, ConvTranspose2d, Dense, Flatten, Identity, ReLU, Tanh
 from pellucid.layers.base import Layer
 from pellucid.model import Model
@@ -150,3 +153,34 @@ def test_the_remedy_draws_the_weights() -> None:
     remedy = CHECK.find(case)[0].remedy
     assert remedy is not None
     assert not CHECK.find(remedy.apply(case))
+
+
+@dataclass(frozen=True)
+class OwnDense(Layer):
+    """A user's layer, which is no Dense, but has its options."""
+
+    decayed: ClassVar[tuple[str, ...]] = ("weight",)
+
+    units: int
+    init_weight: str = "zeros"
+    init_bias: str = "normal"
+
+    @property
+    def dense(self) -> Dense:
+        return Dense(self.units, init_weight=self.init_weight, init_bias=self.init_bias)
+
+    def init(self, shape: Any, rng: torch.Generator) -> Any:
+        return self.dense.init(shape, rng)
+
+    def forward(self, params: Any, x: Any, mode: Any) -> Any:
+        return self.dense.forward(params, x, mode)
+
+    def backward(self, params: Any, cache: Any, dy: Any) -> Any:
+        return self.dense.backward(params, cache, dy)
+
+
+def test_weights_of_a_users_layer_are_redrawn_too() -> None:
+    assert he_initialized(OwnDense(8)) == OwnDense(8, init_weight="he", init_bias="zeros")
+    weights = Model(he_initialized(OwnDense(8)), classes=8, input_shape=(6,)).weights
+    assert len(torch.unique(weights["weight"], dim=0)) == 8
+    assert he_initialized(BatchNorm()) == BatchNorm()

@@ -15,8 +15,8 @@ from pathlib import Path
 from textwrap import shorten
 
 ROOT = Path(__file__).absolute().parents[1]  # of the checkout, also where tools is a link
-CODE = ("pellucid", "tools")
-TESTS = ("tests", "benchmarks", "conformance")  # the last two read a few messages
+CODE = ("pellucid", "conformance", "benchmarks", "tools")
+TESTS = ("tests", "benchmarks/fuzz")  # where messages are read
 CHECKS = ROOT / "pellucid/base/settings/checks.py"  # whose functions complete "... must be ..., not ..."
 VALUE = "\0"  # a value in a text, or what a test leaves open
 MAX_FILES = 100  # of code, tests and pages each whose texts are compared: those that share most with the message

@@ -60,7 +60,7 @@ def test_every_layer_that_pytorch_has_samples_for_is_in_the_table() -> None:
     # Those of operators, in conformance/opinfo, contain the samples of Hardswish and Hardsigmoid.
     others = {"nn.GRU", "nn.LSTM", "nn.RNN", "nn.Hardswish", "nn.Hardsigmoid"}
     missing = same_names - others - table_names
-    assert not missing, "add their lines to MODULES of values.py, norms.py, pads.py or windows.py in conformance/moduleinfo"
+    assert not missing, "add their lines to MODULES of values, norms, pads or windows in conformance/moduleinfo"
 
 
 ACTIVATIONS = [kind for kind in LAYERS if VALUE_BY_VALUE in kind.traits and kind not in OTHER_NAMES]

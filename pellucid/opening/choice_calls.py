@@ -85,13 +85,20 @@ def _integers(c: Context, index: Any) -> str:
     return index.name
 
 
-def index(c: Context) -> CallLayer:
-    """Return Index, for indices of one axis, for constant ones of adjacent axes, and for one of each example."""
+def index(c: Context) -> CallLayer | str:
+    """Return Index, for indices of one axis, for constant ones of adjacent axes, and for one of each example.
+
+    Indices of all examples, as those that remain of x[torch.arange(len(x)), -1], return the name of the input.
+    """
     refs = [(axis, ref) for axis, ref in enumerate(c["indices"]) if ref is not None]
     (first_axis, ref), *other_refs = refs
     x = c.source("self")
-    if [axis for axis, _ in refs] == [0, 1] and _is_range(c, ref) and other_refs[0][1].name in c.integers:
-        return _one_of_each_example(c, _integers(c, other_refs[0][1]))
+    if first_axis == 0 and _is_range(c, ref):
+        if not other_refs and c.shapes[ref.name] == c.shape()[:1]:
+            return x
+        if len(other_refs) == 1 and other_refs[0][1].name in c.integers:
+            axis, positions = other_refs[0]
+            return _one_of_each_example(c, axis, positions.name)
     if any(ref.name not in c.constants for _, ref in refs):
         if other_refs or ref.name not in c.integers:
             raise Unsupported("its indices are computed")
@@ -127,14 +134,15 @@ def _is_range(c: Context, ref: Ref) -> bool:
     return bool(values) and all(torch.equal(value, torch.arange(len(value))) for value in values)
 
 
-def _one_of_each_example(c: Context, positions: str) -> CallLayer:
-    """Return the value of each example at its position in axis 1."""
-    sizes = c.shape()[2:]
+def _one_of_each_example(c: Context, axis: int, positions: str) -> CallLayer:
+    """Return the values of each example at its position in an axis."""
+    sizes = c.shape()
     if len(c.shapes[positions]) != 1:
         raise Unsupported("several indices of each example")
-    column = CallLayer(operators.ToShape((1,) * (1 + len(sizes)), 1, 0), (positions,))
-    expanded = CallLayer(operators.Expand((-1, 1, *sizes)), (column,)) if sizes else column
-    return CallLayer(operators.Select(1, 0), (CallLayer(operators.Gather(1), (c.source("self"), expanded)),))
+    column = CallLayer(operators.ToShape((1,) * (len(sizes) - 1), 1, 0), (positions,))
+    layer = operators.Expand((-1, *sizes[1:axis], 1, *sizes[axis + 1 :]))
+    expanded = CallLayer(layer, (column,)) if len(sizes) > 2 else column
+    return CallLayer(operators.Select(axis, 0), (CallLayer(operators.Gather(axis), (c.source("self"), expanded)),))
 
 
 def index_put(c: Context) -> CallLayer:

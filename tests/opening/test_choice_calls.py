@@ -80,6 +80,11 @@ FUNCTIONS: dict[str, tuple[Callable[[Tensor], Any], tuple[int, ...]]] = {
     "written": (written, ROWS),
     "written where a mask is True": (masked, TOKENS),
     "last position of each": (lambda x: x[torch.arange(x.size(0)), (x > 9).long().sum((1, 2)) - 1], TOKENS),
+    "last position of all": (lambda x: x[torch.arange(x.size(0)), -1], TOKENS),
+    "position in a later axis": (lambda x: x[torch.arange(x.size(0)), :, x[:, 0].argmax(1)], TOKENS),
+    "row in a middle axis": (lambda x: x[torch.arange(len(x)), :, x.mean((1, 3)).argmax(1) - 6], IMAGES),
+    "position in the last axis": (lambda x: x[torch.arange(len(x)), ..., x[:, 0, 0].argmin(1)], IMAGES),
+    "position in rows": (lambda x: x[torch.arange(x.size(0)), (x > 0).long().sum(1) - 1], ROWS),
     "index_fill": (lambda x: x.index_fill(1, torch.tensor([1]), 0.3), TOKENS),
     "any, all": (lambda x: (x > 0).any(1).to(x) + (x > -1).all(1) * x[:, 0], TOKENS),
     "exclusive or": (lambda x: ((x > 0) ^ (x > 0.2)).to(x.dtype) * x, ROWS),
@@ -121,8 +126,11 @@ REFUSED: dict[str, tuple[Callable[[Tensor], Tensor], tuple[int, ...], str]] = {
     "distances of order 1.5": (lambda x: torch.cdist(x, x, p=1.5), TOKENS, "a norm of order 1.5"),
     "distances of order 0": (lambda x: torch.cdist(x, x, p=0.0), TOKENS, "a norm of order 0"),
     "larger source": (lambda x: x.scatter(1, x[:, :3].argsort(1), 2 * x), ROWS, "a source of another size"),
-    "position in a later axis": (
-        lambda x: x[torch.arange(x.size(0)), :, x[:, 0].argmax(1)], TOKENS, "its indices are computed"
+    "first half of the rows": (
+        lambda x: torch.cat([x, 2 * x])[torch.arange(x.size(0))], ROWS, "depends on the number of examples"
+    ),
+    "two positions of each": (
+        lambda x: x[torch.arange(x.size(0)), x[:, :, 0].argmax(1), x[:, 0].argmax(1)], TOKENS, "its indices are comp"
     ),
 }  # fmt: skip
 

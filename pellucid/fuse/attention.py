@@ -32,15 +32,16 @@ class FusedAttention(FusedForm):
     """Replace an Attention on the CPU: the weights are computed block by block, and again in the backward pass.
 
     Only y and one number per query are cached, instead of one weight for each query and key. Inputs with a mask that
-    is not all True, and those for which PyTorch has no such kernel, are computed by the layer itself. Source: Dao et
-    al. 2022, algorithms 1 and 4.
+    is not all True, dropout, and those for which PyTorch has no such kernel, are computed by the layer itself. Source:
+    Dao et al. 2022, algorithms 1 and 4.
     """
 
     layer: Attention
 
     def forward(self, params: Params, x: tuple[Tensor, ...], mode: Mode) -> tuple[Tensor, FlashCache | AttentionCache]:
         """Compute y = softmax(s q kᵀ) v."""
-        if has_kernel(x):
+        has_dropout = mode.train and self.layer.rate  # which the kernel lacks
+        if not has_dropout and has_kernel(x):
             q, k, v, *masks = x
             q, k, v = map(with_contiguous_rows, (q, k, v))
             y, log_sums = aten._scaled_dot_product_flash_attention_for_cpu(

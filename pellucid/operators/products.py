@@ -13,6 +13,7 @@ from torch import Tensor
 from pellucid.base.errors import PellucidError
 from pellucid.layers.base import Mode, Params, Trait
 from pellucid.layers.dense import flatten_rows
+from pellucid.layers.dropout import Dropout, DropoutCache
 from pellucid.operators.base import TensorLayer, unbroadcast
 from pellucid.operators.moves import InputsCache
 
@@ -59,7 +60,12 @@ class AttentionCache(NamedTuple):
     """Cache of Attention: its inputs, and the attention weights (..., queries, keys), whose rows have the sum 1."""
 
     xs: tuple[Tensor, ...]
-    weights: Tensor
+    weights: Tensor  # before dropout
+    dropout: DropoutCache | None = None  # of the weights; None if none are dropped
+
+    def drop(self, x: Tensor) -> Tensor:
+        """Return x (..., queries, keys) with dropout's factors: 1 / (1 - rate) for kept weights, 0 for dropped ones."""
+        return x if self.dropout is None else x * self.dropout.mask * self.dropout.scale
 
 
 @dataclass(frozen=True)
@@ -68,7 +74,8 @@ class Attention(TensorLayer):
 
     The inputs are q (..., T, d), k (..., S, d), v (..., S, d') and, optionally, masks that broadcast to (..., T, S):
     numbers that are added, or booleans that are False for masked keys. A query whose keys are all masked has y = 0.
-    causal: whether query t uses only the keys up to t. scale: s, by default 1 / sqrt(d).
+    causal: whether query t uses only the keys up to t. scale: s, by default 1 / sqrt(d). rate: that of dropout of the
+    attention weights in training mode, see Dropout.
     Source: Vaswani et al. 2017, equation 1.
     """
 
@@ -76,9 +83,14 @@ class Attention(TensorLayer):
 
     causal: bool = False
     scale: float | None = None
+    rate: float = 0.0
+
+    def __post_init__(self) -> None:
+        """Raise PellucidError for a rate that Dropout does not have."""
+        Dropout(self.rate)
 
     def forward(self, params: Params, x: tuple[Tensor, ...], mode: Mode) -> tuple[Tensor, AttentionCache]:
-        """Compute y = softmax(s q kᵀ + mask) v."""
+        """Compute y = p v with p = softmax(s q kᵀ + mask), in training mode with dropout of p."""
         q, k, v, *masks = x
         scores = self._scale(q) * (q @ k.mT)  # (..., T, S)
         if self.causal:
@@ -89,19 +101,23 @@ class Attention(TensorLayer):
         weights = torch.softmax(scores, -1)
         if masks:  # the softmax of a query without keys is NaN
             weights = weights.masked_fill((scores == -math.inf).all(-1, keepdim=True), 0)
-        return weights @ v, AttentionCache(x, weights)
+        if not (mode.train and self.rate):
+            return weights @ v, AttentionCache(x, weights)
+        dropped, dropout = Dropout(self.rate).forward({}, weights, mode)
+        return dropped @ v, AttentionCache(x, weights, dropout)
 
     def backward(self, params: Params, cache: AttentionCache, dy: Tensor) -> tuple[tuple[Tensor | None, ...], Params]:
         """Compute dv = pᵀ dy, and with the softmax's ds = p (dp - Σ p dp), dp = dy vᵀ: dq = s ds k, dk = s dsᵀ q.
 
-        p are the attention weights; the gradient of a mask of numbers is ds.
+        p are the attention weights; the gradient of a mask of numbers is ds. With dropout, whose factors are m, it is
+        dv = (m p)ᵀ dy and dp = m dy vᵀ.
         """
         q, k, v, *masks = cache.xs
         p, s = cache.weights, self._scale(cache.xs[0])
-        dp = dy @ v.mT
+        dp = cache.drop(dy @ v.mT)
         ds = p * (dp - (p * dp).sum(-1, keepdim=True))
         dmask = [None if mask.dtype is torch.bool else unbroadcast(ds, mask) for mask in masks]
-        dq, dk, dv = s * (ds @ k), s * (ds.mT @ q), p.mT @ dy
+        dq, dk, dv = s * (ds @ k), s * (ds.mT @ q), cache.drop(p).mT @ dy
         return (unbroadcast(dq, q), unbroadcast(dk, k), unbroadcast(dv, v), *dmask), {}
 
     def _scale(self, q: Tensor) -> float:

@@ -15,6 +15,7 @@ from pellucid.layers import Dropout
 from pellucid.layers.base import Layer, Mode, Params
 from pellucid.nested import flatten
 from pellucid.objective import Objective, merge_turns
+from pellucid.operators import Attention
 from pellucid.run.history import Row
 
 DRAW_SEED = 0xD0  # part of the seeds for random draws of layers, so that these differ from all other seeds
@@ -26,8 +27,8 @@ def seed_step(rng: torch.Generator, seed: int, step: int) -> torch.Generator:
 
 
 def may_draw(layer: Layer) -> bool:
-    """Return whether a layer may draw random numbers in training mode: True for Dropout and user-defined layers."""
-    return isinstance(layer, Dropout) or not is_ours(layer)
+    """Return whether a layer may draw random numbers in training mode, by dropout or as a user-defined layer."""
+    return isinstance(layer, Dropout) or (isinstance(layer, Attention) and layer.rate > 0) or not is_ours(layer)
 
 
 def layer_rows(

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from pellucid.base.errors import PellucidError
-from pellucid.combine import Sequential
+from pellucid.combine import Graph, Sequential
 from pellucid.doctor import case_of
 from pellucid.doctor.paired import PairedTrainings
 from pellucid.doctor.rehearsal import rehearse
@@ -34,6 +34,7 @@ from pellucid.layers import (
 from pellucid.losses import Coordinates, HeatMaps, Quadratic, SoftmaxCrossEntropy
 from pellucid.model import Model
 from pellucid.nested import flatten
+from pellucid.operators import Attention
 from pellucid.optim import SGD, Adam, AdamW
 from pellucid.task import task_of
 from pellucid.tasks.generate.doctor.likeness import scores
@@ -193,13 +194,17 @@ def test_a_learning_rate_of_0_is_replaced_by_the_default() -> None:
 
 
 def test_the_dropout_of_a_generator_is_left_out() -> None:
-    net = Sequential(dense=Dense(16), drop=Dropout(0.8), shape=Reshape((1, 4, 4)))
+    attend = Graph({"y": (Attention(rate=0.8), "x", "x", "x")}, ("y",), ("x",))
+    net = Sequential(
+        dense=Dense(16), drop=Dropout(0.5), tokens=Reshape((4, 4)), attend=attend, shape=Reshape((1, 4, 4))
+    )
     gan = GAN(net, 4, Sequential(flatten=Flatten(), score=Dense(1)))
     model = Model(gan, input_shape=(1, 4, 4), metrics=())
     case = case_of(model, torch.rand(8, 1, 4, 4), torch.zeros(8), epochs=1)
     change = suspects_by_change(model, torch.zeros(8))["no dropout"]
     nets = change.apply(case).model.objective.nets
     assert (nets["generator"].layers["drop"], change.unusual) == (Dropout(0.0), True)
+    assert nets["generator"].layers["attend"].layers["y"] == Attention()
 
 
 def test_hyperparameters_far_from_the_defaults_are_unusual() -> None:

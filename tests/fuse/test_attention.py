@@ -18,7 +18,7 @@ from pellucid.layers import Mode
 from pellucid.operators import Attention
 from pellucid.operators.products import AttentionCache
 from tests.fuse.test_inference import all_parts
-from tests.oracle import assert_close, forward_backward, leaves
+from tests.oracle import assert_close, forward_backward, leaves, replace_rng
 
 NET = Graph({"y": (Attention(), "q", "k", "v")}, ("y",), ("q", "k", "v"))
 
@@ -122,6 +122,18 @@ def test_other_inputs_are_computed_as_written(xs: tuple[Tensor, ...]) -> None:
     assert torch.equal(y, expected_y)
     expected_dx, _ = Attention().backward({}, expected_cache, dy)
     assert_close(dx, leaves(expected_dx), 0, "dx")
+
+
+def test_dropout_in_training_is_computed_as_written() -> None:
+    xs, layer = draw_inputs(*((2, 3, 5, 4),) * 3), Attention(rate=0.4)
+    fused = fuse(layer)
+    mode = Mode(train=True)
+    y, dy, dx, _ = forward_backward(fused, {}, xs, mode)
+    expected_y, expected_cache = layer.forward({}, xs, replace_rng(mode))
+    assert torch.equal(y, expected_y)
+    assert_close(dx, leaves(layer.backward({}, expected_cache, dy)[0]), 0, "dx")
+    assert type(fused.forward({}, xs, Mode())[1]) is FlashCache
+    assert not torch.equal(y, fused.forward({}, xs, Mode())[0])
 
 
 def test_a_mask_that_masks_nothing_is_left_out() -> None:

@@ -1,5 +1,8 @@
 """Layers of pellucid.operators against the same functions of PyTorch and their automatic differentiation."""
 
+from dataclasses import replace
+from typing import Any
+
 import pytest
 import torch
 from torch.nn import functional as F
@@ -9,6 +12,7 @@ from pellucid.base.errors import PellucidError
 from pellucid.layers import Mode
 from pellucid.operators import (
     OPERATORS,
+    Attention,
     Einsum,
     Fixed,
     Learned,
@@ -19,6 +23,8 @@ from pellucid.operators import (
     StepFunction,
 )
 from tests.operators.cases import CASES, TIED_MAXIMA, Case, draw_inputs
+
+ATTENTIONS = [case for case in CASES if isinstance(case.layer, Attention)]
 
 
 def test_every_operator_with_an_input_has_a_case() -> None:
@@ -56,6 +62,42 @@ def test_operator_keeps_float32(case: Case) -> None:
     assert y.dtype is torch.float32
     for x, part in zip(xs, dx if isinstance(dx, tuple) else (dx,), strict=True):
         assert part is None or (part.dtype is torch.float32 and part.shape == x.shape)
+
+
+@pytest.mark.parametrize("rate", [0.1, 0.6])
+@pytest.mark.parametrize("case", ATTENTIONS, ids=lambda case: str(case.layer).replace(" ", ""))
+def test_dropout_of_attention_weights_has_the_derivative_for_its_mask(case: Case, rate: float) -> None:
+    xs: Any = draw_inputs(case)
+    assert isinstance(case.layer, Attention)
+    layer = replace(case.layer, rate=rate)
+    y, cache = layer.forward({}, xs, Mode(train=True, rng=torch.Generator().manual_seed(3)))
+    dy = torch.randn(y.shape, generator=torch.Generator().manual_seed(4), dtype=y.dtype)
+    dx, _ = layer.backward({}, cache, dy)
+    leaves = [x.clone().requires_grad_(x.is_floating_point()) for x in xs]
+    q, k, v, *masks = leaves
+    identity = torch.eye(k.shape[-2], dtype=v.dtype).expand(*v.shape[:-1], -1)
+    weights = case.function(q, k, identity, *masks)
+    kept = torch.rand(weights.shape, generator=torch.Generator().manual_seed(3)) >= rate  # as Dropout draws
+    expected = (weights * kept / (1 - rate)) @ v
+    gradients = torch.autograd.grad(expected, [x for x in leaves if x.requires_grad], dy)
+    torch.testing.assert_close(y, expected.detach(), rtol=1e-12, atol=1e-12)
+    for gradient, reference in zip((part for part in dx if part is not None), gradients, strict=True):
+        torch.testing.assert_close(gradient, reference, rtol=1e-10, atol=1e-12)
+    assert 0 < kept.sum() < kept.numel()
+    assert torch.equal(layer.forward({}, xs, Mode())[0], case.layer.forward({}, xs, Mode())[0])
+
+
+def test_attention_without_dropout_draws_nothing() -> None:
+    xs: Any = draw_inputs(ATTENTIONS[0])
+    y, cache = Attention().forward({}, xs, Mode(train=True))
+    expected, expected_cache = Attention().forward({}, xs, Mode())
+    assert torch.equal(y, expected)
+    gradients = (Attention().backward({}, one, expected)[0] for one in (cache, expected_cache))
+    assert all(torch.equal(*pair) for pair in zip(*gradients, strict=True))
+    with pytest.raises(PellucidError, match="rng=generator"):
+        Attention(rate=0.1).forward({}, xs, Mode(train=True))
+    with pytest.raises(PellucidError, match="rate=1 drops every value"):
+        Attention(rate=1.0)
 
 
 @pytest.mark.parametrize("name", ["eq", "gt", "ge", "lt", "le"])

@@ -7,12 +7,13 @@ import torch
 from torch import Tensor
 
 from pellucid.base.errors import PellucidError
-from pellucid.combine import Sequential
+from pellucid.combine import Graph, Sequential
 from pellucid.data import Batch
 from pellucid.layers import AdaptiveAvgPool2d, BatchNorm, Conv2d, Dense, Dropout, Flatten, ReLU
 from pellucid.metrics import Metric
 from pellucid.model import Model
 from pellucid.nested import flatten
+from pellucid.operators import Attention
 from pellucid.optim import Adam
 from pellucid.training.cached import split_network
 from tests.training.small import StopAt, Stopped, digits
@@ -135,6 +136,15 @@ def test_features_are_cached_up_to_the_first_trained_layer(frozen: tuple[str, ..
     expected = {path for path in model.weights if path.rpartition(".")[0] in front_layers}
     assert flatten(parts.front_params).keys() == expected
     assert flatten(parts.back_params).keys() == model.weights.keys() - expected
+
+
+@pytest.mark.parametrize(("rate", "is_split"), [(0.0, True), (0.5, False)])
+def test_attention_with_dropout_before_frozen_layers_prevents_caching(rate: float, is_split: bool) -> None:
+    attend = Graph({"y": (Attention(rate=rate), "x", "x", "x")}, ("y",), ("x",))
+    net = Sequential(attend=attend, conv=Conv2d(2, 3), flatten=Flatten(), dense=Dense(10))
+    model = Model(net, input_shape=(1, 8, 8), classes=10)
+    model.freeze("conv.*")
+    assert (split_network(model.net, model.params, model.frozen) is not None) == is_split
 
 
 def test_dropout_before_frozen_layers_prevents_caching() -> None:

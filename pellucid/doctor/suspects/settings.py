@@ -21,6 +21,7 @@ from pellucid.doctor.passes import is_pretrained, leaves
 from pellucid.doctor.remedies import rebuilt, with_rate, without_frozen
 from pellucid.doctor.training_case import TrainingCase
 from pellucid.layers import BatchNorm, Dropout
+from pellucid.operators import Attention
 from pellucid.optim import Progress, Schedule
 from pellucid.optim.schedules import Constant, Plan
 
@@ -60,10 +61,13 @@ def regularizer_suspects(case: Case) -> Iterator[Suspect]:
 def dropout_suspects(case: TrainingCase) -> Iterator[Suspect]:
     """Yield a suspect if a network has dropout."""
     nets = case.model.objective.nets
-    dropout_layers = [layer for net in nets.values() for _, layer in leaves(net) if isinstance(layer, Dropout)]
+    all_layers = (layer for net in nets.values() for _, layer in leaves(net))
+    dropout_layers = [layer for layer in all_layers if isinstance(layer, Dropout | Attention)]
     if rate := max((layer.rate for layer in dropout_layers), default=0.0):
         changed_nets = {
-            name: map_layers(net, lambda layer: replace(layer, rate=0.0) if isinstance(layer, Dropout) else layer)
+            name: map_layers(
+                net, lambda layer: replace(layer, rate=0.0) if isinstance(layer, Dropout | Attention) else layer
+            )
             for name, net in nets.items()
         }
         yield suspect(

@@ -72,6 +72,18 @@ class Apply(nn.Module):
         return self.function(*x) if isinstance(x, tuple) else self.function(x)
 
 
+class ApplyWithDropout(nn.Module):
+    """Apply a function to a tuple of tensors and the rate of dropout, which is 0 in evaluation mode."""
+
+    def __init__(self, function: Callable[..., Tensor], rate: float) -> None:
+        super().__init__()
+        self.function = function
+        self.rate = rate
+
+    def forward(self, xs: tuple[Tensor, ...]) -> Tensor:
+        return self.function(*xs, self.rate if self.training else 0.0)
+
+
 class Graph(nn.Module):
     """Run a graph of modules.
 

@@ -28,8 +28,10 @@ def _numbers_code(values: float | tuple[float, ...]) -> str:
     return f"x.new_tensor({literal(values)})" if isinstance(values, tuple) else literal(values)
 
 
-def apply_code(arguments: str, text: str) -> str:
-    """Return the code that applies an expression of the arguments."""
+def apply_code(arguments: str, text: str, rate: float = 0.0) -> str:
+    """Return the code that applies an expression of the arguments, and of the rate of dropout if it is given."""
+    if rate:
+        return f"ApplyWithDropout(lambda {arguments}, rate: {text}, {rate})"
     return f"Apply(lambda {arguments}: {text})"
 
 
@@ -139,12 +141,15 @@ def affine_grid(layer: operators.AffineGrid, step: TracedLayer) -> str:
 
 def attention(layer: operators.Attention, step: TracedLayer) -> str:
     """Return F.scaled_dot_product_attention, which accepts either one mask or `is_causal`."""
-    options = {"scale": layer.scale}
+    options: dict[str, Any] = {"scale": layer.scale}
+    if layer.rate:
+        options["dropout_p"] = Name("rate")
     values = Name("q"), Name("k"), Name("v")
     name = "F.scaled_dot_product_attention"
     if len(step.inputs) < 4:
         options["is_causal"] = layer.causal
-        return apply_code("q, k, v", call(name, *values, **options, defaults={"scale": None, "is_causal": False}))
+        text = call(name, *values, **options, defaults={"scale": None, "is_causal": False})
+        return apply_code("q, k, v", text, layer.rate)
     mask_names = ["mask"] if len(step.inputs) == 4 else [f"mask{index}" for index in range(1, len(step.inputs) - 2)]
     masks = list(zip(mask_names, step.inputs[3:], strict=True))
     additive_masks = [name for name, value in masks if value.dtype is not torch.bool]
@@ -158,9 +163,8 @@ def attention(layer: operators.Attention, step: TracedLayer) -> str:
         *([causal_mask] if layer.causal else []),
     ]:
         mask = f"({mask}).masked_fill({excluded_mask}, {literal(masked_value)})"
-    return apply_code(
-        f"q, k, v, {', '.join(mask_names)}", call(name, *values, Name(mask), **options, defaults={"scale": None})
-    )
+    text = call(name, *values, Name(mask), **options, defaults={"scale": None})
+    return apply_code(f"q, k, v, {', '.join(mask_names)}", text, layer.rate)
 
 
 def normalize(name: str, *options: str) -> Coder:

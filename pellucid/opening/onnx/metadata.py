@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -64,7 +65,12 @@ def layer_of(
     graph_inputs = tuple(graph_value(name, pair) for name, pair in zip(names, meta_inputs, strict=True))
     step = TracedLayer(last_node.name, path, layer, params, graph_inputs, graph_value(last_node.output[0], meta_output))
     rewritten = write(step)
-    if [node_proto(onnx, node) for node in rewritten.with_layer_metadata(READERS)] != list(nodes) or not all(
+    # files of earlier versions lack the fields of layers that were added since
+    described = [
+        replace(node, layer_metadata=node.layer_metadata and layer_metadata(last_node))
+        for node in rewritten.with_layer_metadata(READERS)
+    ]
+    if [node_proto(onnx, node) for node in described] != list(nodes) or not all(
         name in constants and _is_close(tensor, constants[name]) for name, tensor in rewritten.constants.items()
     ):
         raise Unreadable("has pellucid metadata of a layer that is exported as different nodes")

@@ -144,7 +144,8 @@ def attention(call: LayerCall, argument: str, index: int) -> JacobianColumn:
 
     With scores a = s q kᵀ, weights p = softmax(a) and y = p v: the value v[j, e] has the slope p[i, j] in y[i, e]; a
     score a[i, j] has the slope p[i, j] (v[j, e] - y[i, e]) in y[i, e], and itself the slopes s k[j, c] with respect to
-    q[i, c] and s q[i, c] with respect to k[j, c].
+    q[i, c] and s q[i, c] with respect to k[j, c]. With dropout of the weights, whose factors are m, y = (m p) v: the
+    value has the slope m[i, j] p[i, j], the score p[i, j] (m[i, j] v[j, e] - y[i, e]).
     """
     input_number = input_index(argument)
     layer = call.layer
@@ -156,16 +157,17 @@ def attention(call: LayerCall, argument: str, index: int) -> JacobianColumn:
     example = tuple(batch)
     q, k, v = (x[example].double() for x in xs)
     p, y = call.cache.weights[example].double(), call.y[example].double()
+    m = call.cache.drop(torch.ones_like(call.cache.weights))[example].double()
     scale = 1 / math.sqrt(q.shape[-1]) if layer.scale is None else layer.scale
     rows, columns = torch.arange(len(q)), torch.arange(v.shape[-1])
     if input_number == VALUES:
         columns = columns[column : column + 1]
-        slope = p[:, row : row + 1]  # (T, 1)
+        slope = (m * p)[:, row : row + 1]  # (T, 1)
     elif input_number == KEYS:
-        slope = scale * (p[:, row] * q[:, column])[:, None] * (v[row] - y)  # (T, d')
+        slope = scale * (p[:, row] * q[:, column])[:, None] * (m[:, row, None] * v[row] - y)  # (T, d')
     else:
         rows = rows[row : row + 1]
-        slope = scale * (p[row] * k[:, column]) @ (v - y[row])  # (d',)
+        slope = scale * (p[row] * k[:, column]) @ (m[row, :, None] * v - y[row])  # (d',)
     outputs = flat_indices(call.y.shape, *batch, rows, columns)
     is_used = slope.flatten() != 0
     values = slope.flatten()[is_used]
@@ -173,6 +175,6 @@ def attention(call: LayerCall, argument: str, index: int) -> JacobianColumn:
         outputs[is_used],
         (computed_factors(values, "∂y/∂x", "slope"),),
         f"attention: the slope of each of {plural(len(values), 'output')}, from the weights p of the keys and "
-        "the values v",
+        f"the values v{'' if call.cache.dropout is None else ', with the factors of dropout'}",
         r"\frac{\partial C}{\partial u} = \sum_o \delta_o\, \frac{\partial y_o}{\partial u}",
     )

@@ -76,6 +76,12 @@ class _GraphBuilder:
         }
         self.varying_constants: dict[str, tuple[Any, Any]] = {}  # values for both FOLDING_COUNTS
         modules = dict(module.named_modules())
+        # by module: in evaluation mode, in which networks are exported, it calls no dropout
+        self.attention_dropout = {
+            path: submodule.dropout
+            for path, submodule in module.named_modules(remove_duplicate=False)
+            if isinstance(submodule, nn.MultiheadAttention) and type(submodule).forward is nn.MultiheadAttention.forward
+        }
         single_input = next(name for name in (INPUT, f"{INPUT}~2") if name not in modules)
         free_names = tuple(f"{name}~{INPUT}" if name in modules else name for name in exported.inputs)
         input_names = (single_input,) if len(exported.inputs) == 1 else free_names
@@ -179,7 +185,14 @@ class _GraphBuilder:
         None for a call with several outputs; each output that is read has a layer, see `output_part_layer`.
         """
         context = Context(
-            call, self.shapes, self.keys, self.constants, self.masks, self.integers, self.varying_constants
+            call,
+            self.shapes,
+            self.keys,
+            self.constants,
+            self.masks,
+            self.integers,
+            self.varying_constants,
+            self.attention_dropout.get(call.module, 0.0),
         )
         has_outputs = call.op in OUTPUTS and call.dtype is None
         if has_outputs or has_several_outputs(call) or call.op in RECURRENT_LAYERS:

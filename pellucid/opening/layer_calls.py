@@ -125,7 +125,8 @@ def feature_dropout(c: Context) -> CallLayer | str:
 def softmax(make_layer: Callable[[int], Layer]) -> Translate:
     """Return the translation to the layer that `make_layer` returns for an axis.
 
-    For the first axis of a value without a batch axis, an axis is added before it.
+    For the first axis of a value without a batch axis, an axis is added before it. The softmax of nn.MultiheadAttention
+    is followed by the dropout of the attention weights.
     """
 
     def translate(c: Context) -> CallLayer:
@@ -134,7 +135,8 @@ def softmax(make_layer: Callable[[int], Layer]) -> Translate:
         if (axis == 0 and isinstance(shape[0], Multiple)) or c["dtype"] not in (None, c.call.dtype):
             raise Unsupported(f"dim={c['dim']}, dtype={c['dtype']}")
         if axis:
-            return CallLayer(make_layer(axis), (c.source("self"),))
+            result = CallLayer(make_layer(axis), (c.source("self"),))
+            return CallLayer(layers.Dropout(c.attention_dropout), (result,)) if c.attention_dropout else result
         unsqueezed = CallLayer(operators.ToShape((-1,), 0, len(shape)), (c.source("self"),))
         return CallLayer(operators.Select(0, 0), (CallLayer(make_layer(1), (unsqueezed,)),))
 

@@ -20,6 +20,8 @@ from pellucid.base.settings.tensors import as_tensor
 from pellucid.base.text import note, plural
 from pellucid.combine import Graph
 from pellucid.combine.base import shape_of
+from pellucid.combine.nets import named_layers
+from pellucid.layers import Dropout
 from pellucid.layers.base import Params
 from pellucid.nested import flatten, map_tree
 from pellucid.network.bounds import init_within_bounds
@@ -41,6 +43,7 @@ from pellucid.opening.outputs import (
 from pellucid.opening.program import open_program
 from pellucid.opening.programfile import read_program
 from pellucid.opening.timmnetworks import PREFIX, timm_network
+from pellucid.operators import Attention
 from pellucid.training.arguments import class_names
 from pellucid.verify.modules import frozen_names
 
@@ -154,7 +157,7 @@ def _open_module(
     if functions:
         check_custom_backward(network, model, inputs, functions)
     _freeze(model, network)
-    _note_training(network)
+    _note_training(network, model)
     return model
 
 
@@ -323,7 +326,26 @@ def _open_file(path: Path, example: Any, options: dict[str, Any]) -> OpenedModel
     )
 
 
-def _note_training(network: nn.Module) -> None:
+def attentions_without_dropout(network: nn.Module, model: OpenedModel) -> list[str]:
+    """Return the paths of each nn.MultiheadAttention with dropout of the attention weights that the model lacks.
+
+    A class derived from it, for example, may use its dropout elsewhere.
+    """
+    dropout_paths = [
+        path
+        for path, layer in named_layers(model.objective.nets)
+        if isinstance(layer, Dropout | Attention) and layer.rate
+    ]
+    return [
+        path
+        for path, module in network.named_modules()
+        if isinstance(module, nn.MultiheadAttention)
+        and module.dropout
+        and not any(layer_path.startswith(f"{path}.".lstrip(".")) for layer_path in dropout_paths)
+    ]
+
+
+def _note_training(network: nn.Module, model: OpenedModel) -> None:
     """Print a note if modules other than batch normalization and dropout depend on their mode."""
     norms = ((path, module) for path, module in network.named_modules() if isinstance(module, _BatchNorm))
     averaging_paths = [path for path, module in norms if module.momentum is None]
@@ -332,6 +354,7 @@ def _note_training(network: nn.Module) -> None:
             f"open: {averaging_paths[0]} averages its statistics over all batches (momentum=None); here training "
             "keeps them"
         )
+    without_dropout = attentions_without_dropout(network, model)
     affected_modules = [
         f"{path or 'the network itself'} ({type(module).__name__})"
         for path, module in network.named_modules()
@@ -339,7 +362,7 @@ def _note_training(network: nn.Module) -> None:
             (not type(module).__module__.startswith("torch.nn.") and "training" in _code_names(type(module).forward))
             and not isinstance(module, (_BatchNorm, _DropoutNd))
         )
-        or (isinstance(module, nn.MultiheadAttention) and module.dropout)
+        or path in without_dropout
     ]
     if affected_modules:
         others = f" and {plural(len(affected_modules) - 1, 'other module')}" if len(affected_modules) > 1 else ""

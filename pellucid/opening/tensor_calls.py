@@ -279,7 +279,8 @@ def attention(c: Context) -> CallLayer:
     c.check_values(dropout_p=0.0, enable_gqa=False)
     scale = c["scale"]
     tensor_arguments = [name for name in ("query", "key", "value", "attn_mask") if c[name] is not None]
-    layer = operators.Attention(bool(c["is_causal"]), None if scale is None else float(scale))
+    scale = None if scale is None else float(scale)
+    layer = operators.Attention(bool(c["is_causal"]), scale, c.attention_dropout)
     return CallLayer(layer, tuple(map(c.source, tensor_arguments)))
 
 

@@ -42,6 +42,7 @@ class Context:
     integers: Collection[str] = ()  # the values that are whole numbers
     varying: Mapping[str, tuple[Any, Any]] = field(default_factory=dict[str, tuple[Any, Any]])
     # constants that depend on the number of examples, for the two numbers FOLDING_COUNTS
+    attention_dropout: float = 0.0  # rate at which the calling module drops attention weights in training mode
 
     def __getitem__(self, name: str) -> Any:
         """Return an argument by its name in the operator's schema."""

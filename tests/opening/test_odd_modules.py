@@ -2,6 +2,7 @@
 
 import sys
 from collections import OrderedDict, deque
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -212,6 +213,108 @@ def test_a_network_with_two_inputs_computes_outputs_and_gradients(tmp_path: Path
 
 def test_a_network_that_ends_with_softmax_opens() -> None:
     assert_opens(nn.Sequential(nn.Linear(6, 3), nn.Softmax(1)).double())
+
+
+class Attending(nn.Module):
+    """Tokens that attend to each other by a module of PyTorch, which `attend` calls."""
+
+    def __init__(self, module: nn.Module, attend: Callable[[Any, Tensor], Tensor]) -> None:
+        super().__init__()
+        self.module, self.attend = module, attend
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.attend(self.module, x)
+
+
+TOKENS = torch.randn(5, 4, 6, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+PADDING = torch.tensor([False, False, True, False])
+LATER = torch.ones(4, 4, dtype=torch.bool).triu(1)
+
+
+def multihead(heads: int = 2, **options: Any) -> nn.Module:
+    return nn.MultiheadAttention(6, heads, **{"dropout": 0.3, "batch_first": True, **options})
+
+
+def with_weights(module: Any, x: Tensor, **options: Any) -> Tensor:
+    """Return the outputs beside the attention weights."""
+    y, weights = module(x, 2 * x, x, **options)
+    return torch.cat([y.flatten(1), weights.flatten(1)], 1)
+
+
+DROPPING: dict[str, tuple[Callable[[], nn.Module], Callable[[Any, Tensor], Tensor]]] = {
+    "weights not needed": (multihead, lambda module, x: module(x, 2 * x, x, need_weights=False)[0]),
+    "weights not used": (multihead, lambda module, x: module(x, 2 * x, x)[0]),
+    "mean weights": (multihead, with_weights),
+    "all weights": (multihead, lambda module, x: with_weights(module, x, average_attn_weights=False)),
+    "causal": (multihead, lambda module, x: module(x, x, x, attn_mask=LATER, need_weights=False)[0]),
+    "causal, with weights": (multihead, lambda module, x: with_weights(module, x, attn_mask=LATER)),
+    "padding": (
+        multihead, lambda module, x: module(x, x, x, key_padding_mask=PADDING.expand(len(x), 4), need_weights=False)[0],
+    ),
+    "keys of other sizes": (
+        lambda: multihead(3, kdim=4, vdim=5), lambda module, x: module(x, x[:, :3, :4], x[:, :3, :5])[0],
+    ),
+    "tokens first": (
+        lambda: multihead(batch_first=False),
+        lambda module, x: module(*[x.transpose(0, 1)] * 3, need_weights=False)[0].transpose(0, 1),
+    ),
+    "called twice": (multihead, lambda module, x: module(*[module(x, x, x, need_weights=False)[0]] * 3)[0]),
+    "encoder": (
+        lambda: nn.TransformerEncoder(nn.TransformerEncoderLayer(6, 2, 8, batch_first=True), 2),
+        lambda module, x: module(x),
+    ),
+    "norm first": (
+        lambda: nn.TransformerEncoderLayer(6, 3, 8, 0.4, F.gelu, batch_first=True, norm_first=True),
+        lambda module, x: module(x, src_mask=LATER),
+    ),
+    "decoder": (
+        lambda: nn.TransformerDecoderLayer(6, 2, 8, dropout=0.2, batch_first=True),
+        lambda module, x: module(x, x[:, :3].flip(1)),
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", DROPPING)
+def test_gradients_through_dropout_of_attention_weights_equal_pytorchs(
+    name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """PyTorch's modules compute the expected gradients, with masks from a generator of the same seed."""
+    make, attend = DROPPING[name]
+    torch.manual_seed(0)
+    network = Attending(make().double(), attend).train()
+    model = pellucid.open(network, TOKENS[:2], loss="quadratic")
+    assert "may compute something else" not in capsys.readouterr().err
+    expected = network.eval()(TOKENS).detach()
+    torch.testing.assert_close(model(TOKENS), expected, rtol=1e-10, atol=1e-10)
+    dy = torch.randn(expected.shape, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
+    gradients = model.gradients(TOKENS, dy, train=True, seed=3)
+    rng, attention = torch.Generator().manual_seed(3), F.scaled_dot_product_attention
+
+    def drop(x: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False) -> Tensor:
+        return x * (torch.rand(x.shape, generator=rng) >= p) / (1 - p) if training else x
+
+    def attention_with_dropout(q: Tensor, k: Tensor, v: Tensor, mask: Any, p: float, causal: bool) -> Tensor:
+        identity = torch.eye(k.shape[-2], dtype=v.dtype).expand(*v.shape[:-1], -1)
+        return drop(attention(q, k, identity, mask, 0.0, causal), p) @ v
+
+    monkeypatch.setattr(F, "dropout", drop)
+    monkeypatch.setattr(F, "scaled_dot_product_attention", attention_with_dropout)
+    assert_equal_gradients(gradients, autograd_gradients(network.train(), TOKENS, dy))
+
+
+class OwnAttention(nn.MultiheadAttention):
+    """A class that may use its dropout otherwise."""
+
+    def forward(self, x: Tensor) -> Any:  # type: ignore[override]
+        return super().forward(x, x, x, need_weights=False)[0]
+
+
+def test_dropout_of_an_attention_of_your_own_is_noted(capsys: pytest.CaptureFixture[str]) -> None:
+    model = pellucid.open(nn.Sequential(OwnAttention(6, 2, 0.1, batch_first=True), nn.Flatten()).double(), TOKENS)
+    assert "0 (OwnAttention) may compute something else in training" in capsys.readouterr().err
+    dy = torch.ones(5, 24, dtype=torch.float64)
+    in_training = model.gradients(TOKENS, dy, train=True)["input"]
+    assert torch.equal(in_training, model.gradients(TOKENS, dy)["input"])
 
 
 class Masked(nn.Module):

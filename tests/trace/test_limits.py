@@ -123,6 +123,11 @@ def test_columns_of_attention_are_those_of_autograd(queries: int, options: dict[
         others = {**options, "attn_mask": mask if mask is None or mask.dtype is torch.bool else mask.double()}
         return F.scaled_dot_product_attention(*xs, **others)
 
+    check_columns(call, attend, xs)
+
+
+def check_columns(call: Any, attend: Any, xs: list[torch.Tensor]) -> None:
+    """Compare the columns of queries, keys and values with the Jacobian of a function by autograd."""
     jacobians = torch.autograd.functional.jacobian(attend, tuple(xs))
     for part, tensor in enumerate(xs):
         columns = jacobians[part].reshape(call.y.numel(), tensor.numel())
@@ -132,6 +137,33 @@ def test_columns_of_attention_are_those_of_autograd(queries: int, options: dict[
             actual[column.output_positions] = column.factors[0].values
             torch.testing.assert_close(actual, columns[:, index].double(), rtol=1e-9, atol=1e-12)
             assert column.n_passes == 0
+
+
+class SelfAttention(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.attention = nn.MultiheadAttention(6, 2, dropout=0.4, batch_first=True)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.attention(x, x, x, need_weights=False)[0].flatten(1)
+
+
+def test_columns_of_attention_have_the_mask_of_its_dropout() -> None:
+    torch.manual_seed(0)
+    x = torch.randn(2, 4, 6)
+    model = pellucid.open(SelfAttention(), x, loss="quadratic")
+    trace = model.trace(x, torch.zeros(2, 24), train=True, seed=5)
+    (call,) = (call for call in trace.calls if isinstance(call.layer, Attention))
+    xs = [value.tensor for value in call.inputs]
+    q, k, v = xs
+    factors = call.cache.dropout.mask.double() / 0.6
+
+    def attend(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
+        return ((q @ k.mT / q.shape[-1] ** 0.5).softmax(-1) * factors) @ v
+
+    assert 0 < factors.count_nonzero() < factors.numel()
+    torch.testing.assert_close(attend(q, k, v), call.y)
+    check_columns(call, attend, xs)
 
 
 def test_a_mask_of_numbers_is_explained_by_backward_passes() -> None:

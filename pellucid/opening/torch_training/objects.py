@@ -17,9 +17,11 @@ from pellucid.nested import flatten
 from pellucid.opening.custom_backward import TOLERANCE
 from pellucid.opening.exported import evaluating
 from pellucid.opening.model import OpenedModel
+from pellucid.opening.open_network import attentions_without_dropout
 from pellucid.opening.torch_training.loaders import unconverted_error
 from pellucid.opening.torch_training.optimizer import TorchOptimizer, TorchSource, without_parameters
 from pellucid.opening.torch_training.scheduler import TorchSchedule, TorchScheduler
+from pellucid.operators import Attention
 from pellucid.training.callbacks import Training
 from pellucid.verify.modules import frozen_names, module_gradients, names_without_gradient
 
@@ -43,7 +45,7 @@ class TorchObjects:
         self.network = network
         self.optimizer = optimizer
         self.scheduler = scheduler
-        _check_training_modes(network)
+        _check_training_modes(network, model)
         self.evaluating_norms = _evaluating_norms(network)
         # the paths in the graph, by key of the state_dict
         self.path_by_key = {key: model.path_by_tied_key.get(key, key) for key in model.dtypes}
@@ -188,7 +190,7 @@ def first_outputs(network: nn.Module, inputs: Tensor) -> Any:
 
 def note_dropout(model: OpenedModel) -> None:
     """Write a note if the network has dropout, whose masks are not PyTorch's."""
-    if any(isinstance(layer, Dropout) and layer.rate for _, layer in named_layers(model.objective.nets)):
+    if any(isinstance(layer, Dropout | Attention) and layer.rate for _, layer in named_layers(model.objective.nets)):
         note(
             "from_torch: dropout draws its masks here, so the training equals PyTorch's in distribution, not bit by bit"
         )
@@ -203,11 +205,12 @@ def take_weights(network: nn.Module, model: OpenedModel) -> None:
             weights[path].copy_(tensor)
 
 
-def _check_training_modes(network: nn.Module) -> None:
+def _check_training_modes(network: nn.Module, model: OpenedModel) -> None:
     """Raise PellucidError for modules of PyTorch that are opened as in evaluation mode, and differ in training."""
+    without_dropout = attentions_without_dropout(network, model)
     for name, module in network.named_modules():
         is_recurrent = isinstance(module, nn.RNNBase) and module.num_layers > 1
-        if (is_recurrent or isinstance(module, nn.MultiheadAttention)) and module.dropout:
+        if (is_recurrent and module.dropout) or name in without_dropout:
             raise PellucidError(
                 f"from_torch: {name} ({type(module).__name__}) has dropout={module.dropout} inside, which training "
                 "here does not have; set it to 0"
@@ -234,7 +237,8 @@ def _evaluating_norms(network: nn.Module) -> set[str]:
                 f"from_torch: {name} averages its statistics over all batches (momentum=None), which training here "
                 "does not; give it a momentum"
             )
-        if not network.training or module.training or not (is_norm or isinstance(module, _DropoutNd)):
+        is_dropout = isinstance(module, _DropoutNd) or (isinstance(module, nn.MultiheadAttention) and module.dropout)
+        if not network.training or module.training or not (is_norm or is_dropout):
             continue
         if is_norm and len(frozen_names(module)) == len([*module.parameters()]):
             norms.add(name)

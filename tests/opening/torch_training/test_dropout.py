@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 import pellucid
 from pellucid.opening.torch_training import TorchTraining
-from tests.opening.torch_training.test_given_back import Interrupt, loader
+from tests.opening.torch_training.test_given_back import Interrupt, RowAttention, loader
 
 
 class Functional(nn.Module):
@@ -33,6 +33,8 @@ NETWORKS: dict[str, Callable[[], nn.Module]] = {
     "channels": lambda: of_layer(nn.Dropout2d(0.3)),
     "in place": lambda: of_layer(nn.Dropout(0.2, inplace=True)),
     "functional": Functional,
+    "attention weights": RowAttention,
+    "attention weights that are not needed": lambda: RowAttention(need_weights=False),
 }
 OPTIMIZERS: dict[str, Callable[[Any, float], torch.optim.Optimizer]] = {
     "SGD": lambda parameters, lr: torch.optim.SGD(parameters, lr=lr, momentum=0.9),
@@ -85,10 +87,11 @@ def test_each_fit_and_each_seed_has_other_masks(name: str) -> None:
     assert again.fit(1, verbose=False)["train_loss"][0] == losses[3]
 
 
-def test_the_mean_loss_over_masks_is_that_of_pytorch() -> None:
-    training = training_of(NETWORKS["values"], lr=1e-200)
+@pytest.mark.parametrize("name", ["values", "attention weights", "attention weights that are not needed"])
+def test_the_mean_loss_over_masks_is_that_of_pytorch(name: str) -> None:
+    training = training_of(NETWORKS[name], lr=1e-200)
     ours = torch.tensor(training.fit(300, verbose=False)["train_loss"])
-    network = NETWORKS["values"]().double()
+    network = NETWORKS[name]().double()
     network.load_state_dict(training.model.state_dict())
     with torch.no_grad():
         theirs = torch.stack(
@@ -100,8 +103,9 @@ def test_the_mean_loss_over_masks_is_that_of_pytorch() -> None:
 
 
 def test_a_note_says_that_masks_are_not_those_of_pytorch(capsys: pytest.CaptureFixture[str]) -> None:
-    training_of(NETWORKS["values"])
-    assert "not bit by bit" in capsys.readouterr().err
+    for make in NETWORKS.values():
+        training_of(make)
+        assert "not bit by bit" in capsys.readouterr().err
     training_of(lambda: of_layer(nn.Dropout(0.0)))
     assert "not bit by bit" not in capsys.readouterr().err
 

@@ -201,6 +201,32 @@ class Rows(nn.Module):
         return self.rows(x[:, 0])[0][:, -1]
 
 
+class RowAttention(nn.Module):
+    """The rows of an image, which attend to each other."""
+
+    def __init__(self, kind: type[nn.MultiheadAttention] = nn.MultiheadAttention, need_weights: bool = True) -> None:
+        super().__init__()
+        self.attention, self.head = kind(6, 2, dropout=0.5, batch_first=True), nn.Linear(36, 4)
+        self.need_weights = need_weights
+
+    def forward(self, x: Tensor) -> Tensor:
+        rows = x[:, 0]
+        return self.head(self.attention(rows, rows, rows, need_weights=self.need_weights)[0].flatten(1))
+
+
+class OwnAttention(nn.MultiheadAttention):
+    """A class whose own forward pass decides what it drops."""
+
+    def forward(self, *values: Any, **options: Any) -> Any:
+        return super().forward(*values, **options)
+
+
+def attention_in_evaluation_mode(made: Parts) -> None:
+    network = RowAttention().double()
+    network.attention.eval()
+    made.network = network
+
+
 REFUSED: dict[str, tuple[Any, str]] = {
     "LBFGS": (lambda made: setattr(made, "optimizer", torch.optim.LBFGS(made.network.parameters())), "LBFGS"),
     "own optimizer": (
@@ -239,6 +265,13 @@ REFUSED: dict[str, tuple[Any, str]] = {
     "momentum": (lambda made: setattr(made.network[1], "momentum", None), "1 averages its statistics"),
     "dropout between levels": (
         lambda made: setattr(made, "network", Rows().double()), "rows .LSTM. has dropout=0.5 inside",
+    ),
+    "dropout of an own attention": (
+        lambda made: setattr(made, "network", RowAttention(OwnAttention).double()),
+        "attention .OwnAttention. has dropout=0.5 inside",
+    ),
+    "attention in evaluation mode": (
+        attention_in_evaluation_mode, "attention .MultiheadAttention. is in evaluation mode, the network in training",
     ),
     "spectral norm": (
         lambda made: nn.utils.parametrizations.spectral_norm(made.network[0]), "spectral_norm changes its vectors",

@@ -50,6 +50,8 @@ def case_of(
     begin: Callable[[], BaseModel] | None = None,
     stopped: PellucidError | str = "",
     resampled: bool = False,
+    redrawn: tuple[Tensor, Tensor] | None = None,
+    plain: Any = None,
 ) -> Case:
     """Return a `Case` of a model and its training data, for `diagnose`; the model is not changed.
 
@@ -59,7 +61,8 @@ def case_of(
     the first ones of a stream of batches. history: the result of `fit`. begin: returns the model before its first
     step; by default, a model whose weights are newly drawn from its seed. stopped: the error that ended the training,
     as an exception (which contains more detail) or as text. resampled: whether x has examples more than once because
-    the training draws them with replacement, as for rare classes. Short trainings and predictions run on the model's
+    the training draws them with replacement, as for rare classes. redrawn: two draws of the same training inputs, if x
+    changes them at random. plain: the training data without that. Short trainings and predictions run on the model's
     device.
     Raises PellucidError for data that do not fit the model, and for invalid values of batch_size and epochs.
     """
@@ -72,6 +75,7 @@ def case_of(
     train, held_out = arrays_of(x, y, "x", model.classes, model.seed), None
     if validation is not None:
         held_out = _validation_arrays(validation, model.classes or train.classes, model.seed)
+    plain = None if plain is None else arrays_of(plain, None, "plain", model.classes, model.seed)
     if not model.built:
         model.build(train.x.shape[1:])
     model.fitting(train)
@@ -81,7 +85,8 @@ def case_of(
     train, held_out = _labelled(train, model), held_out and _labelled(held_out, model)
     return Case(
         model_on(model, CPU), train, held_out, lambda: model_on(with_copied_weights(initial()), CPU), batch_size,
-        epochs, history, stopped, augment, resampled=resampled, device=model.device,
+        epochs, history, stopped, augment, resampled=resampled, device=model.device, redrawn=redrawn,
+        plain=plain and _labelled(plain, model),
     )  # fmt: skip
 
 

@@ -13,7 +13,7 @@ from pellucid.base.brief import brief_repr
 from pellucid.base.errors import PellucidError
 from pellucid.data.loader import steps_per_epoch
 from pellucid.data.source import Arrays
-from pellucid.doctor.inputs import subsample
+from pellucid.doctor.inputs import own_nearest, subsample
 from pellucid.doctor.passes import rms, trainable_layers
 from pellucid.doctor.rehearsal import (
     Rehearsal,
@@ -35,6 +35,9 @@ from pellucid.training.reading import Augmentation
 
 MAX_SAMPLE = 1_000  # examples for predictions; labels, statistics and duplicates use all examples
 MAX_PROBE = 128  # examples of a forward and backward pass
+# Fraction of the training examples of which two draws are more alike than draws of different examples; with fewer,
+# labels cannot be judged by neighbours of the inputs.
+MIN_SURVIVING = 0.8
 REHEARSAL_STEPS = 40  # steps of a rehearsal, a short training from the initial weights
 MAX_REHEARSAL_WORK = 8e11  # multiply-adds; two processor cores need about a second for 4e10 of them
 
@@ -92,8 +95,10 @@ class Case:
     augmentation in training. epochs: the number of epochs trained or planned, 0 if unknown. trainable: whether
     optimizer, learning rate and batch size are known; a weights file does not contain them, so `rehearse` raises an
     error. notes: sentences to print before the findings. steps: the number of steps made, used if there is no history.
-    resampled: whether an epoch draws examples more than once, so that copies are no fault. device: the device for
-    training and prediction; the models and data of a case are on the CPU, where all other computations run.
+    resampled: whether an epoch draws examples more than once, so that copies are no fault. redrawn: two draws of the
+    same training inputs, if `train` is one draw of data that change at random, as by an augmentation. plain: the
+    training data without these changes, if they can be read so. device: the device for training and prediction; the
+    models and data of a case are on the CPU, where all other computations run.
     Measurements are computed once, when a check first needs them.
     """
 
@@ -111,7 +116,29 @@ class Case:
     steps: int = 0
     resampled: bool = False
     device: torch.device = CPU
+    redrawn: tuple[Tensor, Tensor] | None = None
+    plain: Arrays | None = None
     __repr__ = brief_repr
+
+    @cached_property
+    def surviving(self) -> float:
+        """The fraction of the training examples of which two draws are more alike than draws of different examples."""
+        return 1.0 if self.redrawn is None else own_nearest(*self.redrawn)
+
+    @property
+    def hides_labels(self) -> bool:
+        """Whether the training inputs change so much at random that their labels cannot be judged."""
+        return self.plain is None and self.surviving < MIN_SURVIVING
+
+    @cached_property
+    def judged(self) -> "Case":
+        """The case whose training inputs show whether labels are wrong: without random changes, if they are known.
+
+        Raises UnansweredError if labels cannot be judged.
+        """
+        if self.hides_labels:
+            raise UnansweredError("the training inputs change too much from draw to draw")
+        return self if self.plain is None else replace(self, train=self.plain)
 
     @cached_property
     def classifies(self) -> bool:

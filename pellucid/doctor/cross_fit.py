@@ -39,6 +39,7 @@ from pellucid.doctor.finding import Finding, Suspect, suspect
 from pellucid.doctor.inputs import FAR_RANK, MOVES, closeness, undoing_changes
 from pellucid.doctor.judged_examples import JudgedExamples
 from pellucid.doctor.paired import ProvenCause
+from pellucid.doctor.redrawn import finding_of_hidden_labels
 from pellucid.doctor.simple_classifier import MIN_ABOVE_CHANCE, KernelClassifier, fit_simple_classifier
 from pellucid.doctor.training_case import TrainingCase, validation_of
 from pellucid.task.traits import is_image
@@ -110,11 +111,17 @@ def train_on_validation_data(evaluations: Evaluations) -> ProvenCause | None:
     judged = JudgedExamples(evaluations, base, indices, base_scores, split_cause.mended_case.model, min_gain)
     found_differences = differences(case.model, case.train, validation_of(case))
     n_untried = len(evaluations.untried)
-    cause = exchange_cause or _known_difference(evaluations, judged, split_cause, found_differences)
+    hidden = finding_of_hidden_labels(case, {}) if isinstance(case, Case) and case.hides_labels else None
+    cause = exchange_cause
+    if cause is None and hidden is None:
+        cause = _known_difference(evaluations, judged, split_cause, found_differences)
     # data that differ, as by augmentation, cost nothing if the model has learned as much from all training data
-    if cause is None and split_cause.effect.surpasses(evaluations.score(case.model, second_half)):
+    is_harmful = cause is None and split_cause.effect.surpasses(evaluations.score(case.model, second_half))
+    if is_harmful and hidden is not None:
+        cause = split_cause.with_finding(hidden)
+    elif is_harmful:
         all_tried = len(evaluations.untried) == n_untried
-        return _unknown_difference(evaluations, judged, split_cause, found_differences, all_tried)
+        cause = _unknown_difference(evaluations, judged, split_cause, found_differences, all_tried)
     return cause
 
 

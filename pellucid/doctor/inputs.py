@@ -28,6 +28,8 @@ VALUE_CHANGES = ("not-divided", "divided-twice", "inverted", STANDARDISED_OTHERW
 MOVES = ("mirrored", "upside-down", "half-turn", "transposed", "turned-left", "turned-right")  # that keep all pixels
 MIN_DEVIATION = 1e-3  # of a feature, relative to the largest; others are nearly constant, and not standardised
 MIN_ROUGHNESS = 1.4  # relative; it is 2.6 for reshaped photographs, and at most 0.7 for 30 sets of other images
+# Of the distance of two draws of an image, that to the mirrored or turned one; fraction of the images of which it is.
+MAX_MOVED, MIN_MOVED = 0.85, 0.1
 MAX_FARTHER = 0.1  # standard deviations by which a change may increase the distance of the moments from the others'
 
 
@@ -228,6 +230,30 @@ def closeness(x: Tensor, among: Tensor, seed: int, is_same_set: bool = False) ->
     nearest = distance.topk(min(FAR_RANK, len(among_indices)), largest=False)
     near, far = (nearest.values[:, 0] / nearest.values[:, rank].clamp_min(1e-12) for rank in (NEAR_RANK - 1, -1))
     return sampled, among_indices[nearest.indices[:, 0]], near, far
+
+
+def own_nearest(first: Tensor, second: Tensor) -> float:
+    """Return the fraction of examples whose second draw (N, ...) is nearest to their own first draw.
+
+    Images are compared at reduced size, with brightness and contrast normalized; other inputs by standardized features.
+    """
+    rows = [_normalized(x) if is_image(x) else small_features(x) for x in (first, second)]
+    scale = 1.0 if is_image(first) else rows[0].std(0).clamp_min(1e-12)
+    nearest = torch.cdist(rows[1] / scale, rows[0] / scale).argmin(1)
+    return float((nearest == torch.arange(len(first))).double().mean())
+
+
+def random_moves(first: Tensor, second: Tensor) -> dict[str, InputChange]:
+    """Return the mirrorings and turns by which many second draws of images (N, C, H, W) differ from the first ones."""
+    if not is_image(first):
+        return {}
+    x = float_images(first)
+    moves = {key: change for key, change in undoing_changes(x, x).items() if key in MOVES}
+    versions = [x, *(change.undo(x) for change in moves.values())]
+    distances = torch.stack([(_normalized(version) - _normalized(second)).norm(dim=1) for version in versions])
+    is_moved = (distances == distances.amin(0)) & (distances < MAX_MOVED * distances[0])
+    fractions = is_moved.double().mean(1)[1:].tolist()
+    return {key: moves[key] for key, fraction in zip(moves, fractions, strict=True) if fraction >= MIN_MOVED}
 
 
 def _shown(x: Tensor) -> Tensor:

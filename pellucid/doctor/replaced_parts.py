@@ -18,7 +18,7 @@ from pellucid.doctor.held_out import HeldOutScorer
 from pellucid.doctor.intervention import effect_of
 from pellucid.doctor.paired import MIN_HELD_OUT, PairedTrainings, ProvenCause
 from pellucid.doctor.rehearsal import RehearsalSettings
-from pellucid.doctor.remedies import small_network, with_trained
+from pellucid.doctor.remedies import small_network, with_trained, with_values
 from pellucid.doctor.suspects import replaced_parts, suspects
 from pellucid.doctor.training_case import T, TrainingCase, optional_fields
 from pellucid.training.examples import split
@@ -237,7 +237,7 @@ def sound_case(evaluations: Evaluations) -> TrainingCase | None:
         return with_held_out_part(case)
     if (shuffled_labels.NAME, "train") in faults and len(case.validation) >= 2 * MIN_HALF_EXAMPLES:
         train, validation = evaluations.halves
-        return replace(case, train=train, validation=validation)
+        return with_values(case, {"train": train, "validation": validation, "plain": None})
     return case
 
 
@@ -246,7 +246,7 @@ def with_held_out_part(case: T) -> T | None:
     if len(case.train) * HELD_OUT_FRACTION < MIN_HELD_OUT:
         return None
     train, validation = split(case.train, HELD_OUT_FRACTION, case.model.seed)
-    return replace(case, train=train, validation=validation)
+    return with_values(case, {"train": train, "validation": validation, "plain": None})
 
 
 def can_be_tried(finding: Finding, base: TrainingCase, trainings: PairedTrainings) -> bool:

@@ -31,6 +31,7 @@ def find(case: Case) -> list[Finding]:
     Similar classes are confused in both data sets (Northcutt, Jiang and Chuang 2021), wrongly labelled classes only in
     the training data. Unlike in the paper, the validation labels are trusted.
     """
+    case = case.judged
     train, validation = case.simple_classifier, case.validation
     if train is None or validation is None:
         return []

@@ -49,6 +49,8 @@ def find(case: Case) -> list[Finding]:
     examples. Each fraction of differing labels is an upper bound of the noise, so the lower one is reported. If both
     differ as by chance between pairs of classes, the inputs do not distinguish these classes.
     """
+    error_rate_of_model = _error_rate_of_model(case)  # for inputs that may change, which nobody knows by heart
+    case = case.judged
     simple = case.simple_classifier
     if simple is None or len(simple.y) < MIN_EXAMPLES:
         return []
@@ -56,7 +58,7 @@ def find(case: Case) -> list[Finding]:
     if disagreements[0].is_significant:
         disagreements.append(_network_disagreements(case))
     lowest_noise = min(disagreements, key=lambda one: one.fraction)
-    if not lowest_noise.is_significant or lowest_noise.fraction > MAX_ABOVE_MODEL * _error_rate_of_model(case):
+    if not lowest_noise.is_significant or lowest_noise.fraction > MAX_ABOVE_MODEL * error_rate_of_model:
         return []
     most_second = max(disagreements, key=lambda one: one.second_fraction)
     if lowest_noise.fraction >= MIN_INDISTINCT and most_second.second_fraction >= MIN_SECOND:

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pellucid.data.source import Arrays
 from pellucid.doctor.case import Case
 from pellucid.doctor.finding import Check, Finding
+from pellucid.doctor.redrawn import finding_of_hidden_labels
 from pellucid.doctor.simple_classifier import CorrectCount, KernelClassifier, count_correct, fit_simple_classifier
 
 MAX_CHANCE = 3.0  # standard deviations above chance; on random labels, 999 of 1000 accuracies are lower
@@ -20,19 +21,26 @@ def find(case: Case) -> list[Finding]:
 
     One classifier is fitted to training data, one to validation data.
     """
+    case = case if case.hides_labels else case.judged
     classifier, validation = _large_enough(case.simple_classifier), case.validation
     if classifier is None:
         return []
+    # of inputs that change at random, even many need not show their labels
+    are_many = len(classifier.y) >= MIN_SUFFICIENT and case.redrawn is None
     if validation is None:
-        return _part_findings(case, "train", classifier, lambda: len(classifier.y) >= MIN_SUFFICIENT)
+        return _part_findings(case, "train", classifier, lambda: are_many)
     # The second classifier is fitted to the same classes, because other classes may be easier to distinguish.
     other = _large_enough(fit_simple_classifier(validation, case.model.seed, classifier.classes))
 
     def is_sufficient() -> bool:
         has_certain_validation = other is not None and other.leave_one_out.deviations_above_chance > MIN_CERTAIN
-        return len(classifier.y) >= MIN_SUFFICIENT or has_certain_validation
+        return are_many or has_certain_validation
 
-    findings = _part_findings(case, "train", classifier, is_sufficient, validation, other)
+    # inputs that change much are less accurately predicted than others, also if all labels are right
+    other_part = None if case.hides_labels else validation
+    findings = _part_findings(case, "train", classifier, is_sufficient, other_part, other)
+    if case.hides_labels:
+        findings = [finding_of_hidden_labels(case, one.evidence) for one in findings]
     if other is not None:
         findings += _part_findings(
             case, "validation", other,

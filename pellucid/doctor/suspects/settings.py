@@ -18,6 +18,7 @@ from pellucid.data import Augment
 from pellucid.doctor.case import Case
 from pellucid.doctor.finding import Suspect, suspect
 from pellucid.doctor.passes import is_pretrained, leaves
+from pellucid.doctor.redrawn import redrawn_suspects
 from pellucid.doctor.remedies import rebuilt, with_rate, without_frozen
 from pellucid.doctor.training_case import TrainingCase
 from pellucid.layers import BatchNorm, Dropout
@@ -91,7 +92,8 @@ def frozen_suspects(case: TrainingCase) -> Iterator[Suspect]:
 
 
 def augment_suspects(case: TrainingCase) -> Iterator[Suspect]:
-    """Yield a suspect for flipping, and one for the augmentation as a whole."""
+    """Yield a suspect for flipping, and one for the augmentation as a whole, or for that in the code of the data."""
+    yield from redrawn_suspects(case)
     augmentation = case.augment
     if augmentation is None:
         return

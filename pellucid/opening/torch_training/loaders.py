@@ -3,12 +3,14 @@
 import contextlib
 import copy
 import random
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import chain, islice
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset, IterableDataset
 
 from pellucid.base.errors import PellucidError
 from pellucid.base.text import shown
@@ -19,6 +21,9 @@ from pellucid.opening.torch_training.targets import NestedTargets, kind_of
 
 BatchFunction = Callable[[Any], Any]  # an item of a loader -> (inputs, targets); inputs may be a tuple of tensors
 END_OF_LOADER = object()  # after the last item of a loader
+MAX_REDRAWN = 200  # training examples that are read twice
+MAX_SETTINGS = 8  # numbers or functions in a setting of a data set; a longer list may be its data
+MAX_COMPARED = 8  # examples whose plain version must not be a validation example
 
 
 class LoaderBatches:
@@ -83,6 +88,39 @@ class LoaderBatches:
             yield self._batch(item)
             item = next_item
 
+    def redrawn(self, validation: "LoaderBatches | None") -> dict[str, Any]:
+        """Return options of the doctor for training inputs that change from draw to draw; {} if none do.
+
+        redrawn: two draws of the same inputs. plain: a function that yields all batches without random changes, read as
+        the validation loader reads its own, if both data sets are of one class. Targets must stay the same.
+        """
+        loader = self.loader
+        if not isinstance(loader, DataLoader) or isinstance(loader.dataset, IterableDataset) or not self.n_batches:
+            return {}
+        batches = [*islice(loader.batch_sampler or (), self.n_batches)]
+        indices = [*dict.fromkeys(chain.from_iterable(batches))][:MAX_REDRAWN]
+        (x, y), (x_again, y_again) = (self._first(loader.dataset, indices, loader.collate_fn) for _ in range(2))
+        if x.shape != x_again.shape or torch.equal(x, x_again) or not torch.equal(y, y_again):
+            return {}
+        options: dict[str, Any] = {"redrawn": (x, x_again)}
+        other = None if validation is None else validation.loader
+        with contextlib.suppress(Exception):  # code that is given the settings of another data set may raise any error
+            dataset, collate = with_settings_of(loader.dataset, other.dataset), other.collate_fn
+            first, second = (self._first(dataset, indices, collate) for _ in range(2))
+            compared = range(min(MAX_COMPARED, len(dataset), len(other.dataset)))
+            pair = [self._first(one, compared, collate)[0] for one in (dataset, other.dataset)]
+            is_other = pair[0].shape != pair[1].shape or not bool((pair[0] == pair[1]).flatten(1).all(1).any())
+            if is_other and torch.equal(first[0], second[0]) and torch.equal(first[1], y):
+                options["plain"] = lambda: self._read(dataset, batches, collate)
+        return options
+
+    def _first(self, dataset: Any, indices: Sequence[int], collate: Any) -> tuple[Tensor, Tensor]:
+        return next(self._read(dataset, [indices], collate))
+
+    def _read(self, dataset: Any, batches: Iterable[Sequence[int]], collate: Any) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield batches of the examples at these indices of a data set."""
+        return map(self._batch, DataLoader(dataset, batch_sampler=batches, collate_fn=collate))
+
     def _batch(self, item: Any) -> tuple[Tensor, Tensor]:
         pair: Any = item if self.convert is None else self.convert(item)
         if isinstance(pair, tuple | list) and len(pair) == self.n_inputs + 1 > 2:
@@ -136,6 +174,30 @@ class LoaderBatches:
             raise PellucidError(f"from_torch: the loader yields inputs of shapes {shapes} after {self.shapes}")
         self.shapes = shapes
         return join(tuple(inputs))
+
+
+def with_settings_of(dataset: Any, other: Any) -> Any:
+    """Return a copy of a data set with the settings of another, such as its transform, and with its own examples.
+
+    Settings are functions, numbers, None, and short lists of these. Raises TypeError for data sets of other classes.
+    """
+    if type(dataset) is not type(other):
+        raise TypeError("data sets of different classes")
+    changed = copy.copy(dataset)
+    for name, value in vars(dataset).items():
+        other_value = vars(other).get(name, value)
+        if isinstance(value, Dataset):
+            setattr(changed, name, with_settings_of(value, other_value))
+        elif _is_setting(value) and _is_setting(other_value):
+            setattr(changed, name, other_value)
+    return changed
+
+
+def _is_setting(value: Any) -> bool:
+    """Return whether a value of a data set is no data: a text, for example, may be the folder of its files."""
+    if isinstance(value, list | tuple):
+        return len(value) < MAX_SETTINGS and all(map(_is_setting, value))
+    return value is None or isinstance(value, int | float) or callable(value)
 
 
 def unconverted_error(dtype: torch.dtype) -> PellucidError:

@@ -221,6 +221,8 @@ class TorchTraining:
         elif self.validation is not None:
             defaults["validation"] = self.validation.epoch
         with restoring_random_states([self.train, self.validation]):
+            defaults |= self.train.redrawn(self.validation)
+        with restoring_random_states([self.train, self.validation]):
             return model.doctor(self.train.epoch, **{**defaults, **options})
 
     def verify(self, samples: int = 8) -> GradientTable:

@@ -22,6 +22,7 @@ PARTS = {
     FAULTY_SETTINGS: "The fault is in the settings of the training",
     FAULTY_NETWORK: "The fault is in the network or its first weights",
 }
+RATE_FIRST = "rate-first"  # the kind of a FAULTY_SETTINGS whose fix is another learning rate, far from the present one
 WIDTH = 100  # maximum number of characters in a line of text
 MAX_LISTED = 3  # layers of one check in a line
 PLACES = {  # the paths of findings that are no layers
@@ -198,12 +199,7 @@ def sentences(diagnosis: Diagnosis) -> tuple[str, ...]:
         ):
             effect = measured_effect
     if kind == "part" and effect is not None:
-        part = PARTS[first_finding.check]
-        if effect.verdict != "cause":
-            part = f"Probably, {part[:1].lower()}{part[1:]}"
-        reservation = "certain" if effect.verdict == "cause" else "not certain"
-        certainty_text = f"That is {reservation}, since {effect.certainty}. To find the place, {first_finding.fix}."
-        return f"{part}: {effect.outcome}.", certainty_text
+        return _sentences_of_part(first_finding, effect)
     if kind not in CAUSE_KINDS:
         return _sentences_of_symptom(first_finding, effect)
     if kind == "likely cause":
@@ -218,6 +214,22 @@ def sentences(diagnosis: Diagnosis) -> tuple[str, ...]:
         return f"{_capitalized(first_finding.fix)}.", f"It is proven as the cause {location}: {first_finding.cause}."
     certainty_text = f"That it helps is certain, since {effect.certainty}. Why: {first_finding.cause}."
     return f"{_capitalized(first_finding.fix)}: {effect.outcome}.", certainty_text
+
+
+def _sentences_of_part(finding: Finding, effect: MeasuredEffect) -> tuple[str, ...]:
+    """Return in which part the fault is, or that a learning rate far from the usual one is probably at fault."""
+    reservation = "certain" if effect.verdict == "cause" else "not certain"
+    if finding.kind == RATE_FIRST:
+        return (
+            f"Probably {finding.fix}: {effect.outcome}.",
+            f"That the fault is in the settings is {reservation}, since {effect.certainty}. The learning rate alone is "
+            "not proven; compare the schedule and the batch size after it.",
+        )
+    part = PARTS[finding.check]
+    if effect.verdict != "cause":
+        part = f"Probably, {part[:1].lower()}{part[1:]}"
+    certainty_text = f"That is {reservation}, since {effect.certainty}. To find the place, {finding.fix}."
+    return f"{part}: {effect.outcome}.", certainty_text
 
 
 def _sentences_of_symptom(finding: Finding, effect: MeasuredEffect | None) -> tuple[str, ...]:

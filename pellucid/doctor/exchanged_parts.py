@@ -14,7 +14,7 @@ from pellucid.combine import Sequential
 from pellucid.data.source import Arrays, Source
 from pellucid.doctor.checks import preprocessing_mismatch
 from pellucid.doctor.cross_fit import have_near_copies
-from pellucid.doctor.diagnosis import FAULTY_DATA, FAULTY_NETWORK, FAULTY_SETTINGS
+from pellucid.doctor.diagnosis import FAULTY_DATA, FAULTY_NETWORK, FAULTY_SETTINGS, RATE_FIRST
 from pellucid.doctor.differences import as_text, differences
 from pellucid.doctor.evaluations import GOOD_SCORE, Evaluations
 from pellucid.doctor.finding import Remedy, Suspect, suspect
@@ -22,6 +22,7 @@ from pellucid.doctor.intervention import effect_of
 from pellucid.doctor.paired import PairedTrainings, ProvenCause
 from pellucid.doctor.remedies import BATCH_SIZE, LEARNING_RATE, hidden_layers, rebuilt, with_initial_model, with_trained
 from pellucid.doctor.replaced_parts import with_held_out_part
+from pellucid.doctor.suspects.settings import suspect_of_rate
 from pellucid.doctor.training_case import TrainingCase, validation_of
 from pellucid.layers import BatchNorm, Conv2d, Dense, Layer, ReLU, Tanh
 from pellucid.models.unet import unet
@@ -37,7 +38,10 @@ MIN_DATA_GAIN = 0.06
 MIN_SETTINGS_GAIN = 0.1  # higher, since many sound trainings gain a little by other settings
 MIN_NETWORK_GAIN = 0.08
 MAX_CHANCE_GAIN = 1.5  # by one example: three standard errors if a quarter of the examples is answered otherwise
+FAR_RATE_RATIO = 5.0  # of the learning rate and the usual one, or its inverse, from which the rate is named first
+MIN_RATE_FRACTION = 0.5  # of the gain by other settings, by another learning rate alone
 PART_BUDGET = 3.0  # added to the default budget, since the exchange of parts comes last
+RATE_BUDGET = 2.0  # added to the default budget for other learning rates, if other settings are better
 MAX_UNSCORED = 0.02  # difference of the shares of targets that the loss ignores, such as an unlabelled border
 WIDTH = 12  # channels of the first level of the reference for maps
 PREDICTING_NETWORK = "generator"  # of objectives with several networks
@@ -69,8 +73,30 @@ def find_faulty_part(evaluations: Evaluations) -> ProvenCause | None:
             evaluations.untried[exchange.remedy.key] = str(error)
             continue
         if cause is not None and cause.effect.surpasses(evaluations.validation_scores):
-            return cause
+            return _narrowed_to_rate(evaluations, cause) if exchange.finding.kind == RATE_FIRST else cause
     return None
+
+
+def _narrowed_to_rate(evaluations: Evaluations, cause: ProvenCause) -> ProvenCause:
+    """Return the learning rate as the cause if the usual one alone, or one beyond it, gives half of the gain.
+
+    cause: that the exchange of all settings has proven. If both rates have no effect, it no longer names the rate.
+    """
+    trainings, case = evaluations.trainings, evaluations.case
+    optimizer, steps = case.model.optimizer, trainings.max_steps
+    beyond = 0.1 if optimizer.lr > optimizer.usual_lr else 10.0
+    min_gain = max(MIN_SETTINGS_GAIN, MIN_RATE_FRACTION * fmean(cause.effect.gains))
+    trainings.default_budget += RATE_BUDGET
+    effects = len(trainings.effects)
+    for rate in (optimizer.usual_lr, beyond * optimizer.usual_lr):
+        other_rate = replace(suspect_of_rate(case, rate), min_gain=min_gain, is_likely=True)
+        proven_cause = trainings.measure(case, other_rate, evaluations.base_scores[steps], steps)
+        if proven_cause is not None and proven_cause.effect.surpasses(evaluations.validation_scores):
+            return proven_cause
+    verdicts = [effect.verdict for effect in trainings.effects[effects:]]
+    if verdicts != ["no effect"] * 2:
+        return cause
+    return cause.with_finding(replace(cause.suspect.finding, fix=_order_of_settings(optimizer), kind=""))
 
 
 def probable_part(trainings: PairedTrainings, has_signs: bool) -> ProvenCause | None:
@@ -131,14 +157,7 @@ def _scored_share(model: BaseModel, data: Source) -> float:
 def _exchanges(case: TrainingCase) -> Iterator[Suspect]:
     """Yield the exchange of the settings, then that of the network."""
     if isinstance(case.model.objective, Supervised):  # others need rates of their own
-        yield suspect(
-            FAULTY_SETTINGS, "the network learns more with other settings of the optimizer",
-            "take over one of these at a time: its optimizer with its learning rate (yours is "
-            f"{case.model.optimizer.lr:g}{_usual_rate(case.model.optimizer)}), then its schedule, then its batch size "
-            f"({BATCH_SIZE}); the first that raises the score is at fault",
-            f"Adam at {LEARNING_RATE:g} that falls to 0, without clipping or regularizer", _with_plain_settings,
-            min_gain=MIN_SETTINGS_GAIN,
-        )  # fmt: skip
+        yield _exchange_of_settings(case)
     model = case.model
     nets = model.objective.nets
     name = PREDICTING_NETWORK if PREDICTING_NETWORK in nets else next(iter(nets), "")
@@ -156,6 +175,31 @@ def _exchanges(case: TrainingCase) -> Iterator[Suspect]:
             "a small network instead", lambda case: with_initial_model(rebuilt(case, **changes), _thaw),
             min_gain=MIN_NETWORK_GAIN,
         )  # fmt: skip
+
+
+def _exchange_of_settings(case: TrainingCase) -> Suspect:
+    """Return the exchange of the settings; its fix is the usual learning rate if the present one is far from it."""
+    optimizer, usual_rate = case.model.optimizer, case.model.optimizer.usual_lr
+    exchange = suspect(
+        FAULTY_SETTINGS, "the network learns more with other settings of the optimizer", _order_of_settings(optimizer),
+        f"Adam at {LEARNING_RATE:g} that falls to 0, without clipping or regularizer", _with_plain_settings,
+        min_gain=MIN_SETTINGS_GAIN,
+    )  # fmt: skip
+    if usual_rate == inf or 1 / FAR_RATE_RATIO < optimizer.lr / usual_rate < FAR_RATE_RATIO:
+        return exchange
+    fix = (
+        f"{'lower' if optimizer.lr > usual_rate else 'raise'} the learning rate from {optimizer.lr:g} to about "
+        f"{usual_rate:g} (it is{_usual_rate(optimizer).removeprefix(',')})"
+    )
+    return replace(exchange, finding=replace(exchange.finding, fix=fix, kind=RATE_FIRST))
+
+
+def _order_of_settings(optimizer: Optimizer) -> str:
+    return (
+        "take over one of these at a time: its optimizer with its learning rate (yours is "
+        f"{optimizer.lr:g}{_usual_rate(optimizer)}), then its schedule, then its batch size ({BATCH_SIZE}); the first "
+        "that raises the score is at fault"
+    )
 
 
 def _usual_rate(optimizer: Optimizer) -> str:

@@ -274,20 +274,27 @@ def rate_suspects(case: TrainingCase) -> Iterator[Suspect]:
     elif not 1 / MAX_RATE_RATIO < usual_rate / max(rate, MIN_RATE) < MAX_RATE_RATIO:
         rates.insert(0, usual_rate)
     has_unusual_options = any(one.unusual for one in optimizer_suspects(case))
-    for text, new_rate in {f"{new_rate:.2g}": new_rate for new_rate in rates}.items():
+    for new_rate in {f"{new_rate:.2g}": new_rate for new_rate in rates}.values():
         is_lower = new_rate < rate
         is_far = new_rate == usual_rate and not 1 / MAX_RATE_RATIO < new_rate / max(rate, MIN_RATE) < MAX_RATE_RATIO
         is_far &= not (is_lower and has_unusual_options)  # a lower rate only makes up for a momentum near 1
         is_near_usual = is_lower and rate >= HIGH_RATE_RATIO * usual_rate and new_rate >= usual_rate / 2
-        yield suspect(
-            "learning-rate-too-high" if is_lower else "learning-rate-too-low",
-            "each step is too large: it overshoots the minimum" if is_lower else
-            "the steps are so small that all of them together do not reach a low loss",
-            f"{'lower' if is_lower else 'raise'} the learning rate to about {text}", f"a learning rate of {text}",
-            partial(rebuilt, optimizer=replace(optimizer, lr=new_rate)), key=f"rate-{text}",
-            settings={"optimizer.lr": float(text)}, unusual=is_far,
-            general=not (is_far or is_near_usual), learning_rate=rate,
-        )  # fmt: skip
+        other_rate = suspect_of_rate(case, new_rate)
+        yield replace(other_rate, unusual=is_far, general=not (is_far or is_near_usual))
+
+
+def suspect_of_rate(case: TrainingCase, rate: float) -> Suspect:
+    """Return the suspect for the learning rate whose remedy is another one."""
+    optimizer, text = case.model.optimizer, f"{rate:.2g}"
+    is_lower = rate < optimizer.lr
+    return suspect(
+        "learning-rate-too-high" if is_lower else "learning-rate-too-low",
+        "each step is too large: it overshoots the minimum" if is_lower else
+        "the steps are so small that all of them together do not reach a low loss",
+        f"{'lower' if is_lower else 'raise'} the learning rate to about {text}", f"a learning rate of {text}",
+        partial(rebuilt, optimizer=replace(optimizer, lr=rate)), key=f"rate-{text}",
+        settings={"optimizer.lr": float(text)}, learning_rate=optimizer.lr,
+    )  # fmt: skip
 
 
 def pretrained_suspects(case: Case) -> Iterator[Suspect]:

@@ -205,7 +205,7 @@ def _order_of_settings(optimizer: Optimizer) -> str:
 def _usual_rate(optimizer: Optimizer) -> str:
     if optimizer.usual_lr == inf:
         return ""
-    ratio = f"{optimizer.lr / optimizer.usual_lr:.2g}"
+    ratio = f"{float(f'{optimizer.lr / optimizer.usual_lr:.2g}'):g}"  # two digits, without an exponent up to 1e6
     return ", the usual one" if ratio == "1" else f", {ratio} times the usual one"
 
 

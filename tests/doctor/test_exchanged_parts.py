@@ -216,7 +216,7 @@ def test_a_probable_part_is_not_called_certain() -> None:
     ("optimizer", "change"),
     [
         (Adam(0.01), "lower the learning rate from 0.01 to about 0.001 (it is 10 times the usual one)"),
-        (Adam(0.3), "lower the learning rate from 0.3 to about 0.001 (it is 3e+02 times the usual one)"),
+        (Adam(0.3), "lower the learning rate from 0.3 to about 0.001 (it is 300 times the usual one)"),
         (Adam(1e-5), "raise the learning rate from 1e-05 to about 0.001 (it is 0.01 times the usual one)"),
         (SGD(1e-3), "raise the learning rate from 0.001 to about 0.1 (it is 0.01 times the usual one)"),
         (Adam(0.003), ""),
@@ -232,7 +232,7 @@ def test_a_rate_far_from_the_usual_one_is_told_first(optimizer: Any, change: str
     effect = MeasuredEffect("faulty-settings", "others", "recall", (0.5,), (0.75,), 0.2, 0.3, verdict, 40, 100)
     first, second = sentences(Diagnosis((exchange.finding,), ("a",), {}, {0: effect}))
     assert first.startswith(f"Probably {change}: with others, the recall is 0.75") is bool(change)
-    assert (f"(yours is {optimizer.lr:g}, " in second) is not change
+    assert (f"(yours is {optimizer.lr:g}, " in second) == (not change)
 
 
 @pytest.mark.parametrize(

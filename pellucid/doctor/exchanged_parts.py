@@ -12,7 +12,8 @@ from typing import Any
 from pellucid.base.errors import PellucidError
 from pellucid.combine import Sequential
 from pellucid.data.source import Arrays, Source
-from pellucid.doctor.checks import preprocessing_mismatch
+from pellucid.doctor.case import Case
+from pellucid.doctor.checks import preprocessing_mismatch, unnormalised_inputs
 from pellucid.doctor.cross_fit import have_near_copies
 from pellucid.doctor.diagnosis import FAULTY_DATA, FAULTY_NETWORK, FAULTY_SETTINGS, RATE_FIRST
 from pellucid.doctor.differences import as_text, differences
@@ -39,9 +40,9 @@ MIN_SETTINGS_GAIN = 0.1  # higher, since many sound trainings gain a little by o
 MIN_NETWORK_GAIN = 0.08
 MAX_CHANCE_GAIN = 1.5  # by one example: three standard errors if a quarter of the examples is answered otherwise
 FAR_RATE_RATIO = 5.0  # of the learning rate and the usual one, or its inverse, from which the rate is named first
-MIN_RATE_FRACTION = 0.5  # of the gain by other settings, by another learning rate alone
+MIN_NARROWED_FRACTION = 0.5  # of the gain by another part, by the learning rate or the scale of the inputs alone
 PART_BUDGET = 3.0  # added to the default budget, since the exchange of parts comes last
-RATE_BUDGET = 2.0  # added to the default budget for other learning rates, if other settings are better
+NARROWING_BUDGET = 2.0  # added to the default budget, to find in a part what is at fault
 MAX_UNSCORED = 0.02  # difference of the shares of targets that the loss ignores, such as an unlabelled border
 WIDTH = 12  # channels of the first level of the reference for maps
 PREDICTING_NETWORK = "generator"  # of objectives with several networks
@@ -72,9 +73,30 @@ def find_faulty_part(evaluations: Evaluations) -> ProvenCause | None:
         except PellucidError as error:  # the part does not fit the others
             evaluations.untried[exchange.remedy.key] = str(error)
             continue
-        if cause is not None and cause.effect.surpasses(evaluations.validation_scores):
-            return _narrowed_to_rate(evaluations, cause) if exchange.finding.kind == RATE_FIRST else cause
+        if cause is None or not cause.effect.surpasses(evaluations.validation_scores):
+            continue
+        trainings.default_budget += NARROWING_BUDGET
+        if exchange.finding.kind == RATE_FIRST:
+            return _narrowed_to_rate(evaluations, cause)
+        return _narrowed_to_inputs(evaluations, cause) if exchange.finding.check == FAULTY_NETWORK else cause
     return None
+
+
+def _narrowed_to_inputs(evaluations: Evaluations, cause: ProvenCause) -> ProvenCause:
+    """Return the scale of the inputs as the cause if standardized inputs alone give half of the gain.
+
+    cause: that the exchange of the network has proven. The small network standardizes its inputs itself.
+    """
+    trainings, case = evaluations.trainings, evaluations.case
+    if not isinstance(case, Case) or any(case.model.index_inputs):
+        return cause
+    finding = unnormalised_inputs.finding_of_scale(
+        case, "the network hardly learns from inputs of this scale; the small network standardizes them itself", {}
+    )
+    min_gain = max(MIN_NETWORK_GAIN, MIN_NARROWED_FRACTION * fmean(cause.effect.gains))
+    steps = trainings.max_steps
+    change = Suspect(finding, min_gain=min_gain, is_likely=True)
+    return trainings.measure(case, change, evaluations.base_scores[steps], steps) or cause
 
 
 def _narrowed_to_rate(evaluations: Evaluations, cause: ProvenCause) -> ProvenCause:
@@ -85,8 +107,7 @@ def _narrowed_to_rate(evaluations: Evaluations, cause: ProvenCause) -> ProvenCau
     trainings, case = evaluations.trainings, evaluations.case
     optimizer, steps = case.model.optimizer, trainings.max_steps
     beyond = 0.1 if optimizer.lr > optimizer.usual_lr else 10.0
-    min_gain = max(MIN_SETTINGS_GAIN, MIN_RATE_FRACTION * fmean(cause.effect.gains))
-    trainings.default_budget += RATE_BUDGET
+    min_gain = max(MIN_SETTINGS_GAIN, MIN_NARROWED_FRACTION * fmean(cause.effect.gains))
     effects = len(trainings.effects)
     for rate in (optimizer.usual_lr, beyond * optimizer.usual_lr):
         other_rate = replace(suspect_of_rate(case, rate), min_gain=min_gain, is_likely=True)

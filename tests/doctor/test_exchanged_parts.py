@@ -272,6 +272,30 @@ def test_the_rate_alone_is_tried_if_other_settings_are_better(
     assert (found.finding.check, found.finding.kind == "rate-first") == (name, is_rate_first)
 
 
+@pytest.mark.parametrize("is_proven", [True, False])
+@pytest.mark.parametrize("shape", [(6,), (1, 8, 8)])
+def test_the_network_is_not_at_fault_if_it_learns_from_standardized_inputs(
+    shape: tuple[int, ...], is_proven: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    x, y = torch.rand(64, *shape), torch.arange(64) % 4
+    case = case_of(Model(dense_net(), input_shape=shape), x, y, validation=(x, y), batch_size=16, epochs=3)
+    trainings = PairedTrainings(task_of(case.model), case, lambda line: None)
+    evaluations = Evaluations(trainings, [], False)
+    evaluations.base_scores[trainings.max_steps] = {}
+
+    def measure(self: PairedTrainings, base: Any, change: Any, *values: Any) -> ProvenCause | None:
+        changed = change.apply(base)
+        assert float(changed.inputs(changed.train).mean()) == pytest.approx(0, abs=1e-5)
+        assert change.min_gain == pytest.approx(0.2)
+        return ProvenCause(change, effect, case) if is_proven else None
+
+    monkeypatch.setattr(PairedTrainings, "measure", measure)
+    effect = MeasuredEffect("faulty-network", "", "recall", (0.5,), (0.9,), 0.2, 0.4, "cause", 40, 100)
+    exchange = [*exchanged_parts._exchanges(case)][-1]
+    found = exchanged_parts._narrowed_to_inputs(evaluations, ProvenCause(exchange, effect, case))
+    assert found.finding.check == ("unnormalised-inputs" if is_proven else "faulty-network")
+
+
 @pytest.mark.parametrize(
     ("optimizer", "text"),
     [

@@ -4,10 +4,12 @@ from dataclasses import replace
 from math import hypot, isfinite
 
 import torch
+from torch import Tensor
 
 from pellucid.data.augment.standardise import FeatureStats, scaled
+from pellucid.data.source import Arrays
 from pellucid.doctor.case import Case
-from pellucid.doctor.finding import Check, Finding, Remedy
+from pellucid.doctor.finding import Check, Evidence, Finding, Remedy
 from pellucid.doctor.inputs import input_statistics
 from pellucid.doctor.passes import layer_outputs
 from pellucid.doctor.remedies import rebuilt, with_parts
@@ -21,10 +23,17 @@ MAX_RMS, MIN_RMS = 3.0, 1 / 30
 MAX_OFFSET = 10.0  # |mean| in standard deviations; there is a finding only if |mean| is also above 1
 MAX_CHANNEL_RATIO = 10.0  # of two channels' root mean squares; the loss's curvature then differs by a factor of 100
 CHUNK_SIZE = 64  # examples measured at a time
+BYTES = (16.0, 255.0)  # the largest value of images of bytes
+# Of the values above the median of a feature, relative to those below it, from the 1 % to the 99 % quantile: 6 for an
+# exponential distribution, and 60 for values whose logarithms have a standard deviation of 0.75 powers of ten.
+MIN_SKEW = 30.0
+MAX_EXAMPLES, MAX_FEATURES = 200, 10_000  # of which quantiles are computed
+MIN_IMAGE_SIDE = 4  # pixels; each position of "images" of fewer rows, such as spectra, is a quantity of its own
+MIN_USUAL_RMS = 0.1  # of inputs of which positions may have different scales, as those of pulses have
 
 
 def find(case: Case) -> list[Finding]:
-    """Compute statistics of a sample of the inputs, over all values and by channel, and compare them with limits."""
+    """Compute statistics of a sample of the inputs, over all values and by channel or feature; compare with limits."""
     if any(case.model.index_inputs):
         return []  # indices have no scale
     outputs = layer_outputs(case.model, case.inputs(case.probe)[:1])
@@ -32,58 +41,93 @@ def find(case: Case) -> list[Finding]:
     if first_layer is not None and Trait.NORM in first_layer.traits and not isinstance(first_layer, LocalResponseNorm):
         return []  # a first normalization layer makes the scale of the inputs irrelevant
     x = case.sample.x
-    statistics = input_statistics(scaled(value, case.model.stats) for value in x.split(CHUNK_SIZE))
+    statistics = input_statistics(scaled(value, case.model.stats).flatten(1) for value in x.split(CHUNK_SIZE))
     mean, std, rms = statistics.mean, statistics.std, hypot(statistics.mean, statistics.std)
     if not isfinite(rms) or std == 0:
         return []
-    channel_rms = statistics.channels[statistics.high > statistics.low]
-    evidence = {
-        "mean": mean,
-        "standard_deviation": std,
-        "smallest": float(statistics.low.min()),
-        "largest": float(statistics.high.max()),
-        "root_mean_square": rms,
-    }
-    has_images, has_several_channels = is_image(x), len(channel_rms) > 1
+    by_feature = _is_scaled_by_feature(x)
+    by_position = by_feature and not MIN_USUAL_RMS < rms <= MAX_RMS
+    n_channels = len(statistics.channels) if by_position else x.shape[1]
+    low, high = statistics.low.view(n_channels, -1).amin(1), statistics.high.view(n_channels, -1).amax(1)
+    channel_rms = statistics.channels.square().view(n_channels, -1).mean(1).sqrt()[high > low]
+    has_several_channels = len(channel_rms) > 1
     extremes = (channel_rms.min(), channel_rms.median(), channel_rms.max()) if has_several_channels else (0.0,) * 3
     smallest, median, largest = (float(value) for value in extremes)
-    if rms > MAX_RMS:
+    evidence: Evidence = {
+        "mean": mean, "standard_deviation": std, "smallest": float(low.min()), "largest": float(high.max()),
+        "root_mean_square": rms,
+    }  # fmt: skip
+    if by_feature and has_several_channels and largest > MAX_RMS * MAX_CHANNEL_RATIO * median:
+        evidence |= {"largest_feature": largest, "median_feature": median}
+        cause = "features have very different scales, so that the weights of the small ones learn far more slowly"
+    elif rms > MAX_RMS:
         cause = "inputs are much larger than initial weights are made for, so that units saturate or steps overshoot"
     elif rms < MIN_RMS:
         cause = "inputs are so small that the first layer hardly distinguishes them; perhaps they were scaled twice"
     elif abs(mean) > max(MAX_OFFSET * std, 1.0):
         cause = "inputs vary little around a value far from 0, so that this value dominates the first layer"
-    elif has_images and has_several_channels and largest > MAX_CHANNEL_RATIO * smallest:
+    elif not by_feature and has_several_channels and largest > MAX_CHANNEL_RATIO * smallest:
         evidence |= {"largest_channel": largest, "smallest_channel": smallest}
         cause = "channels have very different scales, so that the weights of the small ones learn far more slowly"
-    elif not has_images and has_several_channels and largest > MAX_RMS * MAX_CHANNEL_RATIO * median:
-        evidence |= {"largest_feature": largest, "median_feature": median}
-        cause = "features have very different scales, so that the weights of the small ones learn far more slowly"
     else:
         return []
-    return [
-        Finding(
-            NAME,
-            "train",
-            evidence,
-            cause=cause,
-            fix="divide bytes by 255 once, then subtract the mean and divide by the standard deviation of the training "
-            "inputs",
-            remedy=Remedy(
-                "inputs of mean 0 and standard deviation 1", _with_standardised_inputs, "standardised-inputs"
-            ),
-            settings={"data.standardize": True},
-        )
-    ]
+    return [finding_of_scale(case, cause, evidence)]
+
+
+def finding_of_scale(case: Case, cause: str, evidence: Evidence) -> Finding:
+    """Return the finding of this check whose remedy standardizes the inputs, and whose fix fits these inputs."""
+    x, by_feature = case.sample.x, _is_scaled_by_feature(case.sample.x)
+    values = scaled(x[:CHUNK_SIZE], None)
+    high = float(values.max())
+    are_bytes = bool((values == values.round()).all()) and BYTES[0] < high <= BYTES[1]
+    first = "divide bytes by 255 once, and " if not by_feature and (are_bytes or high < 2 / BYTES[1]) else ""
+    if by_feature and _offset_of_logarithms(x):
+        first = "take the logarithm of these positive inputs of many magnitudes, and "
+    return Finding(
+        NAME, "train", evidence, cause,
+        f"{first}standardise each {'feature (column) by itself' if by_feature else 'channel'}: subtract its mean and "
+        "divide by its standard deviation, both of the training inputs",
+        Remedy(
+            f"inputs standardised by {'feature' if by_feature else 'channel'}", _with_standardised_inputs,
+            "standardised-inputs",
+        ),
+        settings={"data.standardize": True},
+    )  # fmt: skip
+
+
+def _is_scaled_by_feature(x: Tensor) -> bool:
+    """Return whether each position of inputs (N, ...) is a quantity of its own, unlike a pixel."""
+    return not is_image(x) or min(x.shape[2:]) < MIN_IMAGE_SIDE
+
+
+def _offset_of_logarithms(x: Tensor) -> float:
+    """Return what is added to inputs (N, ...) before their logarithm; 0 if they need none.
+
+    They need one if no value is below 0, and half of the features are so skewed that only logarithms have a usual
+    spread.
+    """
+    rows = x[:MAX_EXAMPLES].flatten(1).float()
+    rows = rows[:, :: max(rows.shape[1] // MAX_FEATURES, 1)]
+    low, median, high = rows.quantile(torch.tensor([0.01, 0.5, 0.99]), 0)
+    is_skewed = (high - median > MIN_SKEW * (median - low)) & (median > low)
+    if float(x.min()) < 0 or float(is_skewed.double().mean()) <= 0.5:
+        return 0.0
+    return float(rows[rows > 0].quantile(0.01))
 
 
 def _with_standardised_inputs(case: Case) -> Case:
-    """Return the case with standardized channels, or with standardized features of inputs that are not images."""
-    if case.train.x.dim() != 4:
-        x = case.train.x.float()
-        mean, std = x.mean(0), x.std(0, correction=0)
-        return with_parts(case, lambda data: replace(data, x=(data.x.float() - mean) / torch.where(std > 0, std, 1.0)))
-    return rebuilt(case, preprocess={**case.model.preprocess, **scaling_entries(FeatureStats.fit(case.train.x))})
+    """Return the case with standardized channels, or with standardized features or their logarithms."""
+    if not _is_scaled_by_feature(case.train.x):
+        return rebuilt(case, preprocess={**case.model.preprocess, **scaling_entries(FeatureStats.fit(case.train.x))})
+    offset = _offset_of_logarithms(case.train.x)
+
+    def values_of(data: Arrays) -> Tensor:
+        return (data.x.float().clamp_min(0) + offset).log() if offset else data.x.float()
+
+    std, mean = torch.std_mean(values_of(case.train), 0, correction=0)
+    return with_parts(
+        case, lambda data: replace(data, x=(values_of(data) - mean) / torch.where(std > 0, std, 1.0))
+    )  # fmt: skip
 
 
 NAME = "unnormalised-inputs"

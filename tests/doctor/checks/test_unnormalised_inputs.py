@@ -9,7 +9,9 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from pellucid.combine import Sequential
 from pellucid.doctor import Case, case_of
 from pellucid.doctor.checks.unnormalised_inputs import CHECK
-from pellucid.layers import BatchNorm, Conv2d, Dense, Flatten
+from pellucid.layers import BatchNorm, Conv2d, Dense, Flatten, ReLU
+from pellucid.model import Model
+from pellucid.optim import Adam
 from tests.doctor.small_cases import make_model
 
 
@@ -73,6 +75,79 @@ def test_features_of_different_size_are_found() -> None:
     assert finding.evidence["largest_feature"] == pytest.approx(
         float((x[:, 3] * 0.05).square().mean().sqrt()), rel=1e-5
     )
+
+
+def spectra(shape: tuple[int, ...], count: int = 200, decades: float = 4.0) -> torch.Tensor:
+    """Return positive inputs whose positions have scales of several powers of ten, brought to 0 to 1 together."""
+    rng = torch.Generator().manual_seed(0)
+    scales = 10 ** torch.linspace(0, -decades, torch.Size(shape).numel())
+    x = scales.reshape(shape) * -torch.rand(count, *shape, generator=rng).log()
+    return (x - x.min()) / (x.max() - x.min())
+
+
+@pytest.mark.parametrize("shape", [(60,), (2, 30), (1, 1, 60), (3, 2, 40)])
+def test_positions_of_very_different_scales_are_standardised_each(shape: tuple[int, ...]) -> None:
+    (finding,) = CHECK.find(make_case(spectra(shape)))
+    assert finding.cause.startswith("features have very different scales")
+    assert ("each feature" in finding.fix, "255" in finding.fix, "logarithm" in finding.fix) == (True, False, False)
+    assert finding.remedy is not None
+    x = finding.remedy.apply(make_case(spectra(shape))).train.x
+    std, mean = torch.std_mean(x, 0, correction=0)
+    assert torch.allclose(mean, torch.zeros(shape), atol=1e-4)
+    assert torch.allclose(std, torch.ones(shape), atol=1e-4)
+
+
+@pytest.mark.parametrize("shape", [(12,), (1, 20), (2, 1, 8)])
+@pytest.mark.parametrize(("spread", "sign", "takes_logarithm"), [(2.0, 1, True), (2.0, -1, False), (0.5, 1, False)])
+def test_positive_inputs_of_many_magnitudes_are_standardised_as_logarithms(
+    shape: tuple[int, ...], spread: float, sign: int, takes_logarithm: bool
+) -> None:
+    logarithms = torch.randn(400, *shape, generator=torch.Generator().manual_seed(0))
+    x = 100 * sign * (spread * logarithms).exp()
+    (finding,) = CHECK.find(make_case(x))
+    assert ("logarithm" in finding.fix) is takes_logarithm
+    assert finding.remedy is not None
+    changed = finding.remedy.apply(make_case(x)).train.x
+    correlation = float(torch.corrcoef(torch.stack([changed.flatten(), logarithms.flatten()]))[0, 1])
+    assert (abs(correlation) > 0.95) is (takes_logarithm or spread < 1)
+
+
+@pytest.mark.parametrize(
+    ("x", "is_said"),
+    [
+        (uniform_images(0, 255).round(), True),
+        (uniform_images(0, 1 / 255), True),
+        (uniform_images(0, 3000), False),
+        (uniform_images(0, 16).round(), False),
+        (255 * torch.rand(60, 8).round(), False),
+    ],
+)
+def test_only_bytes_of_images_are_to_be_divided_by_255(x: torch.Tensor, is_said: bool) -> None:
+    (finding,) = CHECK.find(make_case(x))
+    assert ("255" in finding.fix) is is_said
+
+
+def test_pulses_at_one_place_of_signals_have_no_finding() -> None:
+    x = 0.02 * torch.randn(100, 1, 80, generator=torch.Generator().manual_seed(0))
+    x[:, :, 30:36] += 1
+    assert CHECK.find(make_case(x)) == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("is_vector", [True, False])
+def test_inputs_brought_to_0_to_1_together_are_the_cause(is_vector: bool) -> None:
+    x = spectra((2, 40), 900, 6.0)
+    rng = torch.Generator().manual_seed(1)
+    y = torch.arange(900) % 2
+    x[:, :, 25:32] *= 1 + y[:, None, None] * (0.5 + torch.rand(900, 1, 1, generator=rng))
+    x = x.flatten(1) if is_vector else x
+    layers = {"hidden": Dense(32), "relu": ReLU(), "scores": Dense(2)}
+    net = Sequential(**({} if is_vector else {"flatten": Flatten()}), **layers)
+    model = Model(net, optimizer=Adam(1e-3), input_shape=tuple(x.shape[1:]))
+    train, validation = (x[:600], y[:600]), (x[600:], y[600:])
+    history = model.fit(*train, epochs=10, batch_size=32, verbose=False)
+    diagnosis = model.doctor(*train, validation=validation, history=history, epochs=10, batch_size=32)
+    assert (diagnosis.causes[0], diagnosis.kind(0)) == ("unnormalised-inputs", "cause")
 
 
 def test_inputs_that_the_model_standardises_have_no_finding() -> None:

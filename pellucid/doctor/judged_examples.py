@@ -1,4 +1,4 @@
-"""How training targets are wrong, judged by the outputs of a model for the training examples."""
+"""How training targets are wrong, judged by the outputs of a model for the training examples, or by repeated values."""
 
 from dataclasses import replace
 from functools import cached_property
@@ -8,11 +8,14 @@ from typing import Any
 from torch import Tensor
 
 from pellucid.data.changed_source import with_new_targets, with_targets
+from pellucid.doctor.case import Case, has_flat_targets
 from pellucid.doctor.evaluations import MIN_GAP, Evaluations, changed_targets
 from pellucid.doctor.finding import MIN_GAIN, Suspect, suspect
 from pellucid.doctor.held_out import outputs_for, predicted_target
+from pellucid.doctor.inputs import select
 from pellucid.doctor.intervention import MeasuredEffect
-from pellucid.doctor.paired import ProvenCause
+from pellucid.doctor.paired import MIN_HELD_OUT, ProvenCause
+from pellucid.doctor.suspects.targets import are_filled, filled_targets
 from pellucid.doctor.training_case import TrainingCase, validation_of
 from pellucid.task import HeldOutScores, TargetChange
 from pellucid.training.examples import subset
@@ -51,6 +54,22 @@ def judge_training_targets(evaluations: Evaluations) -> ProvenCause | None:
     if proven_cause is None and judged.unproven_suspect is not None:
         evaluations.likely.append((replace(judged.unproven_suspect.finding, remedy=None, is_fault=True), None))
     return proven_cause
+
+
+def train_without_filled_targets(evaluations: Evaluations) -> ProvenCause | None:
+    """Train without the targets that a value fills where they are missing, scored on examples without that value."""
+    case, trainings = evaluations.case, evaluations.trainings
+    if not isinstance(case, Case) or case.validation is None or not has_flat_targets(case):
+        return None
+    found = filled_targets(case.train, case.validation)
+    if found is None:
+        return None
+    change, values = found
+    base, is_complete = case, ~are_filled(case.validation.y, values).any(1)
+    if MIN_HELD_OUT <= int(is_complete.sum()) < len(is_complete):
+        base = replace(case, validation=select(case.validation, is_complete))
+    base_scores = evaluations.base_scores.setdefault(trainings.max_steps, {}) if base is case else {}
+    return trainings.measure(base, change, base_scores, trainings.max_steps)
 
 
 class JudgedExamples:

@@ -165,9 +165,8 @@ def test_targets_that_stand_for_missing_ones_are_the_cause() -> None:
     model = Model(net, Quadratic(), Adam(0.02), input_shape=(4,), metrics=())
     history = model.fit(x[:400], train_y, epochs=10, batch_size=32, verbose=False)
     diagnosis = model.doctor(x[:400], train_y, validation=(x[400:], y[400:]), history=history, epochs=10, batch_size=32)
-    assert (diagnosis.causes[0], diagnosis.kind(0)) == ("unusual-examples", "cause")
-    assert "targets that are exactly 0" in diagnosis.findings[0].cause
-    assert diagnosis.findings[0].evidence["fraction_in_validation"] == 0.0
+    assert (diagnosis.causes[0], diagnosis.kind(0)) == ("filled-targets", "cause")
+    assert "of the training targets are exactly 0" in diagnosis.findings[0].cause
 
 
 def test_target_images_that_equal_the_inputs_in_training_alone_are_a_difference() -> None:

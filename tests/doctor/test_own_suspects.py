@@ -12,7 +12,7 @@ from pellucid.combine import Sequential
 from pellucid.data import float_images
 from pellucid.doctor import Case, case_of, diagnose
 from pellucid.doctor.checks import cut_gradient, mixed_examples
-from pellucid.doctor.suspects import layers, losses, objectives, settings
+from pellucid.doctor.suspects import layers, losses, objectives, settings, targets
 from pellucid.generators import GAN
 from pellucid.layers import (
     BatchNorm,
@@ -190,7 +190,7 @@ def test_targets_far_from_zero_are_the_cause() -> None:
 
 
 def test_targets_near_zero_are_no_suspect() -> None:
-    assert list(losses.target_suspects(regression_case("quadratic", epochs=1))) == []
+    assert list(targets.target_suspects(regression_case("quadratic", epochs=1))) == []
 
 
 def test_class_weights_by_frequency_are_unusual() -> None:

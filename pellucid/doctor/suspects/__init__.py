@@ -5,7 +5,7 @@ from functools import partial
 
 from pellucid.doctor.case import Case
 from pellucid.doctor.finding import Finding, Suspect
-from pellucid.doctor.suspects import layers, losses, objectives, settings
+from pellucid.doctor.suspects import layers, losses, objectives, settings, targets
 from pellucid.doctor.training_case import TrainingCase, optional_fields
 from pellucid.objective import Supervised
 
@@ -16,7 +16,7 @@ OVERFITTING = "overfitting"  # whose remedy is tried at full length, and after a
 SuspectSource = Callable[[Case], Iterator[Suspect]]
 TaskSuspectSource = Callable[[TrainingCase], Iterator[Suspect]]
 PARTICULAR_SOURCES: tuple[SuspectSource, ...] = (
-    losses.coupled_loss_suspects, losses.box_suspects, losses.target_suspects,
+    losses.coupled_loss_suspects, targets.box_suspects, targets.target_suspects,
     settings.pretrained_suspects, settings.regularizer_suspects, settings.frozen_suspects,
     settings.augment_suspects, losses.ignored_class_suspects, losses.loss_option_suspects,
     losses.class_balance_suspects, settings.clipping_suspects, settings.optimizer_suspects,

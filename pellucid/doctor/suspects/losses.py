@@ -1,6 +1,6 @@
-"""Suspects in the targets, the loss and the objective, and in losses and optimizers of one's own."""
+"""Suspects in the loss and the objective, and in losses and optimizers of one's own."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import Field, dataclass, fields, is_dataclass, replace
 from functools import partial
 from typing import Any
@@ -15,7 +15,7 @@ from pellucid.data.source import Arrays, Source
 from pellucid.doctor.case import Case
 from pellucid.doctor.finding import Suspect, suspect
 from pellucid.doctor.passes import is_user_defined, library_version, rms
-from pellucid.doctor.remedies import rebuilt, with_parts, with_standardised_targets
+from pellucid.doctor.remedies import rebuilt
 from pellucid.doctor.training_case import TrainingCase
 from pellucid.layers import Identity, Layer, LogSoftmax, Mode, Sigmoid, Softmax
 from pellucid.losses import BinaryCrossEntropy, Loss, Quadratic, SoftmaxCrossEntropy
@@ -33,72 +33,8 @@ MIN_IMBALANCE = 20.0  # count of the most frequent class divided by the count of
 # The same of binary targets of which a trained model predicts fewer than MAX_MISSED_RECALL of the positive ones.
 MIN_MISSED_IMBALANCE, MAX_MISSED_RECALL, MIN_PROBABILITY = 4.0, 0.3, 0.5
 MAX_WEIGHT_RATIO = 100.0  # largest class weight divided by the smallest; a higher ratio is unusual
-# |mean| of the targets, in standard deviations, and as it is: coordinates from 0 to 1 hardly need another scale.
-MAX_OFFSET, MAX_MEAN = 2.0, 1.0
-MAX_STD, MIN_STD = 5.0, 0.05  # standard deviation of the targets
 BATCH_SIZE = 8  # examples
-BOX_ORDERS: dict[str, Callable[[Tensor], Tensor]] = {
-    "x, y, width, height": lambda y: torch.cat([y[:, :2], y[:, :2] + y[:, 2:]], 1),
-    "centre, width, height": lambda y: torch.cat([y[:, :2] - y[:, 2:] / 2, y[:, :2] + y[:, 2:] / 2], 1),
-}
-MAX_BEYOND = 1.3  # of the largest value of the boxes, of their corners
-MAX_LOSS_RATIO = 0.01  # of the loss of boxes in the order that it takes, as outputs for themselves, to that of others
 MAX_COUPLING = 1e-3  # relative change of the gradients of all other examples if one example's target changes
-
-
-def target_suspects(case: Case) -> Iterator[Suspect]:
-    """Yield a suspect if regression targets are far from mean 0 and standard deviation 1."""
-    y = case.train.y
-    if case.classifies or not y.is_floating_point():
-        return
-    mean, std = y.double().mean(0, keepdim=True), y.double().std(0, correction=0, keepdim=True)
-    offset = float((mean.abs() / std.clamp_min(1e-12)).max())
-    is_scaled_otherwise = float(std.max()) > MAX_STD or float(std.min()) < MIN_STD
-    if float(std.min()) > 0 and (offset > MAX_OFFSET or is_scaled_otherwise):
-        yield suspect(
-            "unnormalised-targets", "the targets are far from the network's first outputs, so that most of the "
-            "training is spent on learning their mean and scale",
-            "subtract the targets' mean, divide by their standard deviation, and undo this in the predictions",
-            "standardised targets",
-            lambda case: rebuilt(with_standardised_targets(case)),
-            path="train", unusual=is_scaled_otherwise or float(mean.abs().max()) > MAX_MEAN,
-            mean_target=float(mean.mean()),
-            standard_deviation_of_the_targets=float(std.mean()),
-        )  # fmt: skip
-
-
-def box_suspects(case: Case) -> Iterator[Suspect]:
-    """Yield a suspect if a loss of four values is not lowest at its targets, but is at the corners that they may mean.
-
-    Losses of overlap take corners; of other boxes, the loss of perfect outputs is above 0.
-    """
-    loss, y = case.model.loss, case.train.y
-    if not isinstance(loss, Loss) or not y.is_floating_point() or y.shape[1:] != (4,):
-        return
-    own_loss, limit = _loss_of_itself(loss, y), y.max()
-    fitting = {}
-    for order, convert in BOX_ORDERS.items():
-        corners = convert(y)
-        are_inside = (corners >= 0).all() and (corners <= limit * MAX_BEYOND).all()
-        if are_inside and _loss_of_itself(loss, corners) < MAX_LOSS_RATIO * own_loss:
-            fitting[order] = convert
-    question = " (or from centre, width, height: see how they are written)" if len(fitting) > 1 else ""
-    for order, convert in fitting.items():
-        yield suspect(
-            "box-format", f"the loss takes the targets for corners, so that it is {own_loss:.2g} even for outputs "
-            f"that equal their targets, and about 0 if they are converted from {order}",
-            f"convert the boxes from {order}{question} to the corners x0, y0, x1, y1 that the loss takes",
-            f"boxes converted from {order}",
-            lambda case, convert=convert: with_parts(case, lambda data: replace(data, y=convert(data.y))),
-            path="train", unusual=True, is_fault=True, loss_of_the_targets_themselves=own_loss,
-        )  # fmt: skip
-
-
-def _loss_of_itself(loss: Loss, y: Tensor) -> float:
-    try:
-        return float(loss(y, y)[0])
-    except (PellucidError, RuntimeError, AttributeError, TypeError):  # of outputs of another form
-        return 0.0
 
 
 @dataclass(frozen=True)
@@ -169,12 +105,19 @@ def _coupling(case: Case, loss: Loss) -> float:
 
 
 def own_loss_suspects(case: TrainingCase) -> Iterator[Suspect]:
-    """Yield a suspect for a user-defined loss: that of the library which it is derived from, or one for the targets."""
+    """Yield a suspect for a user-defined loss: that of the library which it is derived from, or one for the targets.
+
+    For a criterion that PyTorch computes, only in place of values for as many outputs.
+    """
     objective = case.model.objective
-    if not isinstance(objective, Supervised) or not is_user_defined(objective.loss) or not isinstance(case, Case):
+    if not isinstance(objective, Supervised) or not isinstance(case, Case):
         return
     loss, y = objective.loss, case.train.y
-    plain = library_version(loss)
+    criterion = getattr(loss, "criterion", None)
+    compares = y.is_floating_point() and y.dim() == 2 and y.shape[1:] == case.model.output_shape
+    if not is_user_defined(loss) and (criterion is None or not compares):
+        return
+    plain = None if criterion is not None else library_version(loss)
     if plain is None and case.classifies:
         return  # see `losses.loss_suspects`
     if plain is None and not y.is_floating_point():
@@ -182,11 +125,14 @@ def own_loss_suspects(case: TrainingCase) -> Iterator[Suspect]:
     elif plain is None and y.dim() <= 2:
         plain = Quadratic()
     if plain is not None:
+        name = type(loss if criterion is None else criterion).__name__
+        question = ", and whether boxes are corners or centre and size" if y.shape[1:] == (4,) else ""
         yield suspect(
-            "wrong-loss", f"minimizing {type(loss).__name__} does not lead to good predictions",
-            f"compare its values and gradients with those of {type(plain).__name__}, or use that",
-            f"the loss {type(plain).__name__}", partial(rebuilt, loss=plain), path="loss", unusual=True,
-            key=f"loss-{type(plain).__name__}", loss=type(loss).__name__,
+            "wrong-loss", f"minimizing {getattr(criterion, '__name__', name)} does not lead to good predictions",
+            f"compare its values and gradients with those of {type(plain).__name__}, or use that: see which form of "
+            f"the outputs and targets it takes{question}", f"the loss {type(plain).__name__}",
+            partial(rebuilt, loss=plain), path="loss", unusual=criterion is None, key=f"loss-{type(plain).__name__}",
+            loss=name,
         )  # fmt: skip
 
 

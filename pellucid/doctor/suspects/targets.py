@@ -1,0 +1,182 @@
+"""Suspects in targets that are values: their scale, values that stand for missing ones, and boxes in other forms."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from math import inf, isnan, nan
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pellucid.base.errors import PellucidError
+from pellucid.data.source import Arrays
+from pellucid.doctor.case import Case
+from pellucid.doctor.finding import Suspect, suspect
+from pellucid.doctor.remedies import rebuilt, with_standardised_targets
+from pellucid.doctor.suspects.losses import PerExample
+from pellucid.losses import Loss
+
+# |mean| of the targets, in standard deviations, and as it is: coordinates from 0 to 1 hardly need another scale.
+MAX_OFFSET, MAX_MEAN = 2.0, 1.0
+MAX_STD, MIN_STD = 5.0, 0.05  # standard deviation of the targets
+# A value stands for missing ones if it is the target of so many examples, is so much more frequent than any other of so
+# many values, and is so far from all others, in standard deviations and in steps between values.
+MIN_FILLED, MIN_TIMES, MIN_DISTINCT = 0.05, 5, 20
+MIN_GAP, MIN_STEPS = 0.5, 10
+MIN_FILLED_GAIN = 0.1  # of the score, without these targets
+MAX_COLUMNS = 256  # of targets that are searched for such values
+# Of the corners x0, y0, x1, y1 of boxes: the matrix by which boxes of each form, as rows, are multiplied.
+BOX_FORMS: dict[str, tuple[tuple[float, ...], ...]] = {
+    "centre, width, height": ((1, 0, 1, 0), (0, 1, 0, 1), (-0.5, 0, 0.5, 0), (0, -0.5, 0, 0.5)),
+    "x, y, width, height": ((1, 0, 1, 0), (0, 1, 0, 1), (0, 0, 1, 0), (0, 0, 0, 1)),
+}
+MAX_BEYOND = 1.3  # of the largest value of the boxes, of their corners
+MAX_LOSS_RATIO = 0.01  # of the loss of boxes in the form that it takes, as outputs for themselves, to that of others
+
+
+def target_suspects(case: Case) -> Iterator[Suspect]:
+    """Yield a suspect if regression targets are far from mean 0 and standard deviation 1."""
+    y = case.train.y
+    if case.classifies or not y.is_floating_point():
+        return
+    mean, std = y.double().mean(0, keepdim=True), y.double().std(0, correction=0, keepdim=True)
+    offset = float((mean.abs() / std.clamp_min(1e-12)).max())
+    is_scaled_otherwise = float(std.max()) > MAX_STD or float(std.min()) < MIN_STD
+    if float(std.min()) > 0 and (offset > MAX_OFFSET or is_scaled_otherwise):
+        yield suspect(
+            "unnormalised-targets", "the targets are far from the network's first outputs, so that most of the "
+            "training is spent on learning their mean and scale",
+            "subtract the targets' mean, divide by their standard deviation, and undo this in the predictions",
+            "standardised targets",
+            lambda case: rebuilt(with_standardised_targets(case)),
+            path="train", unusual=is_scaled_otherwise or float(mean.abs().max()) > MAX_MEAN,
+            mean_target=float(mean.mean()),
+            standard_deviation_of_the_targets=float(std.mean()),
+        )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class OfCorners(PerExample):
+    """A loss of corners, of boxes in another form.
+
+    form: of BOX_FORMS. converts_outputs: whether the outputs have this form too; otherwise, only the targets have.
+    """
+
+    form: str = ""
+    converts_outputs: bool = True
+
+    def compute(self, y: Any, target: Tensor) -> tuple[Tensor, Any]:
+        """Return the loss of the corners and its gradient with respect to y."""
+        matrix = torch.tensor(BOX_FORMS[self.form], dtype=y.dtype, device=y.device)
+        if not self.converts_outputs:
+            return self.loss(y, target.to(y.dtype) @ matrix)
+        value, dy = self.loss(y @ matrix, target.to(y.dtype) @ matrix)
+        return value, dy @ matrix.T
+
+
+def box_suspects(case: Case) -> Iterator[Suspect]:
+    """Yield a suspect if a loss of four values is not lowest at its targets, but is if they are made corners.
+
+    Losses of overlap take corners; of other boxes, the loss of perfect outputs is above 0.
+    """
+    loss, y = case.model.loss, case.train.y
+    if not isinstance(loss, Loss) or not y.is_floating_point() or y.shape[1:] != (4,):
+        return
+    own_loss, limit = _loss_of_itself(loss, y), y.max()
+    if own_loss <= MAX_LOSS_RATIO * _loss_of_itself(loss, y, y.roll(1, 0)):
+        return
+    fitting: list[OfCorners] = []
+    for form, matrix in BOX_FORMS.items():
+        corners = y @ torch.tensor(matrix, dtype=y.dtype)
+        are_inside = (corners >= 0).all() and (corners <= limit * MAX_BEYOND).all()
+        converted = [OfCorners(loss, form, converts_outputs) for converts_outputs in (True, False)]
+        fitting += [one for one in converted if are_inside and _loss_of_itself(one, y) < MAX_LOSS_RATIO * own_loss]
+    question = (
+        " (or from x, y, width, height: see how they are written)" if len({one.form for one in fitting}) > 1 else ""
+    )
+    for one in fitting:
+        what = "outputs and targets" if one.converts_outputs else "the targets, as the outputs are,"
+        yield suspect(
+            "box-format", f"the loss takes boxes for corners x0, y0, x1, y1, so that it is {own_loss:.2g} even for "
+            f"outputs that equal their targets, and about 0 if {what} are converted from {one.form}",
+            f"convert {what} from {one.form}{question} to corners before the loss, since the boxes are not the corners "
+            "that it takes", f"boxes converted from {one.form} in the loss",
+            lambda case, one=one: rebuilt(case, loss=one), path="train", unusual=True, is_fault=True,
+            key=f"boxes-from-{one.form}-{one.converts_outputs}", loss_of_the_targets_themselves=own_loss,
+        )  # fmt: skip
+
+
+def _loss_of_itself(loss: Loss, y: Tensor, target: Tensor | None = None) -> float:
+    try:
+        return float(loss(y, y if target is None else target)[0])
+    except (PellucidError, RuntimeError, AttributeError, TypeError):  # of outputs of another form
+        return 0.0
+
+
+@dataclass(frozen=True)
+class WithoutMissing(PerExample):
+    """A loss of values without those targets that stand for missing ones, which are replaced by the outputs.
+
+    values: the value that stands for missing ones in each column of the targets; NaN without one.
+    """
+
+    values: tuple[float, ...] = ()
+
+    def compute(self, y: Any, target: Tensor) -> tuple[Tensor, Any]:
+        """Return the loss and its gradient with respect to y, which is 0 where a target is missing."""
+        is_missing = are_filled(target, torch.tensor(self.values, dtype=torch.float64)).reshape(target.shape)
+        return self.loss(y, torch.where(is_missing, y.reshape(target.shape).to(target.dtype), target))
+
+
+def are_filled(y: Tensor, values: Tensor) -> Tensor:
+    """Return whether each of the targets y (N,) or (N, D) is the value (D,) of its column, (N, D); NaN for none."""
+    return y.reshape(len(y), -1) == values.to(y)
+
+
+def filled_targets(train: Arrays, validation: Arrays) -> tuple[Suspect, Tensor] | None:
+    """Return the suspect for targets that were filled where they are missing, and the values, see `are_filled`.
+
+    It is a value that continuous targets of the training data repeat exactly. If the validation data repeat it as well,
+    it must be far from all others and not 0, which targets may be, or that of both coordinates of some points alone.
+    """
+    y = train.y.reshape(len(train), -1)
+    if not y.is_floating_point() or y.shape[1] > MAX_COLUMNS or validation.y.shape[1:] != train.y.shape[1:]:
+        return None
+    found = [_repeated_value(column) for column in y.T]
+    values = torch.tensor([value for value, _ in found], dtype=torch.float64)
+    is_filled, is_filled_elsewhere = are_filled(y, values), are_filled(validation.y, values)
+    if not bool(is_filled.any()):
+        return None
+    different = values[~values.isnan()].unique()
+    if float(is_filled_elsewhere.double().mean()) > float(is_filled.double().mean()) / 2:
+        are_apart = all(is_apart or isnan(value) for value, is_apart in found) and bool((different != 0).all())
+        is_in_pairs = y.shape[1] % 2 == 0 and torch.equal(is_filled[:, ::2], is_filled[:, 1::2])
+        if not are_apart and not (is_in_pairs and bool((is_filled.any(1) & ~is_filled.all(1)).any())):
+            return None
+    text = f"{float(different[0]):g}"
+    text = text if len(different) == 1 else f"a value in each column, such as {text}"
+    n_examples, fraction = int(is_filled.any(1).sum()), float(is_filled.double().mean())
+    change = suspect(
+        "filled-targets", f"{fraction:.0%} of the training targets are exactly {text} (in {n_examples:,} of "
+        f"{len(y):,} examples), far more often than any other value, as if it stood for missing ones",
+        f"treat {text} as missing: leave these numbers out of the loss, or those examples out of the data",
+        "a loss without these numbers",
+        lambda case: rebuilt(case, loss=WithoutMissing(case.model.loss, tuple(values.tolist()))), path="train",
+        min_gain=MIN_FILLED_GAIN, is_likely=True, fraction=fraction, examples=n_examples,
+    )  # fmt: skip
+    return change, values
+
+
+def _repeated_value(column: Tensor) -> tuple[float, bool]:
+    """Return the value that many of continuous targets (N,) have, NaN for none, and whether all others are far."""
+    values, counts = column[column.isfinite()].unique(return_counts=True)
+    if len(values) < MIN_DISTINCT:
+        return nan, False
+    most, second = counts.topk(2).values.tolist()
+    if most < max(MIN_FILLED * len(column), MIN_TIMES * second):
+        return nan, False
+    value = values[counts.argmax()]
+    others = column[column.isfinite() & (column != value)]
+    distances = torch.where(values == value, inf, (values - value).abs())
+    is_apart = float(distances.min()) > max(MIN_STEPS * float(values.diff().median()), MIN_GAP * float(others.std()))
+    return float(value), is_apart

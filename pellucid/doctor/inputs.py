@@ -239,7 +239,8 @@ def own_nearest(first: Tensor, second: Tensor) -> float:
     """
     rows = [_normalized(x) if is_image(x) else small_features(x) for x in (first, second)]
     scale = 1.0 if is_image(first) else rows[0].std(0).clamp_min(1e-12)
-    nearest = torch.cdist(rows[1] / scale, rows[0] / scale).argmin(1)
+    exact = "donot_use_mm_for_euclid_dist"  # by products, equal inputs would have distances above 0
+    nearest = torch.cdist(rows[1] / scale, rows[0] / scale, compute_mode=exact).argmin(1)
     return float((nearest == torch.arange(len(first))).double().mean())
 
 

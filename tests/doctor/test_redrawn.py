@@ -10,6 +10,7 @@ from torch.utils.data import DataLoader, Dataset
 
 import pellucid
 from pellucid.data import float_images
+from pellucid.data.source import Arrays
 from pellucid.doctor import Case, case_of
 from pellucid.doctor.checks import confused_labels, label_noise, shuffled_labels
 from pellucid.doctor.examination import examine
@@ -48,7 +49,7 @@ def test_flips_are_recognized_beside_other_changes(names: list[str]) -> None:
 
 
 def sides(count: int, seed: int) -> tuple[Tensor, Tensor]:
-    """Return noise images (count, 1, 12, 12) with a bright left, upper, right or lower side, the class of each."""
+    """Return noise images (count, 1, 12, 12) with a bright left, lower, right or upper side, the class of each."""
     y = torch.arange(count) % 4
     x = 0.4 * random(count, 1, 12, 12, seed=seed)
     for k, label in enumerate(y.tolist()):
@@ -65,7 +66,7 @@ def test_classes_that_are_each_others_mirror_images_are_named(
     is_flipped = torch.arange(240) % 3 == 0
     draws = [torch.where((is_flipped == k)[:, None, None, None], FLIPS[name](x), x) for k in (False, True)]
     model = make_model(input_shape=(1, 12, 12))
-    options = {"plain": (x, y)} if is_plain else {}
+    options = {"plain": Arrays(x, y)} if is_plain else {}
     case = case_of(model, draws[0], y, validation=sides(120, 1), redrawn=(draws[0], draws[1]), **options)
     text = moved_classes(case)
     assert [f"{k} looks like {j}" in text for k in range(4) for j in range(4)] == [
@@ -84,7 +85,7 @@ def hidden_case(is_plain: bool, y: Tensor | None = None, noise: float = 30.0, n:
     first, second = (x + noise * random(*x.shape, seed=seed) for seed in (1, 2))
     return case_of(
         make_model(), first, y, validation=shuffled_corners(300, seed=1), redrawn=(first[:200], second[:200]),
-        plain=(x, y) if is_plain else None,
+        plain=Arrays(x, y) if is_plain else None,
     )  # fmt: skip
 
 

@@ -13,7 +13,7 @@ from pellucid.data.source import Arrays
 from pellucid.doctor import Diagnosis, case_of
 from pellucid.doctor.suspects import losses, targets
 from pellucid.layers import Dense, ReLU
-from pellucid.losses import L1, Quadratic
+from pellucid.losses import Quadratic
 from pellucid.model import Model
 from pellucid.opening.torch_training.losses import loss_of
 from pellucid.optim import Adam
@@ -236,9 +236,8 @@ def diagnosis_of_filled(value: float | str, size: int, in_both: bool, share: flo
     x = x - x.mean(0) + 0.05 * torch.randn(700, 12, generator=torch.Generator().manual_seed(4))
     train_y, held_out_y = filled(y[:500], value, share, size), y[500:]
     held_out_y = filled(held_out_y, value, share, size) if in_both else held_out_y
-    model = Model(
-        Sequential(Dense(32), ReLU(), Dense(32), ReLU(), Dense(6)), L1(), Adam(3e-3), metrics=(), input_shape=(12,)
-    )  # fmt: skip
+    net = Sequential(Dense(32), ReLU(), Dense(32), ReLU(), Dense(6))
+    model = Model(net, Quadratic(), Adam(3e-3), metrics=(), input_shape=(12,))
     train, validation = (x[:500], train_y), (x[500:], held_out_y)
     history = model.fit(*train, epochs=16, batch_size=25, verbose=False)
     return model.doctor(*train, validation=validation, history=history, epochs=16, batch_size=25)

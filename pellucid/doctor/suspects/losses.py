@@ -114,7 +114,8 @@ def own_loss_suspects(case: TrainingCase) -> Iterator[Suspect]:
         return
     loss, y = objective.loss, case.train.y
     criterion = getattr(loss, "criterion", None)
-    compares = y.is_floating_point() and y.dim() == 2 and y.shape[1:] == case.model.output_shape
+    are_values = y.is_floating_point() and y.dim() == 2 and not bool(((y == 0) | (y == 1)).all())
+    compares = are_values and y.shape[1:] == case.model.output_shape
     if not is_user_defined(loss) and (criterion is None or not compares):
         return
     plain = None if criterion is not None else library_version(loss)

@@ -30,7 +30,9 @@ BOX_FORMS: dict[str, tuple[tuple[float, ...], ...]] = {
     "centre, width, height": ((1, 0, 1, 0), (0, 1, 0, 1), (-0.5, 0, 0.5, 0), (0, -0.5, 0, 0.5)),
     "x, y, width, height": ((1, 0, 1, 0), (0, 1, 0, 1), (0, 0, 1, 0), (0, 0, 0, 1)),
 }
-MAX_BEYOND = 1.3  # of the largest value of the boxes, of their corners
+MAX_BEYOND = (
+    1.3  # of the largest value of the boxes, of their corners in pixels; as parts of an image, they are up to 1
+)
 MAX_LOSS_RATIO = 0.01  # of the loss of boxes in the form that it takes, as outputs for themselves, to that of others
 
 
@@ -82,13 +84,13 @@ def box_suspects(case: Case) -> Iterator[Suspect]:
     loss, y = case.model.loss, case.train.y
     if not isinstance(loss, Loss) or not y.is_floating_point() or y.shape[1:] != (4,):
         return
-    own_loss, limit = _loss_of_itself(loss, y), y.max()
+    own_loss, limit = _loss_of_itself(loss, y), max(MAX_BEYOND * float(y.max()), 1.0)
     if own_loss <= MAX_LOSS_RATIO * _loss_of_itself(loss, y, y.roll(1, 0)):
         return
     fitting: list[OfCorners] = []
     for form, matrix in BOX_FORMS.items():
         corners = y @ torch.tensor(matrix, dtype=y.dtype)
-        are_inside = (corners >= 0).all() and (corners <= limit * MAX_BEYOND).all()
+        are_inside = (corners >= 0).all() and (corners <= limit).all()
         converted = [OfCorners(loss, form, converts_outputs) for converts_outputs in (True, False)]
         fitting += [one for one in converted if are_inside and _loss_of_itself(one, y) < MAX_LOSS_RATIO * own_loss]
     question = (

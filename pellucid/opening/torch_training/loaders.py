@@ -103,7 +103,9 @@ class LoaderBatches:
         if x.shape != x_again.shape or torch.equal(x, x_again) or not torch.equal(y, y_again):
             return {}
         options: dict[str, Any] = {"redrawn": (x, x_again)}
-        other = None if validation is None else validation.loader
+        if validation is None:
+            return options
+        other = validation.loader
         with contextlib.suppress(Exception):  # code that is given the settings of another data set may raise any error
             dataset, collate = with_settings_of(loader.dataset, other.dataset), other.collate_fn
             first, second = (self._first(dataset, indices, collate) for _ in range(2))

@@ -30,9 +30,7 @@ BOX_FORMS: dict[str, tuple[tuple[float, ...], ...]] = {
     "centre, width, height": ((1, 0, 1, 0), (0, 1, 0, 1), (-0.5, 0, 0.5, 0), (0, -0.5, 0, 0.5)),
     "x, y, width, height": ((1, 0, 1, 0), (0, 1, 0, 1), (0, 0, 1, 0), (0, 0, 0, 1)),
 }
-MAX_BEYOND = (
-    1.3  # of the largest value of the boxes, of their corners in pixels; as parts of an image, they are up to 1
-)
+MAX_BEYOND = 1.3  # of the largest value of the boxes, of their corners in pixels; parts of an image are up to 1
 MAX_LOSS_RATIO = 0.01  # of the loss of boxes in the form that it takes, as outputs for themselves, to that of others
 
 

@@ -92,7 +92,7 @@ class LoaderBatches:
         """Return options of the doctor for training inputs that change from draw to draw; {} if none do.
 
         redrawn: two draws of the same inputs. plain: a function that yields all batches without random changes, read as
-        the validation loader reads its own, if both data sets are of one class. Targets must stay the same.
+        the validation loader reads its own, if that can be seen from its data set. Targets must stay the same.
         """
         loader = self.loader
         if not isinstance(loader, DataLoader) or isinstance(loader.dataset, IterableDataset) or not self.n_batches:
@@ -181,10 +181,11 @@ class LoaderBatches:
 def with_settings_of(dataset: Any, other: Any) -> Any:
     """Return a copy of a data set with the settings of another, such as its transform, and with its own examples.
 
-    Settings are functions, numbers, None, and short lists of these. Raises TypeError for data sets of other classes.
+    Settings are functions, numbers, None, and short lists of these. Of a data set that wraps one of the other's class,
+    such as by an augmentation, it is the one inside. Raises StopIteration for other classes.
     """
     if type(dataset) is not type(other):
-        raise TypeError("data sets of different classes")
+        return with_settings_of(next(value for value in vars(dataset).values() if type(value) is type(other)), other)
     changed = copy.copy(dataset)
     for name, value in vars(dataset).items():
         other_value = vars(other).get(name, value)

@@ -52,6 +52,20 @@ class Drawn(Dataset[Any]):
         return x + self.noise * torch.rand(1, 4, 4), index % 2
 
 
+class Augmented(Dataset[Any]):
+    """Another data set with noise."""
+
+    def __init__(self, inner: Any) -> None:
+        self.inner, self.change = inner, noisy
+
+    def __len__(self) -> int:
+        return len(self.inner)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
+        x, y = self.inner[index]
+        return self.change(x), y
+
+
 class Relabelled(Images):
     """Images whose targets change with them."""
 
@@ -95,6 +109,7 @@ def test_parts_of_data_sets_and_functions_of_batches_are_read_as_those_of_the_va
     check_plain(options(*subsets), X[4:20], Y[4:20])
     tensors = TensorDataset(X[:30], Y[:30]), TensorDataset(X[30:], Y[30:])
     check_plain(options(*tensors, collate_fn=noisy_batch), X[:30], Y[:30])
+    check_plain(options(Augmented(tensors[0]), tensors[1]), X[:30], Y[:30])
 
 
 @pytest.mark.parametrize(

@@ -42,6 +42,8 @@ def judge_training_targets(evaluations: Evaluations) -> ProvenCause | None:
     examples, but whose gain is not certain, is added to `likely`.
     """
     case, steps = evaluations.case, evaluations.trainings.max_steps
+    if isinstance(case, Case) and case.hides_labels:
+        return None  # what is predicted badly may be changed badly
     if not (evaluations.is_scored and evaluations.has_targets) or evaluations.score_gap > 0:
         return None
     indices = drawn_indices(len(case.train), evaluations.score.count(case.train), case.model.seed)

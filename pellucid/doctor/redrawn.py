@@ -1,11 +1,11 @@
 """Training inputs that change at random from draw to draw: which changes destroy what their labels say."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
 from pellucid.data.dataset import float_images
 from pellucid.doctor.case import MIN_SURVIVING, Case
-from pellucid.doctor.finding import Evidence, Finding, Suspect, suspect
+from pellucid.doctor.finding import EvidenceValue, Finding, Suspect, suspect
 from pellucid.doctor.inputs import random_moves
 from pellucid.doctor.remedies import rebuilt
 from pellucid.doctor.simple_classifier import fit_simple_classifier
@@ -29,7 +29,7 @@ def redrawn_suspects(case: TrainingCase) -> Iterator[Suspect]:
         )  # fmt: skip
 
 
-def finding_of_hidden_labels(case: Case, evidence: Evidence) -> Finding:
+def finding_of_hidden_labels(case: Case, evidence: Mapping[str, EvidenceValue]) -> Finding:
     """Return the finding for training inputs that random changes make so unlike that no label can be judged."""
     cause, fix = _texts(case)
     return Finding(

@@ -35,9 +35,7 @@ from pellucid.training.reading import Augmentation
 
 MAX_SAMPLE = 1_000  # examples for predictions; labels, statistics and duplicates use all examples
 MAX_PROBE = 128  # examples of a forward and backward pass
-# Fraction of the training examples of which two draws are more alike than draws of different examples; with fewer,
-# labels cannot be judged by neighbours of the inputs.
-MIN_SURVIVING = 0.8
+MIN_SURVIVING = 0.8  # fraction of training examples, two draws of which are more alike than draws of different ones
 REHEARSAL_STEPS = 40  # steps of a rehearsal, a short training from the initial weights
 MAX_REHEARSAL_WORK = 8e11  # multiply-adds; two processor cores need about a second for 4e10 of them
 
@@ -126,9 +124,14 @@ class Case:
         return 1.0 if self.redrawn is None else own_nearest(*self.redrawn)
 
     @property
+    def changes_much(self) -> bool:
+        """Whether the training inputs change so much at random that their neighbours tell nothing of their labels."""
+        return self.surviving < MIN_SURVIVING
+
+    @property
     def hides_labels(self) -> bool:
-        """Whether the training inputs change so much at random that their labels cannot be judged."""
-        return self.plain is None and self.surviving < MIN_SURVIVING
+        """Whether labels cannot be judged, since the inputs change much and are not known without that."""
+        return self.plain is None and self.changes_much
 
     @cached_property
     def judged(self) -> "Case":

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
 from pellucid.data.dataset import float_images
-from pellucid.doctor.case import MIN_SURVIVING, Case
+from pellucid.doctor.case import Case
 from pellucid.doctor.finding import EvidenceValue, Finding, Suspect, suspect
 from pellucid.doctor.inputs import random_moves
 from pellucid.doctor.remedies import rebuilt
@@ -20,7 +20,7 @@ MAX_SHOWN = 4  # classes
 
 def redrawn_suspects(case: TrainingCase) -> Iterator[Suspect]:
     """Yield a suspect if the training inputs change much at random, and are known without that."""
-    if isinstance(case, Case) and case.plain is not None and case.surviving < MIN_SURVIVING:
+    if isinstance(case, Case) and case.plain is not None and case.changes_much:
         plain, (cause, fix) = case.plain, _texts(case)
         yield suspect(
             NAME, cause, fix, "training inputs read as validation inputs, without the random changes",

@@ -102,20 +102,21 @@ def _narrowed_to_inputs(evaluations: Evaluations, cause: ProvenCause) -> ProvenC
 def _narrowed_to_rate(evaluations: Evaluations, cause: ProvenCause) -> ProvenCause:
     """Return the learning rate as the cause if the usual one alone, or one beyond it, gives half of the gain.
 
-    cause: that the exchange of all settings has proven. If both rates have no effect, it no longer names the rate.
+    cause: that the exchange of all settings has proven. If none of these rates has an effect, it no longer names the rate.
     """
     trainings, case = evaluations.trainings, evaluations.case
     optimizer, steps = case.model.optimizer, trainings.max_steps
-    beyond = 0.1 if optimizer.lr > optimizer.usual_lr else 10.0
+    factors = (1.0, 0.1) if optimizer.lr > optimizer.usual_lr else (1.0, 10.0, 100.0)
     min_gain = max(MIN_SETTINGS_GAIN, MIN_NARROWED_FRACTION * fmean(cause.effect.gains))
     effects = len(trainings.effects)
-    for rate in (optimizer.usual_lr, beyond * optimizer.usual_lr):
-        other_rate = replace(suspect_of_rate(case, rate), min_gain=min_gain, is_likely=True)
+    for factor in factors:
+        other_rate = suspect_of_rate(case, factor * optimizer.usual_lr)
+        other_rate = replace(other_rate, min_gain=min_gain, is_likely=True)
         proven_cause = trainings.measure(case, other_rate, evaluations.base_scores[steps], steps)
         if proven_cause is not None and proven_cause.effect.surpasses(evaluations.validation_scores):
             return proven_cause
     verdicts = [effect.verdict for effect in trainings.effects[effects:]]
-    if verdicts != ["no effect"] * 2:
+    if verdicts != ["no effect"] * len(factors):
         return cause
     return cause.with_finding(replace(cause.suspect.finding, fix=_order_of_settings(optimizer), kind=""))
 

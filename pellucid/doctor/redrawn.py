@@ -15,7 +15,7 @@ from pellucid.metrics.functions import confusion_matrix
 NAME = "augmentation-destroys"
 MIN_GAIN = 0.1  # of the score, without random changes, since sound ones make short trainings a little worse
 MIN_CHANGED = 0.5  # fraction of the images of a class that a classifier answers with one other class if they are moved
-MAX_SHOWN = 4  # classes
+MAX_SHOWN, MAX_MOVES = 4, 2  # classes and moves in a sentence
 
 
 def redrawn_suspects(case: TrainingCase) -> Iterator[Suspect]:
@@ -43,8 +43,8 @@ def _texts(case: Case) -> tuple[str, str]:
     """Return the cause and the fix."""
     if classes := moved_classes(case):
         return (
-            f"the training images are mirrored or turned at random, which turns some classes into others ({classes})",
-            f"leave flips and turns that change the class out of the augmentation ({classes})",
+            "the training images are mirrored or turned at random, and keep their labels where that makes another class",
+            f"leave flips and turns that make one class another out of the augmentation ({classes})",
         )
     moves = random_moves(*case.redrawn) if case.redrawn is not None else {}
     if moves and case.train.y.is_floating_point():
@@ -86,5 +86,5 @@ def moved_classes(case: Case) -> str:
             and int((answers[classifier.classes] == answers[label]).sum()) == 1
         ]
         if changed:
-            texts.append(f"{change.fault}, {', '.join(changed[:MAX_SHOWN])}")
-    return "; ".join(texts)
+            texts.append(f"{change.fault}: {', '.join(changed[:MAX_SHOWN])}")
+    return "; ".join(texts[:MAX_MOVES])

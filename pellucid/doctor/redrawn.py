@@ -43,7 +43,7 @@ def _texts(case: Case) -> tuple[str, str]:
     """Return the cause and the fix."""
     if classes := moved_classes(case):
         return (
-            "the training images are mirrored or turned at random, and keep their labels where that makes another class",
+            "training images are mirrored or turned at random, and keep their labels where that makes another class",
             f"leave flips and turns that make one class another out of the augmentation ({classes})",
         )
     moves = random_moves(*case.redrawn) if case.redrawn is not None else {}

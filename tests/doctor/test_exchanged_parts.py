@@ -236,20 +236,22 @@ def test_a_rate_far_from_the_usual_one_is_told_first(optimizer: Any, change: str
 
 
 @pytest.mark.parametrize(
-    ("verdicts", "name", "is_rate_first"),
+    ("lr", "verdicts", "name", "is_rate_first"),
     [
-        (("cause",), "learning-rate-too-high", False),
-        (("no effect", "cause"), "learning-rate-too-high", False),
-        (("unclear", "no effect"), "faulty-settings", True),
-        (("no effect", "no effect"), "faulty-settings", False),
-        (("not tried", "not tried"), "faulty-settings", True),
+        (0.02, ("cause",), "learning-rate-too-high", False),
+        (0.02, ("no effect", "cause"), "learning-rate-too-high", False),
+        (1e-5, ("no effect", "unclear", "cause"), "learning-rate-too-low", False),
+        (0.02, ("unclear", "no effect"), "faulty-settings", True),
+        (0.02, ("no effect",) * 2, "faulty-settings", False),
+        (1e-5, ("no effect",) * 3, "faulty-settings", False),
+        (1e-5, ("no effect", "no effect", "not tried"), "faulty-settings", True),
     ],
 )
 def test_the_rate_alone_is_tried_if_other_settings_are_better(
-    verdicts: tuple[str, ...], name: str, is_rate_first: bool, monkeypatch: pytest.MonkeyPatch
+    lr: float, verdicts: tuple[str, ...], name: str, is_rate_first: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     x, y = corners(64)
-    model = Model(dense_net(), optimizer=Adam(0.02), input_shape=(1, 4, 4))
+    model = Model(dense_net(), optimizer=Adam(lr), input_shape=(1, 4, 4))
     case = case_of(model, x, y, validation=corners(40, seed=1), batch_size=16, epochs=3)
     trainings = PairedTrainings(task_of(case.model), case, lambda line: None)
     evaluations = Evaluations(trainings, [], False)
@@ -268,7 +270,7 @@ def test_the_rate_alone_is_tried_if_other_settings_are_better(
     exchange = next(exchanged_parts._exchanges(case))
     effect = MeasuredEffect("faulty-settings", "", "recall", (0.5,), (0.9,), 0.2, 0.4, "cause", 40, 100)
     found = exchanged_parts._narrowed_to_rate(evaluations, ProvenCause(exchange, effect, case))
-    assert tried == pytest.approx([0.001, 0.0001][: len(verdicts)])
+    assert tried == pytest.approx([0.001 * (0.1 if lr > 0.001 else 10) ** k for k in range(len(verdicts))])
     assert (found.finding.check, found.finding.kind == "rate-first") == (name, is_rate_first)
 
 

@@ -123,10 +123,17 @@ class Case:
         """The fraction of the training examples of which two draws are more alike than draws of different examples."""
         return 1.0 if self.redrawn is None else own_nearest(*self.redrawn)
 
-    @property
+    @cached_property
     def changes_much(self) -> bool:
-        """Whether the training inputs change so much at random that their neighbours tell nothing of their labels."""
-        return self.surviving < MIN_SURVIVING
+        """Whether the training inputs change so much at random that their neighbours tell nothing of their labels.
+
+        Also if a simple classifier of inputs without random changes often takes two draws for different classes.
+        """
+        data = self.validation if self.plain is None else self.plain
+        if self.redrawn is None or self.surviving < MIN_SURVIVING or data is None or not self.classifies:
+            return self.surviving < MIN_SURVIVING
+        classifier = fit_simple_classifier(data, self.model.seed)
+        return classifier is not None and classifier.distinguishes(*self.redrawn)
 
     @property
     def hides_labels(self) -> bool:

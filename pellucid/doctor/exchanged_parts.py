@@ -102,7 +102,7 @@ def _narrowed_to_inputs(evaluations: Evaluations, cause: ProvenCause) -> ProvenC
 def _narrowed_to_rate(evaluations: Evaluations, cause: ProvenCause) -> ProvenCause:
     """Return the learning rate as the cause if the usual one alone, or one beyond it, gives half of the gain.
 
-    cause: that the exchange of all settings has proven. If none of these rates has an effect, it does not name the rate.
+    cause: that the exchange of all settings has proven. Without an effect of any of these rates, it names none.
     """
     trainings, case = evaluations.trainings, evaluations.case
     optimizer, steps = case.model.optimizer, trainings.max_steps

@@ -63,7 +63,7 @@ def train_without_filled_targets(evaluations: Evaluations) -> ProvenCause | None
     case, trainings = evaluations.case, evaluations.trainings
     if not isinstance(case, Case) or case.validation is None or not has_flat_targets(case):
         return None
-    found = filled_targets(case.train, case.validation)
+    found = filled_targets(case.train, case.validation, case.model.seed)
     if found is None:
         return None
     change, values = found

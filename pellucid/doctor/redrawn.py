@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
 from pellucid.data.dataset import float_images
-from pellucid.doctor.case import Case
+from pellucid.doctor.case import MIN_SURVIVING, Case
 from pellucid.doctor.finding import EvidenceValue, Finding, Suspect, suspect
 from pellucid.doctor.inputs import random_moves
 from pellucid.doctor.remedies import rebuilt
@@ -53,9 +53,11 @@ def _texts(case: Case) -> tuple[str, str]:
             f"training images are changed at random ({faults}), and their targets stay as they are",
             "change the targets together with the images, or leave flips and turns out of the augmentation",
         )
+    measured = "two draws of one input are often taken for different classes"
+    if case.surviving < MIN_SURVIVING:
+        measured = f"only {case.surviving:.0%} of them are most like another draw of themselves"
     return (
-        f"the random changes of the training inputs are so strong that only {case.surviving:.0%} of these are most "
-        "like another draw of themselves, and little is left of what their targets say",
+        f"the random changes of the training inputs leave little of what their targets say: {measured}",
         "weaken the augmentation: look at some augmented inputs, and make crops larger, and turns, noise and changes "
         "of colours smaller, until they show their targets",
     )

@@ -106,6 +106,14 @@ class KernelClassifier:
         limit = own.chance + MAX_RETAINED * (own.accuracy - own.chance)
         return own.accuracy > own.chance + MIN_ABOVE_CHANCE and accuracy < limit
 
+    def distinguishes(self, first: Tensor, second: Tensor) -> bool:
+        """Return whether the classifier is accurate, and often answers two draws (N, ...) of examples differently."""
+        own = self.leave_one_out
+        if small_features(first).shape[1] != self.features.shape[1] or own.accuracy <= own.chance + MIN_ABOVE_CHANCE:
+            return False
+        equal = count_correct(self.predict(first), self.predict(second))
+        return equal.accuracy - equal.chance < MAX_RETAINED * (own.accuracy - own.chance)
+
 
 def fit_simple_classifier(data: Arrays, seed: int, among: Tensor | None = None) -> KernelClassifier | None:
     """Fit the classifier to the examples selected by `balanced_indices`.

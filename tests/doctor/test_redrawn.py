@@ -103,6 +103,33 @@ def test_shuffled_labels_are_found_by_inputs_without_random_changes(noise: float
     assert finding.check == "shuffled-labels"
 
 
+@pytest.mark.parametrize("is_plain", [True, False])
+@pytest.mark.parametrize(("n_colours", "is_hidden"), [(3, True), (1, False)])
+def test_labels_are_hidden_by_changes_that_keep_shapes_but_not_what_shows_the_class(
+    n_colours: int, is_hidden: bool, is_plain: bool
+) -> None:
+    """Each image has a pattern of its own, and the class is the channel that has it most."""
+
+    def images(count: int, seed: int) -> tuple[Tensor, Tensor]:
+        y = torch.arange(count) % 3
+        patterns = random(count, 1, 12, 12, seed=seed)
+        return patterns * (0.4 + 0.6 * torch.nn.functional.one_hot(y, 3)[:, :, None, None]), y
+
+    x, y = images(200, 0)
+    first, second = (
+        torch.stack([image.roll(int(k), 0) for image, k in zip(x, shifts, strict=True)])
+        for shifts in (3 * random(2, 200, seed=5)).long() % n_colours
+    )
+    options = {"plain": Arrays(x, y)} if is_plain else {}
+    model = make_model(input_shape=(3, 12, 12))
+    case = case_of(model, first, y, validation=images(200, 1), redrawn=(first, second), **options)
+    assert (case.changes_much, case.hides_labels) == (is_hidden, is_hidden and not is_plain)
+    assert len([*redrawn_suspects(case)]) == (is_hidden and is_plain)
+    assert [one.check for one in shuffled_labels.CHECK.find(case)] == (
+        ["augmentation-destroys"] if is_hidden and not is_plain else []
+    )
+
+
 @pytest.mark.parametrize("check", [confused_labels.CHECK, label_noise.CHECK])
 def test_checks_of_single_labels_are_skipped_where_inputs_hide_them(check: Any) -> None:
     assert [*examine(hidden_case(is_plain=False), [check]).left_out] == [check.name]

@@ -38,7 +38,7 @@ class OverlapLoss(nn.Module):
         return (1 - sides.prod(1) / (areas[0] + areas[1] - sides.prod(1)).clamp(min=1e-6)).mean()
 
 
-@pytest.mark.parametrize("order", ["corners", "width", "centre"])
+@pytest.mark.parametrize("order", ["corners", "width", "centre", "axes"])
 @pytest.mark.parametrize("size", [1.0, 640.0])
 @pytest.mark.parametrize("is_overlap", [True, False])
 def test_boxes_that_a_loss_of_corners_reads_otherwise_are_found(order: str, size: float, is_overlap: bool) -> None:
@@ -47,7 +47,8 @@ def test_boxes_that_a_loss_of_corners_reads_otherwise_are_found(order: str, size
     last = torch.maximum(last, first + 0.05).clamp(max=1.0)
     first = torch.minimum(first, last - 0.02)
     ends = {"corners": (first, last), "width": (first, last - first), "centre": ((first + last) / 2, last - first)}
-    y = size * torch.cat(ends[order], 1)
+    y = size * torch.cat(ends.get(order, ends["corners"]), 1)
+    y = y[:, [0, 2, 1, 3]] if order == "axes" else y
     network = nn.Sequential(nn.Flatten(), nn.Linear(12, 4))
     loader = torch.utils.data.DataLoader(torch.utils.data.TensorDataset(torch.rand(60, 12), y), 10)
     training = pellucid.from_torch(
@@ -55,7 +56,12 @@ def test_boxes_that_a_loss_of_corners_reads_otherwise_are_found(order: str, size
         optimizer=torch.optim.Adam(network.parameters()),
     )  # fmt: skip
     found = list(targets.box_suspects(case_of(training.model, torch.rand(60, 12), y, epochs=1)))
-    expected = {"width": "x, y, width, height", "centre": "centre, width, height", "corners": ""}[order]
+    expected = {
+        "width": "x, y, width, height",
+        "centre": "centre, width, height",
+        "corners": "",
+        "axes": "x0, x1, y0, y1",
+    }[order]
     assert bool(found) is (is_overlap and bool(expected))
     assert not found or any(expected in one.remedy.description for one in found)
     for one in found[:1]:
@@ -83,7 +89,10 @@ def test_the_gradient_of_a_loss_of_corners_is_that_of_pytorch(form: str, convert
     rng = torch.Generator().manual_seed(0)
     y, target = (torch.rand(5, 4, generator=rng) for _ in range(2))
     value, dy = targets.OfCorners(loss_of(loss), form, converts_outputs)(y, target)
-    convert = corners_of if form.startswith("centre") else lambda y: torch.cat([y[:, :2], y[:, :2] + y[:, 2:]], 1)
+    convert: Any = {
+        "centre, width, height": corners_of, "x0, x1, y0, y1": lambda y: y[:, [0, 2, 1, 3]],
+        "x, y, width, height": lambda y: torch.cat([y[:, :2], y[:, :2] + y[:, 2:]], 1),
+    }[form]  # fmt: skip
     leaf = y.clone().requires_grad_()
     expected = loss(convert(leaf) if converts_outputs else leaf, convert(target))
     expected.backward()
@@ -165,9 +174,11 @@ def filled(y: torch.Tensor, value: float | str, fraction: float, size: int = 1, 
     return torch.where(mask.repeat_interleave(size, 1), values, y)
 
 
-def found_fill(train: torch.Tensor, validation: torch.Tensor) -> Any:
-    arrays = [Arrays(torch.rand(len(y), 3), y) for y in (train, validation)]
-    found = targets.filled_targets(*arrays)
+def found_fill(train: torch.Tensor, validation: torch.Tensor, shows_fill: bool = False) -> Any:
+    """Return the suspect for targets; shows_fill: whether the inputs show which of them are 0."""
+    x = torch.rand(len(train), 3, generator=torch.Generator().manual_seed(0))
+    x = x + 2 * (train[:, :1] == 0) if shows_fill else x
+    found = targets.filled_targets(Arrays(x, train), Arrays(x[: len(validation)], validation), 0)
     return None if found is None else found[0]
 
 
@@ -190,10 +201,12 @@ def test_a_value_that_only_training_targets_repeat_is_found(
      (0.31, 1, 1, False)],
 )  # fmt: skip
 def test_a_value_of_both_parts_is_found_if_it_is_far_or_that_of_points(
-    value: float | str, columns: int, size: int, is_found: bool
+    value: float, columns: int, size: int, is_found: bool
 ) -> None:
     train, validation = (filled(points(n, seed)[:, :columns], value, 0.3, size) for n, seed in ((400, 0), (200, 1)))
-    assert (found_fill(train, validation) is not None) is is_found
+    assert (found_fill(train, validation, shows_fill=True) is not None) is is_found
+    is_missing_at_random = value == 0 or is_found
+    assert (found_fill(train, validation) is not None) is is_missing_at_random
 
 
 SOUND_TARGETS: list[Callable[[torch.Tensor], torch.Tensor]] = [
@@ -212,7 +225,7 @@ SOUND_TARGETS: list[Callable[[torch.Tensor], torch.Tensor]] = [
 @pytest.mark.parametrize("targets_of", SOUND_TARGETS)
 def test_sound_targets_are_not_taken_for_filled_ones(targets_of: Callable[[torch.Tensor], torch.Tensor]) -> None:
     rng = torch.Generator().manual_seed(0)
-    assert found_fill(*(targets_of(torch.rand(n, 2, generator=rng)) for n in (500, 200))) is None
+    assert found_fill(*(targets_of(torch.rand(n, 2, generator=rng)) for n in (500, 200)), shows_fill=True) is None
 
 
 @pytest.mark.parametrize("loss", [nn.MSELoss(), nn.L1Loss(), nn.HuberLoss()])

@@ -1,7 +1,7 @@
 """Suspects in targets that are values: their scale, values that stand for missing ones, and boxes in other forms."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import inf, isnan, nan
 from typing import Any
 
@@ -13,6 +13,7 @@ from pellucid.data.source import Arrays
 from pellucid.doctor.case import Case
 from pellucid.doctor.finding import Suspect, suspect
 from pellucid.doctor.remedies import rebuilt, with_standardised_targets
+from pellucid.doctor.simple_classifier import fit_simple_classifier
 from pellucid.doctor.suspects.losses import PerExample
 from pellucid.losses import Loss
 
@@ -23,12 +24,14 @@ MAX_STD, MIN_STD = 5.0, 0.05  # standard deviation of the targets
 # many values, and is so far from all others, in standard deviations and in steps between values.
 MIN_FILLED, MIN_TIMES, MIN_DISTINCT = 0.05, 5, 20
 MIN_GAP, MIN_STEPS = 0.5, 10
+MAX_CHANCE = 3.0  # standard deviations above chance, up to which the place of a value is not predicted
 MIN_FILLED_GAIN = 0.1  # of the score, without these targets
 MAX_COLUMNS = 256  # of targets that are searched for such values
 # Of the corners x0, y0, x1, y1 of boxes: the matrix by which boxes of each form, as rows, are multiplied.
 BOX_FORMS: dict[str, tuple[tuple[float, ...], ...]] = {
     "centre, width, height": ((1, 0, 1, 0), (0, 1, 0, 1), (-0.5, 0, 0.5, 0), (0, -0.5, 0, 0.5)),
     "x, y, width, height": ((1, 0, 1, 0), (0, 1, 0, 1), (0, 0, 1, 0), (0, 0, 0, 1)),
+    "x0, x1, y0, y1": ((1, 0, 0, 0), (0, 0, 1, 0), (0, 1, 0, 0), (0, 0, 0, 1)),
 }
 MAX_BEYOND = 1.3  # of the largest value of the boxes, of their corners in pixels; parts of an image are up to 1
 MAX_LOSS_RATIO = 0.01  # of the loss of boxes in the form that it takes, as outputs for themselves, to that of others
@@ -91,10 +94,9 @@ def box_suspects(case: Case) -> Iterator[Suspect]:
         are_inside = (corners >= 0).all() and (corners <= limit).all()
         converted = [OfCorners(loss, form, converts_outputs) for converts_outputs in (True, False)]
         fitting += [one for one in converted if are_inside and _loss_of_itself(one, y) < MAX_LOSS_RATIO * own_loss]
-    question = (
-        " (or from x, y, width, height: see how they are written)" if len({one.form for one in fitting}) > 1 else ""
-    )
     for one in fitting:
+        others = [other.form for other in fitting if other.form != one.form]
+        question = f" (or from {others[0]}: see how they are written)" if others else ""
         what = "outputs and targets" if one.converts_outputs else "the targets, as the outputs are,"
         yield suspect(
             "box-format", f"the loss takes boxes for corners x0, y0, x1, y1, so that it is {own_loss:.2g} even for "
@@ -133,11 +135,12 @@ def are_filled(y: Tensor, values: Tensor) -> Tensor:
     return y.reshape(len(y), -1) == values.to(y)
 
 
-def filled_targets(train: Arrays, validation: Arrays) -> tuple[Suspect, Tensor] | None:
+def filled_targets(train: Arrays, validation: Arrays, seed: int) -> tuple[Suspect, Tensor] | None:
     """Return the suspect for targets that were filled where they are missing, and the values, see `are_filled`.
 
     It is a value that continuous targets of the training data repeat exactly. If the validation data repeat it as well,
-    it must be far from all others and not 0, which targets may be, or that of both coordinates of some points alone.
+    it must be far from all others and, if it is 0, which targets may be, not predicted by a simple classifier of the
+    inputs; or it must be that of both coordinates of some points alone.
     """
     y = train.y.reshape(len(train), -1)
     if not y.is_floating_point() or y.shape[1] > MAX_COLUMNS or validation.y.shape[1:] != train.y.shape[1:]:
@@ -149,7 +152,9 @@ def filled_targets(train: Arrays, validation: Arrays) -> tuple[Suspect, Tensor] 
         return None
     different = values[~values.isnan()].unique()
     if float(is_filled_elsewhere.double().mean()) > float(is_filled.double().mean()) / 2:
-        are_apart = all(is_apart or isnan(value) for value, is_apart in found) and bool((different != 0).all())
+        are_apart = all(is_apart or isnan(value) for value, is_apart in found)
+        if are_apart and bool((different == 0).any()):
+            are_apart = not _is_predicted(train, is_filled[:, int(is_filled.sum(0).argmax())], seed)
         is_in_pairs = y.shape[1] % 2 == 0 and torch.equal(is_filled[:, ::2], is_filled[:, 1::2])
         if not are_apart and not (is_in_pairs and bool((is_filled.any(1) & ~is_filled.all(1)).any())):
             return None
@@ -165,6 +170,12 @@ def filled_targets(train: Arrays, validation: Arrays) -> tuple[Suspect, Tensor] 
         min_gain=MIN_FILLED_GAIN, is_likely=True, fraction=fraction, examples=n_examples,
     )  # fmt: skip
     return change, values
+
+
+def _is_predicted(data: Arrays, is_filled: Tensor, seed: int) -> bool:
+    """Return whether a simple classifier of the inputs predicts where a column of the targets is filled (N,)."""
+    classifier = fit_simple_classifier(replace(data, y=is_filled.long()), seed)
+    return classifier is None or classifier.leave_one_out.deviations_above_chance > MAX_CHANCE
 
 
 def _repeated_value(column: Tensor) -> tuple[float, bool]:

@@ -56,12 +56,8 @@ def test_boxes_that_a_loss_of_corners_reads_otherwise_are_found(order: str, size
         optimizer=torch.optim.Adam(network.parameters()),
     )  # fmt: skip
     found = list(targets.box_suspects(case_of(training.model, torch.rand(60, 12), y, epochs=1)))
-    expected = {
-        "width": "x, y, width, height",
-        "centre": "centre, width, height",
-        "corners": "",
-        "axes": "x0, x1, y0, y1",
-    }[order]
+    forms = {"width": "x, y, width, height", "centre": "centre, width, height", "axes": "x0, x1, y0, y1"}
+    expected = forms.get(order, "")
     assert bool(found) is (is_overlap and bool(expected))
     assert not found or any(expected in one.remedy.description for one in found)
     for one in found[:1]:
@@ -177,7 +173,7 @@ def filled(y: torch.Tensor, value: float | str, fraction: float, size: int = 1, 
 def found_fill(train: torch.Tensor, validation: torch.Tensor, shows_fill: bool = False) -> Any:
     """Return the suspect for targets; shows_fill: whether the inputs show which of them are 0."""
     x = torch.rand(len(train), 3, generator=torch.Generator().manual_seed(0))
-    x = x + 2 * (train[:, :1] == 0) if shows_fill else x
+    x = torch.cat([x, 2.0 * (train == 0)], 1) if shows_fill else x
     found = targets.filled_targets(Arrays(x, train), Arrays(x[: len(validation)], validation), 0)
     return None if found is None else found[0]
 

@@ -28,6 +28,8 @@ BYTES = (16.0, 255.0)  # the largest value of images of bytes
 # exponential distribution, and 60 for values whose logarithms have a standard deviation of 0.75 powers of ten.
 MIN_SKEW = 30.0
 MAX_EXAMPLES, MAX_FEATURES = 200, 10_000  # of which quantiles are computed
+MIN_RANK = 100  # one of so many values, the largest and the smallest ones, may be outliers
+MAX_RANGE = 20.0  # of the values of a feature, relative to that without possible outliers
 MIN_IMAGE_SIDE = 4  # pixels; each position of "images" of fewer rows, such as spectra, is a quantity of its own
 MIN_USUAL_RMS = 0.1  # of inputs of which positions may have different scales, as those of pulses have
 
@@ -83,6 +85,8 @@ def finding_of_scale(case: Case, cause: str, evidence: Evidence) -> Finding:
     first = "divide bytes by 255 once, and " if not by_feature and (are_bytes or high < 2 / BYTES[1]) else ""
     if by_feature and _offset_of_logarithms(x):
         first = "take the logarithm of these positive inputs of many magnitudes, and "
+    elif by_feature and _outlier_limits(x) is not None:
+        first = "correct or clip the few values that are far beyond all others, and "
     return Finding(
         NAME, "train", evidence, cause,
         f"{first}standardise each {'feature (column) by itself' if by_feature else 'channel'}: subtract its mean and "
@@ -115,14 +119,24 @@ def _offset_of_logarithms(x: Tensor) -> float:
     return float(rows[rows > 0].quantile(0.01))
 
 
+def _outlier_limits(x: Tensor) -> tuple[Tensor, Tensor] | None:
+    """Return the limits of each position of inputs (N, ...) beyond which are only outliers; None if few have some."""
+    rows = x.float()
+    low, high = (rows.kthvalue(k, 0).values for k in (1 + len(x) // MIN_RANK, len(x) - len(x) // MIN_RANK))
+    has_outliers = (rows.amax(0) - rows.amin(0) > MAX_RANGE * (high - low)) & (high > low)
+    return (low, high) if float(has_outliers.double().mean()) > 0.5 else None
+
+
 def _with_standardised_inputs(case: Case) -> Case:
     """Return the case with standardized channels, or with standardized features or their logarithms."""
     if not _is_scaled_by_feature(case.train.x):
         return rebuilt(case, preprocess={**case.model.preprocess, **scaling_entries(FeatureStats.fit(case.train.x))})
-    offset = _offset_of_logarithms(case.train.x)
+    offset, limits = _offset_of_logarithms(case.train.x), _outlier_limits(case.train.x)
 
     def values_of(data: Arrays) -> Tensor:
-        return (data.x.float().clamp_min(0) + offset).log() if offset else data.x.float()
+        if offset:
+            return (data.x.float().clamp_min(0) + offset).log()
+        return data.x.float() if limits is None else data.x.float().clamp(*limits)
 
     std, mean = torch.std_mean(values_of(case.train), 0, correction=0)
     return with_parts(

@@ -112,6 +112,25 @@ def test_positive_inputs_of_many_magnitudes_are_standardised_as_logarithms(
     assert (abs(correlation) > 0.95) is (takes_logarithm or spread < 1)
 
 
+@pytest.mark.parametrize("shape", [(9,), (2, 20)])
+@pytest.mark.parametrize("n_outliers", [0, 1, 3])
+def test_features_squeezed_by_outliers_are_clipped_before_they_are_standardised(
+    shape: tuple[int, ...], n_outliers: int
+) -> None:
+    usual = torch.randn(400, *shape, generator=torch.Generator().manual_seed(0))
+    x = usual.clone()
+    x[:n_outliers] = 1e5
+    x = (x - x.amin(0)) / (x.amax(0) - x.amin(0))
+    found = CHECK.find(make_case(x))
+    assert ["clip" in one.fix for one in found] == [True] * bool(n_outliers)
+    for one in found:
+        assert one.remedy is not None
+        changed = one.remedy.apply(make_case(x)).train.x[n_outliers:]
+        correlation = float(torch.corrcoef(torch.stack([changed.flatten(), usual[n_outliers:].flatten()]))[0, 1])
+        assert correlation > 0.98
+        assert float(changed.std()) == pytest.approx(1, abs=0.1)
+
+
 @pytest.mark.parametrize(
     ("x", "is_said"),
     [

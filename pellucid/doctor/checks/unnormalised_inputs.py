@@ -83,10 +83,10 @@ def finding_of_scale(case: Case, cause: str, evidence: Evidence) -> Finding:
     high = float(values.max())
     are_bytes = bool((values == values.round()).all()) and BYTES[0] < high <= BYTES[1]
     first = "divide bytes by 255 once, and " if not by_feature and (are_bytes or high < 2 / BYTES[1]) else ""
-    if by_feature and _offset_of_logarithms(x):
-        first = "take the logarithm of these positive inputs of many magnitudes, and "
-    elif by_feature and _outlier_limits(x) is not None:
+    if by_feature and _outlier_limits(x) is not None:
         first = "correct or clip the few values that are far beyond all others, and "
+    elif by_feature and _offset_of_logarithms(x):
+        first = "take the logarithm of these positive inputs of many magnitudes, and "
     return Finding(
         NAME, "train", evidence, cause,
         f"{first}standardise each {'feature (column) by itself' if by_feature else 'channel'}: subtract its mean and "
@@ -134,9 +134,9 @@ def _with_standardised_inputs(case: Case) -> Case:
     offset, limits = _offset_of_logarithms(case.train.x), _outlier_limits(case.train.x)
 
     def values_of(data: Arrays) -> Tensor:
-        if offset:
-            return (data.x.float().clamp_min(0) + offset).log()
-        return data.x.float() if limits is None else data.x.float().clamp(*limits)
+        if limits is not None:
+            return data.x.float().clamp(*limits)
+        return (data.x.float().clamp_min(0) + offset).log() if offset else data.x.float()
 
     std, mean = torch.std_mean(values_of(case.train), 0, correction=0)
     return with_parts(

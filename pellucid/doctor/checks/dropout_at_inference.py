@@ -18,6 +18,8 @@ def find(case: Case) -> list[Finding]:
     inputs = inputs[: max_batch(case.model, inputs)]
     outputs, repeated_outputs = (layer_outputs(case.model, inputs) for _ in range(2))
     for (path, layer, y), (_, _, repeated_y) in zip(outputs, repeated_outputs, strict=True):
+        if not y.is_floating_point():
+            continue  # such as a mask
         y_rms, difference = rms(y), rms(y - repeated_y)
         if difference > MAX_ROUNDING_ERROR * y_rms:
             predicted, predicted_again = case.model.predict(images), case.model.predict(images)

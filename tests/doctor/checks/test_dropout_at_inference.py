@@ -2,13 +2,16 @@
 
 import pytest
 import torch
+from torch import nn
 
+import pellucid
 from benchmarks.doctor.faults.drawing import AlwaysDropout, AlwaysNoise
 from pellucid.combine import Parallel, Sequential
+from pellucid.doctor import case_of
 from pellucid.doctor.checks.dropout_at_inference import CHECK
 from pellucid.layers import Add, Dense, Dropout, Flatten, Identity, ReLU
 from pellucid.layers.base import Layer
-from tests.doctor.small_cases import conv_net, make_case
+from tests.doctor.small_cases import conv_net, corners, make_case
 
 
 @pytest.mark.parametrize("layer", [AlwaysDropout(0.5), AlwaysNoise(0.1)])
@@ -41,3 +44,20 @@ def test_the_global_random_state_is_unchanged() -> None:
 def test_dropout_of_the_library_and_normalization_give_no_finding() -> None:
     assert not CHECK.find(make_case(conv_net(), epochs=2))
     assert not CHECK.find(make_case(Sequential(flatten=Flatten(), dropout=Dropout(0.9), scores=Dense(4))))
+
+
+class Masked(nn.Module):
+    """A linear layer of the values that a condition on them keeps."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.scores = nn.Linear(16, 4)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = x.flatten(1)
+        return self.scores(x.masked_fill(x < 0.5, 0.0))
+
+
+def test_masks_are_no_draws() -> None:
+    x, y = corners()
+    assert not CHECK.find(case_of(pellucid.open(Masked(), x), x, y))

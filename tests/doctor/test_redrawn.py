@@ -66,8 +66,8 @@ def test_classes_that_are_each_others_mirror_images_are_named(
     is_flipped = torch.arange(240) % 3 == 0
     draws = [torch.where((is_flipped == k)[:, None, None, None], FLIPS[name](x), x) for k in (False, True)]
     model = make_model(input_shape=(1, 12, 12))
-    options = {"plain": Arrays(x, y)} if is_plain else {}
-    case = case_of(model, draws[0], y, validation=sides(120, 1), redrawn=(draws[0], draws[1]), **options)
+    plain = Arrays(x, y) if is_plain else None
+    case = case_of(model, draws[0], y, validation=sides(120, 1), redrawn=(draws[0], draws[1]), plain=plain)
     text = moved_classes(case)
     assert [f"{k} looks like {j}" in text for k in range(4) for j in range(4)] == [
         (k, j) in pairs for k in range(4) for j in range(4)
@@ -120,9 +120,9 @@ def test_labels_are_hidden_by_changes_that_keep_shapes_but_not_what_shows_the_cl
         torch.stack([image.roll(int(k), 0) for image, k in zip(x, shifts, strict=True)])
         for shifts in (3 * random(2, 200, seed=5)).long() % n_colours
     )
-    options = {"plain": Arrays(x, y)} if is_plain else {}
+    plain = Arrays(x, y) if is_plain else None
     model = make_model(input_shape=(3, 12, 12))
-    case = case_of(model, first, y, validation=images(200, 1), redrawn=(first, second), **options)
+    case = case_of(model, first, y, validation=images(200, 1), redrawn=(first, second), plain=plain)
     assert (case.changes_much, case.hides_labels) == (is_hidden, is_hidden and not is_plain)
     assert len([*redrawn_suspects(case)]) == (is_hidden and is_plain)
     assert [one.check for one in shuffled_labels.CHECK.find(case)] == (

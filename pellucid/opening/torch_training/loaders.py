@@ -3,7 +3,7 @@
 import contextlib
 import copy
 import random
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from itertools import chain, islice
 from typing import Any
 
@@ -109,17 +109,17 @@ class LoaderBatches:
         with contextlib.suppress(Exception):  # code that is given the settings of another data set may raise any error
             dataset, collate = with_settings_of(loader.dataset, other.dataset), other.collate_fn
             first, second = (self._first(dataset, indices, collate) for _ in range(2))
-            compared = range(min(MAX_COMPARED, len(dataset), len(other.dataset)))
+            compared = [*range(min(MAX_COMPARED, len(dataset), len(other.dataset)))]
             pair = [self._first(one, compared, collate)[0] for one in (dataset, other.dataset)]
             is_other = pair[0].shape != pair[1].shape or not bool((pair[0] == pair[1]).flatten(1).all(1).any())
             if is_other and torch.equal(first[0], second[0]) and torch.equal(first[1], y):
                 options["plain"] = lambda: self._read(dataset, batches, collate)
         return options
 
-    def _first(self, dataset: Any, indices: Sequence[int], collate: Any) -> tuple[Tensor, Tensor]:
+    def _first(self, dataset: Any, indices: list[int], collate: Any) -> tuple[Tensor, Tensor]:
         return next(self._read(dataset, [indices], collate))
 
-    def _read(self, dataset: Any, batches: Iterable[Sequence[int]], collate: Any) -> Iterator[tuple[Tensor, Tensor]]:
+    def _read(self, dataset: Any, batches: Iterable[list[int]], collate: Any) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield batches of the examples at these indices of a data set."""
         return map(self._batch, DataLoader(dataset, batch_sampler=batches, collate_fn=collate))
 

@@ -32,7 +32,7 @@ class Images(Dataset[Any]):
         assert float(x.min()) == self.limits[index]
         if self.setting == "noisy":
             return noisy(x), self.y[index]
-        functions = self.setting if isinstance(self.setting, list) else [self.setting]
+        functions: list[Any] = self.setting if isinstance(self.setting, list) else [self.setting]
         for function in functions:
             x = function(x) if callable(function) else x + bool(function) * torch.rand(x.shape)
         return x, self.y[index]

@@ -28,7 +28,7 @@ class Images(Dataset[Any]):
         return len(self.x)
 
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
-        x = X[PARTS[self.part]][index]
+        x: Any = X[PARTS[self.part]][index]
         assert float(x.min()) == self.limits[index]
         if self.setting == "noisy":
             return noisy(x), self.y[index]

@@ -110,6 +110,7 @@ class ReplacedParts:
         if evaluations.is_explained and base is evaluations.case:
             return [*(candidate for candidate in possible_causes if candidate.finding in faults), *unusual]
         may_fail = score <= 1 - MIN_DEFICIT  # otherwise, not even a perfect score would be clearly higher
+        n_likely = len(evaluations.likely)
         if may_fail and (deficit := self._deficit(base)):
             fractions = [MIN_GENERAL_FRACTION if candidate.general else MIN_FRACTION for candidate in possible_causes]
             replacements = [
@@ -120,7 +121,10 @@ class ReplacedParts:
                 return replacements
             # smaller steps alone keep a training from failing in some orders of the examples
             unusual += [one for one in replacements if one.general and one.finding.check == RATE_TOO_HIGH]
-        return unusual if evaluations.case.trained and not optional_fields(evaluations.case).stopped else ()
+        # if the same training once more is better, it would be so with any part replaced
+        is_repeated_better = len(evaluations.likely) > n_likely
+        is_complete = evaluations.case.trained and not optional_fields(evaluations.case).stopped
+        return unusual if is_complete and not is_repeated_better else ()
 
     def _train_with(self, candidate: Suspect) -> ProvenCause | None:
         """Train with one part replaced, and return the cause that this proves.

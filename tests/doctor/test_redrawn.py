@@ -172,7 +172,7 @@ def shifted(x: Tensor) -> Tensor:
     return x.roll(int(torch.randint(-1, 2, ())), 2) + 0.05 * torch.randn(x.shape)
 
 
-def redrawn_training(change: Any, is_shuffled: bool = False, seed: int = 0) -> Any:
+def redrawn_training(change: Any, is_shuffled: bool = False, seed: int = 0, in_order: bool = False) -> Any:
     x, y, validation = split_digits()
     torch.manual_seed(seed)
     network = nn.Sequential(
@@ -180,9 +180,10 @@ def redrawn_training(change: Any, is_shuffled: bool = False, seed: int = 0) -> A
         nn.Flatten(), nn.Linear(512, 10),
     )  # fmt: skip
     y = with_shuffled_labels(y) if is_shuffled else y
+    x, y = (x[y.argsort()], y.sort().values) if in_order else (x, y)
     training = pellucid.from_torch(
         network, loss=nn.CrossEntropyLoss(), optimizer=torch.optim.Adam(network.parameters(), lr=2e-3),
-        train=DataLoader(Digits(float_images(x), y, change), 32, shuffle=True),
+        train=DataLoader(Digits(float_images(x), y, change), 32, shuffle=not in_order),
         validation=DataLoader(Digits(float_images(validation[0]), validation[1]), 100),
     )  # fmt: skip
     training.fit(8, verbose=False)
@@ -206,3 +207,8 @@ def test_shuffled_labels_are_named_beside_random_changes(change: Any) -> None:
 @pytest.mark.parametrize("seed", [0, 1])
 def test_small_random_changes_are_not_accused(seed: int) -> None:
     assert redrawn_training(shifted, seed=seed).causes == ()
+
+
+@pytest.mark.slow
+def test_examples_in_order_are_named_beside_random_changes() -> None:
+    assert redrawn_training(shifted, in_order=True).causes == ("examples-in-order",)

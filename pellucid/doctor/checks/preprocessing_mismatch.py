@@ -23,6 +23,7 @@ from pellucid.doctor.remedies import with_parts
 MAX_DISTANCE = 1.0
 MIN_DEVIATIONS = 4.0  # standard errors by which the distance must exceed MAX_DISTANCE
 MIN_EXAMPLES = 20
+REDRAWN_DEVIATIONS = 3.0  # root mean squares of the differences of two draws that are at least a standard deviation
 MIN_MEMBERS = 10  # training examples of a class, for a reliable mean
 
 
@@ -109,6 +110,9 @@ def _trait_distance(case: Case, held_out: Arrays) -> tuple[Tensor, Callable[[Ten
     train = traits(sample.x).double()
     # At least 5 % of the standard deviation of the input values, so traits that hardly vary have little influence.
     std = train.std(0, correction=0).clamp_min(0.05 * float(float_images(sample.x).std()) + 1e-12)
+    if case.redrawn is not None:  # what differs as much from draw to draw is no difference of the preprocessing
+        first, second = (traits(x).double() for x in case.redrawn)
+        std = torch.maximum(std, REDRAWN_DEVIATIONS * (first - second).square().mean(0).sqrt())
     if not case.classifies or int(sample.y.min()) < 0:
         indices, means = torch.arange(len(held_out)), train.mean(0)[None]
     else:

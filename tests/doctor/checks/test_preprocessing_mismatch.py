@@ -111,3 +111,22 @@ def test_reshaped_training_images_are_a_fault_that_the_remedy_undoes(is_validati
     mended = finding.remedy.apply(case)
     assert torch.equal(mended.train.x, x)
     assert torch.equal(mended.validation.x, held_out)
+
+
+@pytest.mark.parametrize("is_known", [True, False])
+@pytest.mark.parametrize("is_scaled", [True, False])
+def test_what_differs_from_draw_to_draw_is_no_other_preprocessing(is_known: bool, is_scaled: bool) -> None:
+    (x, y), validation = corners(200), corners(80, seed=1)
+    draws: list[Tensor] = []
+    for seed in (0, 1):
+        rng = torch.Generator().manual_seed(seed)
+        if is_scaled:
+            flipped = torch.where(torch.rand(200, 1, 1, 1, generator=rng) < 0.5, x.flip(3), x)
+            draws.append((flipped - 0.5) / 0.25)
+        else:
+            row = torch.randint(4, (200, 1, 1, 1), generator=rng)
+            draws.append(x * (torch.arange(4).view(1, 1, 4, 1) == row))
+    case = case_of(
+        make_model(), draws[0], y, validation=validation, redrawn=(draws[0], draws[1]) if is_known else None
+    )  # fmt: skip
+    assert bool(CHECK.find(case)) is (is_scaled or not is_known)

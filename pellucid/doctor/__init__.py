@@ -15,7 +15,7 @@ from pellucid.base.text import plural
 from pellucid.data.source import Arrays
 from pellucid.data.stream import Stream
 from pellucid.doctor.case import Case
-from pellucid.doctor.checks import CHECKS
+from pellucid.doctor.checks import CHECKS, leakage
 from pellucid.doctor.diagnosis import Diagnosis
 from pellucid.doctor.examination import examine
 from pellucid.doctor.experiments import with_causes
@@ -143,10 +143,20 @@ def diagnose(case: Case, attempts: bool = False, checks: Sequence[Check] = CHECK
 
 
 def _noted(diagnosis: Diagnosis, case: ExaminedCase) -> Diagnosis:
-    """Return the diagnosis with a note if the case has a model that is not trained."""
-    if not isinstance(case, Case) or case.trained:
+    """Return the diagnosis with a note on a model that is not trained, or that may know the validation examples."""
+    if not isinstance(case, Case):
         return diagnosis
-    note = "the weights are those before the first step, so the model is examined as not trained yet"
+    losses = case.first_losses
+    if not case.trained:
+        note = "the weights are those before the first step, so the model is examined as not trained yet"
+    elif losses is not None and losses.lower_before > -leakage.MIN_LOWER and leakage.NAME not in diagnosis.names:
+        note = (
+            f"before its first step, the network predicts the validation examples already (mean loss "
+            f"{losses.validation:.2g}, and {losses.train:.2g} of training examples): if an earlier training had some "
+            "of them, as in another fold or split, make the network anew; otherwise this is no fault"
+        )
+    else:
+        return diagnosis
     return replace(diagnosis, notes=(note, *diagnosis.notes))
 
 

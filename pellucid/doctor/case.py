@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
 from math import inf, isfinite
-from typing import TypeGuard
+from typing import NamedTuple, TypeGuard
 
 import torch
 from torch import Tensor
@@ -12,9 +12,10 @@ from torch import Tensor
 from pellucid.base.brief import brief_repr
 from pellucid.base.errors import PellucidError
 from pellucid.data.loader import steps_per_epoch
+from pellucid.data.seeds import generator
 from pellucid.data.source import Arrays
 from pellucid.doctor.inputs import own_nearest, subsample
-from pellucid.doctor.passes import rms, trainable_layers
+from pellucid.doctor.passes import example_losses, is_pretrained, rms, trainable_layers
 from pellucid.doctor.rehearsal import (
     Rehearsal,
     RehearsalSettings,
@@ -34,10 +35,27 @@ from pellucid.training.model import BaseModel
 from pellucid.training.reading import Augmentation
 
 MAX_SAMPLE = 1_000  # examples for predictions; labels, statistics and duplicates use all examples
+# A network predicts examples if their mean loss is at most MAX_KNOWN_LOSS of that with targets of other examples.
+MAX_KNOWN_LOSS, MIN_COMPARED, MAX_COMPARED = 0.5, 24, 400  # examples of each part whose losses are compared
 MAX_PROBE = 128  # examples of a forward and backward pass
 MIN_SURVIVING = 0.8  # fraction of training examples, two draws of which are more alike than draws of different ones
 REHEARSAL_STEPS = 40  # steps of a rehearsal, a short training from the initial weights
 MAX_REHEARSAL_WORK = 8e11  # multiply-adds; two processor cores need about a second for 4e10 of them
+
+
+class FirstLosses(NamedTuple):
+    """Losses of a network that predicts the validation examples before its first step.
+
+    train, validation: the means before the first step. exchanged: that of validation examples with targets of others.
+    lower_before, lower_now: by how many standard deviations validation examples have lower losses than training
+    examples, by ranks, before the first step and now.
+    """
+
+    train: float
+    validation: float
+    exchanged: float
+    lower_before: float
+    lower_now: float
 
 
 class UnansweredError(PellucidError):
@@ -240,6 +258,30 @@ class Case:
         return (train, validation) if train.y.dim() == 2 else None
 
     @cached_property
+    def first_losses(self) -> FirstLosses | None:
+        """The losses of a network that predicts the validation examples before its first step; None for others."""
+        model, data = self.initial, self.validation
+        if not self.trained or data is None or min(len(self.train), len(data)) < MIN_COMPARED:
+            return None
+        if not isinstance(model.objective, Supervised) or not is_pretrained(model, is_frozen=False):
+            return None
+        train, validation = (subsample(part, MAX_COMPARED, model.seed) for part in (self.train, data))
+        order = torch.randperm(len(validation), generator=generator(model.seed))
+        try:
+            own, of_others = example_losses(model, validation.x, validation.y, validation.y[order])
+            exchanged = float(of_others.mean())
+            if not float(own.mean()) <= MAX_KNOWN_LOSS * exchanged:
+                return None
+            train_losses, now, train_now = (
+                example_losses(one, part.x, part.y)[0]
+                for one, part in ((model, train), (self.model, validation), (self.model, train))
+            )
+        except (PellucidError, TypeError):  # of losses of whole batches, or of several outputs
+            return None
+        lower_before, lower_now = _deviations_below(own, train_losses), _deviations_below(now, train_now)
+        return FirstLosses(float(train_losses.mean()), float(own.mean()), exchanged, lower_before, lower_now)
+
+    @cached_property
     def simple_classifier(self) -> KernelClassifier | None:
         """A simple classifier fitted to training examples; None unless the targets are classes."""
         return fit_simple_classifier(self.train, self.model.seed) if self.classifies else None
@@ -295,6 +337,13 @@ class Case:
     def rehearsal(self) -> Rehearsal:
         """A rehearsal of REHEARSAL_STEPS steps with the training's settings, or fewer to fit MAX_REHEARSAL_WORK."""
         return self.rehearse(RehearsalSettings(REHEARSAL_STEPS, work=MAX_REHEARSAL_WORK))
+
+
+def _deviations_below(first: Tensor, second: Tensor) -> float:
+    """Return by how many standard deviations the ranks of the first values are below chance (Mann and Whitney 1947)."""
+    is_below = (first[:, None] < second).double() + 0.5 * (first[:, None] == second)
+    deviation = ((len(first) + len(second) + 1) / (12 * len(first) * len(second))) ** 0.5
+    return (float(is_below.mean()) - 0.5) / deviation
 
 
 def has_flat_targets(case: object) -> TypeGuard[Case]:

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import cached_property, partial
+from statistics import fmean
 from typing import Any
 
 import torch
@@ -12,6 +13,7 @@ from pellucid.data.changed_source import with_images, with_targets
 from pellucid.data.dataset import float_images
 from pellucid.data.seeds import generator
 from pellucid.data.source import Arrays, Source
+from pellucid.doctor.case import Case
 from pellucid.doctor.checks import (
     class_imbalance,
     confused_labels,
@@ -41,6 +43,8 @@ MIN_HALF_EXAMPLES = 20  # in each half of the validation data; one half is only 
 MAX_RENUMBERED = 2  # classes that training lacks, of which other numbers are no evidence: each resembles some class
 N_EXAMINED = 48  # examples for which the task proposes other targets
 UNDONE = "undone-in-validation/{}"  # the key of the remedy that undoes an `InputChange` of this key
+# Positive targets among all: labels up to MAX_RARE are rare. Of these, other thresholds are tried than that of 0.5.
+MAX_RARE, MIN_F1_GAIN, THRESHOLD, LOWER_THRESHOLDS = 0.2, 0.07, 0.5, (0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4)
 N_COMPARED = 200  # images of each part of the data whose preprocessing is compared
 
 
@@ -128,6 +132,53 @@ class Evaluations:
         if best is None or best.effect.gains[0] >= MIN_EXPLAINED * self.score_gap:
             return best
         self.partial_cause = best
+        return None
+
+    def lower_threshold(self) -> ProvenCause | None:
+        """Evaluate the present model's answers to rare labels with a lower threshold, by the mean F1 of the labels.
+
+        The threshold is chosen on each half of the validation examples, and measured on the other half. Not for a loss
+        that weights positive targets already.
+        """
+        case = self.case
+        if not isinstance(case, Case) or not self.is_scored:
+            return None
+        predicted = case.validation_predictions
+        if predicted is None or predicted.y.numel() != predicted.examples.y.numel():
+            return None
+        n, n_labels = len(predicted.y), predicted.y.shape[1] if predicted.y.dim() > 1 else 1
+        y, outputs = (one.reshape(n, n_labels, -1) for one in (predicted.examples.y, predicted.y))
+        share = float(((y > 0).sum((0, 2)) / (n * y.shape[2])).median())
+        weights = torch.as_tensor(getattr(case.model.loss, "pos_weight", 1.0))
+        is_binary = bool(((y == 0) | (y == 1)).all() & (weights == 1).all())
+        if not is_binary or not 0 < share <= MAX_RARE or n < 2 * MIN_HALF_EXAMPLES:
+            return None
+        if not case.compares and (float(outputs.min()) < 0 or float(outputs.max()) > 1):
+            outputs = outputs.sigmoid()
+        halves = torch.randperm(n, generator=generator(case.model.seed)).tensor_split(2)
+        thresholds, scores = list[float](), list[tuple[Tensor, Tensor]]()
+        for chosen, scored in (halves, halves[::-1]):
+            means = [float(_f1_scores(outputs[chosen] > one, y[chosen]).mean()) for one in LOWER_THRESHOLDS]
+            thresholds.append(LOWER_THRESHOLDS[means.index(max(means))])
+            before, after = (_f1_scores(outputs[scored] > one, y[scored]) for one in (THRESHOLD, thresholds[-1]))
+            scores.append((before, after))
+        change = suspect(
+            class_imbalance.NAME, f"positive targets are rare ({share:.1%}), and without weights the loss counts a "
+            "missed one no more than any other error",
+            f"give positive targets more weight (pos_weight of about {((1 - share) / share) ** 0.5:.2g}, the root of "
+            "the number of negative targets for each of them), or predict from a lower threshold",
+            f"a threshold of {fmean(thresholds):.2g} instead of {THRESHOLD}", lambda case: case, path="train",
+            min_gain=MIN_F1_GAIN, key="lower-threshold", positive_targets=share,
+        )  # fmt: skip
+        score_pair = torch.cat([before for before, _ in scores]), torch.cat([after for _, after in scores])
+        effect = effect_of(change, "mean F1", [score_pair], 0)
+        gain = effect.gains[0]
+        if gain < MIN_F1_GAIN or effect.low < -gain / 2:  # fewer than two standard errors
+            return None
+        self.trainings.record(effect)
+        if effect.verdict == "cause":
+            return ProvenCause(change, effect, case)
+        self.likely.append((replace(change.finding, remedy=None, is_fault=True), None))
         return None
 
     @property
@@ -234,6 +285,18 @@ class Evaluations:
         images = [example.images for example in read_examples(data, N_COMPARED, self.case.model.seed)]
         has_one_size = len({image.shape for image in images}) == 1 and images[0].dim() == 4
         return float_images(torch.cat(images)) if has_one_size else None
+
+
+def _f1_scores(predicted: Tensor, y: Tensor) -> Tensor:
+    """Return scores of examples (n,) whose mean is the mean F1 of the labels, 2 TP / (2 TP + FP + FN).
+
+    predicted, y: (n, labels, values). The F1 is a ratio of two means; its linearization gives the share of an example,
+    so that the deviation of the scores is that of the F1 (the delta method).
+    """
+    hits = 2.0 * (predicted & (y > 0)).sum(2)  # (n, labels)
+    sizes = (predicted.sum(2) + (y > 0).sum(2)).double()
+    f1 = hits.sum(0) / sizes.sum(0).clamp_min(1)
+    return (f1 + (hits - f1 * sizes) / sizes.mean(0).clamp_min(1e-12)).mean(1)
 
 
 def changed_targets(split_name: str, target_change: TargetChange, min_gain: float = MIN_GAIN) -> Suspect:

@@ -42,7 +42,6 @@ from pellucid.training.examples import subset
 from pellucid.training.reading import drawn_indices, read_examples
 
 MAX_SEARCHES = 3  # for causes, with a budget; each is made in the case without the causes of those before it
-
 MIN_PROMISING_EXAMPLES = 40  # held-out ones; with fewer, a gain of one or two of them is chance
 # Of the score (the largest unclear gain of 52 sound trainings is 0.04), and of the gain that would prove the cause.
 MIN_PROMISING_GAIN, MIN_PROMISING_FRACTION = 0.06, 0.8
@@ -199,6 +198,7 @@ def _first_cause(evaluations: Evaluations) -> ProvenCause | None:
             ("judged-examples", judge_training_targets),
             (CROSS_FIT_KEY, train_on_validation_data),
             ("other-parts", lambda _: parts().train(lambda candidate: not is_before_data(candidate))),
+            ("lower-threshold", Evaluations.lower_threshold),
             ("faulty-part", find_faulty_part),
         ]
     experiments.append(("compared-targets", compare_targets))

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from pellucid.training.model import BaseModel
 
 MAX_PASS_BYTES = 1 << 30  # of all layers' outputs together: 9 images for VGG16 at 224 x 224
+BATCH_SIZE = 64  # examples whose outputs are computed together
 MIN_BATCH = 2  # examples; batch normalization needs more than one
 MIN_ROW_DEVIATIONS = 8.0  # standard errors of a variance over rows; the largest of 1,700 new weights is 6.4
 
@@ -126,6 +127,15 @@ def with_batch_statistics(model: BaseModel, x: Tensor) -> Any:
         params = map_tree(torch.clone, model.params)
         outputs = [run(model.net, params, batch, Mode(keep=False), leaf)[0] for batch in in_batches(model, x)]
         return torch.cat(outputs) if isinstance(outputs[0], Tensor) else outputs[0]
+
+
+def example_losses(model: BaseModel, x: Tensor, *targets: Tensor) -> list[Tensor]:
+    """Return the loss of each example (n,) in evaluation mode, for each of several targets of the inputs x (n, ...).
+
+    Raises PellucidError for a loss that takes no single examples, and TypeError for several outputs.
+    """
+    outputs = torch.cat([model(batch) for batch in x.split(BATCH_SIZE)])
+    return [torch.stack([model.loss(outputs[k : k + 1], y[k : k + 1])[0] for k in range(len(x))]) for y in targets]
 
 
 def gradients(

@@ -100,7 +100,7 @@ def test_a_pos_weight_of_a_single_output_is_compared_with_all_targets(pos_weight
 @pytest.mark.parametrize(
     ("weights", "counts", "unusual"),
     [
-        ((1.0, 1.0, 1.0), (60, 60, 60), False),
+        ((1.0, 1.0, 1.1), (60, 60, 60), False),
         ((1.0, 1.0, 30.0), (60, 60, 60), True),
         ((1.0, 1.0, 0.01), (60, 60, 60), True),
         ((1.0, 1.0, 30.0), (150, 150, 5), False),

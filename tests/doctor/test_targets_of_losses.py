@@ -12,8 +12,8 @@ from pellucid.combine import Sequential
 from pellucid.data.source import Arrays
 from pellucid.doctor import Diagnosis, case_of
 from pellucid.doctor.suspects import losses, targets
-from pellucid.layers import Dense, ReLU
-from pellucid.losses import Quadratic
+from pellucid.layers import Conv2d, Dense, ReLU
+from pellucid.losses import Quadratic, SoftmaxCrossEntropy
 from pellucid.model import Model
 from pellucid.opening.torch_training.losses import loss_of
 from pellucid.optim import Adam
@@ -270,3 +270,23 @@ def test_targets_between_0_and_1_are_no_unusual_scale(low: float, high: float, i
     model = Model(Sequential(Dense(2)), "quadratic", Adam(), metrics=(), input_shape=(3,))
     (found,) = targets.target_suspects(case_of(model, torch.rand(200, 3), y, epochs=1))
     assert found.unusual is is_unusual
+
+
+@pytest.mark.parametrize("weights", [None, (1.0, 1.0, 1.0), (0.2, 0.2, 0.2), (1.0, 2.0, 2.0)])
+@pytest.mark.parametrize("is_missed", [True, False])
+@pytest.mark.parametrize(("share", "ratio"), [(0.3, 1.3), (0.08, 7.8), (0.02, 34.0)])
+def test_rare_classes_of_masks_are_a_suspect_without_weights_that_differ(
+    weights: tuple[float, ...] | None, is_missed: bool, share: float, ratio: float
+) -> None:
+    values = torch.rand(20, 12, 12, generator=torch.Generator().manual_seed(0))
+    y = (values < 0.3 + share).long() + (values < share).long()  # 30 % of class 1, and the share of class 2
+    x = nn.functional.one_hot(y % 2 if is_missed else y, 3).movedim(3, 1).float()
+    loss = SoftmaxCrossEntropy(class_weights=weights)
+    model, first_model = (Model(Conv2d(3, 1), loss, metrics=(), input_shape=(3, 12, 12)) for _ in range(2))
+    model.weights["weight"].copy_(8 * torch.eye(3).view(3, 3, 1, 1))
+    case = case_of(model, x, y, begin=lambda: first_model, epochs=1)
+    are_weighted = weights == (1.0, 2.0, 2.0)
+    found = list(losses.class_balance_suspects(case))
+    is_suspect = not are_weighted and (ratio > losses.MIN_IMBALANCE or (is_missed and ratio > 4))
+    assert len(found) == is_suspect
+    assert bool(list(losses.loss_option_suspects(case))) is are_weighted

@@ -5,6 +5,7 @@ from pellucid.doctor.checks import (
     class_imbalance,
     confused_labels,
     constant_inputs,
+    constant_targets,
     cut_gradient,
     dropout_at_inference,
     duplicated_inputs,
@@ -13,6 +14,7 @@ from pellucid.doctor.checks import (
     mask_classes,
     mixed_examples,
     nan_origin,
+    outputs_without_loss,
     overfitting,
     preprocessing_mismatch,
     replaced_weights,
@@ -33,11 +35,12 @@ from pellucid.doctor.finding import Check
 CHECKS: tuple[Check, ...] = tuple(
     module.CHECK for module in (
         # of the data
-        constant_inputs, preprocessing_mismatch, duplicated_inputs, shortcut_pixels,
+        constant_inputs, constant_targets, preprocessing_mismatch, duplicated_inputs, shortcut_pixels,
         leakage, unpaired_targets, shuffled_labels, shifted_labels, confused_labels, label_noise, unnormalised_inputs,
         class_imbalance, mask_classes,
         # of the network
-        wrong_output, softmax_twice, mixed_examples, wrong_gradient, cut_gradient, symmetric_init, dropout_at_inference,
+        wrong_output, softmax_twice, mixed_examples, wrong_gradient, outputs_without_loss, cut_gradient, symmetric_init,
+        dropout_at_inference,
         # of the training
         nan_origin, batch_norm, replaced_weights, untrained_frozen,
         # of its result

@@ -1,4 +1,4 @@
-"""Validation examples that are exact or near copies of training examples."""
+"""Validation examples that are copies of training examples, or that the network has learned before its first step."""
 
 from math import prod
 
@@ -30,10 +30,50 @@ MIN_FEW_EXAMPLES, MAX_FEW_CLOSE_FRACTION = 24, 0.5
 MIN_MEMBERS = 4 * NEAR_RANK  # training examples of a class
 MIN_VALUES = 16  # features of an input; with fewer, equal inputs are frequent in correct data too
 MIN_SIDE = 8  # pixels
+# Before the first step, the mean loss of validation examples that were learned by heart, relative to that with targets
+# of other examples; and by how many standard deviations it is lower than that of training examples, by ranks.
+MAX_MEMORIZED_LOSS, MIN_LOWER = 0.05, 2.3
 
 
 def find(case: Case) -> list[Finding]:
-    """Look for exact copies of all training examples in the validation data, then for near copies in a sample."""
+    """Look for exact copies of all training examples in the validation data, then for near copies in a sample.
+
+    Before these, for validation examples that the network has learned before its first step.
+    """
+    return [*_learned_before(case), *_copies(case)]
+
+
+def _learned_before(case: Case) -> list[Finding]:
+    """Find that the first weights know the validation examples better than the training examples, and later ones less.
+
+    Weights of an earlier training on the training data, or on other data, do not; nor do augmented training examples
+    that are harder to predict, since they still are after the training.
+    """
+    losses = case.first_losses
+    if losses is None or losses.lower_before < MIN_LOWER or losses.lower_now > 0:
+        return []
+    if losses.validation > MAX_MEMORIZED_LOSS * losses.exchanged:
+        return []  # as of weights from other data, where training examples may be harder
+    return [
+        Finding(
+            NAME,
+            "validation",
+            evidence={
+                "validation_loss_before_the_first_step": losses.validation,
+                "train_loss_before_the_first_step": losses.train,
+                "lower_by_standard_deviations": losses.lower_before,
+                "lower_by_standard_deviations_now": losses.lower_now,
+            },
+            cause="before its first step, the network already knows the validation examples, better than the training "
+            f"examples (mean loss {losses.validation:.2g} and {losses.train:.2g}), so it has learned them in an "
+            "earlier training, and its score is not that of new examples",
+            fix="make a new network (and optimizer) for each fold of a cross-validation and for each split, or read "
+            "its first weights again",
+        )
+    ]
+
+
+def _copies(case: Case) -> list[Finding]:
     validation = case.validation
     if validation is None or prod(case.train.x.shape[1:]) < MIN_VALUES:
         return []

@@ -160,8 +160,8 @@ def ignored_class_suspects(case: TrainingCase) -> Iterator[Suspect]:
 def loss_option_suspects(case: TrainingCase) -> Iterator[Suspect]:
     """Yield suspects for class weights, and for weights of positive targets that are far from their balance."""
     loss: Any = getattr(case.model.objective, "loss", None)
-    weights = getattr(loss, "class_weights", None)
-    if weights is not None:
+    weights: Any = getattr(loss, "class_weights", None)
+    if _differ(weights):
         yield suspect(
             "class-weights", "the class weights of the loss are so uneven that some classes hardly count",
             "weight classes by the inverse of their counts, or not at all", "no class weights",
@@ -192,6 +192,10 @@ def loss_option_suspects(case: TrainingCase) -> Iterator[Suspect]:
             lambda case: rebuilt(case, loss=replace(loss, pos_weight=1.0)), path="loss", unusual=True, key="pos-weight",
             pos_weight=float(pos_weight.median()), negatives_for_each_positive=float(balance.median()),
         )  # fmt: skip
+
+
+def _differ(weights: tuple[float, ...] | None) -> bool:
+    return weights is not None and min(weights) < max(weights)
 
 
 def _has_unusual_class_weights(data: Source, weights: Any) -> bool:
@@ -251,7 +255,7 @@ def class_balance_suspects(case: TrainingCase) -> Iterator[Suspect]:
     if not isinstance(case.train, Arrays):
         return
     n_outputs = case.model.output_shape[0]
-    if type(loss) is SoftmaxCrossEntropy and loss.class_weights is None:
+    if type(loss) is SoftmaxCrossEntropy and not _differ(loss.class_weights):
         labels = case.train.y.flatten()
         labels = labels if loss.ignore is None else labels[labels != loss.ignore]
         counts = labels[(labels >= 0) & (labels < n_outputs)].bincount(minlength=n_outputs).double()
@@ -267,7 +271,7 @@ def class_balance_suspects(case: TrainingCase) -> Iterator[Suspect]:
         shares = torch.tensor([share, 1 - share])
     else:
         return
-    are_missed = "pos_weight" in changes and isinstance(case, Case) and _are_missed(case)
+    are_missed = isinstance(case, Case) and _are_missed(case)
     min_imbalance = MIN_MISSED_IMBALANCE if are_missed else MIN_IMBALANCE
     if not len(shares) or float(shares.max()) < min_imbalance * float(shares.min()):
         return
@@ -275,24 +279,28 @@ def class_balance_suspects(case: TrainingCase) -> Iterator[Suspect]:
         "class-imbalance", "some classes are so much more frequent than others that the loss hardly counts the others",
         f"give positive targets more weight (pos_weight of about {changes['pos_weight']:.2g}, the number of negative "
         "targets for each of them), or predict from a lower threshold" if "pos_weight" in changes else
-        "weight classes by the inverse of their counts, or use a loss of overlap"
+        "weight classes by the inverse of their counts, or its root, or use a loss of overlap"
         f"{', unless resizing or a threshold removed rare pixels from the masks' if case.train.y.dim() > 2 else ''}",
         "classes weighted by inverse counts",
         lambda case: rebuilt(case, loss=replace(loss, **changes)),
-        path="train", unusual="pos_weight" in changes, settings=settings,
+        path="train", unusual="pos_weight" in changes, settings=settings, is_likely=are_missed,
         most_frequent=float(shares.max()), least_frequent=float(shares.min()),
     )  # fmt: skip
 
 
 def _are_missed(case: Case) -> bool:
-    """Return whether a trained model predicts hardly any of the positive targets of its training examples."""
-    if not case.trained:
+    """Return whether a trained model finds few of the positive targets, or of the pixels of a class, in training."""
+    if not case.trained or case.loss == float("inf"):
         return False
     predicted, y = case.train_predictions.y, case.train_predictions.examples.y
-    if y.numel() != predicted.numel():
+    if y.numel() == predicted.numel():
+        is_found = [predicted[y.reshape(predicted.shape) > 0] > MIN_PROBABILITY]
+    elif y.dim() > 1 and not y.is_floating_point() and predicted.dim() == y.dim() + 1:
+        answers = predicted.argmax(1)
+        is_found = [answers[y == label] == label for label in set(y.unique().tolist()) & {*range(predicted.shape[1])}]
+    else:
         return False
-    is_positive = y.reshape(predicted.shape) > 0
-    return float((predicted[is_positive] > MIN_PROBABILITY).double().mean()) < MAX_MISSED_RECALL
+    return min((float(found.double().mean()) for found in is_found), default=1.0) < MAX_MISSED_RECALL
 
 
 def loss_suspects(case: Case) -> Iterator[Suspect]:

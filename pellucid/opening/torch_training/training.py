@@ -165,8 +165,8 @@ class TorchTraining:
         self._finished_steps = 0  # of all calls of `fit`
         self._steps_before_run: dict[Path, int] = {}  # by run folder, the finished steps before its training
         self._take()
-        # the weights before the first step, unless the optimizer has made steps
-        self._initial = None if objects.is_begun else map_tree(torch.clone, model.params)
+        self._initial = map_tree(torch.clone, model.params)
+        self._is_begun = objects.is_begun
         self._initial_schedule = model.schedule
 
     def fit(self, epochs: int, *, callbacks: Sequence[Callback] = (), **options: Any) -> History:
@@ -214,7 +214,7 @@ class TorchTraining:
             "history": self.history,
             "resampled": any(getattr(part, "replacement", False) for part in loader_and_samplers(self.train.loader)),
         }
-        if self._initial is not None:
+        if self.history is not None or not self._is_begun:  # otherwise PyTorch may have trained these weights
             defaults["begin"] = partial(self._before_the_first_step, model.optimizer)
         if self._has_several_outputs and self.validation is not None:
             note("doctor: the validation examples are left out, since the network has several outputs")
@@ -283,7 +283,6 @@ class TorchTraining:
 
     def _before_the_first_step(self, optimizer: Optimizer) -> Model:
         """Return the model before its first step, with this optimizer."""
-        assert self._initial is not None
         model = copy.copy(self.model)
         model.optimizer = optimizer
         model.schedule = self._initial_schedule

@@ -1,14 +1,20 @@
-"""Validation examples among the training examples."""
+"""Validation examples among the training examples, or known to the network before its first step."""
+
+from typing import Any
 
 import pytest
 import torch
 
 from pellucid.combine import Sequential
 from pellucid.data.source import Arrays
-from pellucid.doctor import Case, case_of
+from pellucid.doctor import Case, _noted, case_of
 from pellucid.doctor.checks.leakage import CHECK
 from pellucid.doctor.cross_fit import have_near_copies
-from pellucid.layers import Dense, Flatten
+from pellucid.doctor.examination import examine
+from pellucid.doctor.rehearsal import with_copied_weights
+from pellucid.layers import BatchNorm, Dense, Flatten, ReLU
+from pellucid.model import Model
+from pellucid.optim import Adam
 from tests.doctor.small_cases import make_model
 
 
@@ -103,3 +109,53 @@ def test_copies_in_few_training_examples_are_noticed(times: int) -> None:
     values = torch.rand(len(x), 4, generator=rng)
     halves = Arrays(x[:200], values[:200]), Arrays(x[200:], values[200:])
     assert have_near_copies(*halves, seed=0) is (times > 1)
+
+
+def noisy_examples(n: int, has_classes: bool, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return inputs (n, 12) and targets that follow from them in part, so that the rest can only be memorized."""
+    rng = torch.Generator().manual_seed(seed)
+    x = torch.randn(n, 12, generator=rng)
+    y = x[:, :1] + (1.2 if has_classes else 0.7) * torch.randn(n, 1, generator=rng)
+    return x, (y[:, 0] > 0).long() if has_classes else y
+
+
+def case_after(earlier: Any, train: Any, validation: Any, has_classes: bool, noise: float = 0.0) -> Case:
+    """Return the case of a training that begins with the weights of an earlier one."""
+    net = Sequential(BatchNorm(), Dense(64), ReLU(), Dense(64), ReLU(), Dense(2 if has_classes else 1))
+    loss = "softmax_cross_entropy" if has_classes else "quadratic"
+    model = Model(net, loss, Adam(3e-3), metrics=(), input_shape=(12,))
+    if earlier is not None:
+        model.fit(*earlier, epochs=60, batch_size=20, verbose=False)
+    first_model = with_copied_weights(model)
+    train = train[0] + noise * torch.randn(train[0].shape, generator=torch.Generator().manual_seed(0)), train[1]
+    model.fit(*train, epochs=40, batch_size=20, verbose=False)
+    return case_of(model, *train, validation=validation, begin=lambda: first_model, epochs=40)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("has_classes", [True, False])
+@pytest.mark.parametrize(("earlier", "is_found", "is_noted"), [
+    ("the last fold", True, False), ("the training part", False, False), ("all parts", False, True),
+    ("other data", False, True), ("nothing", False, False),
+])  # fmt: skip
+def test_weights_that_know_the_validation_examples_of_a_fold_are_found(
+    has_classes: bool, earlier: str, is_found: bool, is_noted: bool
+) -> None:
+    x, y = noisy_examples(900, has_classes, 0)
+    earlier_data = {
+        "the last fold": (x[300:], y[300:]), "the training part": (x[:600], y[:600]), "all parts": (x, y),
+        "other data": noisy_examples(4000, has_classes, 1),
+    }.get(earlier)  # fmt: skip
+    case = case_after(earlier_data, (x[:600], y[:600]), (x[600:], y[600:]), has_classes)
+    diagnosis = _noted(examine(case, [CHECK]), case)
+    assert [one.path for one in diagnosis.findings] == ["validation"] * is_found
+    if not (has_classes and earlier == "other data"):  # which are hardly predicted
+        assert len(diagnosis.notes) == is_noted
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("noise", [0.5, 1.0])
+def test_noise_of_augmented_training_examples_is_no_knowledge_of_others(noise: float) -> None:
+    x, y = noisy_examples(900, False, 0)
+    case = case_after(noisy_examples(4000, False, 1), (x[:600], y[:600]), (x[600:], y[600:]), False, noise)
+    assert CHECK.find(case) == []

@@ -199,3 +199,28 @@ def test_the_short_trainings_of_the_doctor_begin_with_the_first_rate(name: str, 
         rate = model.optimizer.lr * model.schedule.factor(Progress(0, 88, 44), model.schedule.begin())
         assert float(rate) == pytest.approx(first_rate)
     assert begun["resampled"] == replacement
+
+
+@pytest.mark.parametrize("n_steps", [0, 3])
+@pytest.mark.parametrize("is_fitted", [True, False])
+def test_the_doctor_begins_with_the_weights_that_fit_was_given(n_steps: int, is_fitted: bool, monkeypatch: Any) -> None:
+    """An optimizer may have made steps before, as one of an earlier fold; without fit, they are the training itself."""
+    torch.manual_seed(0)
+    x, y = torch.rand(60, 4), torch.arange(60) % 3
+    network = nn.Linear(4, 3)
+    optimizer = torch.optim.Adam(network.parameters(), lr=0.1)
+    for _ in range(n_steps):
+        optimizer.zero_grad()
+        nn.functional.cross_entropy(network(x), y).backward()
+        optimizer.step()
+    first_weight = network.weight.detach().clone()
+    loader = DataLoader(TensorDataset(x, y), batch_size=20)
+    training = pellucid.from_torch(network, loss=nn.CrossEntropyLoss(), optimizer=optimizer, train=loader)
+    if is_fitted:
+        training.fit(1, verbose=False)
+    given = dict[str, Any]()
+    monkeypatch.setattr(type(training.model), "doctor", lambda model, data, **options: given.update(options))
+    training.doctor()
+    assert ("begin" in given) is (is_fitted or not n_steps)
+    if "begin" in given:
+        assert any(torch.equal(weight, first_weight) for weight in given["begin"]().weights.values())

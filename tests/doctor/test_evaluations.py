@@ -1,0 +1,120 @@
+"""Evaluations of the present model: with a lower threshold, it finds more of the rare labels."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from sklearn.metrics import f1_score
+from torch import nn
+from torch.nn import functional as F
+
+import pellucid
+from pellucid.doctor import Case, case_of, diagnose
+from pellucid.doctor.evaluations import Evaluations, _f1_scores
+from pellucid.doctor.paired import PairedTrainings, ProvenCause
+from pellucid.layers import Conv2d, Dense
+from pellucid.losses import BinaryCrossEntropy, Quadratic
+from pellucid.model import Model
+from pellucid.task import task_of
+
+SHAPES: dict[str, tuple[int, ...]] = {"labels": (1200, 3), "one label": (1200, 1), "maps": (300, 2, 6, 6)}
+N_TRAIN = 200
+
+
+def binary_targets(shape: tuple[int, ...], slope: float, offset: float) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return inputs and binary targets of a shape; a target is 1 with the probability sigmoid(slope x - offset)."""
+    rng = torch.Generator().manual_seed(0)
+    x = torch.randn(shape, generator=rng)
+    return x, (torch.rand(shape, generator=rng) < (slope * x - offset).sigmoid()).float()
+
+
+def case_of_outputs(kind: str, loss: Any, slope: float, offset: float) -> Case:
+    """Return the case of a model that outputs the true logits of the targets."""
+    x, y = binary_targets(SHAPES[kind], slope, offset)
+    n_labels = x.shape[1]
+    model, first_model = (
+        Model(Conv2d(n_labels, 1) if kind == "maps" else Dense(n_labels), loss, metrics=(), input_shape=x.shape[1:])
+        for _ in range(2)
+    )
+    weight = model.weights["weight"]
+    weight.copy_(slope * torch.eye(n_labels).view(weight.shape))
+    model.weights["bias"].fill_(-offset)
+    validation = x[N_TRAIN:], y[N_TRAIN:]
+    return case_of(model, x[:N_TRAIN], y[:N_TRAIN], validation=validation, begin=lambda: first_model, epochs=1)
+
+
+def cause_of(case: Case) -> ProvenCause | None:
+    trainings = PairedTrainings(task_of(case.model), case, lambda text: None)
+    return Evaluations(trainings, [], False).lower_threshold()
+
+
+@pytest.mark.parametrize("kind", [*SHAPES])
+@pytest.mark.parametrize(("loss", "slope", "offset", "is_found"), [
+    (BinaryCrossEntropy(), 0.8, 3.2, True),
+    (BinaryCrossEntropy(pos_weight=4.0), 0.8, 3.2, False),  # these are weighted
+    (BinaryCrossEntropy(), 12.0, 18.0, False),  # as rare, but certain
+    (BinaryCrossEntropy(), 1.0, 0.0, False),  # as uncertain, but not rare
+])  # fmt: skip
+def test_rare_labels_that_are_missed_are_found_from_a_lower_threshold(
+    kind: str, loss: Any, slope: float, offset: float, is_found: bool
+) -> None:
+    case = case_of_outputs(kind, loss, slope, offset)
+    cause = cause_of(case)
+    assert (cause is not None) is is_found
+    if cause is not None:
+        assert diagnose(case).causes[0] == "class-imbalance"
+        assert (cause.finding.check, cause.effect.score, cause.effect.steps) == ("class-imbalance", "mean F1", 0)
+        assert cause.effect.before[0] < 0.1 < cause.effect.after[0]
+        assert 0 < cause.effect.low < cause.effect.gains[0]
+
+
+def logits_loss(outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    return F.binary_cross_entropy_with_logits(outputs, targets)
+
+
+@pytest.mark.parametrize("loss", [nn.BCEWithLogitsLoss(), nn.BCELoss(), logits_loss, nn.MultiLabelSoftMarginLoss()])
+def test_a_lower_threshold_is_tried_for_each_loss_of_pytorch(loss: Any) -> None:
+    x, y = binary_targets(SHAPES["labels"], 1.0, 3.2)
+    linear = nn.Linear(3, 3)
+    with torch.no_grad():
+        linear.weight.copy_(torch.eye(3))
+        linear.bias.fill_(-3.2)
+    network = nn.Sequential(linear, *([nn.Sigmoid()] if isinstance(loss, nn.BCELoss) else []))
+    training = pellucid.from_torch(
+        network, loss=loss, optimizer=torch.optim.SGD(network.parameters(), lr=0.1),
+        train=torch.utils.data.DataLoader(torch.utils.data.TensorDataset(x, y), 20),
+    )  # fmt: skip
+    case = case_of(training.model, x[:N_TRAIN], y[:N_TRAIN], validation=(x[N_TRAIN:], y[N_TRAIN:]), epochs=1)
+    cause = cause_of(case)
+    assert cause is not None
+    assert cause.effect.gains[0] > 0.1
+
+
+@pytest.mark.parametrize("targets", ["numbers", "few"])
+def test_numbers_and_few_examples_have_no_threshold(targets: str) -> None:
+    case = case_of_outputs("labels", Quadratic() if targets == "numbers" else BinaryCrossEntropy(), 1.0, 3.2)
+    data = case.validation
+    assert data is not None
+    model, x, y = case.model, data.x[:20], data.y[:20]
+    if targets == "numbers":
+        x, y = data.x, data.y + 0.1
+    assert cause_of(case_of(model, x, y, validation=(x, y), epochs=1)) is None
+
+
+@pytest.mark.parametrize("shape", [(200, 3, 1), (200, 1, 1), (60, 2, 30)])
+def test_the_scores_of_examples_have_the_mean_and_the_deviation_of_the_f1(shape: tuple[int, ...]) -> None:
+    rng = torch.Generator().manual_seed(0)
+    y = torch.rand(shape, generator=rng) < 0.3
+    predicted = y ^ (torch.rand(shape, generator=rng) < 0.2)
+
+    def macro_f1(rows: Any) -> float:
+        pair = (one[rows].movedim(2, 1).flatten(0, 1) for one in (y, predicted))
+        true, answers = (one[:, 0] if shape[1] == 1 else one for one in pair)
+        return float(f1_score(true.numpy(), answers.numpy(), average="binary" if shape[1] == 1 else "macro"))
+
+    scores = _f1_scores(predicted, y.float())
+    assert float(scores.mean()) == pytest.approx(macro_f1(slice(None)))
+    draws = np.random.default_rng(0).integers(0, shape[0], (400, shape[0]))
+    deviation = float(np.std([macro_f1(torch.from_numpy(rows)) for rows in draws]))
+    assert float(scores.std()) / shape[0] ** 0.5 == pytest.approx(deviation, rel=0.2)

@@ -64,6 +64,7 @@ MIN_SPLIT_GAIN = 0.1  # of the score, by training on validation data instead of 
 # Of the images of one half, with near copies in the other: half of them if each image has one copy, while simple
 # drawings that are turned or moved by random amounts reach 0.3.
 MIN_NEAR_COPIES = 0.4
+MIN_FAR_RANK = 10  # of the farther neighbours; twice as many images of a class may be frames of a few scenes
 MIN_PER_VALUE = 10  # images on average; with fewer, a repeated value is no kind of images, but may be that of copies
 MIN_TRAINING_SCORE = 0.7  # on training data; below it, a training on validation data is tried even without a gap
 
@@ -344,7 +345,8 @@ def have_near_copies(first: Source, second: Source, seed: int) -> bool:
     if first.y.dim() == 1:
         n_values = len(first.y.unique())
         n_groups = n_values if not first.y.is_floating_point() or n_values * MIN_PER_VALUE <= len(first) else 1
-    if len(first) < 2 * FAR_RANK * n_groups:
+    far_rank = min(FAR_RANK, len(first) // (2 * n_groups))  # within the images of a class
+    if far_rank < MIN_FAR_RANK:
         return False
-    *_, far_quotient = closeness(second.x, first.x, seed)
+    *_, far_quotient = closeness(second.x, first.x, seed, far_rank=far_rank)
     return float((far_quotient < leakage.MAX_CLOSE_RATIO).double().mean()) >= MIN_NEAR_COPIES

@@ -201,12 +201,14 @@ def digests(x: Tensor) -> list[bytes]:
     return [b"" if is_blank else digest for digest, is_blank in zip(hashes, ranges(x)[2].tolist(), strict=True)]
 
 
-def closeness(x: Tensor, among: Tensor, seed: int, is_same_set: bool = False) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+def closeness(
+    x: Tensor, among: Tensor, seed: int, is_same_set: bool = False, far_rank: int = FAR_RANK
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Compare the distance to the nearest neighbour with that to farther ones, for at most MAX_SAMPLED images of x.
 
     x, among: images (N, C, H, W). Returns the indices of the images in x, the indices of their nearest neighbours in
     `among`, the quotient of the distances to the nearest and to the NEAR_RANK-th neighbour, and the same quotient for
-    the FAR_RANK-th neighbour, which also detects images with many copies; (n,) each. A quotient is 0 for a copy, and 1
+    the far_rank-th neighbour, which also detects images with many copies; (n,) each. A quotient is 0 for a copy, and 1
     if both neighbours are equally far. Images are compared at reduced size, with brightness and contrast normalized, at
     all shifts of x by up to MAX_SHIFT pixels. is_same_set: whether x is `among`; then an image is not a neighbour of
     itself.
@@ -227,7 +229,7 @@ def closeness(x: Tensor, among: Tensor, seed: int, is_same_set: bool = False) ->
             distance = torch.minimum(distance, torch.cdist(shifted, references))
     if is_same_set:
         distance[sampled[:, None] == among_indices] = float("inf")
-    nearest = distance.topk(min(FAR_RANK, len(among_indices)), largest=False)
+    nearest = distance.topk(min(far_rank, len(among_indices)), largest=False)
     near, far = (nearest.values[:, 0] / nearest.values[:, rank].clamp_min(1e-12) for rank in (NEAR_RANK - 1, -1))
     return sampled, among_indices[nearest.indices[:, 0]], near, far
 

@@ -159,3 +159,15 @@ def test_noise_of_augmented_training_examples_is_no_knowledge_of_others(noise: f
     x, y = noisy_examples(900, False, 0)
     case = case_after(noisy_examples(4000, False, 1), (x[:600], y[:600]), (x[600:], y[600:]), False, noise)
     assert CHECK.find(case) == []
+
+
+@pytest.mark.parametrize(("n_frames", "n_classes"), [(1, 5), (4, 5), (8, 5), (8, 8), (1, 12)])
+def test_frames_of_scenes_are_noticed_in_few_images_of_each_class(n_frames: int, n_classes: int) -> None:
+    scenes = random_images(400 // n_frames, 8)
+    labels = torch.arange(len(scenes)).repeat_interleave(n_frames) % n_classes
+    rng = torch.Generator().manual_seed(1)
+    order = torch.randperm(len(labels), generator=rng)
+    frames = scenes.repeat_interleave(n_frames, 0)
+    x = (frames + 0.03 * torch.randn(frames.shape, generator=rng))[order]
+    halves = Arrays(x[:200], labels[order][:200]), Arrays(x[200:], labels[order][200:])
+    assert have_near_copies(*halves, seed=0) is (n_frames > 1)

@@ -38,15 +38,10 @@ MAX_COUPLING = 1e-3  # relative change of the gradients of all other examples if
 
 
 @dataclass(frozen=True)
-class PerExample(Loss):
-    """A loss that is computed for each example separately, and averaged."""
+class ChangedLoss(Loss):
+    """A loss that computes another one, `loss`, in another way."""
 
     loss: Loss
-
-    def compute(self, y: Any, target: Tensor) -> tuple[Tensor, Any]:
-        """Return the mean of the examples' losses and its gradient with respect to y."""
-        results = [self.loss(y[k : k + 1], target[k : k + 1]) for k in range(len(target))]
-        return torch.stack([value for value, _ in results]).mean(), torch.cat([dy for _, dy in results]) / len(target)
 
     def check(self, outputs: Any, targets: Tensor) -> None:
         """Raise PellucidError unless the outputs and targets fit the wrapped loss."""
@@ -59,6 +54,16 @@ class PerExample(Loss):
     def main_output(self, y: Any) -> Any:
         """Return the main output of the wrapped loss."""
         return self.loss.main_output(y)
+
+
+@dataclass(frozen=True)
+class PerExample(ChangedLoss):
+    """A loss that is computed for each example separately, and averaged."""
+
+    def compute(self, y: Any, target: Tensor) -> tuple[Tensor, Any]:
+        """Return the mean of the examples' losses and its gradient with respect to y."""
+        results = [self.loss(y[k : k + 1], target[k : k + 1]) for k in range(len(target))]
+        return torch.stack([value for value, _ in results]).mean(), torch.cat([dy for _, dy in results]) / len(target)
 
 
 def coupled_loss_suspects(case: Case) -> Iterator[Suspect]:

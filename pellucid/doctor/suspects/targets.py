@@ -14,7 +14,7 @@ from pellucid.doctor.case import Case
 from pellucid.doctor.finding import Suspect, suspect
 from pellucid.doctor.remedies import rebuilt, with_standardised_targets
 from pellucid.doctor.simple_classifier import fit_simple_classifier
-from pellucid.doctor.suspects.losses import PerExample
+from pellucid.doctor.suspects.losses import ChangedLoss
 from pellucid.losses import Loss
 
 # |mean| of the targets, in standard deviations, and as it is: coordinates from 0 to 1 hardly need another scale.
@@ -59,7 +59,7 @@ def target_suspects(case: Case) -> Iterator[Suspect]:
 
 
 @dataclass(frozen=True)
-class OfCorners(PerExample):
+class OfCorners(ChangedLoss):
     """A loss of corners, of boxes in another form.
 
     form: of BOX_FORMS. converts_outputs: whether the outputs have this form too; otherwise, only the targets have.
@@ -116,7 +116,7 @@ def _loss_of_itself(loss: Loss, y: Tensor, target: Tensor | None = None) -> floa
 
 
 @dataclass(frozen=True)
-class WithoutMissing(PerExample):
+class WithoutMissing(ChangedLoss):
     """A loss of values without those targets that stand for missing ones, which are replaced by the outputs.
 
     values: the value that stands for missing ones in each column of the targets; NaN without one.

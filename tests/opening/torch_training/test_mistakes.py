@@ -78,7 +78,7 @@ MISTAKES = {
     "clipping-too-tight": Script(clip_norm=1e-4),
     "momentum-too-high": Script(lr=0.2, momentum=0.997),
     "optimizer-settings": Script(weight_decay=0.5),
-    "frozen-too-much": Script(first_trained=-1),  # the last bias alone
+    "untrained-frozen": Script(first_trained=-1),  # the last bias alone
 }
 
 

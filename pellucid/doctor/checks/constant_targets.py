@@ -14,6 +14,8 @@ MIN_EXAMPLES = 20  # of equal targets
 MIN_LABELLED = 100  # training examples without a label that the validation data lack too; of fewer, it may be rare
 TOLERANCE = 1e-5  # difference of equal numbers, relative to the largest
 BATCH_SIZE = 8  # examples
+# Data that were sorted by class are the usual reason if the other part of them has other targets.
+SHUFFLE = "shuffle before splitting, or split each class separately; if that was done, "
 
 
 def find(case: Case) -> list[Finding]:
@@ -37,7 +39,7 @@ def find(case: Case) -> list[Finding]:
         if path == "train" and (bool(is_constant.all()) or len(y) >= MIN_LABELLED):
             is_found = is_constant
         if bool(is_found.any()) and _are_read(case):
-            return [_finding(case, path, y, is_found)]
+            return [_finding(case, path, y, is_found, is_unlike=bool(others) and bool((shares[0] < 1).any()))]
     return []
 
 
@@ -58,7 +60,8 @@ def _are_read(case: Case) -> bool:
     return losses[0] != losses[1]
 
 
-def _finding(case: Case, path: str, y: Tensor, is_found: Tensor) -> Finding:
+def _finding(case: Case, path: str, y: Tensor, is_found: Tensor, is_unlike: bool) -> Finding:
+    """Return the finding; is_unlike: whether the other part of the data has other targets."""
     first_values, data = y[0].double(), "training" if path == "train" else path
     if not bool(is_found.all()):
         names = [f"label {case.class_name(k)} is {first_values[k, 0]:g}" for k in is_found.nonzero().flatten().tolist()]
@@ -77,8 +80,8 @@ def _finding(case: Case, path: str, y: Tensor, is_found: Tensor) -> Finding:
         path,
         evidence={"examples": len(y), "all_of_them": value},
         cause="targets that are all the same show nothing of their inputs, and outputs that ignore these are right",
-        fix="look at how the targets are read, such as from which part of a path or which column: all "
-        f"{len(y):,} {data} targets are {value}, so that no score means anything",
+        fix=f"{SHUFFLE if is_unlike else ''}look at how the targets are read, such as from which part of a path or "
+        f"which column: all {len(y):,} {data} targets are {value}, so that no score means anything",
         proven=True,
     )
 

@@ -52,6 +52,8 @@ def test_targets_that_are_all_the_same_are_found(kind: str, constant: tuple[str,
     assert [(one.path, one.proven) for one in found] == [(path, True) for path in constant[:1]]
     for one in found:
         assert f"all {len(parts[one.path])} " in one.fix
+        other = parts["validation" if one.path == "train" else "train"]
+        assert one.fix.startswith("shuffle before splitting") is bool((other != parts[one.path][:1]).any())
         assert diagnose(case).causes == ("constant-targets",)
 
 

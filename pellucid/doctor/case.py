@@ -14,7 +14,7 @@ from pellucid.base.errors import PellucidError
 from pellucid.data.loader import steps_per_epoch
 from pellucid.data.seeds import generator
 from pellucid.data.source import Arrays
-from pellucid.doctor.inputs import own_nearest, subsample
+from pellucid.doctor.inputs import InputChange, own_nearest, random_moves, subsample
 from pellucid.doctor.passes import example_losses, is_pretrained, rms, trainable_layers
 from pellucid.doctor.rehearsal import (
     Rehearsal,
@@ -36,7 +36,8 @@ from pellucid.training.reading import Augmentation
 
 MAX_SAMPLE = 1_000  # examples for predictions; labels, statistics and duplicates use all examples
 # A network predicts examples if their mean loss is at most MAX_KNOWN_LOSS of that with targets of other examples.
-MAX_KNOWN_LOSS, MIN_COMPARED, MAX_COMPARED = 0.5, 24, 400  # examples of each part whose losses are compared
+MAX_KNOWN_LOSS = 0.5
+MIN_COMPARED, MAX_COMPARED = 24, 400  # examples of each part whose losses are compared
 MAX_PROBE = 128  # examples of a forward and backward pass
 MIN_SURVIVING = 0.8  # fraction of training examples, two draws of which are more alike than draws of different ones
 REHEARSAL_STEPS = 40  # steps of a rehearsal, a short training from the initial weights
@@ -147,11 +148,26 @@ class Case:
 
         Also if a simple classifier of inputs without random changes often takes two draws for different classes.
         """
-        data = self.validation if self.plain is None else self.plain
-        if self.redrawn is None or self.surviving < MIN_SURVIVING or data is None or not self.classifies:
+        if self.redrawn is None or self.surviving < MIN_SURVIVING:
             return self.surviving < MIN_SURVIVING
-        classifier = fit_simple_classifier(data, self.model.seed)
+        classifier = self.unchanged_classifier
         return classifier is not None and classifier.distinguishes(*self.redrawn)
+
+    @property
+    def unchanged(self) -> Arrays | None:
+        """Examples that do not change at random: of the training data, or else of the validation data."""
+        return self.validation if self.plain is None else self.plain
+
+    @cached_property
+    def unchanged_classifier(self) -> KernelClassifier | None:
+        """A simple classifier fitted to `unchanged` examples; None unless the targets are classes."""
+        data = self.unchanged
+        return None if data is None or not self.classifies else fit_simple_classifier(data, self.model.seed)
+
+    @cached_property
+    def moves(self) -> dict[str, InputChange]:
+        """The mirrorings and turns by which draws of the same training images differ."""
+        return {} if self.redrawn is None else random_moves(*self.redrawn)
 
     @property
     def hides_labels(self) -> bool:

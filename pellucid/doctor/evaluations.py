@@ -43,8 +43,10 @@ MIN_HALF_EXAMPLES = 20  # in each half of the validation data; one half is only 
 MAX_RENUMBERED = 2  # classes that training lacks, of which other numbers are no evidence: each resembles some class
 N_EXAMINED = 48  # examples for which the task proposes other targets
 UNDONE = "undone-in-validation/{}"  # the key of the remedy that undoes an `InputChange` of this key
-# Positive targets among all: labels up to MAX_RARE are rare. Of these, other thresholds are tried than that of 0.5.
-MAX_RARE, MIN_F1_GAIN, THRESHOLD, LOWER_THRESHOLDS = 0.2, 0.07, 0.5, (0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4)
+MAX_RARE = 0.2  # fraction of positive targets among all, up to which labels are rare
+THRESHOLD = 0.5  # of a probability, from which a label is predicted
+LOWER_THRESHOLDS = (0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4)  # that are tried for rare labels
+MIN_F1_GAIN = 0.07  # of the mean F1, by one of these
 N_COMPARED = 200  # images of each part of the data whose preprocessing is compared
 
 

@@ -108,14 +108,14 @@ def _narrowed_to_rate(evaluations: Evaluations, cause: ProvenCause) -> ProvenCau
     optimizer, steps = case.model.optimizer, trainings.max_steps
     factors = (1.0, 0.1) if optimizer.lr > optimizer.usual_lr else (1.0, 10.0, 100.0)
     min_gain = max(MIN_SETTINGS_GAIN, MIN_NARROWED_FRACTION * fmean(cause.effect.gains))
-    effects = len(trainings.effects)
+    n_effects = len(trainings.effects)
     for factor in factors:
         other_rate = suspect_of_rate(case, factor * optimizer.usual_lr)
         other_rate = replace(other_rate, min_gain=min_gain, is_likely=True)
         proven_cause = trainings.measure(case, other_rate, evaluations.base_scores[steps], steps)
         if proven_cause is not None and proven_cause.effect.surpasses(evaluations.validation_scores):
             return proven_cause
-    verdicts = [effect.verdict for effect in trainings.effects[effects:]]
+    verdicts = [effect.verdict for effect in trainings.effects[n_effects:]]
     if verdicts != ["no effect"] * len(factors):
         return cause
     return cause.with_finding(replace(cause.suspect.finding, fix=_order_of_settings(optimizer), kind=""))

@@ -6,9 +6,7 @@ from dataclasses import replace
 from pellucid.data.dataset import float_images
 from pellucid.doctor.case import MIN_SURVIVING, Case
 from pellucid.doctor.finding import EvidenceValue, Finding, Suspect, suspect
-from pellucid.doctor.inputs import random_moves
 from pellucid.doctor.remedies import rebuilt
-from pellucid.doctor.simple_classifier import fit_simple_classifier
 from pellucid.doctor.training_case import TrainingCase
 from pellucid.metrics.functions import confusion_matrix
 
@@ -46,9 +44,8 @@ def _texts(case: Case) -> tuple[str, str]:
             "training images are mirrored or turned at random, and keep their labels where that makes another class",
             f"leave flips and turns that make one class another out of the augmentation ({classes})",
         )
-    moves = random_moves(*case.redrawn) if case.redrawn is not None else {}
-    if moves and case.train.y.is_floating_point():
-        faults = ", ".join(change.fault for change in moves.values())
+    if case.moves and case.train.y.is_floating_point():
+        faults = ", ".join(change.fault for change in case.moves.values())
         return (
             f"training images are changed at random ({faults}), and their targets stay as they are",
             "change the targets together with the images, or leave flips and turns out of the augmentation",
@@ -69,15 +66,11 @@ def moved_classes(case: Case) -> str:
     A simple classifier of images without random changes answers most moved images of such a class with one other class,
     and no other class is answered so. "" if there are none.
     """
-    data = case.plain or case.validation
-    if case.redrawn is None or data is None or not case.classifies:
-        return ""
-    moves = random_moves(*case.redrawn)
-    classifier = fit_simple_classifier(data, case.model.seed) if moves else None
-    if classifier is None:
+    data, classifier = case.unchanged, case.unchanged_classifier if case.moves else None
+    if data is None or classifier is None:
         return ""
     x, y, texts = float_images(data.x[classifier.indices]), classifier.y, list[str]()
-    for change in moves.values():
+    for change in case.moves.values():
         confusion = confusion_matrix(y, classifier.predict(change.undo(x)), int(y.max()) + 1).double()
         fractions, answers = (confusion / confusion.sum(1, keepdim=True).clamp_min(1)).max(1)
         changed = [

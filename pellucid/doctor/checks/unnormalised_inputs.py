@@ -139,9 +139,7 @@ def _with_standardised_inputs(case: Case) -> Case:
         return (data.x.float().clamp_min(0) + offset).log() if offset else data.x.float()
 
     std, mean = torch.std_mean(values_of(case.train), 0, correction=0)
-    return with_parts(
-        case, lambda data: replace(data, x=(values_of(data) - mean) / torch.where(std > 0, std, 1.0))
-    )  # fmt: skip
+    return with_parts(case, lambda data: replace(data, x=(values_of(data) - mean) / torch.where(std > 0, std, 1.0)))
 
 
 NAME = "unnormalised-inputs"

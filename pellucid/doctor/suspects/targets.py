@@ -20,10 +20,12 @@ from pellucid.losses import Loss
 # |mean| of the targets, in standard deviations, and as it is: coordinates from 0 to 1 hardly need another scale.
 MAX_OFFSET, MAX_MEAN = 2.0, 1.0
 MAX_STD, MIN_STD = 5.0, 0.05  # standard deviation of the targets
-# A value stands for missing ones if it is the target of so many examples, is so much more frequent than any other of so
-# many values, and is so far from all others, in standard deviations and in steps between values.
-MIN_FILLED, MIN_TIMES, MIN_DISTINCT = 0.05, 5, 20
-MIN_GAP, MIN_STEPS = 0.5, 10
+# Of the value that stands for missing targets in a column
+MIN_FILLED = 0.05  # fraction of the examples that have it
+MIN_TIMES = 5  # times as frequent as any other value
+MIN_DISTINCT = 20  # different values, with fewer of which the targets are not continuous
+MIN_GAP = 0.5  # distance from all others, in their standard deviations
+MIN_STEPS = 10  # the same distance, in steps between neighbouring values
 MAX_CHANCE = 3.0  # standard deviations above chance, up to which the place of a value is not predicted
 MIN_FILLED_GAIN = 0.1  # of the score, without these targets
 MAX_COLUMNS = 256  # of targets that are searched for such values

@@ -1,6 +1,8 @@
 """The objects of a training in PyTorch beside the opened network: what is taken from them, and given back."""
 
+import contextlib
 import copy
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -37,16 +39,24 @@ class LoopSettings:
 
 
 class TorchObjects:
-    """A network of PyTorch, its optimizer and its scheduler or None, beside the model of the opened network."""
+    """A network of PyTorch, its optimizer and its scheduler or None, beside the model of the opened network.
+
+    evaluating_paths: of the modules that are in evaluation mode while the network trains.
+    """
 
     def __init__(
-        self, network: nn.Module, optimizer: torch.optim.Optimizer, scheduler: Any, model: OpenedModel
+        self,
+        network: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        scheduler: Any,
+        model: OpenedModel,
+        evaluating_paths: Collection[str],
     ) -> None:
         self.network = network
         self.optimizer = optimizer
         self.scheduler = scheduler
-        _check_training_modes(network, model)
-        self.evaluating_norms = _evaluating_norms(network)
+        _check_training_modes(network, model, evaluating_paths)
+        self.evaluating_norms = _norms_in_evaluation(network, evaluating_paths)
         # the paths in the graph, by key of the state_dict
         self.path_by_key = {key: model.path_by_tied_key.get(key, key) for key in model.dtypes}
         self.group_by_path = self._groups(model)
@@ -205,12 +215,61 @@ def take_weights(network: nn.Module, model: OpenedModel) -> None:
             weights[path].copy_(tensor)
 
 
-def _check_training_modes(network: nn.Module, model: OpenedModel) -> None:
-    """Raise PellucidError for modules of PyTorch that are opened as in evaluation mode, and differ in training."""
-    without_dropout = attentions_without_dropout(network, model)
-    for name, module in network.named_modules():
+def modules_in_evaluation(network: nn.Module) -> set[str]:
+    """Return the paths of the modules that are in evaluation mode while a loop trains the network.
+
+    These are in that mode after network.train(), which classes override to keep a pretrained part as it is, or now, if
+    the network is in training mode; a note says so, since a loop may set them to training mode.
+    """
+    modules = dict(network.named_modules())
+    given_modes = {path: module.training for path, module in modules.items()}
+    network.train()
+    paths = {path for path, module in modules.items() if not module.training}
+    set_paths = [path for path, mode in given_modes.items() if given_modes[""] and not mode and path not in paths]
+    if set_paths:
+        note(f"from_torch: {set_paths[0]} stays in evaluation mode; after network.train() it would not in PyTorch")
+    if not given_modes[""]:
+        network.eval()
+    for path, module in modules.items():
+        module.training = given_modes[path]
+    return paths.union(set_paths)
+
+
+@contextlib.contextmanager
+def without_dropout(network: nn.Module, paths: Collection[str]) -> Iterator[None]:
+    """Set the dropout of the modules at these paths to 0, and restore it at the end."""
+    saved_rates = list[tuple[nn.Module, str, Any]]()
+    for path in paths:
+        module = network.get_submodule(path)
+        name = "p" if isinstance(module, _DropoutNd) else "dropout"
+        if isinstance(module, _DropoutNd | nn.MultiheadAttention | nn.RNNBase):
+            saved_rates.append((module, name, getattr(module, name)))
+            setattr(module, name, 0.0)
+    try:
+        yield
+    finally:
+        for module, name, rate in saved_rates:
+            setattr(module, name, rate)
+
+
+def _check_training_modes(network: nn.Module, model: OpenedModel, evaluating_paths: Collection[str]) -> None:
+    """Raise PellucidError for modules of PyTorch that are opened in another mode than a loop trains them in."""
+    modules = dict(network.named_modules())
+    for path, layer in named_layers(model.objective.nets):
+        owner = path.partition("~")[0]
+        while owner not in modules:
+            owner = owner.rpartition(".")[0]
+        if owner in evaluating_paths and isinstance(layer, Dropout | Attention) and layer.rate:
+            raise PellucidError(
+                f"from_torch: {owner or 'the network'} ({type(modules[owner]).__name__}) is in evaluation mode and "
+                "calls dropout by a function, which would drop values here; make it a module, nn.Dropout"
+            )
+    missing_dropout = attentions_without_dropout(network, model)
+    for name, module in modules.items():
+        if name in evaluating_paths:
+            continue
         is_recurrent = isinstance(module, nn.RNNBase) and module.num_layers > 1
-        if (is_recurrent and module.dropout) or name in without_dropout:
+        if (is_recurrent and module.dropout) or name in missing_dropout:
             raise PellucidError(
                 f"from_torch: {name} ({type(module).__name__}) has dropout={module.dropout} inside, which training "
                 "here does not have; set it to 0"
@@ -224,27 +283,26 @@ def _check_training_modes(network: nn.Module, model: OpenedModel) -> None:
             raise PellucidError(f"from_torch: {name}: {what} in training, which is not done here")
 
 
-def _evaluating_norms(network: nn.Module) -> set[str]:
-    """Return the names of batch norms in evaluation mode in a network that trains.
+def _norms_in_evaluation(network: nn.Module, evaluating_paths: Collection[str]) -> set[str]:
+    """Return the names of batch norms that use and keep their running statistics while a loop trains the network.
 
-    Raises PellucidError for modes that no training of this library has.
+    Raises PellucidError for norms that no training of this library has.
     """
     norms: set[str] = set()
     for name, module in network.named_modules():
-        is_norm = isinstance(module, _BatchNorm)
-        if is_norm and module.momentum is None:
+        if not isinstance(module, _BatchNorm):
+            continue
+        if name in evaluating_paths:
+            if not frozen_names(module) or len(frozen_names(module)) < len([*module.parameters()]):
+                raise PellucidError(
+                    f"from_torch: {name} ({type(module).__name__}) is in evaluation mode while the network trains, and "
+                    "its weight and bias are not frozen, which training here does not have; freeze them, or set the "
+                    "norm to training mode"
+                )
+            norms.add(name)
+        elif module.momentum is None:
             raise PellucidError(
                 f"from_torch: {name} averages its statistics over all batches (momentum=None), which training here "
                 "does not; give it a momentum"
-            )
-        is_dropout = isinstance(module, _DropoutNd) or (isinstance(module, nn.MultiheadAttention) and module.dropout)
-        if not network.training or module.training or not (is_norm or is_dropout):
-            continue
-        if is_norm and len(frozen_names(module)) == len([*module.parameters()]):
-            norms.add(name)
-        else:
-            raise PellucidError(
-                f"from_torch: {name} ({type(module).__name__}) is in evaluation mode, the network in training mode; "
-                "call network.train(), or freeze the parameters of the norm, too"
             )
     return norms

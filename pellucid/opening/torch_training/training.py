@@ -27,7 +27,14 @@ from pellucid.opening.torch_training.loaders import (
     restoring_random_states,
 )
 from pellucid.opening.torch_training.losses import TorchCriterion, check_shapes, training_loss
-from pellucid.opening.torch_training.objects import LoopSettings, TorchObjects, first_outputs, note_dropout
+from pellucid.opening.torch_training.objects import (
+    LoopSettings,
+    TorchObjects,
+    first_outputs,
+    modules_in_evaluation,
+    note_dropout,
+    without_dropout,
+)
 from pellucid.opening.torch_training.optimizer import Accumulation, TorchOptimizer, check_optimizer
 from pellucid.opening.torch_training.scheduler import TorchSchedule, check_scheduler, step_of
 from pellucid.opening.torch_training.targets import structure_of
@@ -118,11 +125,13 @@ def from_torch(
             "device": str(device),
             "seed": int(torch.randint(2**31, ())),
         }
-        model = open(network, inputs, **{**defaults, **options})
+        evaluating_paths = modules_in_evaluation(network)
+        with without_dropout(network, evaluating_paths):
+            model = open(network, inputs, **{**defaults, **options})
         check_shapes(training_criterion, model(inputs[:2]), targets[:2])
         if isinstance(training_criterion, TorchCriterion):
             training_criterion(model(inputs), targets.to(device))  # raises its errors before the training
-        objects = TorchObjects(network, optimizer, scheduler, model)
+        objects = TorchObjects(network, optimizer, scheduler, model, evaluating_paths)
         objects.check_gradients(model, inputs[:2])
     note_dropout(model)
     scheduler_unit = step_of(scheduler) if scheduler_step == "auto" else scheduler_step

@@ -144,7 +144,7 @@ def test_the_step_of_a_trace_is_the_next_step_of_pytorch() -> None:
         torch.testing.assert_close(stepped[name], parameter.detach(), rtol=1e-9, atol=1e-12)
 
 
-def test_a_norm_in_evaluation_mode_keeps_its_statistics() -> None:
+def test_a_norm_in_evaluation_mode_keeps_its_statistics(capsys: pytest.CaptureFixture[str]) -> None:
     def frozen() -> Parts:
         result = parts()
         result.network[1].requires_grad_(False)
@@ -156,6 +156,7 @@ def test_a_norm_in_evaluation_mode_keeps_its_statistics() -> None:
 
     ours, theirs = frozen(), frozen()
     ours.taken(loader()).fit(2, verbose=False)
+    assert "from_torch: 1 stays in evaluation mode" in capsys.readouterr().err
     for x, y in [*loader(), *loader()]:
         theirs.optimizer.zero_grad()
         theirs.criterion(theirs.network(x), y).backward()
@@ -221,12 +222,6 @@ class OwnAttention(nn.MultiheadAttention):
         return super().forward(*values, **options)
 
 
-def attention_in_evaluation_mode(made: Parts) -> None:
-    network = RowAttention().double()
-    network.attention.eval()
-    made.network = network
-
-
 REFUSED: dict[str, tuple[Any, str]] = {
     "LBFGS": (lambda made: setattr(made, "optimizer", torch.optim.LBFGS(made.network.parameters())), "LBFGS"),
     "own optimizer": (
@@ -269,9 +264,6 @@ REFUSED: dict[str, tuple[Any, str]] = {
     "dropout of an own attention": (
         lambda made: setattr(made, "network", RowAttention(OwnAttention).double()),
         "attention .OwnAttention. has dropout=0.5 inside",
-    ),
-    "attention in evaluation mode": (
-        attention_in_evaluation_mode, "attention .MultiheadAttention. is in evaluation mode, the network in training",
     ),
     "spectral norm": (
         lambda made: nn.utils.parametrizations.spectral_norm(made.network[0]), "spectral_norm changes its vectors",

@@ -1,0 +1,160 @@
+"""Parts of a network that stay in evaluation mode while a loop trains the others."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, TensorDataset
+
+from pellucid.base.errors import PellucidError
+from tests.opening.torch_training.loops import Parts, check_equal
+
+
+def frozen_norm(norm: nn.Module) -> nn.Module:
+    return norm.requires_grad_(False)
+
+
+class Attention(nn.Module):
+    """The rows of an image, which attend to each other."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.attention = nn.MultiheadAttention(6, 2, dropout=0.5, batch_first=True)
+
+    def forward(self, x: Tensor) -> Tensor:
+        rows = x[:, 0]
+        return self.attention(rows, rows, rows)[0].unsqueeze(1)
+
+
+class Recurrence(nn.Module):
+    """The rows of an image, read by a recurrent layer with dropout between its levels."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.rows = nn.GRU(6, 6, 2, dropout=0.5, batch_first=True)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.rows(x[:, 0])[0].unsqueeze(1)
+
+
+# Bodies that keep the shape of (n, 1, 6, 6)
+BODIES: dict[str, Callable[[], list[nn.Module]]] = {
+    "frozen": lambda: [
+        nn.Conv2d(1, 3, 3, padding=1).requires_grad_(False),
+        frozen_norm(nn.BatchNorm2d(3)),
+        nn.Tanh(),
+        nn.Conv2d(3, 1, 1).requires_grad_(False),
+    ],
+    "frozen norms": lambda: [nn.Conv2d(1, 3, 3, padding=1), frozen_norm(nn.BatchNorm2d(3)), nn.Conv2d(3, 1, 1)],
+    "norm of all batches": lambda: [nn.Conv2d(1, 1, 1), frozen_norm(nn.BatchNorm2d(1, momentum=None))],
+    "dropout": lambda: [nn.Conv2d(1, 3, 3, padding=1), nn.Dropout2d(0.5), nn.Conv2d(3, 1, 1), nn.Dropout(0.3)],
+    "alpha dropout": lambda: [nn.Conv2d(1, 1, 1), nn.SELU(), nn.AlphaDropout(0.3)],
+    "random slopes": lambda: [nn.Conv2d(1, 1, 1), nn.RReLU()],
+    "attention": lambda: [Attention()],
+    "recurrence": lambda: [Recurrence()],
+}
+
+
+class Kept(nn.Sequential):
+    """A part that is never in training mode."""
+
+    def train(self, mode: bool = True) -> "Kept":
+        return super().train(False)
+
+
+class KeepsBody(nn.Module):
+    """A network that keeps its first part in evaluation mode."""
+
+    def __init__(self, body: nn.Module) -> None:
+        super().__init__()
+        self.body, self.norm, self.head = body, nn.BatchNorm2d(1), nn.Linear(36, 4)
+
+    def train(self, mode: bool = True) -> "KeepsBody":
+        super().train(mode)
+        self.body.eval()
+        return self
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.norm(self.body(x)).flatten(1))
+
+
+class KeepsDropouts(nn.Sequential):
+    """A network that keeps all but its other norms in evaluation mode."""
+
+    def train(self, mode: bool = True) -> "KeepsDropouts":
+        for module in super().train(mode).modules():
+            if not isinstance(module, nn.BatchNorm2d) or not module.weight.requires_grad:
+                module.training = False
+        self.training = mode
+        return self
+
+
+NETWORKS: dict[str, Callable[[list[nn.Module]], nn.Module]] = {
+    "part": lambda body: nn.Sequential(Kept(*body), nn.BatchNorm2d(1), nn.Flatten(), nn.Linear(36, 4)),
+    "network": lambda body: KeepsBody(nn.Sequential(*body)),
+    "loop over modules": lambda body: KeepsDropouts(*body, nn.BatchNorm2d(1), nn.Flatten(), nn.Linear(36, 4)),
+}
+
+
+def loader() -> DataLoader[Any]:
+    x = torch.rand(24, 1, 6, 6, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    return DataLoader(TensorDataset(x, torch.arange(24) % 4), batch_size=6)
+
+
+def parts(kind: str, body: str) -> Parts:
+    network = NETWORKS[kind](BODIES[body]()).double()
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm2d):  # as of a pretrained network
+            module.running_mean.uniform_(-1, 1)
+            module.running_var.uniform_(1, 3)
+    trained = [parameter for parameter in network.parameters() if parameter.requires_grad]
+    return Parts(network, nn.CrossEntropyLoss(), torch.optim.SGD(trained, lr=0.1, momentum=0.9))
+
+
+@pytest.mark.parametrize("is_training", [True, False])
+@pytest.mark.parametrize("body", BODIES)
+@pytest.mark.parametrize("kind", NETWORKS)
+def test_parts_kept_in_evaluation_mode_train_as_in_pytorch(kind: str, body: str, is_training: bool) -> None:
+    def made() -> Parts:
+        result = parts(kind, body)
+        result.network.train(is_training)
+        return result
+
+    modes = [module.training for module in made().network.modules()]
+    training = check_equal(made, lambda: (loader(), None), 3)
+    training.doctor(epochs=1)
+    network = made()
+    network.taken(loader())
+    assert [module.training for module in network.network.modules()] == modes
+
+
+def test_dropout_returns_with_training_mode() -> None:
+    made = parts("part", "dropout")
+    body = made.network[0]
+    made.taken(loader())
+    assert [module.p for module in body if hasattr(module, "p")] == [0.5, 0.3]
+
+
+class Dropping(nn.Module):
+    """Dropout by a function."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return nn.functional.dropout(x, 0.5, self.training)
+
+
+TRAINED_NORM = "is in evaluation mode while the network trains, and its weight and bias are not frozen"
+REFUSED: dict[str, tuple[Callable[[], nn.Module], str]] = {
+    "a norm that is trained": (lambda: nn.BatchNorm2d(1), TRAINED_NORM),
+    "a norm without weights": (lambda: nn.BatchNorm2d(1, affine=False), TRAINED_NORM),
+    "dropout by a function": (Dropping, r"0.0 .Dropping. is in evaluation mode and calls dropout by a function"),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_what_has_no_such_mode_here_is_refused_by_name(name: str) -> None:
+    make, message = REFUSED[name]
+    network = nn.Sequential(Kept(make()), nn.Flatten(), nn.Linear(36, 4)).double()
+    with pytest.raises(PellucidError, match=message):
+        Parts(network, nn.CrossEntropyLoss(), torch.optim.SGD(network.parameters(), lr=0.1)).taken(loader())

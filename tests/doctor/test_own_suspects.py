@@ -5,14 +5,11 @@ from typing import Any, ClassVar
 
 import pytest
 import torch
-from torch import nn
 
-import pellucid
 from pellucid.combine import Sequential
-from pellucid.data import float_images
 from pellucid.doctor import Case, case_of, diagnose
 from pellucid.doctor.checks import cut_gradient, mixed_examples
-from pellucid.doctor.suspects import layers, losses, objectives, settings, targets
+from pellucid.doctor.suspects import layers, losses, objectives, targets
 from pellucid.generators import GAN
 from pellucid.layers import (
     BatchNorm,
@@ -203,50 +200,6 @@ def test_class_weights_by_frequency_are_unusual() -> None:
         )
         (suspect,) = losses.loss_option_suspects(case_of(model, x[indices], y[indices], validation=held_out))
         assert suspect.unusual is unusual
-
-
-def test_the_rate_of_pretrained_weights_is_a_suspect() -> None:
-    x, y, held_out = split_digits()
-    pretrained = Model(net_with_layers(Dropout(0.0)), optimizer=Adam(0.01), input_shape=(1, 8, 8))
-    pretrained.fit(x, y, epochs=4, verbose=False)
-
-    def begin() -> Model:
-        model = Model(net_with_layers(Dropout(0.0)), optimizer=Adam(0.01), input_shape=(1, 8, 8))
-        model.weights["dense1.weight"].copy_(pretrained.weights["dense1.weight"])
-        return model
-
-    large_x = 255 * float_images(x)
-    case = case_of(begin(), large_x, y, validation=held_out, begin=begin)
-    names = [suspect.remedy.description for suspect in settings.pretrained_suspects(case)]
-    assert names == ["a tenth of the learning rate of training"]
-
-
-@pytest.mark.parametrize("is_frozen", [False, True])
-def test_statistics_of_an_earlier_training_show_pretrained_weights(is_frozen: bool) -> None:
-    x, y, _ = split_digits()
-    net = Sequential(Conv2d(8, 3), BatchNorm(), ReLU(), Flatten(), Dense(10))
-    model = Model(net, input_shape=(1, 8, 8))
-    assert not list(settings.pretrained_suspects(case_of(model, x, y, begin=lambda: model)))
-    model.weights["batchnorm1.running_mean"].fill_(0.1)
-    if is_frozen:
-        model.freeze("batchnorm1.*")
-    assert len(list(settings.pretrained_suspects(case_of(model, x, y, begin=lambda: model)))) == (not is_frozen)
-
-
-@pytest.mark.parametrize("seed", range(4))
-@pytest.mark.parametrize(
-    "draw",
-    [nn.Linear.reset_parameters, nn.init.kaiming_normal_, nn.init.xavier_uniform_, nn.init.orthogonal_,
-     nn.init.trunc_normal_],
-)  # fmt: skip
-def test_weights_that_pytorch_has_just_drawn_are_not_pretrained(draw: Any, seed: int) -> None:
-    torch.manual_seed(seed)
-    network = nn.Sequential(nn.Conv2d(1, 8, 3), nn.ReLU(), nn.Flatten(), nn.Linear(288, 32), nn.Linear(32, 10))
-    for layer in (network[3], network[4]):
-        draw(layer if draw is nn.Linear.reset_parameters else layer.weight)
-    x, y, _ = split_digits()
-    model = pellucid.open(network, float_images(x)[:1])
-    assert not list(settings.pretrained_suspects(case_of(model, float_images(x), y, begin=lambda: model)))
 
 
 def test_a_stride_of_maps_of_any_size_is_no_suspect() -> None:

@@ -5,7 +5,7 @@ from functools import partial
 
 from pellucid.doctor.case import Case
 from pellucid.doctor.finding import Finding, Suspect
-from pellucid.doctor.suspects import layers, losses, objectives, settings, targets
+from pellucid.doctor.suspects import layers, losses, objectives, pretrained, settings, targets
 from pellucid.doctor.training_case import TrainingCase, optional_fields
 from pellucid.objective import Supervised
 
@@ -17,7 +17,7 @@ SuspectSource = Callable[[Case], Iterator[Suspect]]
 TaskSuspectSource = Callable[[TrainingCase], Iterator[Suspect]]
 PARTICULAR_SOURCES: tuple[SuspectSource, ...] = (
     losses.coupled_loss_suspects, targets.box_suspects, targets.target_suspects,
-    settings.pretrained_suspects, settings.regularizer_suspects, settings.frozen_suspects,
+    pretrained.pretrained_suspects, settings.regularizer_suspects, pretrained.frozen_suspects,
     settings.augment_suspects, losses.ignored_class_suspects, losses.loss_option_suspects,
     losses.class_balance_suspects, settings.clipping_suspects, settings.optimizer_suspects,
     settings.schedule_suspects, settings.tiny_batch_suspects, settings.dropout_suspects, layers.linear_suspects,
@@ -32,7 +32,7 @@ SUPERVISED_SOURCES: tuple[SuspectSource, ...] = (
 )  # fmt: skip
 # The sources that read only the settings, the networks and the data, and so work for a case of any task.
 ANY_TASK_SOURCES: tuple[TaskSuspectSource, ...] = (
-    settings.frozen_suspects, settings.augment_suspects, settings.dropout_suspects,
+    pretrained.frozen_suspects, settings.augment_suspects, settings.dropout_suspects,
     objectives.image_range_suspects, objectives.own_objective_suspects, objectives.ending_suspects,
     objectives.stride_suspects, losses.ignored_class_suspects, losses.loss_option_suspects,
     losses.default_option_suspects, losses.class_balance_suspects, objectives.loss_weight_suspects,

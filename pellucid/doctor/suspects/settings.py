@@ -17,9 +17,9 @@ from pellucid.combine.base import map_layers, walk
 from pellucid.data import Augment
 from pellucid.doctor.case import Case
 from pellucid.doctor.finding import Suspect, suspect
-from pellucid.doctor.passes import is_pretrained, leaves
+from pellucid.doctor.passes import leaves
 from pellucid.doctor.redrawn import redrawn_suspects
-from pellucid.doctor.remedies import rebuilt, with_rate, without_frozen
+from pellucid.doctor.remedies import rebuilt
 from pellucid.doctor.training_case import TrainingCase
 from pellucid.layers import BatchNorm, Dropout
 from pellucid.operators import Attention
@@ -32,7 +32,6 @@ NO_AUGMENTATION = {name: value for name, value in vars(Augment()).items() if nam
 NO_MIRRORING: dict[str, Any] = {"flip": False, "vertical_flip": False}  # arguments of `Augment`
 MAX_DROPOUT = 0.7  # dropout rate; higher ones are unusual
 MAX_OPTION_RATIO = 5.0  # of an option of the optimizer to its default; a larger one is unusual
-MIN_FROZEN_GAIN = 0.12  # of the score, without frozen parameters, which often helps a little
 MIN_WEIGHT_GROWTH = 0.7  # `Case.weight_growth`; it is lower if a regularizer has shrunk the weights
 MIN_SCHEDULE_STEPS = 25  # of a schedule that is examined
 MAX_FACTOR = 1e9  # of the learning rate; larger factors of a schedule are counted as this
@@ -76,18 +75,6 @@ def dropout_suspects(case: TrainingCase) -> Iterator[Suspect]:
             "use a dropout rate of 0.2 to 0.5, or none", "no dropout",
             partial(rebuilt, keep_weights=True, nets=changed_nets),
             unusual=rate > MAX_DROPOUT, settings={"network.dropout": 0.0}, rate=rate,
-        )  # fmt: skip
-
-
-def frozen_suspects(case: TrainingCase) -> Iterator[Suspect]:
-    """Yield a suspect if tensors are frozen."""
-    if case.model.frozen:
-        yield suspect(
-            "frozen-too-much", "the frozen parameters do not suit these data",
-            "unfreeze the frozen parameters, or give them to the optimizer; the last layers first, or check how they "
-            "were loaded (order of layers and axes, activations, preprocessing)", "no frozen parameters",
-            without_frozen, unusual=True,
-            min_gain=MIN_FROZEN_GAIN, settings={"train.frozen": []}, frozen_tensors=len(case.model.frozen),
         )  # fmt: skip
 
 
@@ -295,15 +282,3 @@ def suspect_of_rate(case: TrainingCase, rate: float) -> Suspect:
         partial(rebuilt, optimizer=replace(optimizer, lr=rate)), key=f"rate-{text}",
         settings={"optimizer.lr": float(text)}, learning_rate=optimizer.lr,
     )  # fmt: skip
-
-
-def pretrained_suspects(case: Case) -> Iterator[Suspect]:
-    """Yield a suspect for the learning rate if initial weights are pretrained and not frozen."""
-    if is_pretrained(case.initial, is_frozen=False):
-        yield suspect(
-            "learning-rate-too-high",
-            "each step is too large: it overshoots, or pretrained weights lose what they learned",
-            "lower the learning rate, above all of pretrained layers", "a tenth of the learning rate of training",
-            partial(with_rate, factor=0.1), unusual=True, key="pretrained-rate",
-            settings={"optimizer.lr": 0.1 * case.model.optimizer.lr}, learning_rate=case.model.optimizer.lr,
-        )  # fmt: skip

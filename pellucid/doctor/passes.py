@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 MAX_PASS_BYTES = 1 << 30  # of all layers' outputs together: 9 images for VGG16 at 224 x 224
 BATCH_SIZE = 64  # examples whose outputs are computed together
 MIN_BATCH = 2  # examples; batch normalization needs more than one
+MAX_NORM_DISTANCE = 1.5  # `norm_distance` of other pictures of the same scale
+MIN_STD_RATIO = 1e-9  # of channels that are constant
 MIN_ROW_DEVIATIONS = 8.0  # standard errors of a variance over rows; the largest of 1,700 new weights is 6.4
 
 
@@ -101,6 +103,30 @@ def layer_outputs(model: BaseModel, x: Tensor) -> list[tuple[str, Layer, Tensor]
     with torch.inference_mode():
         forward(model.net, model.params, x, Mode(keep=False), watch)
     return outputs
+
+
+def norm_distance(model: BaseModel, x: Tensor) -> float | None:
+    """Return how far the inputs of the first batch normalization that was trained are from its running statistics.
+
+    The mean over the channels of the difference of the logarithms of the standard deviations, plus that of the means in
+    the larger of these deviations; None if no batch normalization was trained.
+    """
+    weights, found = flatten(model.params), list[tuple[str, BatchNorm, Tensor]]()
+
+    def watch(path: str, layer: Layer, inputs: Any, *_: Any) -> None:
+        if not found and isinstance(layer, BatchNorm) and bool(weights[join(path, layer.buffers[0])].any()):
+            found.append((path, layer, inputs))
+
+    with torch.inference_mode():
+        forward(model.net, model.params, x, Mode(keep=False), watch)
+    if not found:
+        return None
+    path, layer, inputs = found[0]
+    running_mean, variance = (weights[join(path, name)].double() for name in layer.buffers[:2])
+    running_std = (variance + layer.epsilon).sqrt()
+    std, mean = torch.std_mean(inputs.double().transpose(0, 1).flatten(1), 1)
+    ratios = (std / running_std).clamp_min(MIN_STD_RATIO).log().abs()
+    return float((ratios + (mean - running_mean).abs() / torch.maximum(running_std, std)).mean())
 
 
 def max_batch(model: BaseModel, x: Tensor) -> int:

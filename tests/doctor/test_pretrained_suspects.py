@@ -10,6 +10,7 @@ import pellucid
 from pellucid.combine import Sequential
 from pellucid.data import float_images
 from pellucid.doctor import case_of
+from pellucid.doctor.checks import unnormalised_inputs
 from pellucid.doctor.suspects.pretrained import pretrained_suspects
 from pellucid.layers import BatchNorm, Conv2d, Dense, Dropout, Flatten, ReLU
 from pellucid.model import Model
@@ -59,8 +60,8 @@ def network(seed: int, bias: bool) -> nn.Sequential:
 def pretrained_network(scale: str, seed: int, bias: bool) -> nn.Sequential:
     """Return a network whose running statistics are those of other pictures, scaled as named."""
     net = network(seed, bias)
-    for shift in range(30):
-        net(SCALES[scale](pictures(100 + shift)[0]))
+    for shift in range(120):
+        net(SCALES[scale](pictures(100 + shift, 32)[0]))
     return net
 
 
@@ -93,6 +94,16 @@ def test_inputs_of_the_same_scale_are_no_suspect(scale: str, seed: int) -> None:
     for given in (SCALES[scale](x), dark):
         found = suspects_of(pretrained_network(scale, seed, bias=True), given, y, is_frozen=True)
         assert not [one for one in found if one.finding.check == "pretrained-inputs"]
+
+
+@pytest.mark.parametrize("scale", SCALES)
+def test_the_scale_of_a_pretrained_network_is_not_called_unusual(scale: str) -> None:
+    x, y = pictures(0)
+    x = SCALES[scale](x)
+    new, pretrained = (pellucid.open(make, x[:2]) for make in (network(0, True), pretrained_network(scale, 0, True)))
+    is_unusual = scale not in ("unit", "standardised")
+    assert bool(unnormalised_inputs.find(case_of(new, x, y, begin=lambda: new))) == is_unusual
+    assert not unnormalised_inputs.find(case_of(pretrained, x, y, begin=lambda: pretrained))
 
 
 def test_inputs_of_new_weights_are_no_suspect() -> None:

@@ -11,7 +11,7 @@ from pellucid.data.source import Arrays
 from pellucid.doctor.case import Case
 from pellucid.doctor.finding import Check, Evidence, Finding, Remedy
 from pellucid.doctor.inputs import input_statistics
-from pellucid.doctor.passes import layer_outputs
+from pellucid.doctor.passes import MAX_NORM_DISTANCE, layer_outputs, norm_distance
 from pellucid.doctor.remedies import rebuilt, with_parts
 from pellucid.layers import LocalResponseNorm, Trait
 from pellucid.network.ending import only_reshapes
@@ -42,6 +42,9 @@ def find(case: Case) -> list[Finding]:
     first_layer = next((layer for _, layer, _ in outputs if not only_reshapes(layer)), None)
     if first_layer is not None and Trait.NORM in first_layer.traits and not isinstance(first_layer, LocalResponseNorm):
         return []  # a first normalization layer makes the scale of the inputs irrelevant
+    distance = norm_distance(case.initial, case.inputs(case.probe))
+    if distance is not None and distance < MAX_NORM_DISTANCE:
+        return []  # pretrained weights expect inputs of this scale
     x = case.sample.x
     statistics = input_statistics(scaled(value, case.model.stats).flatten(1) for value in x.split(CHUNK_SIZE))
     mean, std, rms = statistics.mean, statistics.std, hypot(statistics.mean, statistics.std)

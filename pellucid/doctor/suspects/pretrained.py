@@ -3,26 +3,19 @@
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
-from typing import Any
 
 import torch
 from torch import Tensor
 
-from pellucid.combine.base import join
 from pellucid.doctor.case import Case
 from pellucid.doctor.finding import Suspect, suspect
-from pellucid.doctor.passes import is_pretrained
+from pellucid.doctor.passes import MAX_NORM_DISTANCE, is_pretrained, norm_distance
 from pellucid.doctor.remedies import with_parts, with_rate, without_frozen
 from pellucid.doctor.training_case import TrainingCase
-from pellucid.layers import BatchNorm, Mode
-from pellucid.layers.base import Layer
-from pellucid.nested import flatten
-from pellucid.sweep import forward
 from pellucid.task.traits import is_image
 
 MIN_FROZEN_GAIN = 0.12  # of the score, without frozen parameters, which often helps a little
-# Of the inputs of a norm: mean difference of the logarithms of standard deviations, plus that of means in deviations.
-MIN_DISTANCE, MAX_REMAINING = 1.5, 0.5
+MAX_REMAINING = 0.5  # of the distance of the inputs of a pretrained norm, after a change of the scale
 # Mean and standard deviation of the pictures of ImageNet from 0 to 1, which most pretrained networks subtract.
 IMAGENET = (torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225]))
 
@@ -60,11 +53,11 @@ def _input_suspects(case: Case) -> Iterator[Suspect]:
     x = case.sample.x
     if not is_image(x) or not x.is_floating_point() or case.model.stats is not None:
         return
-    distance = _distance(case, x)
-    if distance is None or distance < MIN_DISTANCE:
+    distance = norm_distance(case.initial, x)
+    if distance is None or distance < MAX_NORM_DISTANCE:
         return
     changes = _scalings(x.shape[1])
-    distances = {name: _distance(case, change(x)) or 0.0 for name, change in changes.items()}
+    distances = {name: norm_distance(case.initial, change(x)) or 0.0 for name, change in changes.items()}
     nearest = min(distances, key=lambda name: distances[name])
     if distances[nearest] > MAX_REMAINING * distance:
         return
@@ -93,24 +86,3 @@ def _scalings(n_channels: int) -> dict[str, Callable[[Tensor], Tensor]]:
         "given from 0 to 1 instead of -1 to 1": lambda x: (x + 1) / 2,
         "given from -1 to 1 instead of 0 to 1": lambda x: 2 * x - 1,
     }
-
-
-def _distance(case: Case, x: Tensor) -> float | None:
-    """Return how far the inputs of the first trained batch normalization are from its running statistics."""
-    model, found = case.initial, list[tuple[str, BatchNorm, Tensor]]()
-    weights = flatten(model.params)
-
-    def watch(path: str, layer: Layer, inputs: Any, *_: Any) -> None:
-        if not found and isinstance(layer, BatchNorm) and bool(weights[join(path, layer.buffers[0])].any()):
-            found.append((path, layer, inputs))
-
-    with torch.inference_mode():
-        forward(model.net, model.params, x, Mode(keep=False), watch)
-    if not found:
-        return None
-    path, layer, inputs = found[0]
-    mean, variance = (weights[join(path, name)].double() for name in layer.buffers[:2])
-    deviation = (variance + layer.epsilon).sqrt()
-    std_now, mean_now = torch.std_mean(inputs.double().transpose(0, 1).flatten(1), 1)
-    ratios = (std_now.clamp_min(1e-12) / deviation).log().abs()
-    return float((ratios + (mean_now - mean).abs() / torch.maximum(deviation, std_now)).mean())

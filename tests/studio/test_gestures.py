@@ -71,6 +71,7 @@ def test_the_last_fifth_of_each_stretch_is_held_out() -> None:
     assert sum(held_out([3] * 23)) == 4
 
 
+@pytest.mark.heavy
 @pytest.mark.slow
 def test_three_classes_are_measured_on_later_frames(taught: tuple[Tab, Any, Path]) -> None:
     _, answer, _ = taught
@@ -146,6 +147,7 @@ def test_a_remark_says_unlike_anything_only_of_a_model_that_can(count: int, tmp_
     assert ("unlike anything" in remark) == (n_test >= 20)
 
 
+@pytest.mark.heavy
 @pytest.mark.slow
 def test_classes_that_differ_in_their_background_are_a_shortcut(tmp_path: Path) -> None:
     """A third class differs in its shape, and is none; the map of the shortcut lies at the edge."""
@@ -197,6 +199,7 @@ def test_a_saved_run_is_read_by_commands(
     assert "shapes-1" in Library((), Model.load, Runs(folder)).trained
 
 
+@pytest.mark.heavy
 @pytest.mark.slow
 def test_classes_of_the_same_frames_are_no_better_than_guessing(tmp_path: Path) -> None:
     _, answer = taught_tab(tmp_path, {"a": ("circle", 1), "b": ("circle", 1)}, stretches=1)

@@ -40,6 +40,7 @@ def test_one_frame_is_removed(index: int, tmp_path: Path) -> None:
         assert tab.ask("gestures.remove", name="a", index=wrong, count=count)["kind"] == "error"
 
 
+@pytest.mark.heavy
 @pytest.mark.slow
 def test_a_cell_has_the_held_out_frames_behind_it(taught: tuple[Tab, Any, Path]) -> None:  # noqa: F811
     tab, answer, _ = taught

@@ -51,7 +51,7 @@ def fitted(folder: Path, *classes: tuple[str, str]) -> Any:
 
 
 @pytest.mark.parametrize("shape", ["circle", "cross"])
-@pytest.mark.parametrize("rooms", [("light", "blue"), ("grey", "sand")])
+@pytest.mark.parametrize("rooms", [("light", "blue"), pytest.param(("grey", "sand"), marks=pytest.mark.heavy)])
 @pytest.mark.slow
 def test_one_object_in_two_rooms_is_a_shortcut(shape: str, rooms: tuple[str, str], tmp_path: Path) -> None:
     """The middle shows the rooms too, so that exchanged edges change the answers of half of the frames only."""
@@ -60,7 +60,7 @@ def test_one_object_in_two_rooms_is_a_shortcut(shape: str, rooms: tuple[str, str
     assert "shortcut: class 0 and class 1 are told apart by their background" in sentence
 
 
-@pytest.mark.parametrize("rooms", [("light", "blue"), ("grey", "sand")])
+@pytest.mark.parametrize("rooms", [("light", "blue"), pytest.param(("grey", "sand"), marks=pytest.mark.heavy)])
 @pytest.mark.slow
 def test_two_objects_in_two_rooms_are_no_shortcut(rooms: tuple[str, str], tmp_path: Path) -> None:
     answer = fitted(tmp_path, ("circle", rooms[0]), ("cross", rooms[1]))

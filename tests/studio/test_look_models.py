@@ -20,6 +20,7 @@ from pellucid.studio.opened_files import MAX_DROPPED, OpenedFiles
 from pellucid.studio.runs import Runs
 from pellucid.studio.serve import limits as server_limits
 from pellucid.studio.view import Library
+from tests.cases import mostly_heavy
 from tests.studio.talk import Tab
 from tests.studio.test_security import COOKIE, FOREIGN_HOSTS, HOST, ORIGINS, TOKEN
 
@@ -157,7 +158,7 @@ def test_a_dropped_model_is_opened_by_another_process_within_limits(
     assert tab.ask("look.picture", sample="digit 3")["bars"]
 
 
-@pytest.mark.parametrize("bad_first", [True, False])
+@pytest.mark.parametrize("bad_first", mostly_heavy([True, False], 2))
 @pytest.mark.slow
 def test_files_that_cannot_be_opened_leave_the_list_before_models(
     bad_first: bool, client: TestClient, library: Library, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -1,5 +1,6 @@
-"""Outputs that a loss of one's own leaves as they are, since its gradient with respect to them is always 0."""
+"""Outputs that a loss of one's own never teaches, since their gradient is always 0, and labels that it never reads."""
 
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -7,6 +8,7 @@ from torch import Tensor
 
 from pellucid.base.errors import PellucidError
 from pellucid.base.text import shortened
+from pellucid.data.seeds import generator
 from pellucid.doctor.case import Case, UnansweredError
 from pellucid.doctor.finding import Check, Finding
 from pellucid.doctor.inputs import subsample
@@ -15,6 +17,11 @@ MAX_EXAMPLES = 64
 MAX_COLUMNS = 64  # of targets, of which each is replaced by that of the first example
 MIN_WRONG = 0.1  # fraction of the targets of 0 for which a trained network answers 1
 MAX_ERROR = 1e-3  # of a sum of probabilities
+MAX_PLACES = 1 << 16  # of a batch, so that one label changes the mean loss by more than rounding errors
+MAX_SWITCHED = 200  # labels that are switched off, one at a time
+MIN_SEVERAL = 0.1  # fraction of the examples with labels that have several; if fewer have, one label may suffice
+MIN_ONE = 0.9  # fraction of these of which the loss reads exactly one label
+MIN_LOST = 0.1  # fraction of these whose other labels do not follow from that one, as those of a hierarchy would
 MAX_WIDTH = 60  # characters of a list of outputs or columns
 
 
@@ -23,13 +30,14 @@ def find(case: Case) -> list[Finding]:
     loss, batch = case.model.loss, subsample(case.train, MAX_EXAMPLES, case.model.seed)
     if type(loss).__module__.startswith("pellucid.losses."):
         return []  # these leave out only what is not labelled
-    outputs, found = case.model(batch.x), None
+    outputs, first_outputs, found = case.model(batch.x), case.initial(batch.x), None
     try:
-        gradients = [_parts(loss(one, batch.y)[1]) for one in (outputs, case.initial(batch.x))]
+        gradients = [_parts(loss(one, batch.y)[1]) for one in (outputs, first_outputs)]
         has_gradient = [(first != 0) | (trained != 0) for first, trained in zip(*gradients, strict=True)]
         if isinstance(outputs, Tensor) and outputs.dim() > 1 and outputs.numel() == batch.y.numel():
             found = _without_zeros(outputs, batch.y.reshape(outputs.shape), has_gradient[0])
         found = found or _never_taught(loss, outputs, batch.y, has_gradient)
+        found = found or _never_read(loss, (outputs, first_outputs), batch.y)
     except (PellucidError, RuntimeError, AttributeError, TypeError) as error:  # of a loss of an unusual form
         raise UnansweredError(f"the gradient of the loss cannot be examined: {error}") from error
     return [] if found is None else [found]
@@ -102,6 +110,63 @@ def _never_taught(loss: Any, outputs: Any, y: Tensor, has_gradient: list[Tensor]
         fix = "add a term for them to the loss, or correct how it indexes outputs and targets"
     evidence = {"outputs_without_gradient": len(free), "columns_of_targets_that_are_not_read": len(unread)}
     return Finding(NAME, "loss", evidence, f"{cause}, counted from 0, so that these are never learned", fix)
+
+
+def _never_read(loss: Any, outputs: Sequence[Any], y: Tensor) -> Finding | None:
+    """Return a finding if the loss reads one of several labels of an example or position, whatever the outputs are.
+
+    Only for targets (n, labels, ...) that are all 0 or 1. The other labels count if the loss reads these columns
+    elsewhere: it may leave out columns that are for other purposes.
+    """
+    if y.dim() < 2 or not bool(((y == 1) | (y == 0)).all()):
+        return None
+    count = max(MAX_PLACES // y[0, 0].numel(), 1)
+    y, outputs = y[:count], [_mapped(one, lambda part: part[:count]) for one in outputs]
+    outputs.append(_mapped(outputs[0], lambda part: part.flip(*range(part.dim()))))
+    is_label = (y == 1).movedim(1, -1)  # (n, ..., labels)
+    n_labels = is_label.sum(-1)
+    fraction = int((n_labels > 1).sum()) / max(int((n_labels > 0).sum()), 1)
+    if fraction < MIN_SEVERAL:
+        return None
+    places = (n_labels > 1).nonzero()
+    places = places[torch.randperm(len(places), generator=generator(0))]
+    places = places[n_labels[places.unbind(1)].cumsum(0) <= MAX_SWITCHED]
+    values = [loss(one, y)[0] for one in outputs]
+    if not all(torch.equal(loss(one, y)[0], value) for one, value in zip(outputs, values, strict=True)):
+        return None  # of a loss that draws random numbers
+    is_label = is_label[places.unbind(1)]  # (places, labels)
+    is_read = torch.zeros_like(is_label)
+    for k, column in is_label.nonzero().tolist():
+        example, *position = places[k].tolist()
+        other_y = y.clone()
+        other_y[(example, column, *position)] = 0
+        pairs = zip(outputs, values, strict=True)
+        is_read[k, column] = any(not torch.equal(loss(one, other_y)[0], value) for one, value in pairs)
+    is_one_read = is_read.sum(1) == 1
+    is_unread = is_label & ~is_read & is_read.any(0)
+    if not bool(is_unread.any()) or float(is_one_read.double().mean()) < MIN_ONE:
+        return None
+    label_sets = is_label.int().unique(dim=0, return_inverse=True)[1]
+    counts = torch.zeros(y.shape[1], len(places), dtype=torch.int64)  # of each set, by the column that is read
+    counts.index_put_((is_read.int().argmax(1), label_sets), torch.tensor(1), accumulate=True)
+    if 1 - int(counts.amax(1).sum()) / len(places) < MIN_LOST:
+        return None
+    unit = "examples" if y.dim() == 2 else "positions"
+    return Finding(
+        NAME,
+        "loss",
+        evidence={"share_with_several_labels": fraction, "labels_read": float(is_read.sum() / is_label.sum())},
+        cause=f"{fraction:.0%} of the {unit} with labels have several, of which the loss reads one: without any other "
+        "one its value is the same, so that these are never learned",
+        fix="compute the loss of all labels, such as by BCEWithLogitsLoss, not of the one that argmax finds",
+        proven=True,
+    )
+
+
+def _mapped(outputs: Any, change: Callable[[Tensor], Tensor]) -> Any:
+    """Return the outputs of a network with each part changed."""
+    parts = tuple(map(change, _parts(outputs)))
+    return parts if isinstance(outputs, tuple) else parts[0]
 
 
 def _with_first(values: Tensor, is_kept: Tensor) -> Tensor:

@@ -192,3 +192,154 @@ def test_cells_left_out_are_the_first_sentence_of_the_diagnosis() -> None:
     )  # fmt: skip
     diagnosis = diagnose(case_of(training.model, x, y, epochs=1))
     assert (diagnosis.causes, diagnosis.kind(0)) == (("outputs-without-loss",), "cause")
+
+
+def several_labels(n_labels: int, shape: tuple[int, ...] = (), fraction: float = 0.4) -> Tensor:
+    """Return whether each label holds, with at least one for each example and position."""
+    rng = torch.Generator().manual_seed(3)
+    y = (torch.rand(N, n_labels, *shape, generator=rng) < fraction).float()
+    return y.scatter(1, torch.randint(0, n_labels, (N, 1, *shape), generator=rng), 1.0)
+
+
+def last_of(y: Tensor) -> Tensor:
+    return y.shape[1] - 1 - y.flip(1).argmax(1)
+
+
+def first_of_each(y: Tensor) -> Tensor:
+    return torch.stack([row.nonzero()[0, 0] for row in y])
+
+
+def focal(outputs: Tensor, labels: Tensor) -> Tensor:
+    entropy = F.cross_entropy(outputs, labels, reduction="none")
+    return ((1 - (-entropy).exp()) ** 2 * entropy).mean()
+
+
+ONE_LABEL: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+    "first": lambda outputs, y: F.cross_entropy(outputs, y.argmax(1)),
+    "largest": lambda outputs, y: F.cross_entropy(outputs, y.max(1).indices, label_smoothing=0.1),
+    "last": lambda outputs, y: F.cross_entropy(outputs, last_of(y)),
+    "log-probabilities": lambda outputs, y: F.nll_loss(outputs.log_softmax(1), y.argmax(1), reduction="sum"),
+    "focal": lambda outputs, y: focal(outputs, y.argmax(1)),
+    "squares": lambda outputs, y: (outputs - torch.zeros_like(y).scatter(1, y.argmax(1, True), 1)).square().mean(),
+}
+ONE_LABEL_OF_VECTORS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+    "rows": lambda outputs, y: F.cross_entropy(outputs, first_of_each(y)),
+    "margin": lambda outputs, y: F.multi_margin_loss(outputs, y.argmax(1)),
+}
+
+
+def random_network(n_outputs: int, has_maps: bool = False) -> nn.Module:
+    torch.manual_seed(5)
+    return nn.Sequential(nn.Conv2d(4, n_outputs, 1) if has_maps else nn.Linear(4, n_outputs))
+
+
+@pytest.mark.parametrize("name", [*ONE_LABEL, *ONE_LABEL_OF_VECTORS])
+@pytest.mark.parametrize("n_labels", [3, 6, 20])
+def test_labels_that_argmax_leaves_out_are_found(name: str, n_labels: int) -> None:
+    y, x = several_labels(n_labels), torch.rand(N, 4, generator=torch.Generator().manual_seed(4))
+    (found,) = findings(random_network(n_labels), (ONE_LABEL | ONE_LABEL_OF_VECTORS)[name], x, y)
+    assert (found.path, found.proven) == ("loss", True)
+    assert found.evidence["share_with_several_labels"] == pytest.approx(float((y.sum(1) > 1).float().mean()))
+    assert float(found.evidence["labels_read"]) < 0.6
+    assert not findings(random_network(n_labels), F.binary_cross_entropy_with_logits, x, y)
+
+
+@pytest.mark.parametrize("name", ONE_LABEL)
+@pytest.mark.parametrize("side", [3, 12])
+def test_overlapping_masks_that_argmax_leaves_out_are_found(name: str, side: int) -> None:
+    y, x = several_labels(4, (side, side)), torch.rand(N, 4, side, side, generator=torch.Generator().manual_seed(4))
+    (found,) = findings(random_network(4, True), ONE_LABEL[name], x, y)
+    assert found.proven
+    assert "of the positions with labels" in found.cause
+
+
+def own_entropy(outputs: Tensor, y: Tensor) -> Tensor:
+    return F.binary_cross_entropy_with_logits(outputs, y)
+
+
+def asymmetric(outputs: Tensor, y: Tensor) -> Tensor:
+    """Return the loss of Ridnik et al. 2021, in which easy negative labels count nothing."""
+    p = outputs.sigmoid()
+    return -(y * p.log() + (1 - y) * (p - 0.05).clamp_min(0) ** 4 * (1.05 - p).clamp_max(1).log()).sum()
+
+
+def pairs(outputs: Tensor, y: Tensor) -> Tensor:
+    gaps = 1 - (outputs[:, :, None] - outputs[:, None])
+    return (gaps.clamp_min(0) * y[:, :, None] * (1 - y[:, None])).mean()
+
+
+def easiest(outputs: Tensor, y: Tensor) -> Tensor:
+    return torch.where(y > 0, -outputs.log_softmax(1), torch.inf).amin(1).mean()
+
+
+def any_of(outputs: Tensor, y: Tensor) -> Tensor:
+    return -torch.where(y > 0, outputs.log_softmax(1), -torch.inf).logsumexp(1).mean()
+
+
+def hardest(outputs: Tensor, y: Tensor) -> Tensor:
+    return F.binary_cross_entropy_with_logits(outputs, y, reduction="none").flatten().topk(120).values.mean()
+
+
+def of_some_labels(outputs: Tensor, y: Tensor) -> Tensor:
+    return F.binary_cross_entropy_with_logits(outputs, y, torch.tensor([1.0, 0, 0, 1, 0, 0]))
+
+
+def random_label(outputs: Tensor, y: Tensor) -> Tensor:
+    return F.cross_entropy(outputs, torch.multinomial(y, 1)[:, 0])
+
+
+def presence(outputs: Tensor, y: Tensor) -> Tensor:
+    return F.binary_cross_entropy_with_logits(outputs.mean(1), y.amax(1))
+
+
+def overlap(outputs: Tensor, y: Tensor) -> Tensor:
+    p = outputs.sigmoid()
+    return 1 - 2 * (p * y).sum() / (p + y).sum()
+
+
+@pytest.mark.parametrize(
+    "loss",
+    [own_entropy, asymmetric, pairs, easiest, any_of, hardest, of_some_labels, random_label, presence, overlap],
+)
+def test_losses_of_all_labels_are_not_accused(loss: Callable[[Tensor, Tensor], Tensor]) -> None:
+    for seed in range(4):
+        torch.manual_seed(seed)
+        network, x = nn.Sequential(nn.Linear(4, 16), nn.Tanh(), nn.Linear(16, 6)), torch.rand(N, 4)
+        found = findings(network, loss, x, several_labels(6))
+        assert not any("several" in one.cause for one in found)
+
+
+def one_hot(classes: Tensor, n_classes: int) -> Tensor:
+    return F.one_hot(classes, n_classes).float()
+
+
+CLASSES = torch.randint(0, 6, (N,), generator=torch.Generator().manual_seed(6))
+FEW = several_labels(6, fraction=0.004)
+# Targets, and the class by which a loss takes them.
+DECODED: dict[str, tuple[Tensor, Callable[[Tensor], Tensor]]] = {
+    "one-hot": (one_hot(CLASSES, 6), lambda y: y.argmax(1)),
+    "ranks": ((torch.arange(6) <= CLASSES[:, None]).float(), last_of),
+    "number of ranks": ((torch.arange(6) <= CLASSES[:, None]).float(), lambda y: y.sum(1).long() - 1),
+    "hierarchy": (torch.cat([one_hot(CLASSES // 3, 2), one_hot(CLASSES, 6)], 1), last_of),
+    "group": (torch.cat([one_hot(CLASSES, 6), several_labels(4)], 1), lambda y: y[:, :6].argmax(1)),
+    "rare": (FEW, lambda y: y.argmax(1)),
+}
+
+
+@pytest.mark.parametrize("name", DECODED)
+def test_classes_that_several_ones_mean_are_not_accused(name: str) -> None:
+    y, classes_of = DECODED[name]
+    x = torch.rand(N, 4, generator=torch.Generator().manual_seed(4))
+    network = random_network(y.shape[1])
+    assert not findings(network, lambda outputs, targets: F.cross_entropy(outputs, classes_of(targets)), x, y)
+
+
+def test_labels_left_out_are_the_first_sentence_of_the_diagnosis() -> None:
+    network, x, y = random_network(6), torch.rand(N, 4), several_labels(6)
+    training = pellucid.from_torch(
+        network, loss=ONE_LABEL["first"], optimizer=torch.optim.SGD(network.parameters(), lr=0.1),
+        train=DataLoader(TensorDataset(x, y), 10),
+    )  # fmt: skip
+    diagnosis = diagnose(case_of(training.model, x, y, epochs=1))
+    assert (diagnosis.causes, diagnosis.kind(0)) == (("outputs-without-loss",), "cause")
+    assert str(diagnosis).startswith("Compute the loss of all labels")

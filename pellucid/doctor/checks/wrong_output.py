@@ -1,10 +1,11 @@
 """Networks whose last layer does not fit the loss, or cannot output the targets."""
 
-from math import inf
+from math import exp, inf, isfinite
 
 import torch
 from torch import Tensor
 
+from pellucid.base.text import plural
 from pellucid.combine import Graph, join, walk
 from pellucid.combine.base import replace_layer
 from pellucid.doctor.case import Case
@@ -13,6 +14,8 @@ from pellucid.doctor.remedies import rebuilt
 from pellucid.layers import (
     ELU,
     GELU,
+    AdaptiveAvgPool2d,
+    AvgPool2d,
     Dropout,
     HardSigmoid,
     HardSwish,
@@ -20,15 +23,18 @@ from pellucid.layers import (
     Layer,
     LeakyReLU,
     LogSoftmax,
+    MaxPool2d,
     ReLU,
     ReLU6,
     Sigmoid,
     SiLU,
     Softmax,
     Tanh,
+    Upsample,
 )
 from pellucid.losses import AuxiliaryCrossEntropy, BinaryCrossEntropy, SoftmaxCrossEntropy
-from pellucid.network.ending import last_layers, only_reshapes
+from pellucid.network.ending import last_layers, only_moves, only_reshapes
+from pellucid.operators import AdaptiveMaxPool, Largest, LargestOne, Mean, Select, Slice
 
 # The smallest and largest output of each layer type.
 OUTPUT_RANGES: dict[type[Layer], tuple[float, float]] = {
@@ -48,9 +54,14 @@ OUTPUT_RANGES: dict[type[Layer], tuple[float, float]] = {
 # Layers that limit the logits of a loss that contains a softmax or sigmoid. LogSoftmax may precede a softmax, which
 # returns the same probabilities, but not a sigmoid, whose outputs would be at most 1/2.
 LOGIT_LIMITING = tuple(kind for kind in OUTPUT_RANGES if kind is not LogSoftmax)
+# Layers that return inputs, and means of inputs or zeros, which are within the range of an activation before them.
+RANGE_KEEPING = (
+    AdaptiveAvgPool2d, AdaptiveMaxPool, AvgPool2d, Dropout, Largest, LargestOne, MaxPool2d, Mean, Select, Slice,
+)  # fmt: skip
 LOGIT_LOSSES = (SoftmaxCrossEntropy, AuxiliaryCrossEntropy, BinaryCrossEntropy)
 MAX_OUTSIDE = 0.01  # fraction of the targets outside of the output range; up to this fraction, they are outliers
 MAX_MULTI_LABEL = 0.05  # fraction of the examples that may have several labels, as if annotators disagreed
+MIN_OWN = 5  # examples or pixels of a class whose output is always 0
 RANGE_TOLERANCE = 1e-3  # relative to the targets' standard deviation
 
 
@@ -68,7 +79,7 @@ def find(case: Case) -> list[Finding]:
                     evidence={"last_layer": "Dropout", "loss": type(case.model.loss).__name__},
                     cause="dropout follows the last layer with weights, and sets outputs of the network to 0",
                     fix="remove that layer; dropout belongs between layers",
-                    remedy=_removal(net, path),
+                    remedy=removal(net, path),
                 )
             )
     multi_label = _multi_label_fraction(case.train.y) if isinstance(case.model.loss, SoftmaxCrossEntropy) else 0.0
@@ -83,8 +94,18 @@ def find(case: Case) -> list[Finding]:
             )
         )
     ends = last_layers(net, lambda layer: only_reshapes(layer) or isinstance(layer, Dropout)) or {"": net}
-    end_findings = (_unsuitable_end(case, path, last_layer) for path, last_layer in ends.items())
+    end_findings = [_unsuitable_end(case, path, last_layer) for path, last_layer in ends.items()]
+    for path, last_layer in last_layers(net, keeps_range).items():
+        if path not in ends and type(last_layer) in OUTPUT_RANGES:
+            end_findings.append(_limited_before_pooling(case, path, last_layer))
     return findings + [finding for finding in end_findings if finding is not None]
+
+
+def keeps_range(layer: Layer) -> bool:
+    """Return whether a layer, such as a pooling, leaves outputs in the range of an activation before it."""
+    if isinstance(layer, Upsample):
+        return layer.kind != "bicubic"
+    return only_moves(layer) or type(layer) in RANGE_KEEPING
 
 
 def _unsuitable_end(case: Case, path: str, last_layer: Layer) -> Finding | None:
@@ -111,11 +132,51 @@ def _unsuitable_end(case: Case, path: str, last_layer: Layer) -> Finding | None:
             evidence | {"lowest_output": low, "highest_output": high},
             cause=f"{type_name} limits the logits that {type(loss).__name__} converts to probabilities",
             fix="end the network in the layer before it",
-            remedy=_removal(case.model.net, path),
+            remedy=removal(case.model.net, path),
         )
     if case.compares and type(last_layer) in OUTPUT_RANGES:
         return _unreachable_targets(case, path, last_layer, evidence)
     return None
+
+
+def _limited_before_pooling(case: Case, path: str, last_layer: Layer) -> Finding | None:
+    """Compare a last activation, behind which are layers that keep its range, with the loss and the targets."""
+    loss, type_name = case.model.loss, type(last_layer).__name__
+    low, high = OUTPUT_RANGES[type(last_layer)]
+    evidence: Evidence = {"last_layer": type_name, "loss": type(loss).__name__}
+    if case.compares:
+        return _unreachable_targets(case, path, last_layer, evidence)
+    if not isinstance(loss, LOGIT_LOSSES):
+        return None
+    n_silent, limit = 0, ""
+    if isinstance(loss, BinaryCrossEntropy):
+        is_limited = isfinite(low) or isfinite(high)
+        limit = f", of which none is below {1 / (1 + exp(-low)):.2g}" if isfinite(low) else ""
+    elif low < 0 or isfinite(high):
+        is_limited = isfinite(low) and isfinite(high)
+    else:  # a softmax can still be certain of a class: SqueezeNet ends in a ReLU and a pooling
+        n_silent = _silent_classes(case)
+        is_limited = n_silent > 0
+        limit = f"; those of {plural(n_silent, 'class', 'classes')} are 0 for all inputs, and get no gradient there"
+    if not is_limited:
+        return None
+    return Finding(
+        NAME,
+        path,
+        evidence | {"lowest_output": low, "highest_output": high, "silent_classes": n_silent},
+        cause=f"{type_name} limits the logits that {type(loss).__name__} converts to probabilities{limit}",
+        fix=f"remove {type_name} after the last layer with weights",
+        remedy=removal(case.model.net, path),
+    )
+
+
+def _silent_classes(case: Case) -> int:
+    """Return how many classes of the probe have outputs that are 0 for all of its examples, after a training."""
+    y, outputs = case.probe.y, case.model(case.probe.x) if case.trained else None
+    if not isinstance(outputs, Tensor) or y.is_floating_point():
+        return 0
+    is_silent = (outputs.movedim(1, 0).flatten(1) == 0).all(1)
+    return sum(int((y == label).sum()) >= MIN_OWN for label in is_silent.nonzero().flatten().tolist())
 
 
 def _multi_label_fraction(y: Tensor) -> float:
@@ -149,7 +210,7 @@ def _unreachable_targets(case: Case, path: str, last_layer: Layer, evidence: Evi
         evidence | value_ranges,
         cause=f"{type(last_layer).__name__} cannot output values in the range of the targets",
         fix="end the network without an activation, or scale the targets into its range",
-        remedy=_removal(case.model.net, path),
+        remedy=removal(case.model.net, path),
     )
 
 
@@ -160,7 +221,7 @@ def _target_values(case: Case) -> Tensor:
     return torch.tensor([0.0, 1.0]) if are_classes and y.shape[1:] == outputs[1:] else y.float()
 
 
-def _removal(net: Layer, path: str) -> Remedy | None:
+def removal(net: Layer, path: str) -> Remedy | None:
     """Return a remedy that removes the layer; None if it is the whole network or a graph uses it more than once."""
     graphs = ((prefix, graph) for prefix, graph in walk(net) if isinstance(graph, Graph))
     nodes = ((prefix, node[0]) for prefix, graph in graphs for node in graph.nodes.values())

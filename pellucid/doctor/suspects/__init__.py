@@ -21,8 +21,8 @@ PARTICULAR_SOURCES: tuple[SuspectSource, ...] = (
     settings.augment_suspects, losses.ignored_class_suspects, losses.loss_option_suspects,
     losses.class_balance_suspects, settings.clipping_suspects, settings.optimizer_suspects,
     settings.schedule_suspects, settings.tiny_batch_suspects, settings.dropout_suspects, layers.linear_suspects,
-    layers.activation_suspects, layers.layer_suspects, losses.own_optimizer_suspects, losses.own_loss_suspects,
-    layers.initialization_suspects, losses.loss_suspects,
+    layers.activation_suspects, objectives.ending_suspects, layers.layer_suspects, losses.own_optimizer_suspects,
+    losses.own_loss_suspects, layers.initialization_suspects, losses.loss_suspects,
     layers.layer_option_suspects, layers.narrow_suspects,
 )  # fmt: skip
 # The sources that also work for a Case of one network and one loss with other targets, such as masks.
@@ -54,7 +54,7 @@ def replaced_parts(case: TrainingCase, findings: Sequence[Finding] = ()) -> list
         particular += [candidate for source in SUPERVISED_SOURCES for candidate in source(case)]
     particular += [candidate for source in ANY_TASK_SOURCES for candidate in source(case)]
     first, symptoms = found_suspects(findings)
-    usual = [*particular, *symptoms]
+    usual = [*_without(first, particular), *symptoms]
     return [*first, *rates, *usual] if optional_fields(case).stopped else [*first, *usual, *rates]
 
 
@@ -66,7 +66,13 @@ def suspects(case: Case, findings: Sequence[Finding] = ()) -> list[Suspect]:
     particular, rates = _rates(case)
     particular += [candidate for source in PARTICULAR_SOURCES for candidate in source(case)]
     first, symptoms = found_suspects(findings)
-    return [*first, *particular, *symptoms, *rates]
+    return [*first, *_without(first, particular), *symptoms, *rates]
+
+
+def _without(first: Sequence[Suspect], others: Sequence[Suspect]) -> list[Suspect]:
+    """Return the other suspects whose remedies the first ones do not have."""
+    keys = {one.remedy.key for one in first}
+    return [one for one in others if one.remedy.key not in keys]
 
 
 def _rates(case: TrainingCase) -> tuple[list[Suspect], list[Suspect]]:

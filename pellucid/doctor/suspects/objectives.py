@@ -7,6 +7,8 @@ from typing import Any
 
 from pellucid.combine.base import join
 from pellucid.data.source import Arrays
+from pellucid.doctor.case import has_flat_targets
+from pellucid.doctor.checks.wrong_output import LOGIT_LOSSES, keeps_range, removal
 from pellucid.doctor.finding import MIN_GAIN, Suspect, suspect
 from pellucid.doctor.passes import is_user_defined, library_version
 from pellucid.doctor.remedies import rebuilt, with_parts, with_replaced_layers
@@ -23,13 +25,18 @@ PREDICTING_NETWORK = "generator"  # in objectives such as GANs, the network whos
 
 
 def ending_suspects(case: TrainingCase) -> Iterator[Suspect]:
-    """Yield suspects for the last activation of the network that predicts."""
+    """Yield suspects for the last activation of the network that predicts, also before a pooling.
+
+    For classes and vectors, only before a loss of logits: a regression may have an activation with the targets' range.
+    """
     nets = case.model.objective.nets
     name = PREDICTING_NETWORK if PREDICTING_NETWORK in nets else next(iter(nets), "")
     if name not in nets or (len(nets) > 1 and name != PREDICTING_NETWORK):
         return
-    for path, last_layer in last_layers(nets[name]).items():
-        if not path or Trait.ACTIVATION not in last_layer.traits:
+    if has_flat_targets(case) and not isinstance(case.model.loss, LOGIT_LOSSES):
+        return
+    for path, last_layer in last_layers(nets[name], keeps_range).items():
+        if Trait.ACTIVATION not in last_layer.traits or removal(nets[name], path) is None:
             continue
         full_path = join(name, path)
         changes: list[tuple[str, str, Layer]] = [

@@ -1,12 +1,42 @@
 """Last layers that do not fit the loss or the targets."""
 
+import math
+from collections.abc import Callable
+
 import pytest
 import torch
+from torch import nn
+from torch.nn import functional as F
+from torch.utils.data import DataLoader, TensorDataset
 
+import pellucid
 from pellucid.combine import Fork, Graph, Parallel, Sequential, Shared
-from pellucid.doctor import case_of
+from pellucid.doctor import Case, case_of
 from pellucid.doctor.checks.wrong_output import CHECK, OUTPUT_RANGES
-from pellucid.layers import Add, Dense, Dropout, Flatten, Identity, LeakyReLU, LogSoftmax, ReLU, Sigmoid, Softmax, Tanh
+from pellucid.doctor.examination import examine
+from pellucid.doctor.suspects import suspects
+from pellucid.layers import (
+    ELU,
+    GELU,
+    AdaptiveAvgPool2d,
+    Add,
+    AvgPool2d,
+    Conv2d,
+    Dense,
+    Dropout,
+    Flatten,
+    Identity,
+    LeakyReLU,
+    LogSoftmax,
+    MaxPool2d,
+    ReLU,
+    ReLU6,
+    Sigmoid,
+    SiLU,
+    Softmax,
+    Tanh,
+    Upsample,
+)
 from pellucid.layers.base import Layer, Trait
 from pellucid.losses import L1, AuxiliaryCrossEntropy, BinaryCrossEntropy, Huber, Loss, Quadratic, SoftmaxCrossEntropy
 from pellucid.model import Model
@@ -170,3 +200,147 @@ def test_several_labels_of_an_example_compete_in_a_softmax() -> None:
     assert "compete" in finding.cause
     smoothed = 0.9 * several + 0.025
     assert not CHECK.find(case_of(Model(net_ending_in(), input_shape=(1, 4, 4)), x, smoothed))
+
+
+POOLINGS: dict[str, tuple[Layer, ...]] = {
+    "mean": (AdaptiveAvgPool2d(1), Flatten()),
+    "maximum": (MaxPool2d(4), Flatten()),
+    "two": (AvgPool2d(2, padding=1), Dropout(0.2), AdaptiveAvgPool2d(1), Flatten()),
+    "resized": (Upsample(2, kind="bilinear"), AdaptiveAvgPool2d(1), Flatten()),
+}
+
+
+def pooled_case(end: Layer, loss: Loss, pooling: str = "mean", y: torch.Tensor | None = None) -> Case:
+    """Return the case of corners, in which all weights are those before the first step."""
+    x, labels = corners()
+    net = Sequential(
+        conv=Conv2d(4, 3, padding=1), end=end, **{f"last{k}": one for k, one in enumerate(POOLINGS[pooling])}
+    )
+    model = Model(net, loss, metrics=(), input_shape=(1, 4, 4))
+    return case_of(model, x, labels if y is None else y, begin=lambda: model)
+
+
+def several_labels() -> torch.Tensor:
+    return (torch.rand(64, 4, generator=torch.Generator().manual_seed(0)) < 0.4).float()
+
+
+@pytest.mark.parametrize("pooling", POOLINGS)
+@pytest.mark.parametrize(("end", "lowest"), [
+    (ReLU(), 0), (ReLU6(), 0), (Sigmoid(), 0), (Tanh(), -1), (SiLU(), -0.28), (GELU(), -0.17), (ELU(), -1),
+    (LogSoftmax(), None),
+])  # fmt: skip
+def test_an_activation_before_a_pooling_limits_the_probabilities_of_labels(
+    pooling: str, end: Layer, lowest: float | None
+) -> None:
+    case = pooled_case(end, BinaryCrossEntropy(), pooling, several_labels())
+    (finding,) = CHECK.find(case)
+    assert (finding.path, finding.evidence["last_layer"]) == ("end", type(end).__name__)
+    assert (f"none is below {1 / (1 + math.exp(-(lowest or 0))):.2g}" in finding.cause) is (lowest is not None)
+    assert finding.remedy is not None
+    assert not CHECK.find(finding.remedy.apply(case))
+
+
+@pytest.mark.parametrize("pooling", POOLINGS)
+@pytest.mark.parametrize("end", [ReLU6(), Sigmoid(), Tanh()])
+def test_an_activation_with_two_limits_before_a_pooling_limits_the_softmax(pooling: str, end: Layer) -> None:
+    assert [one.path for one in CHECK.find(pooled_case(end, SoftmaxCrossEntropy(), pooling))] == ["end"]
+
+
+@pytest.mark.parametrize(("end", "loss"), [
+    (Identity(), BinaryCrossEntropy()), (LeakyReLU(), BinaryCrossEntropy()), (Identity(), SoftmaxCrossEntropy()),
+    # a softmax can be certain without negative outputs, as in SqueezeNet
+    (ReLU(), SoftmaxCrossEntropy()), (GELU(), SoftmaxCrossEntropy()), (LogSoftmax(), SoftmaxCrossEntropy()),
+])  # fmt: skip
+@pytest.mark.parametrize("pooling", POOLINGS)
+def test_a_pooling_behind_logits_has_no_finding(end: Layer, loss: Loss, pooling: str) -> None:
+    y = several_labels() if isinstance(loss, BinaryCrossEntropy) else None
+    assert not CHECK.find(pooled_case(end, loss, pooling, y))
+
+
+@pytest.mark.parametrize(("end", "low", "high", "is_found"), [
+    (ReLU(), -1.0, 1.0, True), (ReLU(), 0.0, 9.0, False), (Sigmoid(), 0.0, 2.0, True), (Sigmoid(), 0.0, 1.0, False),
+    (Tanh(), -1.0, 1.0, False), (Tanh(), -3.0, 3.0, True), (Identity(), -3.0, 3.0, False),
+])  # fmt: skip
+@pytest.mark.parametrize("loss", [Quadratic(), L1(), Huber()])
+def test_targets_that_a_pooled_activation_cannot_reach_are_found(
+    end: Layer, low: float, high: float, is_found: bool, loss: Loss
+) -> None:
+    case = pooled_case(end, loss, y=torch.linspace(low, high, 256).reshape(64, 4))
+    assert [one.path for one in CHECK.find(case)] == ["end"] * is_found
+
+
+@pytest.mark.parametrize(("kind", "end", "loss", "is_found"), [
+    ("bilinear", ReLU(), BinaryCrossEntropy(), True), ("nearest", Tanh(), SoftmaxCrossEntropy(), True),
+    ("bicubic", ReLU(), BinaryCrossEntropy(), False), ("bilinear", ReLU(), SoftmaxCrossEntropy(), False),
+    ("bilinear", Identity(), BinaryCrossEntropy(), False),
+])  # fmt: skip
+def test_an_activation_before_resized_masks_is_found(kind: str, end: Layer, loss: Loss, is_found: bool) -> None:
+    rng = torch.Generator().manual_seed(0)
+    net = Sequential(conv=Conv2d(3, 3, padding=1), end=end, resized=Upsample(2, kind=kind))
+    masks = torch.randint(0, 3, (8, 8, 8), generator=rng)
+    y = F.one_hot(masks, 3).movedim(3, 1).float() if isinstance(loss, BinaryCrossEntropy) else masks
+    model = Model(net, loss, metrics=(), input_shape=(1, 4, 4))
+    assert [one.path for one in CHECK.find(case_of(model, torch.rand(8, 1, 4, 4), y))] == ["end"] * is_found
+
+
+@pytest.mark.parametrize("is_silent", [True, False])
+@pytest.mark.parametrize("is_trained", [True, False])
+@pytest.mark.parametrize("classes", [4, 3])
+def test_classes_whose_outputs_a_relu_sets_to_0_are_found(is_silent: bool, is_trained: bool, classes: int) -> None:
+    case = pooled_case(ReLU(), SoftmaxCrossEntropy(), y=corners(classes=classes)[1])
+    model = case.begin() if is_trained else case.initial
+    model.weights["conv.weight"].abs_()
+    if is_silent:
+        model.weights["conv.bias"][3] = -100.0
+    first = pooled_case(ReLU(), SoftmaxCrossEntropy()).model if is_trained else model
+    case = case_of(model, case.train.x, case.train.y, begin=lambda: first)
+    found = CHECK.find(case)
+    assert [one.evidence["silent_classes"] for one in found] == [1] * (is_silent and is_trained and classes == 4)
+
+
+class Pooled(nn.Module):
+    def __init__(
+        self, end: Callable[[torch.Tensor], torch.Tensor], pool: Callable[[torch.Tensor], torch.Tensor]
+    ) -> None:
+        super().__init__()
+        self.conv, self.end, self.pool = nn.Conv2d(1, 4, 3, padding=1), end, pool
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.pool(self.end(self.conv(x)))
+
+
+@pytest.mark.parametrize("pool", [
+    lambda x: x.mean((2, 3)), lambda x: x.amax((2, 3)), lambda x: x.flatten(2).max(2).values,
+    lambda x: F.adaptive_avg_pool2d(x, 1).flatten(1), lambda x: F.adaptive_max_pool2d(x, 1)[:, :, 0, 0],
+    lambda x: F.avg_pool2d(x, 4).squeeze(-1).squeeze(-1), lambda x: x.permute(0, 2, 3, 1).reshape(-1, 16, 4).mean(1),
+    lambda x: F.interpolate(x, scale_factor=2, mode="bilinear").mean(3).mean(2),
+])  # fmt: skip
+def test_the_last_activation_of_pytorch_networks_is_found_behind_poolings(
+    pool: Callable[[torch.Tensor], torch.Tensor],
+) -> None:
+    x, y = corners()[0], several_labels()
+    for end, is_found in (
+        (torch.relu, True),
+        (F.silu, True),
+        (nn.ReLU(), True),
+        (F.leaky_relu, False),
+        (nn.Identity(), False),
+    ):
+        network = Pooled(end, pool)
+        training = pellucid.from_torch(
+            network, loss=nn.BCEWithLogitsLoss(), optimizer=torch.optim.SGD(network.parameters(), lr=0.1),
+            train=DataLoader(TensorDataset(x, y), 16),
+        )  # fmt: skip
+        assert len(CHECK.find(case_of(training.model, x, y))) == is_found
+
+
+@pytest.mark.parametrize(("end", "loss", "n_suspects"), [
+    (ReLU(), SoftmaxCrossEntropy(), 1), (Tanh(), SoftmaxCrossEntropy(), 1), (ReLU(), BinaryCrossEntropy(), 1),
+    (LeakyReLU(), BinaryCrossEntropy(), 1), (Identity(), BinaryCrossEntropy(), 0), (Sigmoid(), Quadratic(), 0),
+])  # fmt: skip
+def test_a_last_activation_before_a_pooling_is_tried_once(end: Layer, loss: Loss, n_suspects: int) -> None:
+    case = pooled_case(end, loss, y=None if isinstance(loss, SoftmaxCrossEntropy) else several_labels())
+    keys = [
+        one.remedy.key for one in suspects(case, examine(case, [CHECK]).findings) if one.finding.check == "wrong-output"
+    ]
+    assert keys == ["without-end"] * n_suspects

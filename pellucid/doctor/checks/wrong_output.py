@@ -62,6 +62,7 @@ LOGIT_LOSSES = (SoftmaxCrossEntropy, AuxiliaryCrossEntropy, BinaryCrossEntropy)
 MAX_OUTSIDE = 0.01  # fraction of the targets outside of the output range; up to this fraction, they are outliers
 MAX_MULTI_LABEL = 0.05  # fraction of the examples that may have several labels, as if annotators disagreed
 MIN_OWN = 5  # examples or pixels of a class whose output is always 0
+UNREACHABLE = "unreachable-targets"  # the kind of a finding that outputs cannot reach some targets
 RANGE_TOLERANCE = 1e-3  # relative to the targets' standard deviation
 
 
@@ -133,6 +134,7 @@ def _unsuitable_end(case: Case, path: str, last_layer: Layer) -> Finding | None:
             cause=f"{type_name} limits the logits that {type(loss).__name__} converts to probabilities",
             fix="end the network in the layer before it",
             remedy=removal(case.model.net, path),
+            kind=UNREACHABLE if isinstance(loss, BinaryCrossEntropy) else "",
         )
     if case.compares and type(last_layer) in OUTPUT_RANGES:
         return _unreachable_targets(case, path, last_layer, evidence)
@@ -167,6 +169,7 @@ def _limited_before_pooling(case: Case, path: str, last_layer: Layer) -> Finding
         cause=f"{type_name} limits the logits that {type(loss).__name__} converts to probabilities{limit}",
         fix=f"remove {type_name} after the last layer with weights",
         remedy=removal(case.model.net, path),
+        kind=UNREACHABLE if isinstance(loss, BinaryCrossEntropy) else "",
     )
 
 
@@ -211,6 +214,7 @@ def _unreachable_targets(case: Case, path: str, last_layer: Layer, evidence: Evi
         cause=f"{type(last_layer).__name__} cannot output values in the range of the targets",
         fix="end the network without an activation, or scale the targets into its range",
         remedy=removal(case.model.net, path),
+        kind=UNREACHABLE,
     )
 
 

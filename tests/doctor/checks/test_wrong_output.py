@@ -40,6 +40,7 @@ from pellucid.layers import (
 from pellucid.layers.base import Layer, Trait
 from pellucid.losses import L1, AuxiliaryCrossEntropy, BinaryCrossEntropy, Huber, Loss, Quadratic, SoftmaxCrossEntropy
 from pellucid.model import Model
+from pellucid.optim import Adam
 from pellucid.rules.origins import WEIGHT_LAYERS
 from tests.doctor.small_cases import corners, make_case
 from tests.layers.elementwise import ELEMENTWISE
@@ -344,3 +345,20 @@ def test_a_last_activation_before_a_pooling_is_tried_once(end: Layer, loss: Loss
         one.remedy.key for one in suspects(case, examine(case, [CHECK]).findings) if one.finding.check == "wrong-output"
     ]
     assert keys == ["without-end"] * n_suspects
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("pooling", ["mean", "maximum"])
+def test_a_relu_before_a_pooling_is_proven_as_the_cause(pooling: str) -> None:
+    rng = torch.Generator().manual_seed(0)
+    y = (torch.rand(500, 4, generator=rng) < 0.4).float()
+    x = torch.rand(500, 4, 4, 4, generator=rng) + 0.5 * y[:, :, None, None] * torch.rand(500, 4, 4, 4, generator=rng)
+    net = Sequential(
+        conv=Conv2d(16, 1), relu=ReLU(), last=Conv2d(4, 1), end=ReLU(), pool=Sequential(*POOLINGS[pooling])
+    )
+    model = Model(net, BinaryCrossEntropy(), Adam(1e-2), metrics=(), input_shape=(4, 4, 4))
+    train, validation = (x[:300], y[:300]), (x[300:], y[300:])
+    history = model.fit(*train, epochs=15, batch_size=32, verbose=False)
+    diagnosis = model.doctor(*train, validation=validation, history=history, epochs=15, batch_size=32)
+    assert (diagnosis.causes[0], diagnosis.kind(0)) == ("wrong-output", "cause")
+    assert str(diagnosis).startswith("Remove ReLU after the last layer with weights: ")

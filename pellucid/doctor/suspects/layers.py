@@ -90,10 +90,11 @@ def layer_suspects(case: TrainingCase) -> Iterator[Suspect]:
 def narrow_suspects(case: Case) -> Iterator[Suspect]:
     """Yield a suspect if inner layers have so few units that hardly anything of the inputs passes them."""
     net = case.model.net
+    ends = last_layers(net, lambda layer: Trait.LEARNS not in layer.traits)  # a pooling may follow them
     widths = {
         path: layer.units if isinstance(layer, Dense) else layer.filters
         for path, layer in leaves(net)
-        if isinstance(layer, Dense | Conv2d) and path not in last_layers(net)
+        if isinstance(layer, Dense | Conv2d) and path not in ends
     }
     paths = [path for path, width in widths.items() if width < MIN_WIDTH]
     if paths:

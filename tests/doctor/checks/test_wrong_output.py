@@ -14,7 +14,7 @@ from pellucid.combine import Fork, Graph, Parallel, Sequential, Shared
 from pellucid.doctor import Case, case_of
 from pellucid.doctor.checks.wrong_output import CHECK, OUTPUT_RANGES
 from pellucid.doctor.examination import examine
-from pellucid.doctor.suspects import suspects
+from pellucid.doctor.suspects import layers, suspects
 from pellucid.layers import (
     ELU,
     GELU,
@@ -345,6 +345,16 @@ def test_a_last_activation_before_a_pooling_is_tried_once(end: Layer, loss: Loss
         one.remedy.key for one in suspects(case, examine(case, [CHECK]).findings) if one.finding.check == "wrong-output"
     ]
     assert keys == ["without-end"] * n_suspects
+
+
+@pytest.mark.parametrize("end", [ReLU(), Identity()])
+@pytest.mark.parametrize("pooling", POOLINGS)
+def test_the_last_convolution_before_a_pooling_is_no_narrow_inner_layer(end: Layer, pooling: str) -> None:
+    case = pooled_case(end, SoftmaxCrossEntropy(), pooling)
+    assert not list(layers.narrow_suspects(case))
+    inner = Sequential(inner=Conv2d(2, 1), outer=case.model.net)
+    (found,) = layers.narrow_suspects(case_of(Model(inner, input_shape=(1, 4, 4)), case.train.x, case.train.y))
+    assert (found.finding.path, found.finding.evidence["layers"]) == ("inner", 1)
 
 
 @pytest.mark.slow

@@ -1,48 +1,109 @@
 """A layer that mixes the examples of a batch, so that each output depends on the other inputs."""
 
 import torch
+from torch import Tensor
 
+from pellucid.combine.base import replace_layer
 from pellucid.doctor.case import Case, UnansweredError
-from pellucid.doctor.finding import Check, Finding
+from pellucid.doctor.finding import Check, Finding, Remedy
 from pellucid.doctor.inputs import subsample
 from pellucid.doctor.passes import layer_outputs, rms
+from pellucid.doctor.remedies import rebuilt
+from pellucid.layers import Identity, Mode
+from pellucid.layers.base import Layer
+from pellucid.layers.recurrent import Recurrent
+from pellucid.operators import Attention, Permute
+from pellucid.sweep import forward
+from pellucid.training.model import BaseModel
 
-BATCH_SIZE = 8  # examples
-MAX_ROUNDING_ERROR = 1e-3  # relative to the outputs; the order of summation depends on the batch size
+PART_SIZE = 4  # examples of each half of a batch
+MAX_ROUNDING_ERROR = 1e-3  # relative to the outputs
+TIME_FIRST = Permute((1, 0, 2))  # what a recurrent layer of PyTorch without batch_first does before and after its steps
 
 
 def find(case: Case) -> list[Finding]:
-    """Run a batch and its first half in evaluation mode, and find the first layer with different outputs."""
-    x = case.inputs(subsample(case.train, BATCH_SIZE, case.model.seed))
-    half_size = len(x) // 2
-    if not half_size:
+    """Exchange one half of a batch, then the other, and find the first layer with a value that depends on both.
+
+    Such a layer is at fault only if an output of the network depends on other examples too, in evaluation mode. The
+    axes of the values do not matter, as they would in a comparison with a smaller batch.
+    """
+    model = case.model
+    x = case.inputs(subsample(case.train, 3 * PART_SIZE, model.seed))
+    size = len(x) // 3
+    if not size:
         return []
+    first, second, others = x[: 3 * size].split(size)
+    batches = [torch.cat(halves) for halves in ((first, second), (others, second), (first, others))]
     try:
-        with torch.random.fork_rng(devices=[]):
-            batch_outputs, half_outputs, repeated_outputs = (
-                layer_outputs(case.model, inputs) for inputs in (x, x[:half_size], x[:half_size])
-            )
+        with torch.random.fork_rng(devices=[]), torch.inference_mode():
+            repeated, *outputs = (_main_output(model, batch) for batch in (batches[0], *batches))
     except RuntimeError as error:  # a user-defined layer that requires a certain batch size
-        raise UnansweredError(f"the network does not take batches of {half_size} examples: {error}") from error
-    for (path, layer, y), (_, _, half_y), (_, _, repeated_y) in zip(
-        batch_outputs, half_outputs, repeated_outputs, strict=False
-    ):
-        if y.shape[1:] != half_y.shape[1:] or len(y) != len(x) or rms(half_y - repeated_y) > 0:
-            return []  # the outputs have no batch axis, or are random
-        difference, half_rms, type_name = rms(y[:half_size] - half_y), rms(half_y), type(layer).__name__
-        if difference > MAX_ROUNDING_ERROR * half_rms:
-            return [
-                Finding(
-                    NAME,
-                    path,
-                    evidence={"layer": type_name, "difference": difference, "size_of_the_outputs": half_rms},
-                    cause=f"{type_name} mixes the examples of a batch: its outputs for one example depend on the "
-                    "others",
-                    fix="let the layer process each example separately: check the axis that it normalizes or sums over "
-                    "(axis 0 is the batch), and exchange axes by transpose or movedim, not by view or reshape",
-                )
-            ]
-    return []
+        raise UnansweredError(f"the network does not take batches of {2 * size} examples: {error}") from error
+    y = outputs[0]
+    if rms(y - repeated) > 0:
+        return []  # random outputs
+    on_first, on_second = _changes(outputs)
+    is_mixed = on_first & on_second
+    if tuple(y.shape[1:]) == model.output_shape:  # otherwise, the first axis may not be that of the examples
+        is_mixed[:size] |= on_second[:size]
+        is_mixed[size:] |= on_first[size:]
+    if not bool(is_mixed.any()):
+        return []
+    passes = [layer_outputs(model, batch) for batch in batches]
+    mixing = (k for k, values in enumerate(zip(*passes, strict=True)) if _mixes([y for _, _, y in values]))
+    index = next(mixing, len(passes[0]) - 1)  # a last layer may mix only the order of the values
+    path, layer, _ = passes[0][index]
+    name = type(layer).__name__
+    cause = f"{name} mixes the examples of a batch: its outputs for one example depend on the others"
+    fix = (
+        "let the layer process each example separately: check the axis that it normalizes or sums over (axis 0 is the "
+        "batch), set batch_first=True in attention layers, and exchange axes by transpose or movedim, not by view or "
+        "reshape"
+    )
+    remedy: Remedy | None = None
+    if isinstance(layer, Recurrent | Attention):
+        cause = f"{name} runs along the batch instead of the time steps, so that examples are mixed"
+        fix = (
+            "set batch_first=True in this layer, which otherwise takes axis 0 for the time steps, and exchange no "
+            "axes of its inputs (batch, time, features)"
+        )
+    if isinstance(layer, Recurrent):
+        remedy = _without_exchanged_axes([(path, layer) for path, layer, _ in passes[0]], name)
+    share = float(is_mixed.double().mean())
+    return [Finding(NAME, path, {"layer": name, "share_of_mixed_outputs": share}, cause, fix, remedy)]
+
+
+def _main_output(model: BaseModel, x: Tensor) -> Tensor:
+    """Return the first output for inputs (N, ...) in evaluation mode."""
+    y, _ = forward(model.net, model.params, x, Mode(keep=False))
+    return y[0] if isinstance(y, tuple) else y
+
+
+def _changes(values: list[Tensor]) -> list[Tensor]:
+    """Return where values of a batch differ from those with other examples in one half, for each of the halves."""
+    y = values[0].double()
+    return [(other.double() - y).abs() > MAX_ROUNDING_ERROR * rms(y) for other in values[1:]]
+
+
+def _mixes(values: list[Tensor]) -> bool:
+    on_first, on_second = _changes(values)
+    return bool((on_first & on_second).any())
+
+
+def _without_exchanged_axes(layers: list[tuple[str, Layer]], name: str) -> Remedy | None:
+    """Return the remedy that leaves out exchanges of batch and time around recurrent layers; None without any."""
+    paths = [
+        path for k, (path, layer) in enumerate(layers)
+        if layer == TIME_FIRST and any(isinstance(one, Recurrent) for _, one in layers[max(k - 1, 0) : k + 2])
+    ]  # fmt: skip
+
+    def apply(case: Case) -> Case:
+        net = case.model.net
+        for path in paths:
+            net = replace_layer(net, path, lambda _: Identity())
+        return rebuilt(case, keep_weights=True, net=net)
+
+    return Remedy(f"the {name} along the time steps", apply, "batch-first") if paths else None
 
 
 NAME = "mixed-examples"

@@ -22,7 +22,8 @@ PARTS = {
     FAULTY_SETTINGS: "The fault is in the settings of the training",
     FAULTY_NETWORK: "The fault is in the network or its first weights",
 }
-RATE_FIRST = "rate-first"  # the kind of a FAULTY_SETTINGS whose fix is another learning rate, far from the present one
+# The kinds of a FAULTY_SETTINGS whose fix is a far learning rate, or another schedule for one whose rate ends early.
+RATE_FIRST, SCHEDULE_FIRST = "rate-first", "schedule-first"
 WIDTH = 100  # maximum number of characters in a line of text
 MAX_LISTED = 3  # layers of one check in a line
 PLACES = {  # the paths of findings that are no layers
@@ -217,13 +218,14 @@ def sentences(diagnosis: Diagnosis) -> tuple[str, ...]:
 
 
 def _sentences_of_part(finding: Finding, effect: MeasuredEffect) -> tuple[str, ...]:
-    """Return in which part the fault is, or that a learning rate far from the usual one is probably at fault."""
+    """Return in which part the fault is, or that its learning rate or its schedule is probably at fault."""
     reservation = "certain" if effect.verdict == "cause" else "not certain"
-    if finding.kind == RATE_FIRST:
+    if finding.kind in (RATE_FIRST, SCHEDULE_FIRST):
+        setting, other = ("learning rate", "schedule") if finding.kind == RATE_FIRST else ("schedule", "learning rate")
         return (
             f"Probably {finding.fix}: {effect.outcome}.",
-            f"That the fault is in the settings is {reservation}, since {effect.certainty}. The learning rate alone is "
-            "not proven; compare the schedule and the batch size after it.",
+            f"That the fault is in the settings is {reservation}, since {effect.certainty}. The {setting} alone is "
+            f"not proven; compare the {other} and the batch size after it.",
         )
     part = PARTS[finding.check]
     if effect.verdict != "cause":

@@ -5,6 +5,7 @@ The reference is a small network with plain settings on the user's own data, and
 
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from math import inf, sqrt
 from statistics import fmean
 from typing import Any
@@ -15,7 +16,7 @@ from pellucid.data.source import Arrays, Source
 from pellucid.doctor.case import Case
 from pellucid.doctor.checks import preprocessing_mismatch, unnormalised_inputs
 from pellucid.doctor.cross_fit import have_near_copies
-from pellucid.doctor.diagnosis import FAULTY_DATA, FAULTY_NETWORK, FAULTY_SETTINGS, RATE_FIRST
+from pellucid.doctor.diagnosis import FAULTY_DATA, FAULTY_NETWORK, FAULTY_SETTINGS, RATE_FIRST, SCHEDULE_FIRST
 from pellucid.doctor.differences import as_text, differences
 from pellucid.doctor.evaluations import GOOD_SCORE, Evaluations
 from pellucid.doctor.finding import Remedy, Suspect, suspect
@@ -23,13 +24,13 @@ from pellucid.doctor.intervention import effect_of
 from pellucid.doctor.paired import PairedTrainings, ProvenCause
 from pellucid.doctor.remedies import BATCH_SIZE, LEARNING_RATE, hidden_layers, rebuilt, with_initial_model, with_trained
 from pellucid.doctor.replaced_parts import with_held_out_part
-from pellucid.doctor.suspects.settings import suspect_of_rate
+from pellucid.doctor.suspects.settings import clipping_suspects, end_of_rate, regularizer_suspects, suspect_of_rate
 from pellucid.doctor.training_case import TrainingCase, validation_of
 from pellucid.layers import BatchNorm, Conv2d, Dense, Layer, ReLU, Tanh
 from pellucid.models.unet import unet
 from pellucid.objective import Supervised
 from pellucid.optim import Adam, Optimizer
-from pellucid.optim.schedules import Cosine
+from pellucid.optim.schedules import Constant, Cosine
 from pellucid.training.examples import first_batch
 from pellucid.training.model import BaseModel
 from pellucid.training.reading import drawn_indices
@@ -40,6 +41,8 @@ MIN_SETTINGS_GAIN = 0.1  # higher, since many sound trainings gain a little by o
 MIN_NETWORK_GAIN = 0.08
 MAX_CHANCE_GAIN = 1.5  # by one example: three standard errors if a quarter of the examples is answered otherwise
 FAR_RATE_RATIO = 5.0  # of the learning rate and the usual one, or its inverse, from which the rate is named first
+FAR_BATCH_RATIO = 8.0  # of the batch size and that of the reference, or its inverse, from which it is exchanged alone
+MAX_EARLY_END = 1 / 3  # fraction of the steps; a rate that ends earlier leaves most of the training without effect
 MIN_NARROWED_FRACTION = 0.5  # of the gain by another part, by the learning rate or the scale of the inputs alone
 PART_BUDGET = 3.0  # added to the default budget, since the exchange of parts comes last
 NARROWING_BUDGET = 2.0  # added to the default budget, to find in a part what is at fault
@@ -76,9 +79,12 @@ def find_faulty_part(evaluations: Evaluations) -> ProvenCause | None:
         if cause is None or not cause.effect.surpasses(evaluations.validation_scores):
             continue
         trainings.default_budget += NARROWING_BUDGET
+        if exchange.finding.check == FAULTY_NETWORK:
+            return _narrowed_to_inputs(evaluations, cause)
         if exchange.finding.kind == RATE_FIRST:
-            return _narrowed_to_rate(evaluations, cause)
-        return _narrowed_to_inputs(evaluations, cause) if exchange.finding.check == FAULTY_NETWORK else cause
+            cause = _narrowed_to_rate(evaluations, cause)
+        is_narrowed = cause.finding.check != FAULTY_SETTINGS or cause.finding.kind == RATE_FIRST
+        return cause if is_narrowed else _narrowed_to_setting(evaluations, cause)
     return None
 
 
@@ -119,6 +125,71 @@ def _narrowed_to_rate(evaluations: Evaluations, cause: ProvenCause) -> ProvenCau
     if verdicts != ["no effect"] * len(factors):
         return cause
     return cause.with_finding(replace(cause.suspect.finding, fix=_order_of_settings(optimizer), kind=""))
+
+
+def _narrowed_to_setting(evaluations: Evaluations, cause: ProvenCause) -> ProvenCause:
+    """Return the setting as the cause that alone gives half of the gain, within the rest of the budget.
+
+    cause: that the exchange of all settings has proven. If other schedules have no effect, it does not name them.
+    """
+    trainings, case, steps = evaluations.trainings, evaluations.case, evaluations.trainings.max_steps
+    min_gain = max(MIN_SETTINGS_GAIN, MIN_NARROWED_FRACTION * fmean(cause.effect.gains))
+    schedule_verdicts = list[str]()
+    for setting in _exchanges_of_one_setting(case):
+        other_setting = replace(setting, min_gain=min_gain, is_likely=True)
+        n_effects = len(trainings.effects)
+        try:
+            proven_cause = trainings.measure(case, other_setting, evaluations.base_scores[steps], steps)
+        except PellucidError as error:  # the setting does not fit the others
+            evaluations.untried[setting.remedy.key] = str(error)
+            continue
+        if proven_cause is not None and proven_cause.effect.surpasses(evaluations.validation_scores):
+            return proven_cause
+        if setting.finding.kind == SCHEDULE_FIRST:
+            schedule_verdicts += [effect.verdict for effect in trainings.effects[n_effects:]]
+    if cause.finding.kind != SCHEDULE_FIRST or {*schedule_verdicts} != {"no effect"}:
+        return cause
+    return cause.with_finding(replace(cause.suspect.finding, fix=_order_of_settings(case.model.optimizer), kind=""))
+
+
+def _exchanges_of_one_setting(case: TrainingCase) -> Iterator[Suspect]:
+    """Yield the exchanges of a schedule with that of the reference, and of the other settings.
+
+    The rate may have been chosen for the schedule, so the usual one is tried with the other schedule too.
+    """
+    optimizer = case.model.optimizer
+    fraction = end_of_rate(case)
+    ends_early = fraction < MAX_EARLY_END
+    rates = [optimizer.lr, optimizer.usual_lr] if _has_far_rate(optimizer) else [optimizer.lr]
+    if isinstance(case.model.schedule, Constant):
+        rates.clear()  # many sound trainings gain from a rate that falls in the end
+    for rate in rates:
+        other_schedule = suspect(
+            "rate-decays-too-early" if ends_early else "unsuitable-schedule",
+            f"the rate is below a hundredth of its highest value after {fraction:.0%} of the steps" if ends_early else
+            "the network learns more with another schedule",
+            f"let the learning rate fall {'later and less' if ends_early else 'in another way'}, such as along a "
+            f"cosine from {rate:g} to 0 at the last step", f"a rate that falls from {rate:g} to 0 along a cosine",
+            partial(rebuilt, optimizer=replace(optimizer, lr=rate), schedule=Cosine()), key=f"cosine-from-{rate:g}",
+            settings={"schedule.name": "cosine", "optimizer.lr": rate}, schedule=str(case.model.schedule),
+        )  # fmt: skip
+        yield replace(other_schedule, finding=replace(other_schedule.finding, kind=SCHEDULE_FIRST))
+    yield from clipping_suspects(case)
+    if isinstance(case, Case):
+        yield from regularizer_suspects(case)
+    if not 1 / FAR_BATCH_RATIO < case.batch_size / BATCH_SIZE < FAR_BATCH_RATIO:
+        yield suspect(
+            "unsuitable-batch-size", "the network learns more with batches of another size",
+            f"use batches of about {BATCH_SIZE} examples", f"batches of {BATCH_SIZE}",
+            lambda case: replace(rebuilt(case), batch_size=min(BATCH_SIZE, len(case.train))), key="usual-batch-size",
+            settings={"train.batch_size": BATCH_SIZE}, batch_size=case.batch_size,
+        )  # fmt: skip
+    yield suspect(
+        "optimizer-settings", "the network learns more with another optimizer and learning rate",
+        f"use Adam with a learning rate of {LEARNING_RATE:g}", f"Adam at {LEARNING_RATE:g} in the same schedule",
+        partial(rebuilt, optimizer=Adam(LEARNING_RATE)), key="usual-optimizer",
+        settings={"optimizer.name": "adam", "optimizer.lr": LEARNING_RATE}, learning_rate=optimizer.lr,
+    )  # fmt: skip
 
 
 def probable_part(trainings: PairedTrainings, has_signs: bool) -> ProvenCause | None:
@@ -200,14 +271,24 @@ def _exchanges(case: TrainingCase) -> Iterator[Suspect]:
 
 
 def _exchange_of_settings(case: TrainingCase) -> Suspect:
-    """Return the exchange of the settings; its fix is the usual learning rate if the present one is far from it."""
+    """Return the exchange of the settings.
+
+    Its fix is another schedule if the rate ends early, or the usual learning rate if the present one is far from it.
+    """
     optimizer, usual_rate = case.model.optimizer, case.model.optimizer.usual_lr
     exchange = suspect(
         FAULTY_SETTINGS, "the network learns more with other settings of the optimizer", _order_of_settings(optimizer),
         f"Adam at {LEARNING_RATE:g} that falls to 0, without clipping or regularizer", _with_plain_settings,
         min_gain=MIN_SETTINGS_GAIN,
     )  # fmt: skip
-    if usual_rate == inf or 1 / FAR_RATE_RATIO < optimizer.lr / usual_rate < FAR_RATE_RATIO:
+    fraction = end_of_rate(case)
+    if fraction < MAX_EARLY_END:  # another rate would end as early
+        fix = (
+            "let the learning rate fall later and less (it is below a hundredth of its highest value after "
+            f"{fraction:.0%} of the steps)"
+        )
+        return replace(exchange, finding=replace(exchange.finding, fix=fix, kind=SCHEDULE_FIRST))
+    if not _has_far_rate(optimizer):
         return exchange
     fix = (
         f"{'lower' if optimizer.lr > usual_rate else 'raise'} the learning rate from {optimizer.lr:g} to about "
@@ -222,6 +303,12 @@ def _order_of_settings(optimizer: Optimizer) -> str:
         f"{optimizer.lr:g}{_usual_rate(optimizer)}), then its schedule, then its batch size ({BATCH_SIZE}); the first "
         "that raises the score is at fault"
     )
+
+
+def _has_far_rate(optimizer: Optimizer) -> bool:
+    """Return whether the learning rate is far from the usual one, if that is known."""
+    usual_rate = optimizer.usual_lr
+    return usual_rate != inf and not 1 / FAR_RATE_RATIO < optimizer.lr / usual_rate < FAR_RATE_RATIO
 
 
 def _usual_rate(optimizer: Optimizer) -> str:

@@ -11,6 +11,7 @@ from math import inf
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from pellucid.base.errors import PellucidError
 from pellucid.combine.base import map_layers, walk
@@ -38,6 +39,7 @@ MAX_FACTOR = 1e9  # of the learning rate; larger factors of a schedule are count
 # The highest factor after the end of the training, relative to the one in it, from which the training ends too early.
 MIN_LATER_RATIO, MAX_TIMES, MAX_LATER_STEPS = 3.0, 100.0, 200_000
 LOW_RATE_FACTOR = 0.1  # of the highest rate; at lower rates, a network hardly learns
+VANISHED_RATE_FACTOR = 0.01  # of the highest rate
 RATE_FACTORS = (0.1, 10.0, 0.01)  # of the learning rates that are tried
 MAX_RATE_RATIO = 30.0  # of the learning rate and the usual one, or its inverse; above it, the usual one is tried first
 HIGH_RATE_RATIO = 9.0  # of the learning rate and the usual one, from which lower ones are tried at full length
@@ -179,10 +181,8 @@ def schedule_suspects(case: TrainingCase) -> Iterator[Suspect]:
     schedule = case.model.schedule
     if isinstance(schedule, Constant):
         return
-    steps = max(case.steps_planned, MIN_SCHEDULE_STEPS)
-    state = schedule.begin()
-    progress = [Progress(step, steps, case.steps_per_epoch) for step in range(steps)]
-    factors = torch.tensor([min(schedule.factor(one, state), MAX_FACTOR) for one in progress], dtype=torch.float64)
+    factors = rate_factors(case)
+    steps = len(factors)
     later, times = _rest_of(schedule, steps, case.steps_per_epoch)
     if later > MIN_LATER_RATIO * float(factors.max()):
         yield suspect(
@@ -207,6 +207,23 @@ def schedule_suspects(case: TrainingCase) -> Iterator[Suspect]:
         share_of_steps_below_a_tenth_of_the_highest_rate=low_fraction,
         share_of_steps_before_the_highest_rate=rising_fraction,
     )  # fmt: skip
+
+
+def rate_factors(case: TrainingCase) -> Tensor:
+    """Return the factors of the learning rate by the schedule of a case, for all steps that are planned."""
+    schedule = case.model.schedule
+    steps = max(case.steps_planned, MIN_SCHEDULE_STEPS)
+    state = schedule.begin()
+    progress = [Progress(step, steps, case.steps_per_epoch) for step in range(steps)]
+    return torch.tensor([min(schedule.factor(one, state), MAX_FACTOR) for one in progress], dtype=torch.float64)
+
+
+def end_of_rate(case: TrainingCase) -> float:
+    """Return the fraction of the steps after which the rate stays below a hundredth of its highest value."""
+    factors = rate_factors(case)
+    is_high = factors >= VANISHED_RATE_FACTOR * factors.max()
+    n_low_steps = int(is_high.flip(0).long().argmax())  # 0 without any high rate, as for NaN
+    return 1 - n_low_steps / len(factors)
 
 
 @dataclass(frozen=True)

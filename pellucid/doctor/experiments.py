@@ -14,13 +14,14 @@ from pellucid.base.errors import PellucidError
 from pellucid.data.changed_source import with_targets
 from pellucid.data.source import Arrays, Source
 from pellucid.doctor.case import Case, UnansweredError, has_flat_targets
+from pellucid.doctor.category_columns import CATEGORY_AS_NUMBER, train_with_one_hot_columns
 from pellucid.doctor.checks import CHECKS
 from pellucid.doctor.cross_fit import CROSS_FIT_KEY, SPLITS_DIFFER, compare_targets, train_on_validation_data
 from pellucid.doctor.diagnosis import PARTS, Diagnosis, sorted_by_kind, with_order, without_refuted_causes
 from pellucid.doctor.evaluations import GOOD_SCORE, MIN_GAP, Evaluations, with_changed_targets
 from pellucid.doctor.examination import examine
 from pellucid.doctor.exchanged_parts import find_faulty_part, probable_part
-from pellucid.doctor.finding import Check, Finding, Suspect, suspect
+from pellucid.doctor.finding import FAILURE_SIGNS, Check, Finding, Suspect, suspect
 from pellucid.doctor.inputs import subsample
 from pellucid.doctor.intervention import MeasuredEffect
 from pellucid.doctor.judged_examples import judge_training_targets, train_without_filled_targets
@@ -46,7 +47,6 @@ MIN_PROMISING_EXAMPLES = 40  # held-out ones; with fewer, a gain of one or two o
 # Of the score (the largest unclear gain of 52 sound trainings is 0.04), and of the gain that would prove the cause.
 MIN_PROMISING_GAIN, MIN_PROMISING_FRACTION = 0.06, 0.8
 MIN_FAULT_GAIN = 0.03  # of the score, by a remedy of a fault that is visible in the network or the loss itself
-FAILURE_SIGNS = {"underfitting", "overfitting", "nan-origin"}  # signs of a failing training
 MAX_EXAMPLES, MAX_READ = 1_000, 200  # of each part of the data: in memory, and of other sources
 MIN_KIND_GAIN = 0.1  # of the score, by leaving out the examples of a kind
 # Fractions of the training examples with two columns in reverse order, and of these, with other columns reversed too.
@@ -101,7 +101,7 @@ def with_causes(
         if cause is None:
             break
         causes.setdefault(cause.finding.check, cause)  # training and validation data may have the same fault
-        if fmean(cause.effect.after) >= GOOD_SCORE or cause.finding.check in PARTS:
+        if fmean(cause.effect.after) >= GOOD_SCORE or cause.finding.check in (*PARTS, CATEGORY_AS_NUMBER):
             break  # the rest of a training whose part was exchanged is the reference's, not the user's
         if budget is None:
             untried["further-causes"] = "needs a budget, such as --budget 18"
@@ -199,6 +199,7 @@ def _first_cause(evaluations: Evaluations) -> ProvenCause | None:
             (CROSS_FIT_KEY, train_on_validation_data),
             ("other-parts", lambda _: parts().train(lambda candidate: not is_before_data(candidate))),
             ("lower-threshold", Evaluations.lower_threshold),
+            ("categories", train_with_one_hot_columns),
             ("faulty-part", find_faulty_part),
         ]
     experiments.append(("compared-targets", compare_targets))
@@ -234,9 +235,8 @@ def train_without_kinds(evaluations: Evaluations) -> ProvenCause | None:
         if fraction_in_validation > fraction / 2 and kind != MISSING_INPUTS:
             continue  # as many examples of a kind are usual in these data
         other_train = subset(train, (~is_of_kind).nonzero().flatten(), False)
-        base_without_kind = replace(
-            base, train=train, validation=subset(validation, is_of_other_kind.nonzero().flatten(), False)
-        )
+        other_validation = subset(validation, is_of_other_kind.nonzero().flatten(), False)
+        base_without_kind = replace(base, train=train, validation=other_validation)
         change = suspect(
             "unusual-examples", f"{fraction:.0%} of the training examples are of one kind ({name}), and without them "
             "the network learns more", f"look at these examples ({name}): leave them out, or correct how they are read",

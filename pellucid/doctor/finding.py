@@ -20,6 +20,7 @@ C = TypeVar("C")  # the type of the case: of a network, or of a detector
 EvidenceValue = float | int | str
 Evidence = dict[str, EvidenceValue]
 
+FAILURE_SIGNS = {"underfitting", "overfitting", "nan-origin"}  # checks whose findings are signs of a failing training
 MIN_GAIN = 0.05  # of the mean held-out score, 1 for perfect outputs; a change with a smaller gain removes no cause
 
 

@@ -152,6 +152,21 @@ def test_a_fault_without_which_nothing_is_gained_is_not_named_first(path: str) -
     assert without_refuted_causes(both, set(), {"another"}).findings == both.findings
 
 
+@pytest.mark.parametrize(("check", "is_kept"), [("unnormalised-inputs", False), ("overfitting", True)])
+def test_a_symptom_whose_change_gains_nothing_is_not_blamed(check: str, is_kept: bool) -> None:
+    remedy = Remedy("other inputs", lambda case: case)
+    useless = replace(SYMPTOM, check=check, cause="scales differ", fix="use others", remedy=remedy)
+    other = replace(SYMPTOM, check="label-noise", cause="labels are doubtful", fix="look at them")
+    both = Diagnosis((useless, other), ("a",), {}, {}, symptoms=frozenset({0, 1}))
+    after = without_refuted_causes(both, set(), {remedy.key})
+    assert (after.findings[0].check == check) is is_kept
+    assert ("scales differ" in sentences(after)[0]) is is_kept
+    assert len(after.findings) == len(after.symptoms) == 2
+    alone = without_refuted_causes(replace(both, findings=(useless,), symptoms=frozenset({0})), set(), {remedy.key})
+    assert sentences(alone)[0].startswith("No cause was found") is not is_kept
+    assert without_refuted_causes(both, set(), {"another"}).findings == both.findings
+
+
 def test_a_symptom_says_what_to_try_in_which_order() -> None:
     symptom = replace(SYMPTOM, cause="units are dead", fix="a lower rate; a leaky ReLU")
     diagnosis = Diagnosis((symptom,), ("a",), {}, {}, symptoms=frozenset({0}))

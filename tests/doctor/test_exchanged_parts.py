@@ -212,68 +212,6 @@ def test_a_probable_part_is_not_called_certain() -> None:
     assert second.startswith("That is not certain, since the gain is -0.10 to 0.30")
 
 
-@pytest.mark.parametrize(
-    ("optimizer", "change"),
-    [
-        (Adam(0.01), "lower the learning rate from 0.01 to about 0.001 (it is 10 times the usual one)"),
-        (Adam(0.3), "lower the learning rate from 0.3 to about 0.001 (it is 300 times the usual one)"),
-        (Adam(1e-5), "raise the learning rate from 1e-05 to about 0.001 (it is 0.01 times the usual one)"),
-        (SGD(1e-3), "raise the learning rate from 0.001 to about 0.1 (it is 0.01 times the usual one)"),
-        (Adam(0.003), ""),
-        (Adam(3e-4), ""),
-        (SGD(0.1), ""),
-    ],
-)
-@pytest.mark.parametrize("verdict", ["cause", "unclear"])
-def test_a_rate_far_from_the_usual_one_is_told_first(optimizer: Any, change: str, verdict: str) -> None:
-    x, y = corners(64)
-    case = case_of(Model(dense_net(), optimizer=optimizer, input_shape=(1, 4, 4)), x, y, batch_size=16, epochs=3)
-    exchange = next(exchanged_parts._exchanges(case))
-    effect = MeasuredEffect("faulty-settings", "others", "recall", (0.5,), (0.75,), 0.2, 0.3, verdict, 40, 100)
-    first, second = sentences(Diagnosis((exchange.finding,), ("a",), {}, {0: effect}))
-    assert first.startswith(f"Probably {change}: with others, the recall is 0.75") is bool(change)
-    assert (f"(yours is {optimizer.lr:g}, " in second) == (not change)
-
-
-@pytest.mark.parametrize(
-    ("lr", "verdicts", "name", "is_rate_first"),
-    [
-        (0.02, ("cause",), "learning-rate-too-high", False),
-        (0.02, ("no effect", "cause"), "learning-rate-too-high", False),
-        (1e-5, ("no effect", "unclear", "cause"), "learning-rate-too-low", False),
-        (0.02, ("unclear", "no effect"), "faulty-settings", True),
-        (0.02, ("no effect",) * 2, "faulty-settings", False),
-        (1e-5, ("no effect",) * 3, "faulty-settings", False),
-        (1e-5, ("no effect", "no effect", "not tried"), "faulty-settings", True),
-    ],
-)
-def test_the_rate_alone_is_tried_if_other_settings_are_better(
-    lr: float, verdicts: tuple[str, ...], name: str, is_rate_first: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    x, y = corners(64)
-    model = Model(dense_net(), optimizer=Adam(lr), input_shape=(1, 4, 4))
-    case = case_of(model, x, y, validation=corners(40, seed=1), batch_size=16, epochs=3)
-    trainings = PairedTrainings(task_of(case.model), case, lambda line: None)
-    evaluations = Evaluations(trainings, [], False)
-    evaluations.base_scores[trainings.max_steps] = {}
-    monkeypatch.setattr(evaluations, "score", lambda *values: torch.full((40,), 0.5))
-    tried = list[float]()
-
-    def measure(self: PairedTrainings, base: Any, change: Any, *values: Any) -> ProvenCause | None:
-        verdict = verdicts[len(tried)]
-        tried.append(change.apply(base).model.optimizer.lr)
-        effect = MeasuredEffect(change.finding.check, "", "recall", (0.5,), (0.8,), 0.2, 0.3, verdict, 40, 100)
-        trainings.effects += [] if verdict == "not tried" else [effect]
-        return ProvenCause(change, effect, case) if verdict == "cause" else None
-
-    monkeypatch.setattr(PairedTrainings, "measure", measure)
-    exchange = next(exchanged_parts._exchanges(case))
-    effect = MeasuredEffect("faulty-settings", "", "recall", (0.5,), (0.9,), 0.2, 0.4, "cause", 40, 100)
-    found = exchanged_parts._narrowed_to_rate(evaluations, ProvenCause(exchange, effect, case))
-    assert tried == pytest.approx([0.001 * (0.1 if lr > 0.001 else 10) ** k for k in range(len(verdicts))])
-    assert (found.finding.check, found.finding.kind == "rate-first") == (name, is_rate_first)
-
-
 @pytest.mark.parametrize("is_proven", [True, False])
 @pytest.mark.parametrize("shape", [(6,), (1, 8, 8)])
 def test_the_network_is_not_at_fault_if_it_learns_from_standardized_inputs(
@@ -296,15 +234,3 @@ def test_the_network_is_not_at_fault_if_it_learns_from_standardized_inputs(
     exchange = [*exchanged_parts._exchanges(case)][-1]
     found = exchanged_parts._narrowed_to_inputs(evaluations, ProvenCause(exchange, effect, case))
     assert found.finding.check == ("unnormalised-inputs" if is_proven else "faulty-network")
-
-
-@pytest.mark.parametrize(
-    ("optimizer", "text"),
-    [
-        (Adam(0.001), ", the usual one"),
-        (Adam(0.01), ", 10 times the usual one"),
-        (Adam(1e-4), ", 0.1 times the usual one"),
-    ],
-)
-def test_a_rate_is_compared_with_the_usual_one(optimizer: Adam, text: str) -> None:
-    assert exchanged_parts._usual_rate(optimizer) == text

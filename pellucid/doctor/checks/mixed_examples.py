@@ -49,7 +49,8 @@ def find(case: Case) -> list[Finding]:
         is_mixed[size:] |= on_first[size:]
     if not bool(is_mixed.any()):
         return []
-    passes = [layer_outputs(model, batch) for batch in batches]
+    with torch.random.fork_rng(devices=[]):
+        passes = [layer_outputs(model, batch) for batch in batches]
     mixing = (k for k, values in enumerate(zip(*passes, strict=True)) if _mixes([y for _, _, y in values]))
     index = next(mixing, len(passes[0]) - 1)  # a last layer may mix only the order of the values
     path, layer, _ = passes[0][index]

@@ -22,8 +22,9 @@ from pellucid.operators import Index, OneHot
 CATEGORY_AS_NUMBER = "category-as-number"
 MIN_VALUES, MAX_VALUES = 5, 100  # different values of a column; of fewer, a network learns any function
 MIN_EXAMPLES = 5  # of each value, on average
-MAX_SPACING_ERROR = 0.02  # of differences of values, relative to the smallest difference, from whole multiples of it
-MIN_EXPLAINED = 0.05  # of the variance of held-out targets, by the mean of each value beyond any smooth function
+# The fraction of the variance of held-out targets that the mean of each value explains beyond any smooth function, and
+# relative to that: functions with steps or peaks reach 1.2.
+MIN_EXPLAINED, MIN_EXPLAINED_RATIO = 0.05, 1.5
 MAX_COLUMNS, MAX_CATEGORIES = 256, 8  # columns that are examined; more categories are measurements in few steps
 MIN_ONE_HOT_GAIN = 0.08  # of the score
 DEGREE = 3  # of the polynomial, one of the smooth functions
@@ -94,7 +95,7 @@ def category_columns(case: Case) -> list[CategoryColumn]:
     found: list[CategoryColumn] = []
     for column in range(x.shape[1]):
         values, index = x[:, column].unique(return_inverse=True)
-        if not _are_whole_steps(values) or len(x) < MIN_EXAMPLES * len(values):
+        if not MIN_VALUES <= len(values) <= min(MAX_VALUES, len(x) // MIN_EXAMPLES) or not values.isfinite().all():
             continue
         sums = torch.zeros(len(values), y.shape[1], dtype=y.dtype).index_add(0, index[first], y[first])
         counts = index[first].bincount(minlength=len(values))[:, None]
@@ -111,17 +112,10 @@ def category_columns(case: Case) -> list[CategoryColumn]:
                 powers[second] @ polynomial,
             )
         )
-        if explained - max(0.0, *smooth) >= MIN_EXPLAINED:
-            found.append(CategoryColumn(column, values, explained, max(0.0, *smooth)))
+        explained_smoothly = max(0.0, *smooth)
+        if explained >= max(MIN_EXPLAINED + explained_smoothly, MIN_EXPLAINED_RATIO * explained_smoothly):
+            found.append(CategoryColumn(column, values, explained, explained_smoothly))
     return found
-
-
-def _are_whole_steps(values: Tensor) -> bool:
-    """Return whether values in ascending order are a few whole numbers, also if they were scaled."""
-    if not MIN_VALUES <= len(values) <= MAX_VALUES or not bool(values.isfinite().all()):
-        return False
-    multiples = values.diff() / values.diff().min()
-    return float((multiples - multiples.round()).abs().max()) <= MAX_SPACING_ERROR
 
 
 def _is_binary(y: Tensor) -> bool:

@@ -139,8 +139,8 @@ def without_refuted_causes(diagnosis: Diagnosis, names: Set[str], keys: Set[str]
     """Return the diagnosis with likely causes as symptoms, and so their consequences.
 
     names: of the checks whose likely causes in the validation data these are. keys: of remedies without an effect,
-    whose likely causes these are too. Symptoms with such a remedy lose their fix and follow other symptoms, unless they
-    are signs of a failing training, for which there are further changes.
+    whose likely causes these are too. Symptoms with such a remedy do no harm and are left out, unless they are signs of
+    a failing training.
     """
     findings, kinds = diagnosis.findings, [diagnosis.kind(k) for k in range(len(diagnosis.findings))]
     refuted = {
@@ -153,34 +153,25 @@ def without_refuted_causes(diagnosis: Diagnosis, names: Set[str], keys: Set[str]
     }  # fmt: skip
     remaining = {findings[k].check for k, kind in enumerate(kinds) if kind in CAUSE_KINDS and k not in refuted}
     refuted_names = {findings[k].check for k in refuted} - remaining
-    without_fix = refuted | {
+    harmless = {
         k for k, one in enumerate(findings)
         if kinds[k] == "symptom" and one.check not in FAILURE_SIGNS and one.remedy and one.remedy.key in keys
     }  # fmt: skip
     causes = {k: cause for k, cause in diagnosis.cause_by_consequence.items() if cause not in refuted_names}
     symptoms = diagnosis.symptoms | refuted | (diagnosis.cause_by_consequence.keys() - causes.keys())
-    return sorted_by_kind(
-        replace(
-            diagnosis,
-            findings=tuple(
-                replace(one, is_fault=False, fix="") if k in without_fix else one for k, one in enumerate(findings)
-            ),
-            cause_by_consequence=causes,
-            symptoms=symptoms,
-            resolved=diagnosis.resolved & causes.keys(),
-        )
+    changed = replace(
+        diagnosis,
+        findings=tuple(replace(one, is_fault=False, fix="") if k in refuted else one for k, one in enumerate(findings)),
+        cause_by_consequence=causes,
+        symptoms=symptoms,
+        resolved=diagnosis.resolved & causes.keys(),
     )
+    return sorted_by_kind(with_order(changed, [k for k in range(len(findings)) if k not in harmless]))
 
 
 def sorted_by_kind(diagnosis: Diagnosis) -> Diagnosis:
-    """Return the diagnosis with its causes first, then symptoms, then consequences; each in the order as before.
-
-    Symptoms without a fix follow other symptoms.
-    """
-    ranks = [
-        (k in diagnosis.cause_by_consequence, k in diagnosis.symptoms, k in diagnosis.symptoms and not one.fix)
-        for k, one in enumerate(diagnosis.findings)
-    ]
+    """Return the diagnosis with its causes first, then symptoms, then consequences; each in the order as before."""
+    ranks = [(k in diagnosis.cause_by_consequence, k in diagnosis.symptoms) for k in range(len(diagnosis.findings))]
     return with_order(diagnosis, sorted(range(len(ranks)), key=lambda k: ranks[k]))
 
 

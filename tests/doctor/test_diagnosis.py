@@ -159,11 +159,9 @@ def test_a_symptom_whose_change_gains_nothing_is_not_blamed(check: str, is_kept:
     other = replace(SYMPTOM, check="label-noise", cause="labels are doubtful", fix="look at them")
     both = Diagnosis((useless, other), ("a",), {}, {}, symptoms=frozenset({0, 1}))
     after = without_refuted_causes(both, set(), {remedy.key})
-    assert (after.findings[0].check == check) is is_kept
-    assert ("scales differ" in sentences(after)[0]) is is_kept
-    assert len(after.findings) == len(after.symptoms) == 2
-    alone = without_refuted_causes(replace(both, findings=(useless,), symptoms=frozenset({0})), set(), {remedy.key})
-    assert sentences(alone)[0].startswith("No cause was found") is not is_kept
+    assert after.names == ((check,) if is_kept else ()) + ("label-noise",)
+    assert ("Scales differ" in sentences(after)[0]) is is_kept
+    assert len(after.findings) == len(after.symptoms)
     assert without_refuted_causes(both, set(), {"another"}).findings == both.findings
 
 

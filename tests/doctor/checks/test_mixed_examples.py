@@ -127,8 +127,8 @@ def flat(network: Any, x: Tensor) -> Tensor:
 
 
 MIXING: dict[str, Callable[[Any, Tensor], Tensor]] = {
-    "softmax over the batch": lambda net, x: net.head(flat(net, x).softmax(0)),
-    "log-softmax over the batch": lambda net, x: F.log_softmax(net.head(flat(net, x)), 0),
+    "softmax over the batch": lambda net, x: net.head(flat(net, x).exp() / flat(net, x).exp().sum(0)),
+    "logarithm of a softmax over the batch": lambda net, x: net.head(flat(net, x) - flat(net, x).logsumexp(0)),
     "unit length over the batch": lambda net, x: net.head(F.normalize(flat(net, x), dim=0)),
     "mean of the batch": lambda net, x: net.head(flat(net, x) - flat(net, x).mean(0)),
     "standardized by the batch": lambda net, x: net.head((x.mean(1) - x.mean((0, 1))) / x.std((0, 1))),

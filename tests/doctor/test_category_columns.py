@@ -169,6 +169,7 @@ def diagnosis_of(count: int, has_embedding: bool, is_ordered: bool, outputs: int
 
 
 @pytest.mark.slow
+@pytest.mark.heavy
 @pytest.mark.parametrize("outputs", [1, 2, 3])
 @pytest.mark.parametrize("count", [30, 50])
 def test_a_category_as_a_number_is_the_cause(count: int, outputs: int) -> None:
@@ -180,6 +181,7 @@ def test_a_category_as_a_number_is_the_cause(count: int, outputs: int) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.heavy
 @pytest.mark.parametrize("outputs", [1, 2, 3])
 @pytest.mark.parametrize(("has_embedding", "is_ordered"), [(True, False), (True, True), (False, True)])
 def test_an_embedding_or_an_order_is_no_fault(has_embedding: bool, is_ordered: bool, outputs: int) -> None:

@@ -185,6 +185,7 @@ def test_a_constant_rate_is_no_schedule_to_exchange() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.heavy
 @pytest.mark.parametrize(
     ("schedule", "is_fault"),
     [

@@ -37,7 +37,7 @@ class CategoryColumn(NamedTuple):
     value explains. smooth: the fraction that a smooth function of the number explains.
     """
 
-    index: int
+    column: int
     values: Tensor
     explained: float
     smooth: float
@@ -60,7 +60,7 @@ def train_with_one_hot_columns(evaluations: Evaluations) -> ProvenCause | None:
     columns = [] if is_multilabel else category_columns(case)
     if not 0 < len(columns) <= MAX_CATEGORIES:
         return None
-    listing = " and ".join(f"column {one.index} ({len(one.values)} different values)" for one in columns)
+    listing = " and ".join(f"column {one.column} ({len(one.values)} different values)" for one in columns)
     change = suspect(
         CATEGORY_AS_NUMBER, "numbers that name categories have no order: the mean target of each value explains "
         f"{columns[0].explained:.0%} of the variance of other targets, and a smooth function of the number "
@@ -68,7 +68,7 @@ def train_with_one_hot_columns(evaluations: Evaluations) -> ProvenCause | None:
         f"give {listing}, counted from 0, as one-hot columns or through an embedding, since the numbers name "
         "categories", "one-hot columns instead of these numbers in a small network",
         lambda case: small_network(_with_one_hot_columns(case, columns)), "train", min_gain=MIN_ONE_HOT_GAIN,
-        general=True, first_column=columns[0].index, explained_by_values=columns[0].explained,
+        general=True, first_column=columns[0].column, explained_by_values=columns[0].explained,
         explained_by_a_smooth_function=columns[0].smooth,
     )  # fmt: skip
     base = small_network(case)
@@ -135,13 +135,13 @@ def _with_classes(case: Case) -> Case:
 
 def _with_one_hot_columns(case: Case, columns: Sequence[CategoryColumn]) -> Case:
     """Return the case with a column for each value in place of each of these columns, behind the other columns."""
-    removed = {one.index for one in columns}
+    removed = {one.column for one in columns}
     kept = [column for column in range(case.train.x.shape[1]) if column not in removed]
 
     def changed(data: Arrays) -> Arrays:
         parts = [data.x[:, kept].float()]
         for one in columns:
-            distances = (data.x[:, one.index, None].double() - one.values).abs()
+            distances = (data.x[:, one.column, None].double() - one.values).abs()
             parts.append((distances < one.values.diff().min() / 2).float())
         return replace(data, x=torch.cat(parts, 1))
 

@@ -69,7 +69,7 @@ def test_categories_are_told_from_numbers(count: int, coding: Any, as_targets: A
         other, y = targets_of(torch.randn(count, generator=rng(seed + 1))[category], seed)
         x = torch.cat([other[:, :2], coding(category.float())[:, None], other[:, 2:]], 1)
         (column,) = category_columns(table_case(x, as_targets(y)))
-        assert (column.index, len(column.values)) == (2, count)
+        assert (column.column, len(column.values)) == (2, count)
         assert column.explained - column.smooth > 0.1
 
 

@@ -144,7 +144,7 @@ MIXING: dict[str, Callable[[Any, Tensor], Tensor]] = {
 def test_other_layers_that_mix_examples_are_found(call: Any) -> None:
     (finding,) = CHECK.find(case(Network(call)))
     assert finding.remedy is None
-    assert finding.evidence["share_of_mixed_outputs"] > 0.3
+    assert float(finding.evidence["share_of_mixed_outputs"]) > 0.3
 
 
 def by_time(network: Any, x: Tensor) -> Tensor:

@@ -10,6 +10,7 @@ from pellucid.data.source import Arrays
 from pellucid.doctor.case import Case
 from pellucid.doctor.finding import Check, Finding
 from pellucid.doctor.inputs import FAR_RANK, NEAR_RANK, closeness, digests
+from pellucid.doctor.overlaps import find_overlaps
 
 MAX_EXACT_FRACTION = 0.01  # of the validation examples; with more copies, an accuracy of 99 % is meaningless
 MIN_COPIES = 3
@@ -36,7 +37,7 @@ MAX_MEMORIZED_LOSS, MIN_LOWER = 0.05, 2.3
 
 
 def find(case: Case) -> list[Finding]:
-    """Look for exact copies of all training examples in the validation data, then for near copies in a sample.
+    """Look for exact copies of all training examples in the validation data, then in samples for overlaps and copies.
 
     Before these, for validation examples that the network has learned before its first step.
     """
@@ -83,7 +84,7 @@ def _copies(case: Case) -> list[Finding]:
     train_digests = {*digests(train_x)} - {b""}
     n, n_copies = len(validation), sum(digest in train_digests for digest in digests(validation_x))
     if n_copies < MIN_COPIES or n_copies / n <= MAX_EXACT_FRACTION:
-        return _near_copies(case, validation)
+        return _overlaps(case, validation) or _near_copies(case, validation)
     return [
         Finding(
             NAME,
@@ -92,6 +93,39 @@ def _copies(case: Case) -> list[Finding]:
             cause="the training and validation data overlap, or were split from data with copies, so memorized "
             "examples count as correct",
             fix="find copies before splitting, and keep all copies of an example in the same part",
+        )
+    ]
+
+
+def _overlaps(case: Case, validation: Arrays) -> list[Finding]:
+    """Look for validation examples that are windows or tiles of the recordings or pictures of training examples."""
+    train = case.train if case.plain is None else case.plain  # noise of its own in each draw would hide overlaps
+    train_x, validation_x = train.x, validation.x
+    if train_x.dtype is not validation_x.dtype:
+        train_x, validation_x = float_images(train_x), float_images(validation_x)
+    if min(len(train), len(validation)) < MIN_FEW_EXAMPLES:
+        return []
+    overlaps = find_overlaps(validation_x, train_x, case.model.seed)
+    if overlaps is None:
+        return []
+    example, share = overlaps.example, overlaps.n_overlapping / overlaps.n_examples
+    return [
+        Finding(
+            NAME,
+            "validation",
+            evidence={
+                "validation_examples": overlaps.n_examples,
+                "that_overlap_training_examples": overlaps.n_overlapping,
+                "share": share,
+                "share_that_begin_later_and_share_that_begin_earlier_at_least": overlaps.both_sides,
+                "for_example_validation": example.index,
+                "and_train": example.other,
+                "that_begins_earlier_by_rows": example.rows,
+                "and_by_values": example.columns,
+            },
+            cause=f"{share:.0%} of the validation examples overlap with training examples: they are windows, tiles or "
+            "crops of the same recordings or pictures, so the score is not that of new ones",
+            fix="split by recording, person or picture first, and then cut each part into windows, tiles or crops",
         )
     ]
 

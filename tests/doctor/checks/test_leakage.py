@@ -1,5 +1,6 @@
 """Validation examples among the training examples, or known to the network before its first step."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -109,6 +110,29 @@ def test_copies_in_few_training_examples_are_noticed(times: int) -> None:
     values = torch.rand(len(x), 4, generator=rng)
     halves = Arrays(x[:200], values[:200]), Arrays(x[200:], values[200:])
     assert have_near_copies(*halves, seed=0) is (times > 1)
+
+
+@pytest.mark.parametrize("is_split_by_recording", [False, True])
+@pytest.mark.parametrize("has_noise", [False, True])
+def test_overlapping_windows_are_found(is_split_by_recording: bool, has_noise: bool) -> None:
+    """Each window shares values with the two before and after it; noise is drawn anew in each epoch."""
+    rng = torch.Generator().manual_seed(0)
+    windows = torch.randn(20, 1, 220, generator=rng).cumsum(-1).unfold(-1, 40, 15).transpose(1, 2)  # (20, 13, 1, 40)
+    is_held_out = torch.arange(20)[:, None] >= 14 if is_split_by_recording else torch.rand(20, 13, generator=rng) < 0.3
+    is_held_out = is_held_out.expand(20, 13)
+    case = make_case(windows[~is_held_out], windows[is_held_out])
+    if has_noise:
+        noisy = case.train.x + 0.1 * torch.randn(case.train.x.shape, generator=rng)
+        case = replace(case, train=Arrays(noisy, case.train.y), plain=case.train)
+    findings = CHECK.find(case)
+    assert len(findings) == (not is_split_by_recording)
+    for finding in findings:
+        evidence = finding.evidence
+        validation, train = int(evidence["for_example_validation"]), int(evidence["and_train"])
+        places = torch.arange(260).reshape(20, 13)
+        n_windows = int(places[is_held_out][validation] - places[~is_held_out][train])
+        assert (evidence["that_begins_earlier_by_rows"], evidence["and_by_values"]) == (0, 15 * n_windows)
+        assert evidence["share"] > 0.9
 
 
 def noisy_examples(n: int, has_classes: bool, seed: int) -> tuple[torch.Tensor, torch.Tensor]:

@@ -38,6 +38,7 @@ from pellucid.doctor.evaluations import (
 from pellucid.doctor.finding import Finding, Suspect, suspect
 from pellucid.doctor.inputs import FAR_RANK, MOVES, closeness, undoing_changes
 from pellucid.doctor.judged_examples import JudgedExamples
+from pellucid.doctor.overlaps import find_overlaps
 from pellucid.doctor.paired import ProvenCause
 from pellucid.doctor.redrawn import finding_of_hidden_labels
 from pellucid.doctor.simple_classifier import MIN_ABOVE_CHANCE, KernelClassifier, fit_simple_classifier
@@ -81,8 +82,8 @@ def train_on_validation_data(evaluations: Evaluations) -> ProvenCause | None:
         return None
     if have_near_copies(first_half, second_half, case.model.seed):
         untried[CROSS_FIT_KEY] = (
-            "needs validation examples that are no near copies of each other, as frames of a scene or "
-            "images of a patient are: half of them would be learned by heart from the other half"
+            "needs validation examples that are no near copies of each other, as frames of a scene, images of a "
+            "patient or overlapping windows are: half of them would be learned by heart from the other half"
         )
         return None
     count = min(len(first_half), len(case.train))
@@ -335,11 +336,16 @@ def _values_turned_back(base: TrainingCase, split_cause: ProvenCause) -> Suspect
 
 
 def have_near_copies(first: Source, second: Source, seed: int) -> bool:
-    """Return whether many images of one half of the data are far nearer to some images of the other half than to most.
+    """Return whether many examples of one half of the data overlap with the other half or are near to some of it.
 
-    False if a class, or a value that many images share, has too few images: those may be similar without being copies.
+    Near images are far nearer to some images of the other half than to most. False without overlaps if a class, or a
+    value that many images share, has too few images: those may be similar without being copies.
     """
-    if not (isinstance(first, Arrays) and isinstance(second, Arrays) and is_image(first.x)):
+    if not (isinstance(first, Arrays) and isinstance(second, Arrays)):
+        return False
+    if find_overlaps(second.x, first.x, seed) is not None:
+        return True
+    if not is_image(first.x):
         return False
     n_groups = 1
     if first.y.dim() == 1:

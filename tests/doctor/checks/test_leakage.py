@@ -195,3 +195,14 @@ def test_frames_of_scenes_are_noticed_in_few_images_of_each_class(n_frames: int,
     x = (frames + 0.03 * torch.randn(frames.shape, generator=rng))[order]
     halves = Arrays(x[:200], labels[order][:200]), Arrays(x[200:], labels[order][200:])
     assert have_near_copies(*halves, seed=0) is (n_frames > 1)
+
+
+@pytest.mark.parametrize(("hop", "is_image"), [(10, False), (40, False), (10, True), (40, True)])
+def test_windows_that_overlap_in_few_examples_are_noticed(hop: int, is_image: bool) -> None:
+    """The other half of them is no measure of new examples."""
+    rng = torch.Generator().manual_seed(0)
+    windows = torch.randn(20, 12, 480, generator=rng).unfold(-1, 40, hop).transpose(1, 2).flatten(0, 1)
+    x = windows[torch.randperm(len(windows), generator=rng)][:200, None if is_image else slice(None)]
+    values = torch.rand(len(x), 4, generator=rng)
+    halves = Arrays(x[:100], values[:100]), Arrays(x[100:], values[100:])
+    assert have_near_copies(*halves, seed=0) is (hop < 40)

@@ -21,12 +21,15 @@ MIN_CHANGING = 0.3  # of the neighbouring values of an overlap that differ; in d
 MIN_BOTH_SIDES = 0.2
 MAX_CHANCE = 0.25  # of this fraction, that of reversed examples, which only overlap by chance
 MAX_EXAMPLES = 256  # whose overlaps are looked for
-MAX_VALUES = 2**25  # of the examples among which they are looked for; of larger sets, a random part is examined
-MAX_STRETCHES = 2**21  # of these that are kept; of more, those whose hash is a multiple of a number
-MAX_FOUND, MAX_PLACES = 2**15, 8  # stretches that occur in the other set, and places of each, that are compared
-CHUNK_VALUES = 2**20  # that are converted at a time
+# The maximum numbers of positions of the other examples, of larger sets a random part is examined; of their channels
+# in stretches; of their stretches, of which otherwise those are kept whose hashes end alike; of stretches found in both
+# sets; and of the places of each that are compared.
+MAX_POSITIONS, MAX_CHANNELS, MAX_STRETCHES, MAX_FOUND, MAX_PLACES = 2**22, 4, 2**19, 2**13, 8
+HIGH_BITS = 40  # of a hash; the lower ones are 0 if the values are whole numbers
+CHUNK_VALUES = 2**17  # that are converted at a time
 RATIO_LEVELS = 512  # of ratios in a stretch
 MAX_RATIO_ERROR = 2e-5  # by the rounding of inputs to float32
+MIN_STEP = 1e-4  # of the largest value; of smaller steps, ratios have larger errors
 
 
 class Shift(NamedTuple):
@@ -62,9 +65,11 @@ class _View(NamedTuple):
 
 def _ratios(x: Tensor) -> Tensor:
     """Return each step relative to it and the one before, which a scale and an offset of the window do not change."""
-    step = x.double().diff(dim=-1)
+    x = x.double()
+    step = x.diff(dim=-1)
     size = step.abs()
-    return (step[..., 1:] / (size[..., 1:] + size[..., :-1])).nan_to_num()
+    size[size < MIN_STEP * x.abs().amax(-1, keepdim=True)] = 0.0
+    return (size[..., 1:].copysign(step[..., 1:]) / (size[..., 1:] + size[..., :-1])).nan_to_num()
 
 
 VALUES, RATIOS = _View(Tensor.double, 0, 0.0), _View(_ratios, RATIO_LEVELS, MAX_RATIO_ERROR)
@@ -75,34 +80,36 @@ def find_overlaps(x: Tensor, among: Tensor, seed: int) -> Overlaps | None:
 
     x, among: inputs (N, D), (N, C, T), (N, T, C) or (N, C, H, W). Each window may have a scale and an offset of its
     own. None if fewer than MIN_BOTH_SIDES of them overlap by MIN_OVERLAP or more, or if as many would by chance. Not
-    found are windows that are resized or have noise of their own.
+    found are windows that are resized or have noise of their own, and repetitions within a window.
     """
     if x.shape[1:] != among.shape[1:]:
         return None
-    indices = drawn_indices(len(x), MAX_EXAMPLES, seed)
-    others = drawn_indices(len(among), max(1, MAX_VALUES // prod(x.shape[1:])), seed)
     views = (VALUES, RATIOS) if x.is_floating_point() else (VALUES,)
-    for windows, other_windows in zip(_layouts(x[indices]), _layouts(among[others]), strict=True):
+    for layout in LAYOUTS.get(x.dim(), ()):
+        windows, others = layout(x), layout(among)
+        indices = drawn_indices(len(windows), MAX_EXAMPLES, seed)
+        other_indices = drawn_indices(len(others), max(1, MAX_POSITIONS // prod(others.shape[2:])), seed)
+        windows, others = windows[indices], others[other_indices]
         for view in views:
             if windows.shape[-1] < STRETCH + 2:  # the ratios have two columns less
                 continue
-            shifts, chance_shifts = _shifts((windows, windows.flip(-1)), other_windows, view, seed)
+            shifts, chance_shifts = _shifts((windows, windows.flip(-1)), others, view, seed)
             both_sides = _both_sides(shifts) / len(windows)
             if both_sides >= MIN_BOTH_SIDES and _both_sides(chance_shifts) / len(windows) <= MAX_CHANCE * both_sides:
                 first = shifts[0]
-                example = first._replace(index=int(indices[first.index]), other=int(others[first.other]))
+                example = first._replace(index=int(indices[first.index]), other=int(other_indices[first.other]))
                 n_overlapping = len({shift.index for shift in shifts})
                 return Overlaps(len(windows), n_overlapping, both_sides, example)
     return None
 
 
-def _layouts(x: Tensor) -> list[Tensor]:
-    """Return inputs (N, ...) as windows (N, C, H, W), for each axis that may be the one of time."""
-    if x.dim() <= 2:
-        return [x.reshape(len(x), 1, 1, -1)]
-    if x.dim() == 3:
-        return [x[:, :, None], x.transpose(1, 2)[:, :, None]]
-    return [x.flatten(2, -2)]
+# Inputs (N, ...) as windows (N, C, H, W) by their number of axes; of three axes, the second or third is that of time.
+LAYOUTS: dict[int, tuple[Callable[[Tensor], Tensor], ...]] = {
+    2: (lambda x: x[:, None, None],),
+    3: (lambda x: x[:, :, None], lambda x: x.transpose(1, 2)[:, :, None]),
+    4: (lambda x: x,),
+    5: (lambda x: x.flatten(2, 3),),
+}
 
 
 def _both_sides(shifts: list[Shift]) -> int:
@@ -112,10 +119,11 @@ def _both_sides(shifts: list[Shift]) -> int:
 
 
 class _Stretches(NamedTuple):
-    """Stretches of windows: their hashes, (K,), and their windows, rows and columns, (K, 3)."""
+    """Stretches of windows: hashes, (K,), and places, (K,), the indices of their first values in (N, *shape)."""
 
     hashes: Tensor
     places: Tensor
+    shape: tuple[int, int]
 
 
 def _shifts(sets: tuple[Tensor, ...], among: Tensor, view: _View, seed: int) -> list[list[Shift]]:
@@ -123,57 +131,77 @@ def _shifts(sets: tuple[Tensor, ...], among: Tensor, view: _View, seed: int) -> 
 
     sets: windows (N, C, H, W). among: those with which they may overlap, (M, C, H, W).
     """
-    n_stretches = len(among) * among.shape[2] * among.shape[3]
-    divisor = 1 + n_stretches // MAX_STRETCHES
-    stretches = _stretches(among, view, divisor, seed)
-    order = stretches.hashes.argsort(stable=True)
-    others = _Stretches(stretches.hashes[order], stretches.places[order])
-    return [
-        [
-            shift
-            for shift in _candidates(_stretches(windows, view, divisor, seed), others, MAX_COMMON * len(among), seed)
-            if _is_overlap(view.of(windows[shift.index]), view.of(among[shift.other]), shift, view.max_error)
-        ]
-        for windows in sets
-    ]
+    n_changes = (sets[0].diff(dim=-1) != 0).sum((0, 2, 3))
+    channels = n_changes.topk(min(len(n_changes), MAX_CHANNELS)).indices
+    n_bits = (len(among) * prod(among.shape[2:]) // MAX_STRETCHES).bit_length()
+    others = _stretches(among[:, channels], view, n_bits, seed)
+    order = others.hashes.argsort()
+    others = _Stretches(others.hashes[order], others.places[order], others.shape)
+    result = list[list[Shift]]()
+    for windows in sets:
+        candidates = _candidates(_stretches(windows[:, channels], view, n_bits, seed), others, len(among), seed)
+        pairs = ((view.of(windows[shift.index]), view.of(among[shift.other]), shift) for shift in candidates)
+        result.append([pair[-1] for pair in pairs if _is_overlap(*pair, view.max_error)])
+    return result
 
 
-def _stretches(windows: Tensor, view: _View, divisor: int, seed: int) -> _Stretches:
-    """Return the stretches of all channels with MIN_CHANGES or more whose hash is a multiple of the divisor."""
-    keys = 2 * torch.randint(-(2**62), 2**62, (STRETCH + windows.shape[1],), generator=generator(seed)) + 1
-    chunk_size = max(1, CHUNK_VALUES // prod(windows.shape[1:]))
-    hashes, places = list[Tensor](), list[Tensor]()
-    for start in range(0, len(windows), chunk_size):
-        values = view.of(windows[start : start + chunk_size])
+def _stretches(windows: Tensor, view: _View, n_bits: int, seed: int) -> _Stretches:
+    """Return the stretches of all channels with MIN_CHANGES or more, of whose hashes `n_bits` bits are 0."""
+    keys = 2 * torch.randint(-(2**62), 2**62, (windows.shape[1] + 1,), generator=generator(seed)) + 1
+    hashes, places, shape, n_places = list[Tensor](), list[Tensor](), (0, 0), 0
+    for chunk in windows.split(max(1, CHUNK_VALUES // prod(windows.shape[1:]))):
+        values = view.of(chunk)
         if view.levels:
             values = (values * view.levels).round()
-        products = (values + 0.0).view(torch.int64) * keys[STRETCH:, None, None]  # 0.0, since -0.0 has other bits
-        codes = (products ^ (products >> 32)).sum(1).unfold(-1, STRETCH, 1)  # (n, H, W - STRETCH + 1, STRETCH)
-        chunk_hashes = (codes * keys[:STRETCH]).sum(-1)
-        n_changes = (codes.diff(dim=-1) != 0).sum(-1)
-        is_kept = (n_changes >= MIN_CHANGES) & (chunk_hashes % divisor == 0)
-        hashes.append(chunk_hashes[is_kept])
-        places.append(is_kept.nonzero() + torch.tensor([start, 0, 0]))
-    return _Stretches(torch.cat(hashes), torch.cat(places))
+        products = (values + 0.0).view(torch.int64) * keys[1:, None, None]  # 0.0, since -0.0 has other bits
+        codes = (products ^ (products >> 32)).sum(1).unfold(-1, STRETCH, 1)  # (n, H, columns, STRETCH)
+        chunk_hashes = codes[..., 0].clone()
+        for column in range(1, STRETCH):
+            chunk_hashes.mul_(keys[0]).add_(codes[..., column])
+        is_kept = (chunk_hashes >> HIGH_BITS) & ((1 << n_bits) - 1) == 0
+        changes = (codes[is_kept].diff(dim=-1) != 0).sum(-1) >= MIN_CHANGES
+        hashes.append(chunk_hashes[is_kept][changes])
+        places.append(is_kept.flatten().nonzero()[changes, 0] + n_places)
+        shape, n_places = (chunk_hashes.shape[1], chunk_hashes.shape[2]), n_places + chunk_hashes.numel()
+    return _Stretches(torch.cat(hashes), torch.cat(places), shape)
 
 
-def _candidates(stretches: _Stretches, others: _Stretches, max_places: float, seed: int) -> list[Shift]:
+def _candidates(stretches: _Stretches, others: _Stretches, n_others: int, seed: int) -> list[Shift]:
     """Return for each window and each side the shift at which most of its stretches are those of another window.
 
-    others: sorted by their hashes. max_places: the number of places above which a stretch says nothing.
+    others: sorted by their hashes. Stretches that a window has more than once are those of a pattern, and left out.
     """
+    height, width = stretches.shape
+    n_shifts = 4 * height * width
+    window = stretches.places // (height * width)
+    _, inverse, counts = (stretches.hashes ^ window * n_shifts).unique(return_inverse=True, return_counts=True)
     first = torch.searchsorted(others.hashes, stretches.hashes)
     end = torch.searchsorted(others.hashes, stretches.hashes, right=True)
-    found = ((end > first) & (end - first <= max_places)).nonzero().flatten()
+    is_rare = (end > first) & (end - first <= MAX_COMMON * n_others) & (counts[inverse] == 1)
+    found = is_rare.nonzero()[:, 0]
     found = found[torch.randperm(len(found), generator=generator(seed))[:MAX_FOUND]]
     ranks = first[found, None] + torch.arange(MAX_PLACES)
     is_place = ranks < end[found, None]
     place = stretches.places[found[is_place.nonzero()[:, 0]]]
     other_place = others.places[ranks[is_place]]
-    rows = torch.stack([place[:, 0], other_place[:, 0], *(other_place - place)[:, 1:].unbind(1)], 1)
-    rows, counts = rows[(rows[:, 2:] != 0).any(1)].unique(dim=0, return_counts=True)
-    ordered = (Shift(*row) for row in rows[counts.argsort(stable=True)].tolist())
-    return [*{(shift.index, (shift.rows, shift.columns) > (0, 0)): shift for shift in ordered}.values()]
+    rows = other_place // width % height - place // width % height
+    columns = other_place % width - place % width
+    pair = place // (height * width) * n_others + other_place // (height * width)
+    codes = pair * n_shifts + (rows + height) * 2 * width + columns + width
+    codes, counts = codes[(rows != 0) | (columns != 0)].unique(return_counts=True)
+    is_later = codes % n_shifts > (2 * height + 1) * width
+    sides = codes // n_shifts // n_others * 2 + is_later
+    order = counts.argsort(stable=True)
+    best = dict(zip(sides[order].tolist(), codes[order].tolist(), strict=True))  # of each side the last, most frequent
+    return [
+        Shift(
+            code // n_shifts // n_others,
+            code // n_shifts % n_others,
+            code % n_shifts // (2 * width) - height,
+            code % (2 * width) - width,
+        )
+        for code in best.values()
+    ]
 
 
 def _is_overlap(window: Tensor, other: Tensor, shift: Shift, max_error: float) -> bool:

@@ -33,9 +33,9 @@ MIN_STEP = 1e-4  # of the largest value; of smaller steps, ratios have larger er
 
 
 class Shift(NamedTuple):
-    """An overlap of an example with another one, and how many rows and columns later than the other it begins."""
+    """An overlap of a window with another one, and how many rows and columns later than the other it begins."""
 
-    index: int
+    window: int
     other: int
     rows: int
     columns: int
@@ -97,8 +97,8 @@ def find_overlaps(x: Tensor, among: Tensor, seed: int) -> Overlaps | None:
             both_sides = _both_sides(shifts) / len(windows)
             if both_sides >= MIN_BOTH_SIDES and _both_sides(chance_shifts) / len(windows) <= MAX_CHANCE * both_sides:
                 first = shifts[0]
-                example = first._replace(index=int(indices[first.index]), other=int(other_indices[first.other]))
-                n_overlapping = len({shift.index for shift in shifts})
+                example = first._replace(window=int(indices[first.window]), other=int(other_indices[first.other]))
+                n_overlapping = len({shift.window for shift in shifts})
                 return Overlaps(len(windows), n_overlapping, both_sides, example)
     return None
 
@@ -140,7 +140,7 @@ def _shifts(sets: tuple[Tensor, ...], among: Tensor, view: _View, seed: int) -> 
     result = list[list[Shift]]()
     for windows in sets:
         candidates = _candidates(_stretches(windows[:, channels], view, n_bits, seed), others, len(among), seed)
-        pairs = ((view.of(windows[shift.index]), view.of(among[shift.other]), shift) for shift in candidates)
+        pairs = ((view.of(windows[shift.window]), view.of(among[shift.other]), shift) for shift in candidates)
         result.append([pair[-1] for pair in pairs if _is_overlap(*pair, view.max_error)])
     return result
 

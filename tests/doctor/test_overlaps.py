@@ -148,8 +148,8 @@ def test_overlaps_after_a_random_split_are_counted(kind: str) -> None:
     assert found.n_examples == len(validation)
     assert found.n_overlapping == pytest.approx(n_overlapping, abs=0.03 * len(validation))
     assert found.both_sides == pytest.approx(min(sides) / len(validation), abs=0.03)
-    index, other, rows, columns = found.example
-    shift = windows.origins[validation[index]] - windows.origins[train[other]]
+    window, other, rows, columns = found.example
+    shift = windows.origins[validation[window]] - windows.origins[train[other]]
     assert shift.tolist() == [0, rows, columns]
 
 
@@ -272,8 +272,8 @@ def test_clean_examples_that_were_made_alone_have_none(kind: str) -> None:
 
 
 def test_real_digits_and_tables_have_none() -> None:
-    digits = torch.from_numpy(load_digits().images).float()
-    table = torch.from_numpy(load_breast_cancer().data).float()
+    digits = torch.from_numpy(load_digits(return_X_y=True)[0]).float().unflatten(1, (8, 8))
+    table = torch.from_numpy(load_breast_cancer(return_X_y=True)[0]).float()
     large = F.interpolate(digits[:, None], (16, 16))
     for x in (digits.flatten(1), digits, digits[:, None], large, table):
         assert find_overlaps(x[::4], torch.cat([x[1::4], x[2::4], x[3::4]]), 0) is None

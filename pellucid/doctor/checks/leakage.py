@@ -118,7 +118,7 @@ def _overlaps(case: Case, validation: Arrays) -> list[Finding]:
                 "that_overlap_training_examples": overlaps.n_overlapping,
                 "share": share,
                 "share_that_begin_later_and_share_that_begin_earlier_at_least": overlaps.both_sides,
-                "for_example_validation": example.index,
+                "for_example_validation": example.window,
                 "and_train": example.other,
                 "that_begins_earlier_by_rows": example.rows,
                 "and_by_values": example.columns,

@@ -132,7 +132,7 @@ def test_overlapping_windows_are_found(is_split_by_recording: bool, has_noise: b
         places = torch.arange(260).reshape(20, 13)
         n_windows = int(places[is_held_out][validation] - places[~is_held_out][train])
         assert (evidence["that_begins_earlier_by_rows"], evidence["and_by_values"]) == (0, 15 * n_windows)
-        assert evidence["share"] > 0.9
+        assert float(evidence["share"]) > 0.9
 
 
 def noisy_examples(n: int, has_classes: bool, seed: int) -> tuple[torch.Tensor, torch.Tensor]:

@@ -13,6 +13,7 @@ from pellucid.training.reading import drawn_indices
 STRETCH = 8  # neighbouring values along the last axis, which are looked up in the other set
 MIN_CHANGES = 4  # of the differences within a stretch that are not 0
 MAX_COMMON = 0.3  # of the other examples; a stretch of more of them is of a background, a frame or a watermark
+MIN_RARE = 0.5  # of the stretches of a window that others have; it is part of a pattern if more of them are common
 MIN_OVERLAP = 0.25  # of a window; a smaller part says little about the rest
 MIN_EQUAL = 0.75  # of the values of an overlap; a filter or transform of each window changes those near its ends
 MIN_CHANGING = 0.3  # of the neighbouring values of an overlap that differ; in drawings on an empty ground, fewer do
@@ -28,8 +29,8 @@ MAX_POSITIONS, MAX_CHANNELS, MAX_STRETCHES, MAX_FOUND, MAX_PLACES = 2**22, 4, 2*
 HIGH_BITS = 40  # of a hash; the lower ones are 0 if the values are whole numbers
 CHUNK_VALUES = 2**17  # that are converted at a time
 RATIO_LEVELS = 512  # of ratios in a stretch
-MAX_RATIO_ERROR = 2e-5  # by the rounding of inputs to float32
-MIN_STEP = 1e-4  # of the largest value; of smaller steps, ratios have larger errors
+MIN_STEP = 1e-4  # of the largest value; ratios of smaller steps are uncertain, since inputs are rounded to float32
+MAX_ROUNDING = 1e-6  # of the largest value
 
 
 class Shift(NamedTuple):
@@ -55,24 +56,20 @@ class Overlaps(NamedTuple):
     example: Shift
 
 
-class _View(NamedTuple):
-    """What is compared of windows (N, C, H, W): a function of them, the levels in a stretch, and the largest error."""
+def _values(x: Tensor, is_scaled: bool) -> Tensor:
+    """Return the values of windows (N, C, H, W) that are compared, float64, (N, C, H, W) or (N, C, H, W - 2).
 
-    of: Callable[[Tensor], Tensor]
-    levels: int
-    max_error: float
-
-
-def _ratios(x: Tensor) -> Tensor:
-    """Return each step relative to it and the one before, which a scale and an offset of the window do not change."""
+    is_scaled: whether each window may have its own scale and offset, which leave the ratio of each step to the sum of
+    it and the one before, without signs, as it is.
+    """
     x = x.double()
+    if not is_scaled:
+        return x + 0.0  # -0.0 has other bits than 0.0
     step = x.diff(dim=-1)
+    step[step.abs() < MIN_STEP * x.abs().amax(-1, keepdim=True)] = 0.0
     size = step.abs()
-    size[size < MIN_STEP * x.abs().amax(-1, keepdim=True)] = 0.0
-    return (size[..., 1:].copysign(step[..., 1:]) / (size[..., 1:] + size[..., :-1])).nan_to_num()
-
-
-VALUES, RATIOS = _View(Tensor.double, 0, 0.0), _View(_ratios, RATIO_LEVELS, MAX_RATIO_ERROR)
+    ratio = step[..., 1:] / (size[..., 1:] + size[..., :-1])
+    return (ratio.nan_to_num() * RATIO_LEVELS).round() + 0.0
 
 
 def find_overlaps(x: Tensor, among: Tensor, seed: int) -> Overlaps | None:
@@ -84,16 +81,15 @@ def find_overlaps(x: Tensor, among: Tensor, seed: int) -> Overlaps | None:
     """
     if x.shape[1:] != among.shape[1:]:
         return None
-    views = (VALUES, RATIOS) if x.is_floating_point() else (VALUES,)
     for layout in LAYOUTS.get(x.dim(), ()):
         windows, others = layout(x), layout(among)
         indices = drawn_indices(len(windows), MAX_EXAMPLES, seed)
         other_indices = drawn_indices(len(others), max(1, MAX_POSITIONS // prod(others.shape[2:])), seed)
         windows, others = windows[indices], others[other_indices]
-        for view in views:
+        for is_scaled in (False, True) if x.is_floating_point() else (False,):
             if windows.shape[-1] < STRETCH + 2:  # the ratios have two columns less
                 continue
-            shifts, chance_shifts = _shifts((windows, windows.flip(-1)), others, view, seed)
+            shifts, chance_shifts = _shifts((windows, windows.flip(-1)), others, is_scaled, seed)
             both_sides = _both_sides(shifts) / len(windows)
             if both_sides >= MIN_BOTH_SIDES and _both_sides(chance_shifts) / len(windows) <= MAX_CHANCE * both_sides:
                 first = shifts[0]
@@ -126,7 +122,7 @@ class _Stretches(NamedTuple):
     shape: tuple[int, int]
 
 
-def _shifts(sets: tuple[Tensor, ...], among: Tensor, view: _View, seed: int) -> list[list[Shift]]:
+def _shifts(sets: tuple[Tensor, ...], among: Tensor, is_scaled: bool, seed: int) -> list[list[Shift]]:
     """Return the overlaps of the windows of each set: at most one with a window that begins earlier, and one later.
 
     sets: windows (N, C, H, W). among: those with which they may overlap, (M, C, H, W).
@@ -134,26 +130,22 @@ def _shifts(sets: tuple[Tensor, ...], among: Tensor, view: _View, seed: int) -> 
     n_changes = (sets[0].diff(dim=-1) != 0).sum((0, 2, 3))
     channels = n_changes.topk(min(len(n_changes), MAX_CHANNELS)).indices
     n_bits = (len(among) * prod(among.shape[2:]) // MAX_STRETCHES).bit_length()
-    others = _stretches(among[:, channels], view, n_bits, seed)
+    others = _stretches(among[:, channels], is_scaled, n_bits, seed)
     order = others.hashes.argsort()
     others = _Stretches(others.hashes[order], others.places[order], others.shape)
     result = list[list[Shift]]()
     for windows in sets:
-        candidates = _candidates(_stretches(windows[:, channels], view, n_bits, seed), others, len(among), seed)
-        pairs = ((view.of(windows[shift.window]), view.of(among[shift.other]), shift) for shift in candidates)
-        result.append([pair[-1] for pair in pairs if _is_overlap(*pair, view.max_error)])
+        candidates = _candidates(_stretches(windows[:, channels], is_scaled, n_bits, seed), others, len(among), seed)
+        result.append([shift for shift in candidates if _is_overlap(windows, among, shift, is_scaled)])
     return result
 
 
-def _stretches(windows: Tensor, view: _View, n_bits: int, seed: int) -> _Stretches:
+def _stretches(windows: Tensor, is_scaled: bool, n_bits: int, seed: int) -> _Stretches:
     """Return the stretches of all channels with MIN_CHANGES or more, of whose hashes `n_bits` bits are 0."""
     keys = 2 * torch.randint(-(2**62), 2**62, (windows.shape[1] + 1,), generator=generator(seed)) + 1
     hashes, places, shape, n_places = list[Tensor](), list[Tensor](), (0, 0), 0
     for chunk in windows.split(max(1, CHUNK_VALUES // prod(windows.shape[1:]))):
-        values = view.of(chunk)
-        if view.levels:
-            values = (values * view.levels).round()
-        products = (values + 0.0).view(torch.int64) * keys[1:, None, None]  # 0.0, since -0.0 has other bits
+        products = _values(chunk, is_scaled).view(torch.int64) * keys[1:, None, None]
         codes = (products ^ (products >> 32)).sum(1).unfold(-1, STRETCH, 1)  # (n, H, columns, STRETCH)
         chunk_hashes = codes[..., 0].clone()
         for column in range(1, STRETCH):
@@ -177,8 +169,10 @@ def _candidates(stretches: _Stretches, others: _Stretches, n_others: int, seed: 
     _, inverse, counts = (stretches.hashes ^ window * n_shifts).unique(return_inverse=True, return_counts=True)
     first = torch.searchsorted(others.hashes, stretches.hashes)
     end = torch.searchsorted(others.hashes, stretches.hashes, right=True)
-    is_rare = (end > first) & (end - first <= MAX_COMMON * n_others) & (counts[inverse] == 1)
-    found = is_rare.nonzero()[:, 0]
+    is_found = end > first
+    is_rare = is_found & (end - first <= MAX_COMMON * n_others) & (counts[inverse] == 1)
+    n_rare, n_found = (window[mask].bincount(minlength=MAX_EXAMPLES) for mask in (is_rare, is_found))
+    found = (is_rare & (n_rare >= MIN_RARE * n_found)[window]).nonzero()[:, 0]
     found = found[torch.randperm(len(found), generator=generator(seed))[:MAX_FOUND]]
     ranks = first[found, None] + torch.arange(MAX_PLACES)
     is_place = ranks < end[found, None]
@@ -204,12 +198,18 @@ def _candidates(stretches: _Stretches, others: _Stretches, n_others: int, seed: 
     ]
 
 
-def _is_overlap(window: Tensor, other: Tensor, shift: Shift, max_error: float) -> bool:
-    """Return whether the common part of two windows (C, H, W) is large, changes, and is nearly everywhere the same."""
-    part = _part(window, -shift.rows, -shift.columns)
-    other_part = _part(other, shift.rows, shift.columns)
+def _is_overlap(windows: Tensor, among: Tensor, shift: Shift, is_scaled: bool) -> bool:
+    """Return whether the common part of two windows is large, changes, and is nearly everywhere the same."""
+    window, other = windows[shift.window].double(), among[shift.other].double()
+    part, other_part = _part(window, -shift.rows, -shift.columns), _part(other, shift.rows, shift.columns)
     if part[0].numel() < MIN_OVERLAP * window[0].numel():
         return False
+    max_error = 0.0
+    if is_scaled:
+        max_error = MAX_ROUNDING * float(other_part.abs().amax())
+        mean, other_mean = (one.mean((1, 2), keepdim=True) for one in (part, other_part))
+        scale = ((part - mean) * other_part).sum((1, 2), True) / (part - mean).square().sum((1, 2), True)
+        part = other_mean + scale * (part - mean)
     is_changing = (part.diff(dim=-1).abs() > max_error).any(0)
     is_equal = (part - other_part).abs() <= max_error
     return float(is_changing.double().mean()) >= MIN_CHANGING and float(is_equal.double().mean()) >= MIN_EQUAL

@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import pytest
 import torch
-from sklearn.datasets import load_breast_cancer, load_digits
+from sklearn.datasets import load_breast_cancer, load_digits, load_sample_images
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -35,6 +35,13 @@ def pictures(n_channels: int, side: int, count: int = 6) -> Tensor:
     coarse = torch.rand(count, n_channels, 6, 6, generator=rng_of(3))
     fine = torch.rand(count, n_channels, side, side, generator=rng_of(4))
     return 0.7 * F.interpolate(coarse, (side, side), mode="bicubic").clamp(0, 1) + 0.3 * fine
+
+
+def photographs() -> Tensor:
+    """Return 24 parts (24, 3, 96, 96) of two photographs, uint8."""
+    images = torch.stack([torch.from_numpy(image.copy()) for image in load_sample_images().images])
+    parts = images[:, 30:318, 80:464].unfold(1, 96, 96).unfold(2, 96, 96)  # (2, 3, 4, 3, 96, 96)
+    return parts.flatten(0, 2)
 
 
 def token_ids(count: int, length: int) -> Tensor:
@@ -85,12 +92,13 @@ def scaled(x: Tensor) -> Tensor:
 def make_windows(kind: str) -> Windows:
     one, six = recordings(1, 900), recordings(6, 420)
     letters = torch.randint(0, 4, (10, 1, 800), generator=rng_of(8))
-    if kind in ("crops", "8-bit tiles in colour", "tiles", "tiles that overlap little"):
+    if kind in PICTURES:
         return {
             "crops": lambda: crops(pictures(3, 48, 60), 40, 6),
             "tiles": lambda: tiles(pictures(1, 120), 32, 16),
             "tiles that overlap little": lambda: tiles(pictures(3, 150), 32, 24),
             "8-bit tiles in colour": lambda: tiles((pictures(3, 96) * 255).byte(), 32, 16),
+            "tiles of photographs": lambda: tiles(photographs(), 32, 16),
         }[kind]()
     signals, size, hop = {
         "signals that overlap little": (one, 60, 45), "short windows": (one[:, :, :200], 12, 2),
@@ -112,7 +120,7 @@ SIGNALS = (
     "signals", "signals that overlap little", "short windows", "random walks", "whole numbers", "int16", "tokens",
     "letters", "six channels", "time first", "six channels, standardized each", "as a table", "float64", "scaled each",
 )  # fmt: skip
-PICTURES = ("tiles", "tiles that overlap little", "8-bit tiles in colour", "crops")
+PICTURES = ("tiles", "tiles that overlap little", "8-bit tiles in colour", "tiles of photographs", "crops")
 KINDS = (*SIGNALS, *PICTURES)
 
 
@@ -212,6 +220,18 @@ def grid(size: int) -> Tensor:
     return torch.stack(torch.meshgrid(torch.arange(size), torch.arange(size), indexing="ij"))
 
 
+def limit_cycles(n: int) -> Tensor:
+    """Return both variables (n, 2, 100) of Van der Pol's oscillator after different starts, which it forgets."""
+    position, speed = torch.randn(2, n, generator=rng_of(14)).double()
+    values = list[Tensor]()
+    for step in range(2500):
+        change = 1.5 * (1 - position**2) * speed - position
+        position, speed = position + 0.02 * speed, speed + 0.02 * change
+        if step >= 2000 and step % 5 == 0:
+            values.append(torch.stack([position, speed], 1))
+    return torch.stack(values, 2)
+
+
 def drawings(kind: str, n: int = 900) -> Tensor:
     """Return clean pictures or signals without noise, each made alone."""
     rng = rng_of(12)
@@ -223,6 +243,8 @@ def drawings(kind: str, n: int = 900) -> Tensor:
     is_inside = ((offsets >= 0) & (offsets < size[:, None])).all(1)
     frame = torch.rand(32, 32, generator=rng).double()
     period = torch.randint(4, 9, (n, 1), generator=rng)
+    beat = torch.cat([torch.zeros(20), torch.sin(torch.linspace(0, 3.1, 12)), torch.rand(8, generator=rng) * 4])
+    beat = torch.cat([beat, torch.linspace(0, 1, 20).square()]).double()
     x = {
         "squares": lambda: is_inside.double()[:, None],
         "rings": lambda: ((offsets.square().sum(1).sqrt() - 5).abs() < 1).double()[:, None],
@@ -236,6 +258,10 @@ def drawings(kind: str, n: int = 900) -> Tensor:
         "one oscillation": lambda: torch.sin(0.3 * time + phase),
         "oscillations": lambda: rate * torch.sin(0.1 * (1 + rate) * time + phase),
         "decaying oscillations": lambda: torch.exp(-0.03 * time) * torch.sin((0.2 + rate) * time + phase),
+        "one decaying oscillation": lambda: torch.exp(-0.03 * time) * torch.sin(0.3 * time + phase),
+        "limit cycles": lambda: limit_cycles(n),
+        "pulse waves of one rate": lambda: rate * beat[(time.long() + 60 * (phase / 6.3)).long() % 60],
+        "steps up and down": lambda: torch.randint(-1, 2, (n, 1, 80), generator=rng).double().cumsum(-1),
         "decays": lambda: phase * torch.exp(-0.05 * time) + rate,
         "pulses": lambda: rate * torch.exp(-(time - at[:, 0] * 3).square() / 50),
         "one shape at many places": lambda: (1 + rate) * F.pad(torch.exp(-0.2 * time), (40, 0))[
@@ -261,7 +287,8 @@ def drawings(kind: str, n: int = 900) -> Tensor:
 
 @pytest.mark.parametrize("kind", [
     "squares", "rings", "spots", "spots on a background", "a frame around noise", "stripes", "boards",
-    "one oscillation", "oscillations", "decaying oscillations", "decays", "pulses", "one shape at many places",
+    "one oscillation", "oscillations", "one decaying oscillation", "decaying oscillations", "limit cycles",
+    "pulse waves of one rate", "steps up and down", "decays", "pulses", "one shape at many places",
     "squares of one period", "saws", "ramps", "bits", "few answers", "one-hot columns", "repeated patterns",
     "rare events", "padded", "padded tokens", "counts", "smooth curves",
 ])  # fmt: skip

@@ -123,9 +123,10 @@ def _overlaps(case: Case, validation: Arrays) -> list[Finding]:
                 "that_begins_earlier_by_rows": example.rows,
                 "and_by_values": example.columns,
             },
-            cause=f"{share:.0%} of the validation examples overlap with training examples: they are windows, tiles or "
-            "crops of the same recordings or pictures, so the score is not that of new ones",
-            fix="split by recording, person or picture first, and then cut each part into windows, tiles or crops",
+            cause=f"{share:.0%} of the validation examples overlap with training examples, as windows, tiles or crops "
+            "of the same recordings or pictures do, so the score is not that of new ones",
+            fix="split by recording, person, picture or time first, and then cut each part into windows, tiles or "
+            "crops",
         )
     ]
 

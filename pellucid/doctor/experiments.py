@@ -24,7 +24,7 @@ from pellucid.doctor.exchanged_parts import find_faulty_part, probable_part
 from pellucid.doctor.finding import FAILURE_SIGNS, Check, Finding, Suspect, suspect
 from pellucid.doctor.inputs import subsample
 from pellucid.doctor.intervention import MeasuredEffect
-from pellucid.doctor.judged_examples import judge_training_targets, train_without_filled_targets
+from pellucid.doctor.judged_examples import judge_training_targets, train_with_other_values
 from pellucid.doctor.paired import MIN_HELD_OUT, PairedTrainings, ProvenCause
 from pellucid.doctor.replaced_parts import (
     MIN_REFERENCE_SCORE,
@@ -189,7 +189,7 @@ def _first_cause(evaluations: Evaluations) -> ProvenCause | None:
             )
 
         experiments = [
-            ("filled-targets", train_without_filled_targets),
+            ("other-values", train_with_other_values),
             ("kinds", train_without_kinds),
             ("exchanged-columns", train_with_exchanged_columns),
             *experiments,

@@ -1,4 +1,4 @@
-"""How training targets are wrong, judged by the outputs of a model for the training examples, or by repeated values."""
+"""How training targets are wrong, judged by the outputs of a model for the training examples, or by their values."""
 
 from dataclasses import replace
 from functools import cached_property
@@ -8,14 +8,16 @@ from typing import Any
 from torch import Tensor
 
 from pellucid.data.changed_source import with_new_targets, with_targets
+from pellucid.data.source import Arrays
 from pellucid.doctor.case import Case, has_flat_targets
 from pellucid.doctor.evaluations import MIN_GAP, Evaluations, changed_targets
 from pellucid.doctor.finding import MIN_GAIN, Suspect, suspect
 from pellucid.doctor.held_out import outputs_for, predicted_target
-from pellucid.doctor.inputs import select
-from pellucid.doctor.intervention import MeasuredEffect
+from pellucid.doctor.inputs import select, subsample
+from pellucid.doctor.intervention import MeasuredEffect, effect_of
 from pellucid.doctor.paired import MIN_HELD_OUT, ProvenCause
-from pellucid.doctor.suspects.targets import are_filled, filled_targets
+from pellucid.doctor.remedies import with_trained
+from pellucid.doctor.suspects.targets import are_filled, filled_targets, find_other_form, found_spots, spot_suspect
 from pellucid.doctor.training_case import TrainingCase, validation_of
 from pellucid.task import HeldOutScores, TargetChange
 from pellucid.training.examples import subset
@@ -33,6 +35,8 @@ USUAL_FRACTION, MIN_FRACTION = 0.15, 0.3
 MIN_CHANGED = 0.1  # fraction of the examples that a change must fit better
 MIN_FIT = 0.1  # of an example's score, from which a change fits better
 MAX_LISTED = 8  # examples in a sentence
+# Of the spots of heat maps: the fraction that a model finds, above which they are learned, and of the examples
+MAX_FOUND, MAX_EXAMPLES = 0.5, 1_000
 
 
 def judge_training_targets(evaluations: Evaluations) -> ProvenCause | None:
@@ -41,21 +45,35 @@ def judge_training_targets(evaluations: Evaluations) -> ProvenCause | None:
     Only if it predicts validation examples better than those it was trained on. A change that fits the badly predicted
     examples, but whose gain is not certain, is added to `likely`.
     """
-    case, steps = evaluations.case, evaluations.trainings.max_steps
+    case = evaluations.case
     if isinstance(case, Case) and case.hides_labels:
         return None  # what is predicted badly may be changed badly
     if not (evaluations.is_scored and evaluations.has_targets) or evaluations.score_gap > 0:
         return None
-    indices = drawn_indices(len(case.train), evaluations.score.count(case.train), case.model.seed)
-    base = case if len(indices) == len(case.train) else replace(case, train=subset(case.train, indices, False))
-    base_scores = evaluations.base_scores.setdefault(steps, {}) if base is case else {}
-    judged = JudgedExamples(evaluations, base, indices, base_scores, case.model, MIN_GAIN, steps)
+    judged = _judged_by_present_model(evaluations)
     if float(judged.validation_scores.values.nanmean() - judged.scores.values.nanmean()) < MIN_REVERSED_GAP:
         return None
     proven_cause = judged.some_changed()
     if proven_cause is None and judged.unproven_suspect is not None:
         evaluations.likely.append((replace(judged.unproven_suspect.finding, remedy=None, is_fault=True), None))
     return proven_cause
+
+
+def _judged_by_present_model(evaluations: Evaluations) -> "JudgedExamples":
+    case, steps = evaluations.case, evaluations.trainings.max_steps
+    indices = drawn_indices(len(case.train), evaluations.score.count(case.train), case.model.seed)
+    base = case if len(indices) == len(case.train) else replace(case, train=subset(case.train, indices, False))
+    base_scores = evaluations.base_scores.setdefault(steps, {}) if base is case else {}
+    return JudgedExamples(evaluations, base, indices, base_scores, case.model, MIN_GAIN, steps)
+
+
+def train_with_other_values(evaluations: Evaluations) -> ProvenCause | None:
+    """Train with other values of the targets where these show a fault: filled values, forms of boxes, tiny spots."""
+    return (
+        train_without_filled_targets(evaluations)
+        or train_with_boxes_in_one_form(evaluations)
+        or train_with_wider_spots(evaluations)
+    )
 
 
 def train_without_filled_targets(evaluations: Evaluations) -> ProvenCause | None:
@@ -72,6 +90,55 @@ def train_without_filled_targets(evaluations: Evaluations) -> ProvenCause | None
         base = replace(case, validation=select(case.validation, is_complete))
     base_scores = evaluations.base_scores.setdefault(trainings.max_steps, {}) if base is case else {}
     return trainings.measure(base, change, base_scores, trainings.max_steps)
+
+
+def train_with_boxes_in_one_form(evaluations: Evaluations) -> ProvenCause | None:
+    """Train with those boxes converted that are written in another form than the validation data's."""
+    case = evaluations.case
+    if not (isinstance(case, Case) and evaluations.is_scored) or case.model.output_shape != (4,):
+        return None
+    judged, validation = _judged_by_present_model(evaluations), validation_of(case)
+    train = judged.base.train
+    are_arrays = isinstance(train, Arrays) and isinstance(validation, Arrays)
+    if not are_arrays or not train.y.is_floating_point() or not train.y.shape[1:] == validation.y.shape[1:] == (4,):
+        return None
+    found = find_other_form(train, validation, (case.model.predict(train.x), case.model.predict(validation.x)))
+    if found is None:
+        return None
+    positions, matrix = found.is_other.nonzero().flatten(), found.matrix.to(train.y.dtype)
+    converted = with_targets(train, lambda target, size: target @ matrix, frozenset(positions.tolist()))
+    change = judged._suspect(
+        "box-format", f"the boxes of {judged._share(positions)} are written as {found.form}, and those of the "
+        f"validation data as {found.usual_form}",
+        f"write all boxes as {found.usual_form}: convert the others from {found.form}; look at "
+        f"{judged._listed(positions)}", "boxes converted to one form", f"boxes/{found.form}/{found.usual_form}",
+        converted, judged.min_gain,
+    )  # fmt: skip
+    return judged._measure(change)
+
+
+def train_with_wider_spots(evaluations: Evaluations) -> ProvenCause | None:
+    """Train on heat maps with wider spots, if theirs are tiny and the highest outputs are hardly ever near them."""
+    case, trainings = evaluations.case, evaluations.trainings
+    if not (isinstance(case, Case) and evaluations.is_scored) or (change := spot_suspect(case)) is None:
+        return None
+    validation = subsample(validation_of(case), MAX_EXAMPLES, case.model.seed)
+    found_before = found_spots(case.model.predict(validation.x), validation.y)
+    if float(found_before.mean()) > MAX_FOUND:
+        return None
+    steps, changed_case = trainings.max_steps, change.apply(case)
+    if trainings.proves_nothing(case, change.remedy, steps):
+        return None
+    if not trainings.spend(change.remedy, (changed_case, steps)):
+        return None
+    model = trainings.train(changed_case, 0, steps).model
+    found_after = found_spots(model.predict(validation.x), validation.y)
+    score = "share of the spots that the highest output finds"
+    effect = trainings.record(effect_of(change, score, [(found_before, found_after)], steps))
+    measured = ProvenCause(change, effect, with_trained(changed_case, model))
+    if effect.verdict == "unclear":
+        trainings.unclear.append(measured)
+    return measured if effect.verdict == "cause" else None
 
 
 class JudgedExamples:

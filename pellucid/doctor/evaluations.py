@@ -20,6 +20,7 @@ from pellucid.doctor.checks import (
     preprocessing_mismatch,
     shifted_labels,
     shuffled_labels,
+    unpaired_targets,
 )
 from pellucid.doctor.differences import differences, lacked_text
 from pellucid.doctor.finding import MIN_GAIN, Finding, Remedy, Suspect, suspect
@@ -140,10 +141,11 @@ class Evaluations:
         """Evaluate the present model's answers to rare labels with a lower threshold, by the mean F1 of the labels.
 
         The threshold is chosen on each half of the validation examples, and measured on the other half. Not for a loss
-        that weights positive targets already.
+        that weights positive targets already, nor for masks that do not fit their images, which lower all outputs.
         """
         case = self.case
-        if not isinstance(case, Case) or not self.is_scored:
+        are_paired = all(finding.check != unpaired_targets.NAME for finding in self.findings)
+        if not isinstance(case, Case) or not self.is_scored or not are_paired:
             return None
         predicted = case.validation_predictions
         if predicted is None or predicted.y.numel() != predicted.examples.y.numel():

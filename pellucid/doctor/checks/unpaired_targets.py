@@ -4,14 +4,17 @@ Targets of training and validation data may be wrong alike, so that no training 
 whether the targets fit their own images better than those of other images.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from pellucid.base.errors import PellucidError
 from pellucid.data.dataset import float_images
 from pellucid.data.seeds import generator
+from pellucid.data.source import Arrays
 from pellucid.doctor.case import Case
 from pellucid.doctor.finding import Check, Finding
 from pellucid.doctor.inputs import subsample
@@ -32,6 +35,13 @@ MAX_UNRELATED, MAX_LEARNED = 0.68, 0.1
 # Standard deviations by which the own target fits better than others, the median over examples: at least after turning
 # targets, and at most without, as a share of that. MAX_UNTURNED is the maximum share of the examples without a turn.
 MIN_TURNED_FIT, MAX_UNTURNED_FIT, MAX_UNTURNED, N_ROUNDS = 4.0, 0.5, 0.7, 3
+MIN_SAME = 0.9  # fraction of the examples that one and the same flip or turn makes fit
+TURNS = (  # of the targets, in the order of `_versions`
+    "as they are", "with left and right exchanged", "with top and bottom exchanged", "turned by 180 degrees",
+    "transposed (rows and columns exchanged)", "turned by 90 degrees to the left", "turned by 90 degrees to the right",
+    "transposed along the other diagonal",
+)  # fmt: skip
+TRANSPOSED = 4  # its index
 
 
 def find(case: Case) -> list[Finding]:
@@ -43,23 +53,19 @@ def find(case: Case) -> list[Finding]:
     labels = _labels(case)
     maps = [_reduced(_maps(data.y, labels)) for data in parts]
     features = [_features(data.x, target.shape[2:], case.model.seed) for data, target in zip(parts, maps, strict=True)]
-    turned_fraction = _turned_fraction(features[0], maps[0])
-    if turned_fraction:
-        return [Finding(
-            NAME, "train", {"examples": len(maps[0]), "flipped_or_turned_otherwise": turned_fraction},
-            cause=f"inputs and targets are flipped or turned separately: {turned_fraction:.0%} of the training targets "
-            "fit their inputs only after a flip or a turn",
-            fix="draw each random flip, turn or crop once, and apply it to an image and its mask together",
-        )]  # fmt: skip
+    predictors: list[Callable[[Tensor], Tensor]] = [partial(_cross_fitted, features[0])]
+    if outputs := _outputs(case, parts, labels):  # a network may see where objects are better than a linear model
+        predictors.append(lambda maps: outputs[0])
+    for predictor in predictors:
+        if (is_version := _fitting_versions(predictor, maps[0])) is not None:
+            return [_finding_of_turns(is_version)]
     count = len(maps[0])
     predicted = _cross_fitted(torch.cat(features), torch.cat(maps)).split([count, len(maps[1])])
     ranks = [_mean_rank(*pair) for pair in zip(predicted, maps, strict=True)]
     unrelated = [name for name, rank in zip(("train", "validation"), ranks, strict=True) if rank <= MAX_UNRELATED]
-    outputs = case.model.predict(parts[1].x)
-    outputs = outputs[:, labels] if labels else outputs
-    if not unrelated or outputs.shape != _maps(parts[1].y, labels).shape:
+    if not unrelated or not outputs:
         return []
-    own, expected = (one - one.mean(0) for one in (_reduced(outputs.float()), maps[1]))
+    own, expected = (one - one.mean(0) for one in (outputs[1], maps[1]))
     if float(1 - (own - expected).square().sum() / expected.square().sum().clamp_min(1e-12)) > MAX_LEARNED:
         return []
     return [Finding(
@@ -69,6 +75,17 @@ def find(case: Case) -> list[Finding]:
         fix="match inputs and targets by their file names (sorted as text, 10 comes before 2), shuffle both together, "
         "and draw some targets on their inputs: coordinates may also be read in another order than they are written in",
     )]  # fmt: skip
+
+
+def _outputs(case: Case, parts: Sequence[Arrays], labels: Sequence[int]) -> list[Tensor]:
+    """Return the model's reduced maps for each part of the data; [] unless they have the shape of the targets."""
+    try:
+        outputs = [case.model.predict(data.x) for data in parts]
+    except PellucidError:
+        return []
+    outputs = [one[:, labels] if labels else one for one in outputs]
+    have_shape = all(one.shape == _maps(data.y, labels).shape for one, data in zip(outputs, parts, strict=True))
+    return [_reduced(one.float()) for one in outputs] if have_shape else []
 
 
 def _have_maps(case: Case) -> bool:
@@ -160,21 +177,43 @@ def _deviations(predicted: Tensor, maps: Tensor) -> Tensor:
     return (fits.diagonal() - others.mean(1)) / others.std(1).clamp_min(1e-12)
 
 
-def _turned_fraction(features: Tensor, maps: Tensor) -> float:
-    """Return the fraction of the targets that fit their inputs only after a flip or turn; 0 unless many clearly do."""
+def _fitting_versions(predictor: Callable[[Tensor], Tensor], maps: Tensor) -> Tensor | None:
+    """Return which of the `_versions` of each example's maps (V, n) fit; None unless many clearly fit only turned.
+
+    predictor: returns what is predicted for each example, fitted to such maps.
+    """
     turned, first_fit, fit = maps, 0.0, 0.0
     for step in range(N_ROUNDS + 1):
-        predicted = _cross_fitted(features, turned)
+        predicted = predictor(turned)
         fits = torch.stack([_deviations(predicted, version) for version in _versions(turned)])
         fit = float(fits[0].median())
         if step == 0 and (first_fit := fit) > MIN_TURNED_FIT:
-            return 0.0
+            return None
         if step < N_ROUNDS:
             turned = torch.stack([*_versions(turned)])[fits.argmax(0), torch.arange(len(maps))]
-    is_unturned = (turned == maps).flatten(1).all(1)
-    unturned_fraction = float(is_unturned.double().mean())
-    is_certain = fit >= MIN_TURNED_FIT and first_fit <= MAX_UNTURNED_FIT * fit and unturned_fraction <= MAX_UNTURNED
-    return 1 - unturned_fraction if is_certain else 0.0
+    is_version = torch.stack([(version == turned).flatten(1).all(1) for version in _versions(maps)])
+    is_certain = fit >= MIN_TURNED_FIT and first_fit <= MAX_UNTURNED_FIT * fit
+    return is_version if is_certain and float(is_version[0].double().mean()) <= MAX_UNTURNED else None
+
+
+def _finding_of_turns(is_version: Tensor) -> Finding:
+    """Return the finding for targets that fit only after a flip or a turn, the same for all, or another for each."""
+    shares = is_version.double().mean(1)
+    fraction, same = 1 - float(shares[0]), int(shares.argmax())
+    cause = f"inputs and targets are flipped or turned separately: {fraction:.0%} of the training targets fit their "
+    cause += "inputs only after a flip or a turn"
+    fix = "draw each random flip, turn or crop once, and apply it to an image and its mask together"
+    if float(shares[same]) >= MIN_SAME:
+        cause = f"{float(shares[same]):.0%} of the training targets fit their inputs only if they are taken "
+        cause += f"{TURNS[same]}, all in the same way"
+        fix = "turn the targets back where they are made or read, or the images (rows are counted from the top, and "
+        fix += "not all readers of images turn them as their EXIF data say)"
+        if same == TRANSPOSED:
+            fix = "exchange rows and columns of the targets where they are made or read: an array is indexed [row, "
+            fix += "column], which is [y, x]"
+    return Finding(
+        NAME, "train", {"examples": is_version.shape[1], "flipped_or_turned_otherwise": fraction}, cause, fix
+    )
 
 
 def _versions(maps: Tensor) -> list[Tensor]:

@@ -1,5 +1,6 @@
 """Evaluations of the present model: with a lower threshold, it finds more of the rare labels."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from torch.nn import functional as F
 import pellucid
 from pellucid.doctor import Case, case_of, diagnose
 from pellucid.doctor.evaluations import Evaluations, _f1_scores
+from pellucid.doctor.finding import Finding
 from pellucid.doctor.paired import PairedTrainings, ProvenCause
 from pellucid.layers import Conv2d, Dense
 from pellucid.losses import BinaryCrossEntropy, Quadratic
@@ -44,9 +46,9 @@ def case_of_outputs(kind: str, loss: Any, slope: float, offset: float) -> Case:
     return case_of(model, x[:N_TRAIN], y[:N_TRAIN], validation=validation, begin=lambda: first_model, epochs=1)
 
 
-def cause_of(case: Case) -> ProvenCause | None:
+def cause_of(case: Case, findings: Sequence[Finding] = ()) -> ProvenCause | None:
     trainings = PairedTrainings(task_of(case.model), case, lambda text: None)
-    return Evaluations(trainings, [], False).lower_threshold()
+    return Evaluations(trainings, findings, False).lower_threshold()
 
 
 @pytest.mark.parametrize("kind", [*SHAPES])
@@ -67,6 +69,15 @@ def test_rare_labels_that_are_missed_are_found_from_a_lower_threshold(
         assert (cause.finding.check, cause.effect.score, cause.effect.steps) == ("class-imbalance", "mean F1", 0)
         assert cause.effect.before[0] < 0.1 < cause.effect.after[0]
         assert 0 < cause.effect.low < cause.effect.gains[0]
+
+
+@pytest.mark.parametrize("kind", [*SHAPES])
+@pytest.mark.parametrize(("check", "is_tried"), [("unpaired-targets", False), ("overfitting", True)])
+def test_masks_that_do_not_fit_their_images_come_before_a_lower_threshold(
+    kind: str, check: str, is_tried: bool
+) -> None:
+    case = case_of_outputs(kind, BinaryCrossEntropy(), 0.8, 3.2)
+    assert (cause_of(case, [Finding(check, "train", {}, is_fault=True)]) is not None) is is_tried
 
 
 def logits_loss(outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:

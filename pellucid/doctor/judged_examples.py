@@ -17,7 +17,8 @@ from pellucid.doctor.inputs import select, subsample
 from pellucid.doctor.intervention import MeasuredEffect, effect_of
 from pellucid.doctor.paired import MIN_HELD_OUT, ProvenCause
 from pellucid.doctor.remedies import with_trained
-from pellucid.doctor.suspects.targets import are_filled, filled_targets, find_other_form, found_spots, spot_suspect
+from pellucid.doctor.suspects.box_forms import find_other_forms
+from pellucid.doctor.suspects.targets import are_filled, filled_targets, found_spots, spot_suspect
 from pellucid.doctor.training_case import TrainingCase, validation_of
 from pellucid.task import HeldOutScores, TargetChange
 from pellucid.training.examples import subset
@@ -102,17 +103,21 @@ def train_with_boxes_in_one_form(evaluations: Evaluations) -> ProvenCause | None
     are_arrays = isinstance(train, Arrays) and isinstance(validation, Arrays)
     if not are_arrays or not train.y.is_floating_point() or not train.y.shape[1:] == validation.y.shape[1:] == (4,):
         return None
-    found = find_other_form(train, validation, (case.model.predict(train.x), case.model.predict(validation.x)))
-    if found is None:
+    outputs = [case.model.predict(data.x) for data in (train, validation)]
+    conversions = find_other_forms(train, validation, outputs)
+    if not conversions:
         return None
-    positions, matrix = found.is_other.nonzero().flatten(), found.matrix.to(train.y.dtype)
-    converted = with_targets(train, lambda target, size: target @ matrix, frozenset(positions.tolist()))
-    change = judged._suspect(
-        "box-format", f"the boxes of {judged._share(positions)} are written as {found.form}, and those of the "
-        f"validation data as {found.usual_form}",
-        f"write all boxes as {found.usual_form}: convert the others from {found.form}; look at "
-        f"{judged._listed(positions)}", "boxes converted to one form", f"boxes/{found.form}/{found.usual_form}",
-        converted, judged.min_gain,
+    one, parts = conversions["train"], {"train": train, "validation": validation}
+    converted = {name: replace(parts[name], y=found.convert(parts[name].y)) for name, found in conversions.items()}
+    positions, others = one.is_other.nonzero().flatten(), "those of the validation data"
+    if "validation" in conversions:
+        others = "the others"
+    change = suspect(
+        "box-format", f"the boxes of {judged._share(positions)} are written as {one.form}, and {others} as "
+        f"{one.usual_form}",
+        f"write all boxes as {one.usual_form}: convert those that are {one.form}; look at {judged._listed(positions)}",
+        "boxes converted to one form", lambda case: replace(case, **converted), path="train",
+        key=f"boxes/{one.form}/{one.usual_form}", is_likely=True,
     )  # fmt: skip
     return judged._measure(change)
 

@@ -11,7 +11,7 @@ import pellucid
 from pellucid.combine import Sequential
 from pellucid.data.source import Arrays
 from pellucid.doctor import Diagnosis, case_of
-from pellucid.doctor.suspects import targets
+from pellucid.doctor.suspects import box_forms, targets
 from pellucid.layers import BatchNorm, Conv2d, ReLU
 from pellucid.losses import L1, BinaryCrossEntropy, Loss, Quadratic
 from pellucid.model import Model
@@ -58,7 +58,7 @@ def test_boxes_in_another_form_are_found(
     predicted = outputs_for(y, 2), outputs_for(other_y, 3)
     train_y = side * torch.where(is_other[:, None], FORMS[other](*ends), y)
     x = torch.zeros(N, 1, 32, 48)
-    found = targets.find_other_form(Arrays(x, train_y), Arrays(x[:N_HELD_OUT], side * other_y), predicted)
+    found = box_forms.find_other_form(Arrays(x, train_y), Arrays(x[:N_HELD_OUT], side * other_y), predicted)
     assert found is not None
     assert (found.form, found.usual_form) == (other, usual)
     assert float(is_other[found.is_other].double().mean()) > 0.95
@@ -81,7 +81,7 @@ def test_boxes_of_one_form_have_no_other(
         predicted = torch.zeros_like(y), torch.zeros_like(other_y)
     x = torch.zeros(N, 1, 32, 48)
     arrays = Arrays(x, side * y), Arrays(x[:N_HELD_OUT], side * other_y)
-    assert targets.find_other_form(*arrays, predicted) is None
+    assert box_forms.find_other_forms(*arrays, predicted) == {}
 
 
 @pytest.mark.parametrize(("usual", "other"), [*PAIRS[:3], *((form, form) for form in FORMS)])
@@ -101,7 +101,7 @@ def test_boxes_in_another_unit_are_found(
     train_y = torch.where(is_other[:, None], FORMS[other](*(ends if is_usual_in_pixels else pixels)), y)
     x = torch.zeros(N, 1, 32, 48)
     zeros = torch.zeros(N, 4), torch.zeros(N_HELD_OUT, 4)
-    found = targets.find_other_form(Arrays(x, train_y), Arrays(x[:N_HELD_OUT], other_y), zeros)
+    found = box_forms.find_other_form(Arrays(x, train_y), Arrays(x[:N_HELD_OUT], other_y), zeros)
     assert found is not None
     if is_usual_in_pixels and width == 48:
         unit = "as parts of the image"
@@ -113,6 +113,38 @@ def test_boxes_in_another_unit_are_found(
         torch.testing.assert_close(
             converted.float(), y[found.is_other & is_other], rtol=0.15, atol=0.03 * float(y.max())
         )
+
+
+@pytest.mark.parametrize(("usual", "other"), [(a, b) for a, b in PAIRS if "centre, width, height" not in (a, b)])
+@pytest.mark.parametrize("fraction", [0.3, 0.6])
+@pytest.mark.parametrize("side", [1.0, 640.0])
+def test_boxes_of_two_forms_in_both_parts_are_found(usual: str, other: str, fraction: float, side: float) -> None:
+    ends, other_ends = corners(N, 0), corners(N, 1)
+    y, other_y = (FORMS[usual](*both) for both in (ends, other_ends))
+    masks = {"train": is_drawn(fraction, 7), "validation": is_drawn(fraction, 8)}
+    train_y, validation_y = (
+        side * torch.where(mask[:, None], FORMS[other](*both), FORMS[usual](*both))
+        for mask, both in zip(masks.values(), (ends, other_ends), strict=True)
+    )
+    x, predicted = torch.zeros(N, 1, 32, 48), (outputs_for(y, 2), outputs_for(other_y, 3))
+    found = box_forms.find_other_forms(Arrays(x, train_y), Arrays(x, validation_y), predicted)
+    assert {*found} == {*masks}
+    assert {found["train"].form, found["train"].usual_form} == {usual, other}
+    for name, is_other in masks.items():
+        agreement = float((found[name].is_other == is_other).double().mean())
+        assert (agreement if found[name].form == other else 1 - agreement) > 0.85
+
+
+@pytest.mark.parametrize("kind", ["points", "numbers", "uniform"])
+def test_other_targets_of_four_numbers_have_no_forms_of_boxes(kind: str) -> None:
+    rng = torch.Generator().manual_seed(0)
+    y = torch.rand(2 * N, 4, generator=rng)
+    if kind == "points":
+        y = torch.tensor([0.3, 0.3, 0.6, 0.5]) + 0.15 * torch.randn(2 * N, 4, generator=rng)
+    elif kind == "numbers":
+        y = 50 * torch.randn(2 * N, 4, generator=rng)
+    arrays = Arrays(torch.zeros(N, 1, 32, 48), y[:N]), Arrays(torch.zeros(N, 1, 32, 48), y[N:])
+    assert box_forms.find_other_forms(*arrays, (outputs_for(y[:N], 2), outputs_for(y[N:], 3))) == {}
 
 
 def diagnosis_of_boxes(usual: str, other: str, fraction: float, loss: nn.Module) -> Diagnosis:
@@ -139,7 +171,7 @@ def diagnosis_of_boxes(usual: str, other: str, fraction: float, loss: nn.Module)
 def test_boxes_in_two_forms_are_the_cause(usual: str, other: str, loss: nn.Module) -> None:
     diagnosis = diagnosis_of_boxes(usual, other, 0.5, loss)
     assert (diagnosis.causes[0], diagnosis.kind(0)) == ("box-format", "cause")
-    assert f"convert the others from {other}; look at the training examples" in diagnosis.findings[0].fix
+    assert f"convert those that are {other}; look at the training examples" in diagnosis.findings[0].fix
 
 
 @pytest.mark.slow

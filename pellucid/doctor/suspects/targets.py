@@ -1,10 +1,9 @@
-"""Suspects in targets that are values: their scale, values for missing ones, boxes in other forms, tiny spots."""
+"""Suspects in targets that are values: their scale, values for missing ones, boxes of a loss, tiny spots."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from itertools import product
-from math import inf, isnan, log, nan
-from typing import Any, NamedTuple
+from math import inf, isnan, nan
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -40,13 +39,6 @@ BOX_FORMS: dict[str, tuple[tuple[float, ...], ...]] = {
 }
 MAX_BEYOND = 1.3  # of the largest value of the boxes, of their corners in pixels; parts of an image are up to 1
 MAX_LOSS_RATIO = 0.01  # of the loss of boxes in the form that it takes, as outputs for themselves, to that of others
-CORNERS = "x0, y0, x1, y1"
-MIN_VALID = 0.98  # fraction of the validation boxes that lie in the image if read in their form
-TOLERANCE = 0.02  # by which they may lie outside, relative to its side
-MIN_FACTOR = 1.5  # ratio of two units, or its inverse
-# Of boxes in another form than the validation data's: their fraction, and the logarithm by which each of them, and the
-# mean of these, must be likelier after a conversion. The limit of validation boxes is that of all but 1 %.
-MIN_OTHER_FORM, MIN_LIKELIER, MIN_MEAN_LIKELIER, USUAL = 0.1, 1.0, 3.0, 0.99
 # Of heat maps with tiny spots: pixels above half of the height, side, and the fraction of equal values.
 MAX_SPOT, MIN_SIDE, MIN_EQUAL = 6, 16, 0.98
 SPOT_SIGMA, FOUND_WITHIN = 2.0, 2  # pixels
@@ -130,86 +122,6 @@ def _loss_of_itself(loss: Loss, y: Tensor, target: Tensor | None = None) -> floa
         return float(loss(y, y if target is None else target)[0])
     except (PellucidError, RuntimeError, AttributeError, TypeError):  # of outputs of another form
         return 0.0
-
-
-class Conversion(NamedTuple):
-    """A conversion of boxes (N, 4), as rows, by multiplication with a matrix.
-
-    form, usual_form: before and after it, as text. is_other: the boxes (N,) that have the first form.
-    """
-
-    matrix: Tensor
-    form: str
-    usual_form: str
-    is_other: Tensor
-
-
-def find_other_form(train: Arrays, validation: Arrays, predicted: tuple[Tensor, Tensor]) -> Conversion | None:
-    """Return the conversion after which many training boxes look like the validation boxes, and not before; or None.
-
-    predicted: outputs (N, 4) for both. What is usual is a normal distribution of the validation boxes, or of what a
-    linear function of the outputs leaves of them, which tells forms apart that differ little.
-    """
-    y, other_y = train.y.double(), validation.y.double()
-    best, best_total = None, 0.0
-    for outputs in ((y[:, :0], other_y[:, :0]), predicted):
-        rows, other_rows = (F.pad(one.double(), (0, 1), value=1.0) for one in outputs)
-        weights = torch.linalg.lstsq(other_rows, other_y, driver="gelsd").solution
-        expected, errors = rows @ weights, other_y - other_rows @ weights
-        covariance = errors.T.cov()
-        floor = 1e-6 * float(covariance.diagonal().mean()) + 1e-12
-        precision = torch.linalg.inv(covariance + floor * torch.eye(4))
-        usual_distance = _distances(errors, precision).quantile(USUAL)
-        distances = _distances(y - expected, precision)
-        for one, volume in _conversions(train, validation, distances > usual_distance):
-            new_distances = _distances(y @ one.matrix - expected, precision)
-            likelier = (distances - new_distances) / 2 + volume
-            is_other = one.is_other & (likelier > MIN_LIKELIER) & (new_distances <= usual_distance)
-            total = float(likelier[is_other].sum())
-            if total > max(best_total, MIN_MEAN_LIKELIER * int(is_other.sum())):
-                best, best_total = one._replace(is_other=is_other), total
-    return best if best is not None and float(best.is_other.double().mean()) >= MIN_OTHER_FORM else None
-
-
-def _distances(errors: Tensor, precision: Tensor) -> Tensor:
-    """Return the squared Mahalanobis distances (N,) of errors (N, 4)."""
-    return ((errors @ precision) * errors).sum(1)
-
-
-def _conversions(train: Arrays, validation: Arrays, is_unusual: Tensor) -> Iterator[tuple[Conversion, float]]:
-    """Yield conversions of those training boxes that are valid afterwards, and the logarithms of their determinants.
-
-    is_unusual: the boxes (N,) whose unit is compared with that of the validation boxes.
-    """
-    y, other_y = train.y.double(), validation.y.double()
-    highest = float(other_y.max())
-    limit = MAX_BEYOND * highest if highest > 1 else 1.0
-    forms = {CORNERS: torch.eye(4, dtype=torch.float64)}
-    forms |= {form: torch.tensor(rows, dtype=torch.float64) for form, rows in BOX_FORMS.items()}
-    usual_forms = [
-        form for form in forms if float(_are_valid(other_y @ forms[form], limit).double().mean()) > MIN_VALID
-    ]
-    units = {"": (1.0, 1.0)}
-    if train.x.dim() == 4:
-        height, width = train.x.shape[2:]
-        units |= {" in pixels": (1 / width, 1 / height), " as parts of the image": (float(width), float(height))}
-    if bool(is_unusual.any()):
-        means, other_means = (boxes.view(-1, 2, 2).mean((0, 1)) for boxes in (y[is_unusual], other_y))
-        across, down = (other_means / means).tolist()
-        if across > 0 and all(abs(log(across / known)) > log(MIN_FACTOR) for known, _ in units.values()):
-            units[f" in another unit ({1 / across:.3g} times as large)"] = (across, down)
-    for (unit, (across, down)), form, usual_form in product(units.items(), forms, usual_forms):
-        if unit or form != usual_form:
-            to_corners = forms[form] * torch.tensor([across, down, across, down], dtype=torch.float64)
-            matrix = to_corners @ torch.linalg.inv(forms[usual_form])
-            is_valid = _are_valid(y @ to_corners, limit)
-            yield Conversion(matrix, f"{form}{unit}", usual_form, is_valid), float(matrix.det().abs().log())
-
-
-def _are_valid(corners: Tensor, limit: float) -> Tensor:
-    """Return for which boxes the corners (N, 4) are in order and hardly outside of images, (N,)."""
-    are_inside = ((corners >= -TOLERANCE * limit) & (corners <= (1 + TOLERANCE) * limit)).all(1)
-    return are_inside & (corners[:, 2:] > corners[:, :2]).all(1)
 
 
 def spot_suspect(case: Case) -> Suspect | None:

@@ -52,6 +52,7 @@ def case_of(
     resampled: bool = False,
     redrawn: tuple[Tensor, Tensor] | None = None,
     plain: Any = None,
+    redrawn_pairs: tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]] | None = None,
 ) -> Case:
     """Return a `Case` of a model and its training data, for `diagnose`; the model is not changed.
 
@@ -62,7 +63,8 @@ def case_of(
     step; by default, a model whose weights are newly drawn from its seed. stopped: the error that ended the training,
     as an exception (which contains more detail) or as text. resampled: whether x has examples more than once because
     the training draws them with replacement, as for rare classes. redrawn: two draws of the same training inputs, if x
-    changes them at random. plain: the training data without that. Short trainings and predictions run on the model's
+    changes them at random. plain: the training data without that. redrawn_pairs: two draws of the same inputs and two
+    of their targets, if both change. Short trainings and predictions run on the model's
     device.
     Raises PellucidError for data that do not fit the model, and for invalid values of batch_size and epochs.
     """
@@ -86,7 +88,7 @@ def case_of(
     return Case(
         model_on(model, CPU), train, held_out, lambda: model_on(with_copied_weights(initial()), CPU), batch_size,
         epochs, history, stopped, augment, resampled=resampled, device=model.device, redrawn=redrawn,
-        plain=plain and _labelled(plain, model),
+        plain=plain and _labelled(plain, model), redrawn_pairs=redrawn_pairs,
     )  # fmt: skip
 
 

@@ -114,7 +114,8 @@ class Case:
     error. notes: sentences to print before the findings. steps: the number of steps made, used if there is no history.
     resampled: whether an epoch draws examples more than once, so that copies are no fault. redrawn: two draws of the
     same training inputs, if `train` is one draw of data that change at random, as by an augmentation. plain: the
-    training data without these changes, if they can be read so. device: the device for training and prediction; the
+    training data without these changes, if they can be read so. redrawn_pairs: two draws of inputs and two of their
+    targets, if both change at random. device: the device for training and prediction; the
     models and data of a case are on the CPU, where all other computations run.
     Measurements are computed once, when a check first needs them.
     """
@@ -135,6 +136,7 @@ class Case:
     device: torch.device = CPU
     redrawn: tuple[Tensor, Tensor] | None = None
     plain: Arrays | None = None
+    redrawn_pairs: tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]] | None = None
     __repr__ = brief_repr
 
     @cached_property

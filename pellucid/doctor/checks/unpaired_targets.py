@@ -42,6 +42,10 @@ TURNS = (  # of the targets, in the order of `_versions`
     "transposed along the other diagonal",
 )  # fmt: skip
 TRANSPOSED = 4  # its index
+# Of examples that are drawn twice: the error of the turn between the draws relative to that of the next one, and the
+# fraction whose targets are turned otherwise.
+MAX_TURN_ERROR, MIN_SEPARATE = 0.5, 0.1
+DRAW_ONCE = "draw each random flip, turn or crop once, and apply it to an image and its mask together"
 
 
 def find(case: Case) -> list[Finding]:
@@ -49,8 +53,14 @@ def find(case: Case) -> list[Finding]:
     validation = case.validation
     if validation is None or not isinstance(case.model.objective, Supervised) or not _have_maps(case):
         return []
-    parts = [subsample(data, MAX_EXAMPLES, case.model.seed) for data in (case.train, validation)]
     labels = _labels(case)
+    if (fraction := _separate_fraction(case, labels)) >= MIN_SEPARATE:
+        return [Finding(
+            NAME, "train", {"drawn_otherwise_than_inputs": fraction},
+            cause=f"inputs and targets are flipped or turned separately: of the training examples, drawn twice, "
+            f"{fraction:.0%} are turned otherwise than their targets", fix=DRAW_ONCE,
+        )]  # fmt: skip
+    parts = [subsample(data, MAX_EXAMPLES, case.model.seed) for data in (case.train, validation)]
     maps = [_reduced(_maps(data.y, labels)) for data in parts]
     features = [_features(data.x, target.shape[2:], case.model.seed) for data, target in zip(parts, maps, strict=True)]
     predictors: list[Callable[[Tensor], Tensor]] = [partial(_cross_fitted, features[0])]
@@ -75,6 +85,23 @@ def find(case: Case) -> list[Finding]:
         fix="match inputs and targets by their file names (sorted as text, 10 comes before 2), shuffle both together, "
         "and draw some targets on their inputs: coordinates may also be read in another order than they are written in",
     )]  # fmt: skip
+
+
+def _separate_fraction(case: Case, labels: Sequence[int]) -> float:
+    """Return the fraction of examples whose targets are turned otherwise than their inputs between two draws."""
+    if case.redrawn_pairs is None:
+        return 0.0
+    inputs, targets = case.redrawn_pairs
+    is_clear, turns = torch.ones(len(inputs[0]), dtype=torch.bool), list[Tensor]()
+    for pair in ([float_images(one) for one in inputs], [_maps(one, labels) for one in targets]):
+        first, second = ((one - one.mean((1, 2, 3), keepdim=True)) / one.std((1, 2, 3), keepdim=True) for one in pair)
+        errors = torch.stack([(version - second).square().flatten(1).mean(1) for version in _versions(first)])
+        lowest, order = errors.sort(0)
+        is_clear &= lowest[0] < MAX_TURN_ERROR * lowest[1]
+        turns.append(order[0])
+    if int(is_clear.sum()) < MIN_EXAMPLES:
+        return 0.0
+    return float((turns[0] != turns[1])[is_clear].double().mean())
 
 
 def _outputs(case: Case, parts: Sequence[Arrays], labels: Sequence[int]) -> list[Tensor]:
@@ -202,7 +229,7 @@ def _finding_of_turns(is_version: Tensor) -> Finding:
     fraction, same = 1 - float(shares[0]), int(shares.argmax())
     cause = f"inputs and targets are flipped or turned separately: {fraction:.0%} of the training targets fit their "
     cause += "inputs only after a flip or a turn"
-    fix = "draw each random flip, turn or crop once, and apply it to an image and its mask together"
+    fix = DRAW_ONCE
     if float(shares[same]) >= MIN_SAME:
         cause = f"{float(shares[same]):.0%} of the training targets fit their inputs only if they are taken "
         cause += f"{TURNS[same]}, all in the same way"

@@ -89,10 +89,11 @@ class LoaderBatches:
             item = next_item
 
     def redrawn(self, validation: "LoaderBatches | None") -> dict[str, Any]:
-        """Return options of the doctor for training inputs that change from draw to draw; {} if none do.
+        """Return options of the doctor for training examples that change from draw to draw; {} if none do.
 
         redrawn: two draws of the same inputs. plain: a function that yields all batches without random changes, read as
-        the validation loader reads its own, if that can be seen from its data set. Targets must stay the same.
+        the validation loader reads its own, if that can be seen from its data set. redrawn_pairs: two draws of inputs
+        and two of their targets, instead of these, if the targets change too.
         """
         loader = self.loader
         if not isinstance(loader, DataLoader) or isinstance(loader.dataset, IterableDataset) or not self.n_batches:
@@ -100,7 +101,11 @@ class LoaderBatches:
         batches = [*islice(loader.batch_sampler or (), self.n_batches)]
         indices = [*dict.fromkeys(chain.from_iterable(batches))][:MAX_REDRAWN]
         (x, y), (x_again, y_again) = (self._first(loader.dataset, indices, loader.collate_fn) for _ in range(2))
-        if x.shape != x_again.shape or torch.equal(x, x_again) or not torch.equal(y, y_again):
+        if x.shape != x_again.shape or y.shape != y_again.shape:
+            return {}
+        if not torch.equal(y, y_again):
+            return {"redrawn_pairs": ((x, x_again), (y, y_again))}
+        if torch.equal(x, x_again):
             return {}
         options: dict[str, Any] = {"redrawn": (x, x_again)}
         if validation is None:

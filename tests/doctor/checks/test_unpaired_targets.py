@@ -4,8 +4,11 @@ from collections.abc import Callable
 
 import pytest
 import torch
+from torch import nn
 from torch.nn import functional as F
+from torch.utils.data import DataLoader, Dataset, TensorDataset
 
+import pellucid
 from pellucid.doctor import Case, case_of
 from pellucid.doctor.checks.unpaired_targets import CHECK
 from pellucid.layers import Conv2d
@@ -117,6 +120,54 @@ def test_one_flip_or_turn_of_all_targets_is_named(
     is_one = fraction == 1
     assert (text in finding.cause, "all in the same way" in finding.cause) == (is_one or not text, is_one)
     assert (part in finding.fix, "draw each random flip" in finding.fix) == (is_one, not is_one)
+
+
+def one_disk(n: int, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return images (n, 3, 32, 32) and masks of a disk that no linear function of local features finds."""
+    rng = torch.Generator().manual_seed(seed)
+    centres = 6 + 20 * torch.rand(n, 2, 1, 1, generator=rng)
+    rows, columns = torch.meshgrid(torch.arange(32.0), torch.arange(32.0), indexing="ij")
+    y = (((rows - centres[:, 0]) ** 2 + (columns - centres[:, 1]) ** 2) < 20).float()[:, None]
+    x = torch.rand(n, 3, 32, 32, generator=rng)
+    return x + 0.1 * y, y
+
+
+class Disks(Dataset[tuple[torch.Tensor, torch.Tensor]]):
+    """Images and masks that are flipped at random: `together`, "separately", or only the "masks"."""
+
+    def __init__(self, n: int, flips: str) -> None:
+        (self.x, self.y), self.flips = one_disk(n, 0), flips
+
+    def __len__(self) -> int:
+        return len(self.x)
+
+    def __getitem__(self, index: int) -> tuple[torch.Tensor, torch.Tensor]:
+        draws = (torch.rand(2, 2) < 0.5).tolist()
+        axes = [[axis for axis, is_flipped in zip((1, 2), one, strict=True) if is_flipped] for one in draws]
+        if self.flips == "together":
+            axes[1] = axes[0]
+        elif self.flips == "masks":
+            axes[0] = []
+        brightness = 0.7 + 0.6 * torch.rand(()) + 0.05 * torch.randn(3, 32, 32)
+        return self.x[index].flip(axes[0]) * brightness, self.y[index].flip(axes[1])
+
+
+@pytest.mark.parametrize(("flips", "is_found"), [("together", False), ("separately", True), ("masks", True)])
+@pytest.mark.parametrize("n", [60, 200])
+def test_flips_of_a_data_set_are_compared_by_drawing_examples_twice(flips: str, is_found: bool, n: int) -> None:
+    torch.manual_seed(0)
+    network = nn.Conv2d(3, 1, 3, padding=1)
+    training = pellucid.from_torch(
+        network, loss=nn.BCEWithLogitsLoss(), optimizer=torch.optim.SGD(network.parameters(), lr=0.01),
+        train=DataLoader(Disks(n, flips), 20, shuffle=True), validation=DataLoader(TensorDataset(*one_disk(40, 1)), 20),
+    )  # fmt: skip
+    options = training.train.redrawn(training.validation)
+    assert [*options] == ["redrawn_pairs"]
+    x, y = Disks(n, flips).x, Disks(n, flips).y
+    found = CHECK.find(case_of(training.model, x, y, validation=one_disk(40, 1), **options))
+    assert [one.path for one in found] == ["train"] * is_found
+    for one in found:  # of four equally likely turns, the same one by chance
+        assert float(one.evidence["drawn_otherwise_than_inputs"]) == pytest.approx(0.75, abs=0.15)
 
 
 @pytest.mark.parametrize("kind", ["mask", "heat"])

@@ -4,17 +4,14 @@ Targets of training and validation data may be wrong alike, so that no training 
 whether the targets fit their own images better than those of other images.
 """
 
-from collections.abc import Callable, Sequence
-from functools import partial
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from pellucid.base.errors import PellucidError
 from pellucid.data.dataset import float_images
 from pellucid.data.seeds import generator
-from pellucid.data.source import Arrays
 from pellucid.doctor.case import Case
 from pellucid.doctor.finding import Check, Finding
 from pellucid.doctor.inputs import subsample
@@ -32,10 +29,13 @@ MIN_ENERGY = 0.5  # of an example's maps, relative to the mean; emptier ones fit
 # sets, the lowest rank is 0.80, of heat maps of faces. The network's outputs may depend on more than local features:
 # MAX_LEARNED is the share of the variance of validation targets, beyond the mean maps, that they may explain.
 MAX_UNRELATED, MAX_LEARNED = 0.68, 0.1
-# Standard deviations by which the own target fits better than others, the median over examples: at least after turning
-# targets, and at most without, as a share of that. MAX_UNTURNED is the maximum share of the examples without a turn.
-MIN_TURNED_FIT, MAX_UNTURNED_FIT, MAX_UNTURNED, N_ROUNDS = 4.0, 0.5, 0.7, 3
-MIN_SAME = 0.9  # fraction of the examples that one and the same flip or turn makes fit
+# How well a target fits is by how many standard deviations it does so better than others: the median over examples, at
+# least after turning targets (those of other images reach 1.9). Without a turn, all but a fraction UNFITTING of the
+# examples fit at most by a share of that. MAX_UNTURNED is the maximum share of the examples without a turn; a single
+# flip that is drawn at random leaves a half.
+MIN_TURNED_FIT, MAX_UNTURNED_FIT, MAX_UNTURNED, UNFITTING, N_ROUNDS = 2.5, 0.5, 0.7, 0.3, 3
+# Of one and the same flip or turn of all targets: the fit after it, and the fraction of the examples that it makes fit
+MIN_COMMON_FIT, MIN_COMMON = 2.0, 0.9
 TURNS = (  # of the targets, in the order of `_versions`
     "as they are", "with left and right exchanged", "with top and bottom exchanged", "turned by 180 degrees",
     "transposed (rows and columns exchanged)", "turned by 90 degrees to the left", "turned by 90 degrees to the right",
@@ -54,28 +54,21 @@ def find(case: Case) -> list[Finding]:
     if validation is None or not isinstance(case.model.objective, Supervised) or not _have_maps(case):
         return []
     labels = _labels(case)
-    if (fraction := _separate_fraction(case, labels)) >= MIN_SEPARATE:
-        return [Finding(
-            NAME, "train", {"drawn_otherwise_than_inputs": fraction},
-            cause=f"inputs and targets are flipped or turned separately: of the training examples, drawn twice, "
-            f"{fraction:.0%} are turned otherwise than their targets", fix=DRAW_ONCE,
-        )]  # fmt: skip
     parts = [subsample(data, MAX_EXAMPLES, case.model.seed) for data in (case.train, validation)]
     maps = [_reduced(_maps(data.y, labels)) for data in parts]
     features = [_features(data.x, target.shape[2:], case.model.seed) for data, target in zip(parts, maps, strict=True)]
-    predictors: list[Callable[[Tensor], Tensor]] = [partial(_cross_fitted, features[0])]
-    if outputs := _outputs(case, parts, labels):  # a network may see where objects are better than a linear model
-        predictors.append(lambda maps: outputs[0])
-    for predictor in predictors:
-        if (is_version := _fitting_versions(predictor, maps[0])) is not None:
-            return [_finding_of_turns(is_version)]
+    turned = _finding_of_draws(case, labels) or _finding_of_one_turn(features[0], maps[0])
+    if turned := turned or _finding_of_turns(features[0], maps[0]):
+        return [turned]
     count = len(maps[0])
     predicted = _cross_fitted(torch.cat(features), torch.cat(maps)).split([count, len(maps[1])])
     ranks = [_mean_rank(*pair) for pair in zip(predicted, maps, strict=True)]
     unrelated = [name for name, rank in zip(("train", "validation"), ranks, strict=True) if rank <= MAX_UNRELATED]
-    if not unrelated or not outputs:
+    outputs = case.model.predict(parts[1].x)
+    outputs = outputs[:, labels] if labels else outputs
+    if not unrelated or outputs.shape != _maps(parts[1].y, labels).shape:
         return []
-    own, expected = (one - one.mean(0) for one in (outputs[1], maps[1]))
+    own, expected = (one - one.mean(0) for one in (_reduced(outputs.float()), maps[1]))
     if float(1 - (own - expected).square().sum() / expected.square().sum().clamp_min(1e-12)) > MAX_LEARNED:
         return []
     return [Finding(
@@ -87,10 +80,10 @@ def find(case: Case) -> list[Finding]:
     )]  # fmt: skip
 
 
-def _separate_fraction(case: Case, labels: Sequence[int]) -> float:
-    """Return the fraction of examples whose targets are turned otherwise than their inputs between two draws."""
+def _finding_of_draws(case: Case, labels: Sequence[int]) -> Finding | None:
+    """Return a finding if targets are turned otherwise than their inputs between two draws of the same examples."""
     if case.redrawn_pairs is None:
-        return 0.0
+        return None
     inputs, targets = case.redrawn_pairs
     is_clear, turns = torch.ones(len(inputs[0]), dtype=torch.bool), list[Tensor]()
     for pair in ([float_images(one) for one in inputs], [_maps(one, labels) for one in targets]):
@@ -99,20 +92,14 @@ def _separate_fraction(case: Case, labels: Sequence[int]) -> float:
         lowest, order = errors.sort(0)
         is_clear &= lowest[0] < MAX_TURN_ERROR * lowest[1]
         turns.append(order[0])
-    if int(is_clear.sum()) < MIN_EXAMPLES:
-        return 0.0
-    return float((turns[0] != turns[1])[is_clear].double().mean())
-
-
-def _outputs(case: Case, parts: Sequence[Arrays], labels: Sequence[int]) -> list[Tensor]:
-    """Return the model's reduced maps for each part of the data; [] unless they have the shape of the targets."""
-    try:
-        outputs = [case.model.predict(data.x) for data in parts]
-    except PellucidError:
-        return []
-    outputs = [one[:, labels] if labels else one for one in outputs]
-    have_shape = all(one.shape == _maps(data.y, labels).shape for one, data in zip(outputs, parts, strict=True))
-    return [_reduced(one.float()) for one in outputs] if have_shape else []
+    fraction = float((turns[0] != turns[1])[is_clear].double().mean())
+    if int(is_clear.sum()) < MIN_EXAMPLES or fraction < MIN_SEPARATE:
+        return None
+    return Finding(
+        NAME, "train", {"turned_otherwise_than_inputs": fraction, "examples": int(is_clear.sum())},
+        cause="inputs and targets are flipped or turned separately: between two draws of the same training examples, "
+        f"{fraction:.0%} of the targets are turned otherwise than their inputs", fix=DRAW_ONCE,
+    )  # fmt: skip
 
 
 def _have_maps(case: Case) -> bool:
@@ -204,43 +191,53 @@ def _deviations(predicted: Tensor, maps: Tensor) -> Tensor:
     return (fits.diagonal() - others.mean(1)) / others.std(1).clamp_min(1e-12)
 
 
-def _fitting_versions(predictor: Callable[[Tensor], Tensor], maps: Tensor) -> Tensor | None:
-    """Return which of the `_versions` of each example's maps (V, n) fit; None unless many clearly fit only turned.
+def _finding_of_one_turn(features: Tensor, maps: Tensor) -> Finding | None:
+    """Return a finding if nearly all targets fit their inputs after one and the same flip or turn, and not before."""
+    versions = _versions(maps)
+    predicted = [_cross_fitted(features, version) for version in versions]
+    fits = [float(_deviations(*pair).median()) for pair in zip(predicted, versions, strict=True)]
+    turn = fits.index(max(fits))
+    own_fits, turned_fits = (_deviations(predicted[turn], one) for one in (maps, versions[turn]))
+    fraction = float((turned_fits > own_fits).double().mean())
+    if fits[turn] < MIN_COMMON_FIT or fits[0] > MAX_UNTURNED_FIT * fits[turn] or fraction < MIN_COMMON:
+        return None
+    fix = "turn the targets back where they are made or read, or the images (rows are counted from the top, and not "
+    fix += "all readers of images turn them as their EXIF data say)"
+    if turn == TRANSPOSED:
+        fix = "exchange rows and columns of the targets where they are made or read: an array is indexed [row, "
+        fix += "column], which is [y, x]"
+    return Finding(
+        NAME, "train", {"examples": len(maps), "flipped_or_turned_otherwise": fraction},
+        cause=f"{fraction:.0%} of the training targets fit their inputs only if they are taken {TURNS[turn]}, all in "
+        "the same way", fix=fix,
+    )  # fmt: skip
 
-    predictor: returns what is predicted for each example, fitted to such maps.
-    """
+
+def _finding_of_turns(features: Tensor, maps: Tensor) -> Finding | None:
+    """Return a finding if many targets clearly fit their inputs only after a flip or turn of their own."""
+    turned, first_fit, fit = _turned(features, maps)
+    unturned_fraction = float((turned == maps).flatten(1).all(1).double().mean())
+    if fit < MIN_TURNED_FIT or first_fit > MAX_UNTURNED_FIT * fit or unturned_fraction > MAX_UNTURNED:
+        return None
+    return Finding(
+        NAME, "train", {"examples": len(maps), "flipped_or_turned_otherwise": 1 - unturned_fraction},
+        cause=f"inputs and targets are flipped or turned separately: {1 - unturned_fraction:.0%} of the training "
+        "targets fit their inputs only after a flip or a turn", fix=DRAW_ONCE,
+    )  # fmt: skip
+
+
+def _turned(features: Tensor, maps: Tensor) -> tuple[Tensor, float, float]:
+    """Return the maps, each flipped or turned as it fits best, and how well maps fit before and after that."""
     turned, first_fit, fit = maps, 0.0, 0.0
     for step in range(N_ROUNDS + 1):
-        predicted = predictor(turned)
+        predicted = _cross_fitted(features, turned)
         fits = torch.stack([_deviations(predicted, version) for version in _versions(turned)])
         fit = float(fits[0].median())
-        if step == 0 and (first_fit := fit) > MIN_TURNED_FIT:
-            return None
+        if step == 0:
+            first_fit = float(fits[0].quantile(UNFITTING))
         if step < N_ROUNDS:
             turned = torch.stack([*_versions(turned)])[fits.argmax(0), torch.arange(len(maps))]
-    is_version = torch.stack([(version == turned).flatten(1).all(1) for version in _versions(maps)])
-    is_certain = fit >= MIN_TURNED_FIT and first_fit <= MAX_UNTURNED_FIT * fit
-    return is_version if is_certain and float(is_version[0].double().mean()) <= MAX_UNTURNED else None
-
-
-def _finding_of_turns(is_version: Tensor) -> Finding:
-    """Return the finding for targets that fit only after a flip or a turn, the same for all, or another for each."""
-    shares = is_version.double().mean(1)
-    fraction, same = 1 - float(shares[0]), int(shares.argmax())
-    cause = f"inputs and targets are flipped or turned separately: {fraction:.0%} of the training targets fit their "
-    cause += "inputs only after a flip or a turn"
-    fix = DRAW_ONCE
-    if float(shares[same]) >= MIN_SAME:
-        cause = f"{float(shares[same]):.0%} of the training targets fit their inputs only if they are taken "
-        cause += f"{TURNS[same]}, all in the same way"
-        fix = "turn the targets back where they are made or read, or the images (rows are counted from the top, and "
-        fix += "not all readers of images turn them as their EXIF data say)"
-        if same == TRANSPOSED:
-            fix = "exchange rows and columns of the targets where they are made or read: an array is indexed [row, "
-            fix += "column], which is [y, x]"
-    return Finding(
-        NAME, "train", {"examples": is_version.shape[1], "flipped_or_turned_otherwise": fraction}, cause, fix
-    )
+    return turned, first_fit, fit
 
 
 def _versions(maps: Tensor) -> list[Tensor]:

@@ -107,7 +107,7 @@ def test_separate_flips_and_turns_are_found(kind: str, size: tuple[int, int], ar
     (lambda y: y.flip(-2), "top and bottom", "rows are counted from the top"),
     (lambda y: y.flip(-1), "left and right", "turn the targets back"),
     (lambda y: y.flip(-2, -1), "by 180 degrees", "EXIF"),
-    (lambda y: y.rot90(1, (-2, -1)).flip(-1), "", "exchange rows and columns"),
+    (lambda y: y.transpose(-2, -1).flip(-2, -1), "along the other diagonal", "EXIF"),
 ])  # fmt: skip
 @pytest.mark.parametrize("fraction", [1.0, 0.5])
 def test_one_flip_or_turn_of_all_targets_is_named(
@@ -118,7 +118,7 @@ def test_one_flip_or_turn_of_all_targets_is_named(
     y[:count] = turn(y[:count]).clone()
     (finding,) = CHECK.find(case_with((x, y), validation, kind))
     is_one = fraction == 1
-    assert (text in finding.cause, "all in the same way" in finding.cause) == (is_one or not text, is_one)
+    assert (text in finding.cause, "all in the same way" in finding.cause) == (is_one, is_one)
     assert (part in finding.fix, "draw each random flip" in finding.fix) == (is_one, not is_one)
 
 
@@ -167,21 +167,7 @@ def test_flips_of_a_data_set_are_compared_by_drawing_examples_twice(flips: str, 
     found = CHECK.find(case_of(training.model, x, y, validation=one_disk(40, 1), **options))
     assert [one.path for one in found] == ["train"] * is_found
     for one in found:  # of four equally likely turns, the same one by chance
-        assert float(one.evidence["drawn_otherwise_than_inputs"]) == pytest.approx(0.75, abs=0.15)
-
-
-@pytest.mark.parametrize("kind", ["mask", "heat"])
-@pytest.mark.parametrize("are_together", [False, True])
-def test_outputs_show_flips_where_local_features_do_not(kind: str, are_together: bool) -> None:
-    (x, y), validation = (images_and_maps(count, seed, kind=kind) for seed, count in enumerate((120, 30)))
-    is_flipped = torch.rand(120, generator=torch.Generator().manual_seed(5)) < 0.5
-    x, validation = x.roll(20, 3), (validation[0].roll(20, 3), validation[1])
-    y = torch.where(is_flipped[:, None, None, None], y.flip(2), y)
-    x = torch.where(is_flipped[:, None, None, None] & are_together, x.flip(2), x)
-    case = case_with((x, y), validation, kind)
-    object.__setattr__(case, "model", _Shifting(case.model, stride=2 if kind == "heat" else 1))
-    found = CHECK.find(case)
-    assert ["flipped_or_turned_otherwise" in one.evidence for one in found] == [True] * (not are_together)
+        assert float(one.evidence["turned_otherwise_than_inputs"]) == pytest.approx(0.75, abs=0.15)
 
 
 def test_a_network_whose_outputs_fit_clears_the_targets() -> None:
@@ -197,11 +183,11 @@ def test_a_network_whose_outputs_fit_clears_the_targets() -> None:
 class _Shifting:
     """A model that predicts the mask of a place from the pixels that are 20 columns away."""
 
-    def __init__(self, model: BaseModel, stride: int = 1) -> None:
-        self.model, self.stride = model, stride
+    def __init__(self, model: BaseModel) -> None:
+        self.model = model
 
     def predict(self, x: torch.Tensor) -> torch.Tensor:
-        return F.avg_pool2d(x.roll(20, 3), 3, self.stride, 1)
+        return F.avg_pool2d(x.roll(20, 3), 3, 1, 1)
 
     def __getattr__(self, name: str):
         return getattr(self.model, name)

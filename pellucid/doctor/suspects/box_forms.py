@@ -11,10 +11,11 @@ from torch.nn import functional as F
 
 from pellucid.data.source import Arrays
 from pellucid.doctor.inputs import select
-from pellucid.doctor.suspects.targets import BOX_FORMS, MAX_BEYOND
+from pellucid.doctor.suspects.targets import BOX_FORMS
 
 CORNERS = "x0, y0, x1, y1"
 MIN_VALID = 0.98  # fraction of the validation boxes that lie in the image if read in their form
+MAX_SIDE = 1.2  # of an image in pixels, relative to the largest number of its boxes, such as a centre
 TOLERANCE = 0.02  # by which they may lie outside, relative to its side
 MIN_FACTOR = 1.5  # ratio of two units, or its inverse
 # Of boxes in another form than the validation data's: their fraction, and the logarithm by which each of them, and the
@@ -46,12 +47,14 @@ def find_other_forms(train: Arrays, validation: Arrays, predicted: Sequence[Tens
     """
     if (found := find_other_form(train, validation, predicted)) is not None:
         return {"train": found}
-    is_valid_as = _valid_forms(validation.y.double())
-    if max(float(is_valid.double().mean()) for is_valid in is_valid_as.values()) > MIN_VALID:
+    other_y = validation.y.double()
+    shares, limit = _valid_shares(other_y, _limit(other_y)), _limit(other_y)
+    if max(shares.values()) > MIN_VALID:
         return {}
-    for form, is_valid in is_valid_as.items():
-        if float(is_valid.double().mean()) < MIN_OTHER_FORM:
+    for form, rows in _forms().items():
+        if shares[form] < MIN_OTHER_FORM:
             continue
+        is_valid = _are_valid(other_y @ rows, limit)
         usual, usual_outputs = select(validation, is_valid), predicted[1][is_valid]
         parts = {"train": (train, predicted[0]), "validation": (validation, predicted[1])}
         conversions = {
@@ -59,10 +62,9 @@ def find_other_forms(train: Arrays, validation: Arrays, predicted: Sequence[Tens
             for name, (data, outputs) in parts.items()
             if (found := find_other_form(data, usual, (outputs, usual_outputs))) is not None
         }
-        if len(conversions) == 2 and len({found[1:3] for found in conversions.values()}) == 1:
-            mended = conversions["validation"].convert(validation.y)
-            if float(_valid_forms(mended.double())[form].double().mean()) > MIN_VALID:
-                return conversions
+        is_one_form = len(conversions) == 2 and len({found[1:3] for found in conversions.values()}) == 1
+        if is_one_form and _valid_shares(conversions["validation"].convert(other_y), limit)[form] > MIN_VALID:
+            return conversions
     return {}
 
 
@@ -101,28 +103,31 @@ def _distances(errors: Tensor, precision: Tensor) -> Tensor:
 def _conversions(train: Arrays, validation: Arrays, is_unusual: Tensor) -> Iterator[tuple[Conversion, float]]:
     """Yield conversions of those training boxes that are valid afterwards, and the logarithms of their determinants.
 
-    is_unusual: the boxes (N,) whose unit is compared with that of the validation boxes.
+    None if all boxes are valid in one form. is_unusual: the boxes (N,) whose unit is compared with the validation data.
     """
     y, other_y, forms = train.y.double(), validation.y.double(), _forms()
     limit = _limit(other_y)
-    usual_forms = [
-        form for form, is_valid in _valid_forms(other_y).items() if float(is_valid.double().mean()) > MIN_VALID
-    ]
+    usual_forms = [form for form, share in _valid_shares(other_y, limit).items() if share > MIN_VALID]
+    if any(_valid_shares(y, limit)[form] > MIN_VALID for form in usual_forms):
+        return
     units = {"": (1.0, 1.0)}
     if train.x.dim() == 4:
         height, width = train.x.shape[2:]
         units |= {" in pixels": (1 / width, 1 / height), " as parts of the image": (float(width), float(height))}
-    if bool(is_unusual.any()):
-        means, other_means = (boxes.view(-1, 2, 2).mean((0, 1)) for boxes in (y[is_unusual], other_y))
-        across, down = (other_means / means).tolist()
-        if across > 0 and all(abs(log(across / known)) > log(MIN_FACTOR) for known, _ in units.values()):
-            units[f" in another unit ({1 / across:.3g} times as large)"] = (across, down)
-    for (unit, (across, down)), form, usual_form in product(units.items(), forms, usual_forms):
-        if unit or form != usual_form:
-            to_corners = forms[form] * torch.tensor([across, down, across, down], dtype=torch.float64)
-            matrix = to_corners @ torch.linalg.inv(forms[usual_form])
-            is_valid = _are_valid(y @ to_corners, limit)
-            yield Conversion(matrix, f"{form}{unit}", usual_form, is_valid), float(matrix.det().abs().log())
+    for form, usual_form in product(forms, usual_forms):
+        corners, other_corners = y @ forms[form], other_y @ forms[usual_form]
+        possible_units = dict(units)
+        if bool(is_unusual.any()):
+            boxes, other_boxes = corners[is_unusual].median(0).values, other_corners.median(0).values
+            across, down = (other_boxes.view(2, 2).sum(0) / boxes.view(2, 2).sum(0)).tolist()
+            if across > 0 and all(abs(log(across / known)) > log(MIN_FACTOR) for known, _ in units.values()):
+                possible_units[f" in another unit ({1 / across:.3g} times as large)"] = (across, down)
+        for unit, (across, down) in possible_units.items():
+            if unit or form != usual_form:
+                scale = torch.tensor([across, down, across, down], dtype=torch.float64)
+                matrix = (forms[form] * scale) @ torch.linalg.inv(forms[usual_form])
+                is_valid = _are_valid(corners * scale, limit)
+                yield Conversion(matrix, f"{form}{unit}", usual_form, is_valid), float(matrix.det().abs().log())
 
 
 def _forms() -> dict[str, Tensor]:
@@ -134,15 +139,15 @@ def _forms() -> dict[str, Tensor]:
 def _limit(y: Tensor) -> float:
     """Return the largest coordinate of boxes (N, 4): of parts of an image, or else of pixels."""
     highest = float(y.max())
-    return MAX_BEYOND * highest if highest > 1 else 1.0
+    return MAX_SIDE * highest if highest > 1 else 1.0
 
 
-def _valid_forms(y: Tensor) -> dict[str, Tensor]:
-    """Return which of the boxes (N, 4) are valid in each form (N,)."""
-    return {form: _are_valid(y @ rows, _limit(y)) for form, rows in _forms().items()}
+def _valid_shares(y: Tensor, limit: float) -> dict[str, float]:
+    """Return the fraction of the boxes (N, 4) that are valid in each form."""
+    return {form: float(_are_valid(y @ rows, limit).double().mean()) for form, rows in _forms().items()}
 
 
 def _are_valid(corners: Tensor, limit: float) -> Tensor:
-    """Return for which boxes the corners (N, 4) are in order and hardly outside of images, (N,)."""
+    """Return for which boxes the corners (N, 4) are in order, hardly outside of images, and not all near 0, (N,)."""
     are_inside = ((corners >= -TOLERANCE * limit) & (corners <= (1 + TOLERANCE) * limit)).all(1)
-    return are_inside & (corners[:, 2:] > corners[:, :2]).all(1)
+    return are_inside & (corners[:, 2:] > corners[:, :2]).all(1) & (corners.amax(1) > TOLERANCE * limit)

@@ -8,15 +8,14 @@ from typing import Any
 from torch import Tensor
 
 from pellucid.data.changed_source import with_new_targets, with_targets
-from pellucid.data.source import Arrays
+from pellucid.data.source import Arrays, Source
 from pellucid.doctor.case import Case, has_flat_targets
 from pellucid.doctor.evaluations import MIN_GAP, Evaluations, changed_targets
 from pellucid.doctor.finding import MIN_GAIN, Suspect, suspect
-from pellucid.doctor.held_out import outputs_for, predicted_target
+from pellucid.doctor.held_out import MAX_SCORED_IN_MEMORY, HeldOutScorer, outputs_for, predicted_target
 from pellucid.doctor.inputs import select, subsample
-from pellucid.doctor.intervention import MeasuredEffect, effect_of
+from pellucid.doctor.intervention import MeasuredEffect
 from pellucid.doctor.paired import MIN_HELD_OUT, ProvenCause
-from pellucid.doctor.remedies import with_trained
 from pellucid.doctor.suspects.box_forms import find_other_forms
 from pellucid.doctor.suspects.targets import are_filled, filled_targets, found_spots, spot_suspect
 from pellucid.doctor.training_case import TrainingCase, validation_of
@@ -36,8 +35,7 @@ USUAL_FRACTION, MIN_FRACTION = 0.15, 0.3
 MIN_CHANGED = 0.1  # fraction of the examples that a change must fit better
 MIN_FIT = 0.1  # of an example's score, from which a change fits better
 MAX_LISTED = 8  # examples in a sentence
-# Of the spots of heat maps: the fraction that a model finds, above which they are learned, and of the examples
-MAX_FOUND, MAX_EXAMPLES = 0.5, 1_000
+MAX_FOUND = 0.8  # fraction of the spots of heat maps that a model finds, above which they are learned
 
 
 def judge_training_targets(evaluations: Evaluations) -> ProvenCause | None:
@@ -127,23 +125,23 @@ def train_with_wider_spots(evaluations: Evaluations) -> ProvenCause | None:
     case, trainings = evaluations.case, evaluations.trainings
     if not (isinstance(case, Case) and evaluations.is_scored) or (change := spot_suspect(case)) is None:
         return None
-    validation = subsample(validation_of(case), MAX_EXAMPLES, case.model.seed)
-    found_before = found_spots(case.model.predict(validation.x), validation.y)
-    if float(found_before.mean()) > MAX_FOUND:
+    score = FoundSpots(evaluations.task, case)
+    found = score(case.model, validation_of(case))
+    if float(found.mean()) > MAX_FOUND:
         return None
-    steps, changed_case = trainings.max_steps, change.apply(case)
-    if trainings.proves_nothing(case, change.remedy, steps):
-        return None
-    if not trainings.spend(change.remedy, (changed_case, steps)):
-        return None
-    model = trainings.train(changed_case, 0, steps).model
-    found_after = found_spots(model.predict(validation.x), validation.y)
-    score = "share of the spots that the highest output finds"
-    effect = trainings.record(effect_of(change, score, [(found_before, found_after)], steps))
-    measured = ProvenCause(change, effect, with_trained(changed_case, model))
-    if effect.verdict == "unclear":
-        trainings.unclear.append(measured)
-    return measured if effect.verdict == "cause" else None
+    base_scores = {0: found} if trainings.model_steps == trainings.max_steps else {}
+    return trainings.measure(case, change, base_scores, trainings.max_steps, score=score)
+
+
+class FoundSpots(HeldOutScorer):
+    """Scores models by the fraction of the spots of heat maps that their highest outputs find."""
+
+    def __call__(self, model: BaseModel, data: Source, exchange_targets: bool = False) -> Tensor:
+        """Return the fraction for each example that has spots (n,)."""
+        assert isinstance(data, Arrays)
+        self.name = "share of the spots that the highest outputs find"
+        examples = subsample(data, MAX_SCORED_IN_MEMORY, self.case.model.seed)
+        return found_spots(model.predict(examples.x), examples.y)
 
 
 class JudgedExamples:

@@ -13,7 +13,7 @@ from pellucid.data.changed_source import with_images, with_targets
 from pellucid.data.dataset import float_images
 from pellucid.data.seeds import generator
 from pellucid.data.source import Arrays, Source
-from pellucid.doctor.case import Case
+from pellucid.doctor.case import Case, Predictions, predictions
 from pellucid.doctor.checks import (
     class_imbalance,
     confused_labels,
@@ -24,12 +24,14 @@ from pellucid.doctor.checks import (
 )
 from pellucid.doctor.differences import differences, lacked_text
 from pellucid.doctor.finding import MIN_GAIN, Finding, Remedy, Suspect, suspect
-from pellucid.doctor.held_out import outputs_for
+from pellucid.doctor.held_out import HeldOutScorer, outputs_for
 from pellucid.doctor.inputs import input_changes
 from pellucid.doctor.intervention import effect_of
 from pellucid.doctor.paired import PairedTrainings, ProvenCause
+from pellucid.doctor.remedies import rebuilt
 from pellucid.doctor.training_case import T, TrainingCase, optional_fields, validation_of
-from pellucid.task import TargetChange
+from pellucid.losses import BinaryCrossEntropy
+from pellucid.task import HeldOutScores, TargetChange
 from pellucid.training.examples import subset
 from pellucid.training.model import BaseModel
 from pellucid.training.reading import drawn_indices, read_examples
@@ -47,7 +49,7 @@ UNDONE = "undone-in-validation/{}"  # the key of the remedy that undoes an `Inpu
 MAX_RARE = 0.2  # fraction of positive targets among all, up to which labels are rare
 THRESHOLD = 0.5  # of a probability, from which a label is predicted
 LOWER_THRESHOLDS = (0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4)  # that are tried for rare labels
-MIN_F1_GAIN = 0.07  # of the mean F1, by one of these
+MIN_F1_GAIN = 0.07  # of the mean F1, by one of these, or by a weight of the labels in the loss
 N_COMPARED = 200  # images of each part of the data whose preprocessing is compared
 
 
@@ -137,11 +139,12 @@ class Evaluations:
         self.partial_cause = best
         return None
 
-    def lower_threshold(self) -> ProvenCause | None:
-        """Evaluate the present model's answers to rare labels with a lower threshold, by the mean F1 of the labels.
+    def find_more_positives(self) -> ProvenCause | None:
+        """Predict rare labels from a lower threshold, or else train with a weight on them; by the labels' mean F1.
 
-        The threshold is chosen on each half of the validation examples, and measured on the other half. Not for a loss
-        that weights positive targets already, nor for masks that do not fit their images, which lower all outputs.
+        The threshold is chosen on each half of the validation examples, and measured on the other half with the present
+        model. Not for a loss that weights positive targets already, nor for masks that do not fit their images, which
+        lower all outputs.
         """
         case = self.case
         are_paired = all(finding.check != unpaired_targets.NAME for finding in self.findings)
@@ -150,9 +153,8 @@ class Evaluations:
         predicted = case.validation_predictions
         if predicted is None or predicted.y.numel() != predicted.examples.y.numel():
             return None
-        n, n_labels = len(predicted.y), predicted.y.shape[1] if predicted.y.dim() > 1 else 1
-        y, outputs = (one.reshape(n, n_labels, -1) for one in (predicted.examples.y, predicted.y))
-        share = float(((y > 0).sum((0, 2)) / (n * y.shape[2])).median())
+        y, outputs = _by_label(predicted)
+        n, share = len(y), float(((y > 0).sum((0, 2)) / (len(y) * y.shape[2])).median())
         weights = torch.as_tensor(getattr(case.model.loss, "pos_weight", 1.0))
         is_binary = bool(((y == 0) | (y == 1)).all() & (weights == 1).all())
         if not is_binary or not 0 < share <= MAX_RARE or n < 2 * MIN_HALF_EXAMPLES:
@@ -166,24 +168,46 @@ class Evaluations:
             thresholds.append(LOWER_THRESHOLDS[means.index(max(means))])
             before, after = (_f1_scores(outputs[scored] > one, y[scored]) for one in (THRESHOLD, thresholds[-1]))
             scores.append((before, after))
-        change = suspect(
+        pos_weight = ((1 - share) / share) ** 0.5
+        weight_fix = (
+            f"give positive targets more weight (pos_weight of about {pos_weight:.2g}, the root of the number of "
+            "negative targets for each of them)"
+        )
+        lower = suspect(
             class_imbalance.NAME, f"positive targets are rare ({share:.1%}), and without weights the loss counts a "
-            "missed one no more than any other error",
-            f"give positive targets more weight (pos_weight of about {((1 - share) / share) ** 0.5:.2g}, the root of "
-            "the number of negative targets for each of them), or predict from a lower threshold",
+            "missed one no more than any other error", f"{weight_fix}, or predict from a lower threshold",
             f"a threshold of {fmean(thresholds):.2g} instead of {THRESHOLD}", lambda case: case, path="train",
             min_gain=MIN_F1_GAIN, key="lower-threshold", positive_targets=share,
         )  # fmt: skip
         score_pair = torch.cat([before for before, _ in scores]), torch.cat([after for _, after in scores])
-        effect = effect_of(change, "mean F1", [score_pair], 0)
-        gain = effect.gains[0]
-        if gain < MIN_F1_GAIN or effect.low < -gain / 2:  # fewer than two standard errors
-            return None
-        self.trainings.record(effect)
+        effect = effect_of(lower, "mean F1", [score_pair], 0)
         if effect.verdict == "cause":
-            return ProvenCause(change, effect, case)
-        self.likely.append((replace(change.finding, remedy=None, is_fault=True), None))
+            return ProvenCause(lower, self.trainings.record(effect), case)
+        if type(case.model.loss) is BinaryCrossEntropy and y.shape[2] == 1:
+            loss = replace(case.model.loss, pos_weight=pos_weight)
+            remedy = Remedy(f"pos_weight = {pos_weight:.2g}", lambda case: rebuilt(case, loss=loss), "positive-weight")
+            settings = {"loss.pos_weight": pos_weight}
+            finding = replace(lower.finding, fix=weight_fix, remedy=remedy, settings=settings)
+            cause = self._train_for_f1(replace(lower, finding=finding, is_likely=True))
+            if cause is not None:
+                return cause
+        gain = effect.gains[0]
+        if gain >= MIN_F1_GAIN and effect.low >= -gain / 2:  # two standard errors
+            self.trainings.record(effect)
+            self.likely.append((replace(lower.finding, remedy=None, is_fault=True), None))
         return None
+
+    def _train_for_f1(self, change: Suspect) -> ProvenCause | None:
+        """Return the cause if a change certainly raises the mean F1, above that of the present model too."""
+        case, trainings = self.case, self.trainings.scored_by(_F1Scorer(self.task, self.case))
+        assert isinstance(case, Case)
+        base, steps = replace(case, validation=case.validation_sample), trainings.max_steps
+        present_scores = trainings.score(case.model, validation_of(base))
+        base_scores = {0: present_scores} if trainings.model_steps == steps else dict[int, Tensor]()
+        cause = trainings.measure(base, change, base_scores, steps)
+        # a short training may gain what all steps of the training reach without the change
+        is_above = cause is not None and fmean(cause.effect.after) >= float(present_scores.mean()) + MIN_F1_GAIN
+        return cause if is_above else None
 
     @property
     def _lacked_classes(self) -> Finding | None:
@@ -289,6 +313,23 @@ class Evaluations:
         images = [example.images for example in read_examples(data, N_COMPARED, self.case.model.seed)]
         has_one_size = len({image.shape for image in images}) == 1 and images[0].dim() == 4
         return float_images(torch.cat(images)) if has_one_size else None
+
+
+class _F1Scorer(HeldOutScorer):
+    """Scores of examples whose mean is the mean F1 of the labels."""
+
+    def scored(self, model: BaseModel, data: Source, exchange_targets: bool = False) -> HeldOutScores:
+        """Return the scores of all examples; exchange_targets is not used."""
+        assert isinstance(data, Arrays)
+        self.name = "mean F1"
+        y, outputs = _by_label(predictions(model, data))
+        return HeldOutScores(self.name, _f1_scores(outputs > THRESHOLD, y))
+
+
+def _by_label(predicted: Predictions) -> tuple[Tensor, Tensor]:
+    """Return the targets and the outputs of examples by label, (n, labels, values) each."""
+    n, n_labels = len(predicted.y), predicted.y.shape[1] if predicted.y.dim() > 1 else 1
+    return predicted.examples.y.reshape(n, n_labels, -1), predicted.y.reshape(n, n_labels, -1)
 
 
 def _f1_scores(predicted: Tensor, y: Tensor) -> Tensor:

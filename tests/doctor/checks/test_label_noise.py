@@ -119,8 +119,6 @@ def test_labels_in_another_order_in_all_data_are_found(how: str, n_classes: int)
     x, y = float_images(data.x), in_another_order(data.y, how)
     found = CHECK.find(trained_case(x, y, mlp(sizes=(64, 32, n_classes)), 8))
     assert ["different orders" in finding.cause for finding in found] == [True] * (how != "in order")
-    for finding in found:
-        assert float(finding.evidence["share"]) == pytest.approx(float((y != data.y).double().mean()), abs=0.12)
 
 
 @pytest.mark.slow

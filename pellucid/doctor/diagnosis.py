@@ -11,7 +11,7 @@ from typing import Any
 from pellucid.base.brief import screen_repr
 from pellucid.base.deprecated import renamed_fields
 from pellucid.base.text import plural
-from pellucid.doctor.finding import FAILURE_SIGNS, EvidenceValue, Finding
+from pellucid.doctor.finding import FAILURE_SIGNS, UNREACHABLE, EvidenceValue, Finding
 from pellucid.doctor.intervention import MeasuredEffect
 
 CAUSE_KINDS = ("cause", "likely cause")
@@ -139,8 +139,8 @@ def without_refuted_causes(diagnosis: Diagnosis, names: Set[str], keys: Set[str]
     """Return the diagnosis with likely causes as symptoms, and so their consequences.
 
     names: of the checks whose likely causes in the validation data these are. keys: of remedies without an effect,
-    whose likely causes these are too. Symptoms with such a remedy do no harm and are left out, unless they are signs of
-    a failing training.
+    whose likely causes these are too, unless outputs exclude some targets, which other faults may hide. Symptoms with
+    such a remedy do no harm and are left out, unless they are signs of a failing training.
     """
     findings, kinds = diagnosis.findings, [diagnosis.kind(k) for k in range(len(diagnosis.findings))]
     refuted = {
@@ -148,7 +148,7 @@ def without_refuted_causes(diagnosis: Diagnosis, names: Set[str], keys: Set[str]
         if kinds[k] == "likely cause"
         and (
             (finding.check in names and finding.path == "validation")
-            or (finding.remedy is not None and finding.remedy.key in keys)
+            or (finding.remedy is not None and finding.remedy.key in keys and finding.kind != UNREACHABLE)
         )
     }  # fmt: skip
     remaining = {findings[k].check for k, kind in enumerate(kinds) if kind in CAUSE_KINDS and k not in refuted}

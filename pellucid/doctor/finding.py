@@ -21,6 +21,7 @@ EvidenceValue = float | int | str
 Evidence = dict[str, EvidenceValue]
 
 FAILURE_SIGNS = {"underfitting", "overfitting", "nan-origin"}  # checks whose findings are signs of a failing training
+UNREACHABLE = "unreachable-targets"  # the kind of a fault of outputs that exclude some targets, whatever is learned
 MIN_GAIN = 0.05  # of the mean held-out score, 1 for perfect outputs; a change with a smaller gain removes no cause
 
 

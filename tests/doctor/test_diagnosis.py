@@ -7,6 +7,7 @@ import pytest
 
 from pellucid.doctor import Diagnosis, Finding, Remedy
 from pellucid.doctor.diagnosis import footnote, format_value, other_lines, sentences, without_refuted_causes
+from pellucid.doctor.finding import UNREACHABLE
 from pellucid.doctor.intervention import MeasuredEffect
 from tests.doctor.example_diagnoses import diagnosis_with_findings, healthy_diagnosis
 
@@ -150,6 +151,8 @@ def test_a_fault_without_which_nothing_is_gained_is_not_named_first(path: str) -
     assert first.startswith("No cause was found")
     assert second.startswith("Tried: with no copies, the recall is ")
     assert without_refuted_causes(both, set(), {"another"}).findings == both.findings
+    unreachable = replace(both, findings=(replace(useless, kind=UNREACHABLE),))
+    assert without_refuted_causes(unreachable, set(), {remedy.key}).kind(0) == "likely cause"
 
 
 @pytest.mark.parametrize(("check", "is_kept"), [("unnormalised-inputs", False), ("overfitting", True)])

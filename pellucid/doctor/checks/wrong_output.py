@@ -9,7 +9,7 @@ from pellucid.base.text import plural
 from pellucid.combine import Graph, join, walk
 from pellucid.combine.base import replace_layer
 from pellucid.doctor.case import Case
-from pellucid.doctor.finding import Check, Evidence, Finding, Remedy
+from pellucid.doctor.finding import UNREACHABLE, Check, Evidence, Finding, Remedy
 from pellucid.doctor.remedies import rebuilt
 from pellucid.layers import (
     ELU,
@@ -62,7 +62,6 @@ LOGIT_LOSSES = (SoftmaxCrossEntropy, AuxiliaryCrossEntropy, BinaryCrossEntropy)
 MAX_OUTSIDE = 0.01  # fraction of the targets outside of the output range; up to this fraction, they are outliers
 MAX_MULTI_LABEL = 0.05  # fraction of the examples that may have several labels, as if annotators disagreed
 MIN_OWN = 5  # examples or pixels of a class whose output is always 0
-UNREACHABLE = "unreachable-targets"  # the kind of a finding that outputs cannot reach some targets
 RANGE_TOLERANCE = 1e-3  # relative to the targets' standard deviation
 
 

@@ -4,8 +4,7 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 
 from pellucid.doctor.case import Case
-from pellucid.doctor.checks import wrong_output
-from pellucid.doctor.finding import Finding, Suspect
+from pellucid.doctor.finding import UNREACHABLE, Finding, Suspect
 from pellucid.doctor.suspects import layers, losses, objectives, pretrained, settings, targets
 from pellucid.doctor.training_case import TrainingCase, optional_fields
 from pellucid.objective import Supervised
@@ -85,11 +84,7 @@ def _rates(case: TrainingCase) -> tuple[list[Suspect], list[Suspect]]:
 def found_suspects(findings: Sequence[Finding]) -> tuple[list[Suspect], list[Suspect]]:
     """Return the findings with remedies as suspects: the faults with unusual inputs, and the other symptoms."""
     with_remedy = [finding for finding in findings if finding.remedy is not None]
-    tried_first = [
-        Suspect(finding, unusual=finding.kind == wrong_output.UNREACHABLE)
-        for finding in with_remedy
-        if finding.is_fault
-    ]
+    tried_first = [Suspect(finding, unusual=finding.kind == UNREACHABLE) for finding in with_remedy if finding.is_fault]
     tried_first += [
         Suspect(finding, unusual=True)
         for finding in with_remedy

@@ -156,9 +156,9 @@ def _never_read(loss: Any, outputs: Sequence[Any], y: Tensor) -> Finding | None:
         NAME,
         "loss",
         evidence={"share_with_several_labels": fraction, "labels_read": float(is_read.sum() / is_label.sum())},
-        cause=f"{fraction:.0%} of the {unit} with labels have several, of which the loss reads one: without any other "
-        "one its value is the same, so that these are never learned",
-        fix="compute the loss of all labels, such as by BCEWithLogitsLoss, not of the one that argmax finds",
+        cause=f"{fraction:.0%} of the {unit} with labels have several, of which the loss reads one: if any other "
+        "one is set to 0, its value does not change, so that these are never learned",
+        fix="use BCEWithLogitsLoss on all labels, not a loss of the one label that argmax finds",
         proven=True,
     )
 

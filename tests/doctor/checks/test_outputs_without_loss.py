@@ -342,4 +342,4 @@ def test_labels_left_out_are_the_first_sentence_of_the_diagnosis() -> None:
     )  # fmt: skip
     diagnosis = diagnose(case_of(training.model, x, y, epochs=1))
     assert (diagnosis.causes, diagnosis.kind(0)) == (("outputs-without-loss",), "cause")
-    assert str(diagnosis).startswith("Compute the loss of all labels")
+    assert str(diagnosis).startswith("Use BCEWithLogitsLoss on all labels")

@@ -16,6 +16,8 @@ MAX_COMMON = 0.3  # of the other examples; a stretch of more of them is of a bac
 MIN_RARE = 0.5  # of the stretches of a window that others have; it is part of a pattern if more of them are common
 MIN_OVERLAP = 0.25  # of a window; a smaller part says little about the rest
 MIN_EQUAL = 0.75  # of the values of an overlap; a filter or transform of each window changes those near its ends
+# Short overlaps of whole numbers, such as tokens, or of few different values are frequent by chance.
+MIN_COARSE_SIZE, MIN_COARSE_EQUAL, MAX_LEVELS = 24, 0.95, 0.5
 MIN_CHANGING = 0.3  # of the neighbouring values of an overlap that differ; in drawings on an empty ground, fewer do
 # After a random split, windows overlap both with windows that begin earlier and with windows that begin later; after a
 # split by time, only with one kind. The fraction of the examples that do is measured for each kind.
@@ -202,7 +204,10 @@ def _is_overlap(windows: Tensor, among: Tensor, shift: Shift, is_scaled: bool) -
     """Return whether the common part of two windows is large, changes, and is nearly everywhere the same."""
     window, other = windows[shift.window].double(), among[shift.other].double()
     part, other_part = _part(window, -shift.rows, -shift.columns), _part(other, shift.rows, shift.columns)
-    if part[0].numel() < MIN_OVERLAP * window[0].numel():
+    levels = part.unique()
+    is_coarse = len(levels) <= MAX_LEVELS * part.numel() or bool((levels == levels.round()).all())
+    min_size, min_equal = (MIN_COARSE_SIZE, MIN_COARSE_EQUAL) if is_coarse else (0, MIN_EQUAL)
+    if part[0].numel() < max(MIN_OVERLAP * window[0].numel(), min_size):
         return False
     max_error = 0.0
     if is_scaled:
@@ -212,7 +217,7 @@ def _is_overlap(windows: Tensor, among: Tensor, shift: Shift, is_scaled: bool) -
         part = other_mean + scale * (part - mean)
     is_changing = (part.diff(dim=-1).abs() > max_error).any(0)
     is_equal = (part - other_part).abs() <= max_error
-    return float(is_changing.double().mean()) >= MIN_CHANGING and float(is_equal.double().mean()) >= MIN_EQUAL
+    return float(is_changing.double().mean()) >= MIN_CHANGING and float(is_equal.double().mean()) >= min_equal
 
 
 def _part(window: Tensor, rows: int, columns: int) -> Tensor:

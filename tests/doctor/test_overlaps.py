@@ -104,7 +104,7 @@ def make_windows(kind: str) -> Windows:
         "signals that overlap little": (one, 60, 45), "short windows": (one[:, :, :200], 12, 2),
         "one series": (recordings(1, 700, 1), 24, 1), "random walks": (one.cumsum(-1), 50, 10),
         "whole numbers": ((one * 200).round(), 128, 32), "int16": ((one * 200).round().short(), 128, 32),
-        "tokens": (token_ids(20, 300), 40, 8), "letters": (letters, 100, 20), "six channels": (six, 64, 16),
+        "tokens": (token_ids(20, 400), 60, 12), "letters": (letters, 100, 20), "six channels": (six, 64, 16),
         "time first": (six, 64, 16), "six channels, standardized each": (six, 64, 20), "scaled each": (one, 128, 40),
     }.get(kind, (one, 128, 32))  # fmt: skip
     windows = cut(signals, size, hop)
@@ -245,6 +245,8 @@ def drawings(kind: str, n: int = 900) -> Tensor:
     period = torch.randint(4, 9, (n, 1), generator=rng)
     beat = torch.cat([torch.zeros(20), torch.sin(torch.linspace(0, 3.1, 12)), torch.rand(8, generator=rng) * 4])
     beat = torch.cat([beat, torch.linspace(0, 1, 20).square()]).double()
+    words = torch.randint(1, 500, (n, 36), generator=rng)
+    words = words.where(torch.rand(n, 36, generator=rng) < 0.3, torch.arange(600, 636))  # a third are free
     x = {
         "squares": lambda: is_inside.double()[:, None],
         "rings": lambda: ((offsets.square().sum(1).sqrt() - 5).abs() < 1).double()[:, None],
@@ -262,6 +264,13 @@ def drawings(kind: str, n: int = 900) -> Tensor:
         "limit cycles": lambda: limit_cycles(n),
         "pulse waves of one rate": lambda: rate * beat[(time.long() + 60 * (phase / 6.3)).long() % 60],
         "steps up and down": lambda: torch.randint(-1, 2, (n, 1, 80), generator=rng).double().cumsum(-1),
+        "beats of one shape": lambda: standardized((1 + rate) * beat[(time.long() - at[:, 0]) % 60]),
+        "states in a cycle": lambda: (torch.rand(n, 20, generator=rng) < 0.7).cumsum(1) % 3,
+        "standardized bits": lambda: 0.9 * torch.randint(0, 2, (n, 16), generator=rng).double() - 0.3,
+        "letters alone": lambda: F.one_hot(torch.randint(0, 4, (n, 30), generator=rng), 4).transpose(1, 2).double(),
+        "sentences of templates": lambda: torch.where(
+            torch.arange(20) < 12 + period, words.gather(1, torch.arange(20) + period), 0
+        ),
         "decays": lambda: phase * torch.exp(-0.05 * time) + rate,
         "pulses": lambda: rate * torch.exp(-(time - at[:, 0] * 3).square() / 50),
         "one shape at many places": lambda: (1 + rate) * F.pad(torch.exp(-0.2 * time), (40, 0))[
@@ -288,7 +297,8 @@ def drawings(kind: str, n: int = 900) -> Tensor:
 @pytest.mark.parametrize("kind", [
     "squares", "rings", "spots", "spots on a background", "a frame around noise", "stripes", "boards",
     "one oscillation", "oscillations", "one decaying oscillation", "decaying oscillations", "limit cycles",
-    "pulse waves of one rate", "steps up and down", "decays", "pulses", "one shape at many places",
+    "pulse waves of one rate", "beats of one shape", "states in a cycle", "standardized bits", "letters alone",
+    "sentences of templates", "steps up and down", "decays", "pulses", "one shape at many places",
     "squares of one period", "saws", "ramps", "bits", "few answers", "one-hot columns", "repeated patterns",
     "rare events", "padded", "padded tokens", "counts", "smooth curves",
 ])  # fmt: skip

@@ -13,16 +13,16 @@ from pellucid.training.reading import drawn_indices
 STRETCH = 8  # neighbouring values along the last axis, which are looked up in the other set
 MIN_CHANGES = 4  # of the differences within a stretch that are not 0
 MAX_COMMON = 0.3  # of the other examples; a stretch of more of them is of a background, a frame or a watermark
-MIN_RARE = 0.5  # of the stretches of a window that others have; it is part of a pattern if more of them are common
 MIN_OVERLAP = 0.25  # of a window; a smaller part says little about the rest
 MIN_EQUAL = 0.75  # of the values of an overlap; a filter or transform of each window changes those near its ends
-# Short overlaps of whole numbers, such as tokens, or of few different values are frequent by chance.
+# Short overlaps of whole numbers, such as tokens, are frequent by chance, and so are those of which at most the
+# fraction MAX_LEVELS of the values are different ones.
 MIN_COARSE_SIZE, MIN_COARSE_EQUAL, MAX_LEVELS = 24, 0.95, 0.5
 MIN_CHANGING = 0.3  # of the neighbouring values of an overlap that differ; in drawings on an empty ground, fewer do
 # After a random split, windows overlap both with windows that begin earlier and with windows that begin later; after a
 # split by time, only with one kind. The fraction of the examples that do is measured for each kind.
 MIN_BOTH_SIDES = 0.2
-MAX_CHANCE = 0.25  # of this fraction, that of reversed examples, which only overlap by chance
+MAX_CHANCE = 0.25  # of this fraction, that of mirrored examples, which only overlap by chance
 MAX_EXAMPLES = 256  # whose overlaps are looked for
 # The maximum numbers of positions of the other examples, of larger sets a random part is examined; of their channels
 # in stretches; of their stretches, of which otherwise those are kept whose hashes end alike; of stretches found in both
@@ -78,8 +78,9 @@ def find_overlaps(x: Tensor, among: Tensor, seed: int) -> Overlaps | None:
     """Find examples that equal, in a part that reaches to their border, a shifted part of an example of another set.
 
     x, among: inputs (N, D), (N, C, T), (N, T, C) or (N, C, H, W). Each window may have a scale and an offset of its
-    own. None if fewer than MIN_BOTH_SIDES of them overlap by MIN_OVERLAP or more, or if as many would by chance. Not
-    found are windows that are resized or have noise of their own, and repetitions within a window.
+    own. None if fewer than MIN_BOTH_SIDES of them overlap by MIN_OVERLAP or more, or if as many do when mirrored. Not
+    found are windows that are resized or have noise of their own, stretches that more than MAX_COMMON of the other
+    examples have, such as a background, and those that a window has several times.
     """
     if x.shape[1:] != among.shape[1:]:
         return None
@@ -171,10 +172,8 @@ def _candidates(stretches: _Stretches, others: _Stretches, n_others: int, seed: 
     _, inverse, counts = (stretches.hashes ^ window * n_shifts).unique(return_inverse=True, return_counts=True)
     first = torch.searchsorted(others.hashes, stretches.hashes)
     end = torch.searchsorted(others.hashes, stretches.hashes, right=True)
-    is_found = end > first
-    is_rare = is_found & (end - first <= MAX_COMMON * n_others) & (counts[inverse] == 1)
-    n_rare, n_found = (window[mask].bincount(minlength=MAX_EXAMPLES) for mask in (is_rare, is_found))
-    found = (is_rare & (n_rare >= MIN_RARE * n_found)[window]).nonzero()[:, 0]
+    is_rare = (end > first) & (end - first <= MAX_COMMON * n_others) & (counts[inverse] == 1)
+    found = is_rare.nonzero()[:, 0]
     found = found[torch.randperm(len(found), generator=generator(seed))[:MAX_FOUND]]
     ranks = first[found, None] + torch.arange(MAX_PLACES)
     is_place = ranks < end[found, None]

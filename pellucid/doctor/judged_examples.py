@@ -98,8 +98,9 @@ def train_with_boxes_in_one_form(evaluations: Evaluations) -> ProvenCause | None
         return None
     judged, validation = _judged_by_present_model(evaluations), validation_of(case)
     train = judged.base.train
-    are_arrays = isinstance(train, Arrays) and isinstance(validation, Arrays)
-    if not are_arrays or not train.y.is_floating_point() or not train.y.shape[1:] == validation.y.shape[1:] == (4,):
+    if not (isinstance(train, Arrays) and isinstance(validation, Arrays) and train.y.is_floating_point()):
+        return None
+    if not train.y.shape[1:] == validation.y.shape[1:] == (4,):
         return None
     outputs = [case.model.predict(data.x) for data in (train, validation)]
     conversions = find_other_forms(train, validation, outputs)

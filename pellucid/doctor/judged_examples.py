@@ -122,7 +122,7 @@ def train_with_boxes_in_one_form(evaluations: Evaluations) -> ProvenCause | None
 
 
 def train_with_wider_spots(evaluations: Evaluations) -> ProvenCause | None:
-    """Train on heat maps with wider spots, if theirs are tiny and the highest outputs are hardly ever near them."""
+    """Train on heat maps with wider spots, if theirs are tiny and the highest outputs often miss them."""
     case, trainings = evaluations.case, evaluations.trainings
     if not (isinstance(case, Case) and evaluations.is_scored) or (change := spot_suspect(case)) is None:
         return None

@@ -250,7 +250,7 @@ def test_the_highest_output_finds_a_spot_nearby() -> None:
     y, outputs = (heat_maps(torch.from_numpy(one).float(), 20, 0) for one in (points, answers))
     y[::5, 0] = 0
     is_near = torch.from_numpy(np.abs(points - answers) <= targets.FOUND_WITHIN).all(2)
-    expected = [near[1] if k % 5 == 0 else sum(near) / 2 for k, near in enumerate(is_near.tolist())]
+    expected = [float(near[1]) if k % 5 == 0 else sum(near) / 2 for k, near in enumerate(is_near.tolist())]
     assert targets.found_spots(outputs - 3, y).tolist() == pytest.approx(expected)
 
 

@@ -133,7 +133,7 @@ def one_disk(n: int, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 class Disks(Dataset[tuple[torch.Tensor, torch.Tensor]]):
-    """Images and masks that are flipped at random: `together`, "separately", or only the "masks"."""
+    """Images and masks that are flipped at random: "together", also "moved" a little, "separately", only the "masks"."""
 
     def __init__(self, n: int, flips: str) -> None:
         (self.x, self.y), self.flips = one_disk(n, 0), flips
@@ -144,15 +144,18 @@ class Disks(Dataset[tuple[torch.Tensor, torch.Tensor]]):
     def __getitem__(self, index: int) -> tuple[torch.Tensor, torch.Tensor]:
         draws = (torch.rand(2, 2) < 0.5).tolist()
         axes = [[axis for axis, is_flipped in zip((1, 2), one, strict=True) if is_flipped] for one in draws]
-        if self.flips == "together":
+        if self.flips in ("together", "moved"):
             axes[1] = axes[0]
         elif self.flips == "masks":
             axes[0] = []
         brightness = 0.7 + 0.6 * torch.rand(()) + 0.05 * torch.randn(3, 32, 32)
-        return self.x[index].flip(axes[0]) * brightness, self.y[index].flip(axes[1])
+        shift = int(torch.randint(-2, 3, ())) * (self.flips == "moved")
+        return (self.x[index].flip(axes[0]) * brightness).roll(shift, 2), self.y[index].flip(axes[1]).roll(shift, 2)
 
 
-@pytest.mark.parametrize(("flips", "is_found"), [("together", False), ("separately", True), ("masks", True)])
+@pytest.mark.parametrize(("flips", "is_found"), [
+    ("together", False), ("moved", False), ("separately", True), ("masks", True),
+])  # fmt: skip
 @pytest.mark.parametrize("n", [60, 200])
 def test_flips_of_a_data_set_are_compared_by_drawing_examples_twice(flips: str, is_found: bool, n: int) -> None:
     torch.manual_seed(0)

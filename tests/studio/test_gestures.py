@@ -32,9 +32,8 @@ def library_in(folder: Path) -> Library:
 
 
 def collect(tab: Tab, name: str, frames: Sequence[Tensor], stretch: int = 0) -> None:
-    for one in frames:
-        answer = tab.ask("gestures.collect", {"frame": one}, name=name, stretch=stretch)
-        assert answer["kind"] == "gestures.collect", answer
+    answers = [tab.ask("gestures.collect", {"frame": one}, name=name, stretch=stretch) for one in frames]
+    assert {answer["kind"] for answer in answers} <= {"gestures.collect"}, answers
 
 
 def taught_tab(folder: Path, backgrounds: dict[str, tuple[str, int]], stretches: int = 2) -> tuple[Tab, Any]:
@@ -57,8 +56,7 @@ def taught(tmp_path_factory: pytest.TempPathFactory) -> tuple[Tab, Any, Path]:
     """A tab that was taught three classes, once for all files of tests; a test that changes it changes it back."""
     if not TAUGHT:
         folder = tmp_path_factory.mktemp("runs")
-        shapes = {name: (name, 1) for name in ("circle", "square", "cross")}
-        tab, answer = taught_tab(folder, shapes)
+        tab, answer = taught_tab(folder, {name: (name, 1) for name in ("circle", "square", "cross")})
         assert answer["kind"] == "gestures.fit", answer
         TAUGHT.append((tab, answer, folder))
     return TAUGHT[0]
@@ -199,7 +197,6 @@ def test_a_saved_run_is_read_by_commands(
     assert "shapes-1" in Library((), Model.load, Runs(folder)).trained
 
 
-@pytest.mark.heavy
 @pytest.mark.slow
 def test_classes_of_the_same_frames_are_no_better_than_guessing(tmp_path: Path) -> None:
     _, answer = taught_tab(tmp_path, {"a": ("circle", 1), "b": ("circle", 1)}, stretches=1)

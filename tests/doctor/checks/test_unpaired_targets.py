@@ -133,7 +133,7 @@ def one_disk(n: int, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 class Disks(Dataset[tuple[torch.Tensor, torch.Tensor]]):
-    """Images and masks that are flipped at random: "together", also "moved" a little, "separately", only the "masks"."""
+    """Images and masks, flipped at random: "together", also "moved" a little, "separately", only the "masks"."""
 
     def __init__(self, n: int, flips: str) -> None:
         (self.x, self.y), self.flips = one_disk(n, 0), flips

@@ -31,7 +31,7 @@ from pellucid.doctor.paired import PairedTrainings, ProvenCause
 from pellucid.doctor.remedies import rebuilt
 from pellucid.doctor.training_case import T, TrainingCase, optional_fields, validation_of
 from pellucid.losses import BinaryCrossEntropy
-from pellucid.task import HeldOutScores, TargetChange
+from pellucid.task import TargetChange
 from pellucid.training.examples import subset
 from pellucid.training.model import BaseModel
 from pellucid.training.reading import drawn_indices, read_examples
@@ -199,7 +199,7 @@ class Evaluations:
 
     def _train_for_f1(self, change: Suspect) -> ProvenCause | None:
         """Return the cause if a change certainly raises the mean F1, above that of the present model too."""
-        case, trainings = self.case, self.trainings.scored_by(_F1Scorer(self.task, self.case))
+        case, trainings = self.case, self.trainings.scored_by(HeldOutScorer(self.task, self.case, "mean F1", _f1_of))
         assert isinstance(case, Case)
         base, steps = replace(case, validation=case.validation_sample), trainings.max_steps
         present_scores = trainings.score(case.model, validation_of(base))
@@ -315,15 +315,10 @@ class Evaluations:
         return float_images(torch.cat(images)) if has_one_size else None
 
 
-class _F1Scorer(HeldOutScorer):
-    """Scores of examples whose mean is the mean F1 of the labels."""
-
-    def scored(self, model: BaseModel, data: Source, exchange_targets: bool = False) -> HeldOutScores:
-        """Return the scores of all examples; exchange_targets is not used."""
-        assert isinstance(data, Arrays)
-        self.name = "mean F1"
-        y, outputs = _by_label(predictions(model, data))
-        return HeldOutScores(self.name, _f1_scores(outputs > THRESHOLD, y))
+def _f1_of(model: BaseModel, data: Arrays) -> Tensor:
+    """Return the scores of all examples whose mean is the mean F1 of the labels."""
+    y, outputs = _by_label(predictions(model, data))
+    return _f1_scores(outputs > THRESHOLD, y)
 
 
 def _by_label(predicted: Predictions) -> tuple[Tensor, Tensor]:

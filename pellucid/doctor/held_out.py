@@ -1,6 +1,6 @@
 """Held-out scores: how well a model predicts each example, by the score of its task or else by the loss."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -47,11 +47,14 @@ def predicted_target(output: Any, target: Any) -> Any:
 class HeldOutScorer:
     """Scores models by the task's score or, if it has none, by the decrease of the loss since before the first step.
 
-    The decrease is relative to the loss before the first step. name: the name of the last score.
+    The decrease is relative to the loss before the first step. name: the name of the last score. own: the scores (n,)
+    of a model for data, which are used instead.
     """
 
-    def __init__(self, task: Task, case: TrainingCase) -> None:
-        self.task, self.case, self.name = task, case, ""
+    def __init__(
+        self, task: Task, case: TrainingCase, name: str = "", own: Callable[[BaseModel, Arrays], Tensor] | None = None
+    ) -> None:
+        self.task, self.case, self.name, self.own = task, case, name, own
         self._first_loss: float | None = None
 
     def __call__(self, model: BaseModel, data: Source, exchange_targets: bool = False) -> Tensor:
@@ -68,6 +71,9 @@ class HeldOutScorer:
 
         exchange_targets: whether each image is paired with the target of another image, to measure the score by chance.
         """
+        if self.own is not None:
+            assert isinstance(data, Arrays)
+            return HeldOutScores(self.name, self.own(model, data))
         examples = read_examples(data, self.count(data), self.case.model.seed)
         if exchange_targets:
             half = len(examples) // 2

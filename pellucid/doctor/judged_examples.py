@@ -8,7 +8,7 @@ from typing import Any
 from torch import Tensor
 
 from pellucid.data.changed_source import with_new_targets, with_targets
-from pellucid.data.source import Arrays, Source
+from pellucid.data.source import Arrays
 from pellucid.doctor.case import Case, has_flat_targets
 from pellucid.doctor.evaluations import MIN_GAP, Evaluations, changed_targets
 from pellucid.doctor.finding import MIN_GAIN, Suspect, suspect
@@ -126,23 +126,18 @@ def train_with_wider_spots(evaluations: Evaluations) -> ProvenCause | None:
     case, trainings = evaluations.case, evaluations.trainings
     if not (isinstance(case, Case) and evaluations.is_scored) or (change := spot_suspect(case)) is None:
         return None
-    score = FoundSpots(evaluations.task, case)
+    score = HeldOutScorer(evaluations.task, case, "share of the spots that the highest outputs find", _found_spots)
     found = score(case.model, validation_of(case))
     if float(found.mean()) > MAX_FOUND:
         return None
     base_scores = {0: found} if trainings.model_steps == trainings.max_steps else {}
-    return trainings.measure(case, change, base_scores, trainings.max_steps, score=score)
+    return trainings.scored_by(score).measure(case, change, base_scores, trainings.max_steps)
 
 
-class FoundSpots(HeldOutScorer):
-    """Scores models by the fraction of the spots of heat maps that their highest outputs find."""
-
-    def __call__(self, model: BaseModel, data: Source, exchange_targets: bool = False) -> Tensor:
-        """Return the fraction for each example that has spots (n,)."""
-        assert isinstance(data, Arrays)
-        self.name = "share of the spots that the highest outputs find"
-        examples = subsample(data, MAX_SCORED_IN_MEMORY, self.case.model.seed)
-        return found_spots(model.predict(examples.x), examples.y)
+def _found_spots(model: BaseModel, data: Arrays) -> Tensor:
+    """Return the fraction of its spots that the highest outputs find, for each example that has some (n,)."""
+    examples = subsample(data, MAX_SCORED_IN_MEMORY, model.seed)
+    return found_spots(model.predict(examples.x), examples.y)
 
 
 class JudgedExamples:

@@ -169,15 +169,14 @@ class PairedTrainings:
         base_scores: dict[int, Tensor],
         steps: int = 0,
         first_trained: ScoredModel | None = None,
-        score: HeldOutScorer | None = None,
     ) -> ProvenCause | None:
         """Measure an intervention by pairs of trainings; return the cause that it proves, or None.
 
         base: the case without the intervention. base_scores: its scores by pair; missing ones are computed and added.
         steps: the number of steps, by default that of a short training. first_trained: the result of the first pair's
-        training with the intervention, if it has been made already. score: another score than that of the task.
+        training with the intervention, if it has been made already.
         """
-        steps, remedy, score = steps or self.steps, suspect.remedy, score or self.score
+        steps, remedy = steps or self.steps, suspect.remedy
         if self.proves_nothing(base, remedy, steps):
             return None
         changed_case, pairs = suspect.apply(base), list[tuple[Tensor, Tensor]]()
@@ -190,11 +189,11 @@ class PairedTrainings:
             if not self.spend(remedy, *needed_trainings):
                 break
             if k not in base_scores:
-                base_scores[k] = self.train(base, k, steps, score).scores
-            trained = trained or self.train(changed_case, k, steps, score)
+                base_scores[k] = self.train(base, k, steps).scores
+            trained = trained or self.train(changed_case, k, steps)
             mended_case = mended_case or with_trained(changed_case, trained.model)
             pairs.append((base_scores[k], trained.scores))
-            effect = effect_of(suspect, score.name, pairs, steps, self.effects)
+            effect = effect_of(suspect, self.score.name, pairs, steps, self.effects)
             if effect.verdict != "unclear" or fmean(effect.gains) < suspect.min_gain:
                 break  # it is certain, or more pairs would hardly prove a cause
         if effect is None or mended_case is None:
@@ -206,7 +205,7 @@ class PairedTrainings:
             self.unclear.append(measured)
         return measured if effect.verdict == "cause" else None
 
-    def train(self, case: TrainingCase, pair: int, steps: int, score: HeldOutScorer | None = None) -> ScoredModel:
+    def train(self, case: TrainingCase, pair: int, steps: int) -> ScoredModel:
         """Train the model of a case from its initial weights, with the seed of pair number `pair`."""
         model = with_copied_weights(model_on(case.begin(), case.device))
         model.seed += pair
@@ -215,7 +214,7 @@ class PairedTrainings:
         settings = RehearsalSettings(steps, compressed=True, fraction=scheduled / planned)
         rehearsal = rehearse(model, case.train, case.batch_size, case.augment, settings, planned)
         model = model_on(rehearsal.model, CPU)
-        scores = (score or self.score)(model, validation_of(case))
+        scores = self.score(model, validation_of(case))
         return ScoredModel(model, torch.zeros_like(scores) if rehearsal.has_failed else scores)
 
     def record(self, effect: MeasuredEffect) -> MeasuredEffect:

@@ -23,7 +23,7 @@ MIN_FACTOR = 1.5  # ratio of two units, or its inverse
 MIN_OTHER_FORM, MIN_LIKELIER, MIN_MEAN_LIKELIER, USUAL = 0.1, 1.0, 3.0, 0.99
 
 
-class Conversion(NamedTuple):
+class FormConversion(NamedTuple):
     """A conversion of boxes (N, 4), as rows, by multiplication with a matrix.
 
     form, usual_form: before and after it, as text. is_other: the boxes (N,) that have the first form.
@@ -39,7 +39,7 @@ class Conversion(NamedTuple):
         return torch.where(self.is_other[:, None], y @ self.matrix.to(y.dtype), y)
 
 
-def find_other_forms(train: Arrays, validation: Arrays, predicted: Sequence[Tensor]) -> dict[str, Conversion]:
+def find_other_forms(train: Arrays, validation: Arrays, predicted: Sequence[Tensor]) -> dict[str, FormConversion]:
     """Return the conversion of boxes in another form to that of the others: of "train", or also of "validation".
 
     predicted: outputs (N, 4) for both. Validation boxes have several forms if they are valid in none, but are if some
@@ -68,7 +68,7 @@ def find_other_forms(train: Arrays, validation: Arrays, predicted: Sequence[Tens
     return {}
 
 
-def find_other_form(train: Arrays, validation: Arrays, predicted: Sequence[Tensor]) -> Conversion | None:
+def find_other_form(train: Arrays, validation: Arrays, predicted: Sequence[Tensor]) -> FormConversion | None:
     """Return the conversion after which many training boxes look like the validation boxes, and not before; or None.
 
     predicted: outputs (N, 4) for both. What is usual is a normal distribution of the validation boxes, or of what a
@@ -100,7 +100,7 @@ def _distances(errors: Tensor, precision: Tensor) -> Tensor:
     return ((errors @ precision) * errors).sum(1)
 
 
-def _conversions(train: Arrays, validation: Arrays, is_unusual: Tensor) -> Iterator[tuple[Conversion, float]]:
+def _conversions(train: Arrays, validation: Arrays, is_unusual: Tensor) -> Iterator[tuple[FormConversion, float]]:
     """Yield conversions of those training boxes that are valid afterwards, and the logarithms of their determinants.
 
     None if all boxes are valid in one form. is_unusual: the boxes (N,) whose unit is compared with the validation data.
@@ -127,7 +127,7 @@ def _conversions(train: Arrays, validation: Arrays, is_unusual: Tensor) -> Itera
                 scale = torch.tensor([across, down, across, down], dtype=torch.float64)
                 matrix = (forms[form] * scale) @ torch.linalg.inv(forms[usual_form])
                 is_valid = _are_valid(corners * scale, limit)
-                yield Conversion(matrix, f"{form}{unit}", usual_form, is_valid), float(matrix.det().abs().log())
+                yield FormConversion(matrix, f"{form}{unit}", usual_form, is_valid), float(matrix.det().abs().log())
 
 
 def _forms() -> dict[str, Tensor]:

@@ -127,6 +127,6 @@ def test_without_a_way_to_leave_changes_out_only_two_draws_are_known(train: Any,
 
 @pytest.mark.parametrize("train", [Images("train", None), Drawn(0, 0.0), Relabelled("train", noisy)])
 def test_nothing_is_known_of_the_same_draws_and_of_targets_that_change_too(train: Any) -> None:
-    assert options(train, Images("validation", None)) == {}
+    assert not options(train, Images("validation", None)).keys() & {"redrawn", "plain"}
     batches = [(X[:4], Y[:4])]
     assert LoaderBatches(batches, None).redrawn(None) == {}

@@ -152,12 +152,12 @@ def ignored_class_suspects(case: TrainingCase) -> Iterator[Suspect]:
     if not isinstance(ignored, int) or not isinstance(case.train, Arrays):
         return
     share = float((case.train.y == ignored).double().mean())
-    if share > 0 and 0 <= ignored < case.model.output_shape[0]:
+    if share > 0 and 0 <= ignored < _n_outputs(case):
         yield suspect(
             "ignored-class", f"the loss ignores label {ignored}, which is a class, so the network never learns it",
             "let the loss ignore the label of unlabelled pixels only (ignore_index), or none", "no ignored label",
             lambda case: rebuilt(case, loss=replace(loss, ignore=None)), path="loss", unusual=True,
-            is_fault=True, min_gain=MIN_CLASS_SCORE / case.model.output_shape[0], ignored_label=ignored,
+            is_fault=True, min_gain=MIN_CLASS_SCORE / _n_outputs(case), ignored_label=ignored,
             share_of_the_targets=share,
         )  # fmt: skip
 
@@ -186,7 +186,7 @@ def loss_option_suspects(case: TrainingCase) -> Iterator[Suspect]:
     pos_weight = torch.as_tensor(getattr(loss, "pos_weight", 1.0), dtype=torch.float64)
     if not isinstance(case.train, Arrays) or bool((pos_weight == 1).all()):
         return
-    shares = _positive_shares(case.train.y, case.model.output_shape[0])
+    shares = _positive_shares(case.train.y, _n_outputs(case))
     balance = (1 - shares) / shares.clamp_min(1 / len(case.train))
     if _are_unusual(pos_weight, balance):
         yield suspect(
@@ -212,6 +212,12 @@ def _has_unusual_class_weights(data: Source, weights: Any) -> bool:
     present_weights = torch.as_tensor(weights, dtype=torch.float64)[counts > 0]
     balance = 1 / counts[counts > 0]
     return _are_unusual(present_weights / present_weights.median(), balance / balance.median())
+
+
+def _n_outputs(case: TrainingCase) -> int:
+    """Return the number of outputs on their first axis, 1 if an example has one number without an axis."""
+    first = next(iter(case.model.output_shape), 1)
+    return first if isinstance(first, int) else 1
 
 
 def _positive_shares(y: Tensor, n_outputs: int) -> Tensor:
@@ -259,7 +265,7 @@ def class_balance_suspects(case: TrainingCase) -> Iterator[Suspect]:
     loss: Any = getattr(case.model.objective, "loss", None)
     if not isinstance(case.train, Arrays):
         return
-    n_outputs = case.model.output_shape[0]
+    n_outputs = _n_outputs(case)
     if type(loss) is SoftmaxCrossEntropy and not _differ(loss.class_weights):
         labels = case.train.y.flatten()
         labels = labels if loss.ignore is None else labels[labels != loss.ignore]

@@ -118,6 +118,18 @@ def test_one_number_for_each_example_without_an_axis(criterion: Any) -> None:
         assert history["val_accuracy"][-1] == pytest.approx(float(is_correct.double().mean()))
 
 
+@pytest.mark.parametrize("criterion", [nn.BCEWithLogitsLoss, nn.MSELoss, nn.L1Loss])
+def test_the_doctor_examines_one_number_for_each_example_without_an_axis(criterion: Any) -> None:
+    torch.manual_seed(0)
+    x = torch.rand(240, 5)
+    y = (x.sum(1) > 2.5).float() if criterion is nn.BCEWithLogitsLoss else 100 * x.sum(1)
+    network = nn.Sequential(nn.Linear(5, 8), nn.ReLU(), nn.Linear(8, 1), nn.Flatten(0))
+    batches = [DataLoader(TensorDataset(x[part], y[part]), batch_size=16) for part in (slice(160), slice(160, 240))]
+    training = Parts(network, criterion(), torch.optim.SGD(network.parameters(), lr=1e-6)).taken(*batches)
+    training.fit(3, verbose=False)
+    assert len(training.doctor().checks) > 20  # no experiment ends with an error
+
+
 def test_doctor_verify_trace_and_steps_change_no_object() -> None:
     ours, theirs = parts(), parts()
     ours.loop(loader(), 1)

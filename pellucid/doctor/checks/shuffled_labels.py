@@ -76,12 +76,12 @@ def _large_enough(classifier: KernelClassifier | None) -> KernelClassifier | Non
 
 
 def _is_learned(case: Case) -> bool:
-    """Return whether the network predicts most validation examples correctly, which proves that labels fit inputs."""
+    """Return whether the network predicts validation examples certainly better than by chance, so that labels fit."""
     _, validation = case.class_predictions or (None, None)
     if validation is None:
         return False
     counts = count_correct(validation.classes, validation.examples.y)
-    return counts.accuracy > 0.5 + counts.chance / 2 and counts.deviations_above_chance > MIN_CERTAIN
+    return counts.deviations_above_chance > MIN_CERTAIN
 
 
 def _random_fraction(same_data: CorrectCount, other_data: CorrectCount) -> float:
@@ -107,8 +107,10 @@ def _unrelated_labels(path: str, count: CorrectCount) -> Finding:
             "right_by_chance": count.chance,
             "above_chance_in_standard_deviations": count.deviations_above_chance,
         },
-        cause="inputs and labels were sorted, shuffled or filtered separately, so they no longer belong together",
-        fix="read each input and its label from one list, shuffle both in the same order, and look at some of them",
+        cause="inputs tell no more of the labels than chance: both were sorted, shuffled or filtered apart, so they "
+        "no longer belong together, or the inputs do not show what the labels say",
+        fix="read each input and its label from one list, shuffle both in the same order, and look at some of them; if "
+        "nobody could tell the label from the input, give inputs that show it, such as longer windows",
     )
 
 

@@ -32,20 +32,32 @@ OPENINGS = (
     Opening("fourth", 29, 10, 5, 6),
     Opening("fifth", 36, 10, 12, 9),
 )
+# Lists that follow what people ask in forums; of two readers, the counts of the stricter one. "named" also counts what
+# the library refuses before the training. Of the last list, three mistakes ended the doctor with an error.
+POSTED = (
+    Opening("posted", 30, 21, None, None),
+    Opening("posted, second", 38, 16, None, None),
+    Opening("posted, third", 39, 19, None, None),
+    Opening("posted, fourth", 39, 25, None, None),
+    Opening("posted, fifth", 44, 28, None, None),
+)
+POSTED_HEALTHY, POSTED_ACCUSED = 30, 6  # healthy trainings of these lists, and how many of them were accused
 
 
 def expectation() -> str:
-    """Return what to expect of a mistake that nobody has thought of, in two sentences."""
+    """Return what to expect of a mistake that nobody has thought of, and of one that people ask about."""
     mistakes = sum(one.mistakes for one in OPENINGS)
     named = sum(one.named for one in OPENINGS)
     low, high = wilson(named, mistakes)
     rates = listed(f"{100 * one.named / one.mistakes:.0f}" for one in OPENINGS)
     wrong_rates = listed(f"{100 * one.wrong / one.mistakes:.0f}" for one in OPENINGS if one.wrong is not None)
+    posted, posted_named = sum(one.mistakes for one in POSTED), sum(one.named for one in POSTED)
     return (
         "Of harmful mistakes that nobody has thought of, expect the doctor to name a third: of five lists that were "
         f"written without knowledge of it, it named {rates} % when each was opened ({named} of {mistakes}, 95 % "
         f"interval {100 * low:.0f} to {100 * high:.0f} %). It can be wrong, too: of the last four lists, it called "
-        f"something else the cause in {wrong_rates} %."
+        f"something else the cause in {wrong_rates} %. Of mistakes as people post them, in five lists, it named "
+        f"{posted_named} of {posted}, and accused {POSTED_ACCUSED} of {POSTED_HEALTHY} healthy trainings."
     )
 
 

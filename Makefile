@@ -6,7 +6,6 @@ PIP := $(BIN)/pip install --disable-pip-version-check --constraint constraints.t
 SHELL := /bin/bash
 unexport PYTHONDONTWRITEBYTECODE # or each of hundreds of processes compiles the package again
 TESTS := OMP_NUM_THREADS=1 $(BIN)/python -m pytest # several threads of several processes would wait for each other
-WORKERS = $$($(BIN)/python -c 'import os; print(3 * os.cpu_count() // 2)') # of real tests, of which many wait for a browser
 TSC := $(VENV)/node/node_modules/.bin/tsc
 # $(call install,WHAT,ARGUMENTS): of pip's output, the name of each package as it comes, the sizes of downloads, and errors.
 NAMES := awk '/^ *Collecting/ {printf " %s", $$2} /^ *Downloading.*[0-9] MB/ {printf " %s MB", substr($$(NF - 1), 2)} \
@@ -48,7 +47,7 @@ NEED_TIMM := tests/opening/test_timm_names.py tests/opening/test_folders.py test
 
 # `make real QUICK=1`, for .ci/run, leaves out what takes longest: the tests marked heavy and the networks of other people.
 real: $(VENV)/.dev $(VENV)/.open $(if $(QUICK),,$(VENV)/.lab)
-	JUPYTER_LAB=$(VENV)/lab/bin/jupyter-lab $(TESTS) -rs --numprocesses $(WORKERS) --dist worksteal \
+	JUPYTER_LAB=$(VENV)/lab/bin/jupyter-lab $(TESTS) -rs --numprocesses auto --dist worksteal \
 		-m "(real or slow) and not long and not lessons$(if $(QUICK), and not heavy)"
 	$(VENV)/open/bin/python -m pytest -m "not long" -rs $(NEED_TIMM) tests/cli/test_open.py
 	test -n "$(QUICK)" || $(MAKE) networks

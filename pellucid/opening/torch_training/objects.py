@@ -229,7 +229,7 @@ def modules_in_evaluation(network: nn.Module) -> set[str]:
     if set_paths:
         note(f"from_torch: {set_paths[0]} stays in evaluation mode; after network.train() it would not in PyTorch")
     if not given_modes[""]:
-        network.eval()
+        network.train(False)
     for path, module in modules.items():
         module.training = given_modes[path]
     return paths.union(set_paths)

@@ -109,18 +109,19 @@ def norm_distance(model: BaseModel, x: Tensor) -> float | None:
     """Return how far the inputs of the first batch normalization that was trained are from its running statistics.
 
     The mean over the channels of the difference of the logarithms of the standard deviations, plus that of the means in
-    the larger of these deviations; None if no batch normalization was trained.
+    the larger of these deviations, for as many inputs as fit into memory; None if no batch normalization was trained.
     """
     weights, found = flatten(model.params), list[tuple[str, BatchNorm, Tensor]]()
+    norms = ((path, layer) for path, layer in leaves(model.net) if isinstance(layer, BatchNorm))
+    if not any(bool(weights[join(path, layer.buffers[0])].any()) for path, layer in norms):
+        return None
 
     def watch(path: str, layer: Layer, inputs: Any, *_: Any) -> None:
         if not found and isinstance(layer, BatchNorm) and bool(weights[join(path, layer.buffers[0])].any()):
             found.append((path, layer, inputs))
 
     with torch.inference_mode():
-        forward(model.net, model.params, x, Mode(keep=False), watch)
-    if not found:
-        return None
+        forward(model.net, model.params, x[: max_batch(model, x)], Mode(keep=False), watch)
     path, layer, inputs = found[0]
     running_mean, variance = (weights[join(path, name)].double() for name in layer.buffers[:2])
     running_std = (variance + layer.epsilon).sqrt()

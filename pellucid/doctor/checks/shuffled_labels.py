@@ -107,8 +107,8 @@ def _unrelated_labels(path: str, count: CorrectCount) -> Finding:
             "right_by_chance": count.chance,
             "above_chance_in_standard_deviations": count.deviations_above_chance,
         },
-        cause="inputs tell no more of the labels than chance: both were sorted, shuffled or filtered apart, so they "
-        "no longer belong together, or the inputs do not show what the labels say",
+        cause="inputs tell no more of the labels than chance: both were sorted, shuffled or filtered separately, so "
+        "they no longer belong together, or the inputs do not show what the labels say",
         fix="read each input and its label from one list, shuffle both in the same order, and look at some of them; if "
         "nobody could tell the label from the input, give inputs that show it, such as longer windows",
     )

@@ -48,7 +48,8 @@ def find_other_forms(train: Arrays, validation: Arrays, predicted: Sequence[Tens
     if (found := find_other_form(train, validation, predicted)) is not None:
         return {"train": found}
     other_y = validation.y.double()
-    shares, limit = _valid_shares(other_y, _limit(other_y)), _limit(other_y)
+    limit = _limit(other_y)
+    shares = _valid_shares(other_y, limit)
     if max(shares.values()) > MIN_VALID:
         return {}
     for form, rows in _forms().items():

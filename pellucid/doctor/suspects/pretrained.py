@@ -50,7 +50,7 @@ def _input_suspects(case: Case) -> Iterator[Suspect]:
 
     The running statistics of its first batch normalization are those of the earlier images.
     """
-    x = case.sample.x
+    x = case.probe.x
     if not is_image(x) or not x.is_floating_point() or case.model.stats is not None:
         return
     distance = norm_distance(case.initial, x)

@@ -53,6 +53,8 @@ def case_of(
     redrawn: tuple[Tensor, Tensor] | None = None,
     plain: Any = None,
     redrawn_pairs: tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]] | None = None,
+    redrawn_validation: Sequence[Any] = (),
+    plain_validation: Any = None,
 ) -> Case:
     """Return a `Case` of a model and its training data, for `diagnose`; the model is not changed.
 
@@ -64,8 +66,8 @@ def case_of(
     as an exception (which contains more detail) or as text. resampled: whether x has examples more than once because
     the training draws them with replacement, as for rare classes. redrawn: two draws of the same training inputs, if x
     changes them at random. plain: the training data without that. redrawn_pairs: two draws of the same inputs and two
-    of their targets, if both change. Short trainings and predictions run on the model's
-    device.
+    of their targets, if both change. redrawn_validation: several readings of the same validation examples, if they
+    change at random. plain_validation: these without that. Short trainings and predictions run on the model's device.
     Raises PellucidError for data that do not fit the model, and for invalid values of batch_size and epochs.
     """
     integer(epochs, "epochs", 0)
@@ -78,6 +80,9 @@ def case_of(
     if validation is not None:
         held_out = _validation_arrays(validation, model.classes or train.classes, model.seed)
     plain = None if plain is None else arrays_of(plain, None, "plain", model.classes, model.seed)
+    readings = [_validation_arrays(one, model.classes or train.classes, model.seed) for one in redrawn_validation]
+    if plain_validation is not None:
+        plain_validation = _validation_arrays(plain_validation, model.classes or train.classes, model.seed)
     if not model.built:
         model.build(train.x.shape[1:])
     model.fitting(train)
@@ -89,6 +94,8 @@ def case_of(
         model_on(model, CPU), train, held_out, lambda: model_on(with_copied_weights(initial()), CPU), batch_size,
         epochs, history, stopped, augment, resampled=resampled, device=model.device, redrawn=redrawn,
         plain=plain and _labelled(plain, model), redrawn_pairs=redrawn_pairs,
+        redrawn_validation=tuple(_labelled(one, model) for one in readings),
+        plain_validation=plain_validation and _labelled(plain_validation, model),
     )  # fmt: skip
 
 

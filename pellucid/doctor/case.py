@@ -115,8 +115,9 @@ class Case:
     resampled: whether an epoch draws examples more than once, so that copies are no fault. redrawn: two draws of the
     same training inputs, if `train` is one draw of data that change at random, as by an augmentation. plain: the
     training data without these changes, if they can be read so. redrawn_pairs: two draws of inputs and two of their
-    targets, if both change at random. device: the device for training and prediction; the
-    models and data of a case are on the CPU, where all other computations run.
+    targets, if both change at random. redrawn_validation: several readings of the same validation examples, if these
+    change at random. plain_validation: the same examples without that, if they can be read so. device: the device for
+    training and prediction; the models and data of a case are on the CPU, where all other computations run.
     Measurements are computed once, when a check first needs them.
     """
 
@@ -137,6 +138,8 @@ class Case:
     redrawn: tuple[Tensor, Tensor] | None = None
     plain: Arrays | None = None
     redrawn_pairs: tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]] | None = None
+    redrawn_validation: tuple[Arrays, ...] = ()
+    plain_validation: Arrays | None = None
     __repr__ = brief_repr
 
     @cached_property

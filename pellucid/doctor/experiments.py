@@ -26,6 +26,7 @@ from pellucid.doctor.inputs import subsample
 from pellucid.doctor.intervention import MeasuredEffect
 from pellucid.doctor.judged_examples import judge_training_targets, train_with_other_values
 from pellucid.doctor.paired import MIN_HELD_OUT, PairedTrainings, ProvenCause
+from pellucid.doctor.redrawn import evaluate_unchanged_validation
 from pellucid.doctor.replaced_parts import (
     MIN_REFERENCE_SCORE,
     UNSOUND_DATA,
@@ -139,9 +140,8 @@ def with_causes(
 def _most_promising(trainings: PairedTrainings, names: Set[str]) -> ProvenCause | None:
     """Return the intervention on one part of the case whose gain is the largest of those that are unclear, if any.
 
-    If there is none, the exchange that is. names: of the checks with findings.
-
-    The budget may have ended before its gain was certain. Sound trainings gain less by any such intervention.
+    If there is none, the exchange that is. The budget may have ended before its gain was certain. Sound trainings gain
+    less by any such intervention. names: of the checks with findings.
     """
     promising = [
         one for one in trainings.unclear
@@ -189,6 +189,7 @@ def _first_cause(evaluations: Evaluations) -> ProvenCause | None:
             )
 
         experiments = [
+            ("unchanged-validation", evaluate_unchanged_validation),
             ("other-values", train_with_other_values),
             ("kinds", train_without_kinds),
             ("exchanged-columns", train_with_exchanged_columns),
@@ -296,8 +297,7 @@ def train_with_exchanged_columns(evaluations: Evaluations) -> ProvenCause | None
         f"{place}s exchanged in {fraction:.0%} of the training targets", lambda case: replace(case, train=exchanged),
         path="train", min_gain=MIN_KIND_GAIN, is_likely=True,
     )  # fmt: skip
-    trainings = evaluations.trainings
-    cause = trainings.measure(replace(case, train=train), change, {}, trainings.max_steps)
+    cause = evaluations.trainings.measure(replace(case, train=train), change, {}, evaluations.trainings.max_steps)
     # heat maps take long to learn, but their order shows the fault
     if cause is None and train.y.dim() == 4 and len(validation) >= MIN_PROMISING_EXAMPLES:
         evaluations.likely.append((replace(change.finding, remedy=None, is_fault=True), None))

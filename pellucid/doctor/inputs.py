@@ -237,13 +237,33 @@ def closeness(
 def own_nearest(first: Tensor, second: Tensor) -> float:
     """Return the fraction of examples whose second draw (N, ...) is nearest to their own first draw.
 
+    See `_distances_of_draws`.
+    """
+    nearest = _distances_of_draws(first, second).argmin(1)
+    return float((nearest == torch.arange(len(first))).double().mean())
+
+
+def own_nearer(first: Tensor, second: Tensor, groups: Tensor) -> float:
+    """Return how often the second draw of an example is nearer to its own first draw than to another of its group.
+
+    groups: (N,). It is a half for examples that are drawn anew within their group, and for groups of one example.
+    """
+    distances = _distances_of_draws(first, second)
+    own = distances.diagonal()[:, None]
+    is_nearer = (own < distances).double() + 0.5 * (own == distances)
+    is_other = (groups[:, None] == groups).fill_diagonal_(False)
+    return float(is_nearer[is_other].mean()) if bool(is_other.any()) else 0.5
+
+
+def _distances_of_draws(first: Tensor, second: Tensor) -> Tensor:
+    """Return the distance of each second draw of inputs (N, ...) to each first draw, (N, N).
+
     Images are compared at reduced size, with brightness and contrast normalized; other inputs by standardized features.
     """
     rows = [_normalized(x) if is_image(x) else small_features(x) for x in (first, second)]
     scale = 1.0 if is_image(first) else rows[0].std(0).clamp_min(1e-12)
     exact = "donot_use_mm_for_euclid_dist"  # by products, equal inputs would have distances above 0
-    nearest = torch.cdist(rows[1] / scale, rows[0] / scale, compute_mode=exact).argmin(1)
-    return float((nearest == torch.arange(len(first))).double().mean())
+    return torch.cdist(rows[1] / scale, rows[0] / scale, compute_mode=exact)
 
 
 def random_moves(first: Tensor, second: Tensor) -> dict[str, InputChange]:

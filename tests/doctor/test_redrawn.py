@@ -172,7 +172,9 @@ def shifted(x: Tensor) -> Tensor:
     return x.roll(int(torch.randint(-1, 2, ())), 2) + 0.05 * torch.randn(x.shape)
 
 
-def redrawn_training(change: Any, is_shuffled: bool = False, seed: int = 0, in_order: bool = False) -> Any:
+def redrawn_training(
+    change: Any, is_shuffled: bool = False, seed: int = 0, in_order: bool = False, validation_change: Any = None
+) -> Any:
     x, y, validation = split_digits()
     torch.manual_seed(seed)
     network = nn.Sequential(
@@ -184,7 +186,7 @@ def redrawn_training(change: Any, is_shuffled: bool = False, seed: int = 0, in_o
     training = pellucid.from_torch(
         network, loss=nn.CrossEntropyLoss(), optimizer=torch.optim.Adam(network.parameters(), lr=2e-3),
         train=DataLoader(Digits(float_images(x), y, change), 32, shuffle=not in_order),
-        validation=DataLoader(Digits(float_images(validation[0]), validation[1]), 100),
+        validation=DataLoader(Digits(float_images(validation[0]), validation[1], validation_change), 100),
     )  # fmt: skip
     training.fit(8, verbose=False)
     return training.doctor()
@@ -212,3 +214,35 @@ def test_small_random_changes_are_not_accused(seed: int) -> None:
 @pytest.mark.slow
 def test_examples_in_order_are_named_beside_random_changes() -> None:
     assert redrawn_training(shifted, in_order=True).causes == ("examples-in-order",)
+
+
+def noisy(x: Tensor) -> Tensor:
+    return x + 0.5 * torch.randn(x.shape)
+
+
+def slightly_noisy(x: Tensor) -> Tensor:
+    return x + 0.05 * torch.randn(x.shape)
+
+
+def moved(x: Tensor) -> Tensor:
+    """Return the image, moved by up to two pixels, as a random crop of a padded image is."""
+    top, left = torch.randint(5, (2,)).tolist()
+    return torch.nn.functional.pad(x, (2, 2, 2, 2))[:, top : top + 8, left : left + 8]
+
+
+def noisy_collate(items: list[Any]) -> tuple[Tensor, Tensor]:
+    return noisy(torch.stack([x for x, _ in items])), torch.stack([y for _, y in items])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("change", [noisy, moved])
+def test_validation_examples_that_change_at_random_are_named(change: Any) -> None:
+    diagnosis = redrawn_training(change, validation_change=change)
+    assert (diagnosis.causes, diagnosis.kind(0)) == (("random-validation",), "cause")
+    assert "validate on unchanged examples" in str(diagnosis).lower()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("change", "validation_change"), [(slightly_noisy, slightly_noisy), (shifted, slightly_noisy)])
+def test_small_random_changes_of_validation_examples_are_not_accused(change: Any, validation_change: Any) -> None:
+    assert redrawn_training(change, validation_change=validation_change).causes == ()

@@ -4,7 +4,7 @@ import contextlib
 import copy
 import random
 from collections.abc import Callable, Iterable, Iterator
-from itertools import chain, islice
+from itertools import chain, combinations, islice
 from typing import Any
 
 import numpy as np
@@ -24,6 +24,9 @@ END_OF_LOADER = object()  # after the last item of a loader
 MAX_REDRAWN = 200  # training examples that are read twice
 MAX_SETTINGS = 8  # numbers or functions in a setting of a data set; a longer list may be its data
 MAX_COMPARED = 8  # examples whose plain version must not be a validation example
+MAX_REREAD, MAX_REREAD_VALUES = 1_000, 2**25  # validation examples that are read anew, and their values
+N_READINGS = 4
+MAX_LEFT_OUT = 4  # functions of a list that may all change examples at random
 
 
 class LoaderBatches:
@@ -121,6 +124,39 @@ class LoaderBatches:
                 options["plain"] = lambda: self._read(dataset, batches, collate)
         return options
 
+    def redrawn_validation(self) -> dict[str, Any]:
+        """Return options of the doctor for validation examples that change from reading to reading; {} if none do.
+
+        redrawn_validation: several readings of the same examples, whose targets do not change. plain_validation: these
+        without the random changes, if a setting of the data set ends them.
+        """
+        loader, x = self.loader, self.first_batch[0]
+        if not isinstance(loader, DataLoader) or isinstance(loader.dataset, IterableDataset) or not self.n_batches:
+            return {}
+        n = min(MAX_REREAD, MAX_REREAD_VALUES // x[0].numel() + 1)
+        indices = [*chain.from_iterable(islice(loader.batch_sampler or (), self.n_batches))][:n]
+        if len({*indices}) < len(indices) or not self._changes(loader.dataset, indices[:MAX_COMPARED]):
+            return {}
+        readings = [self._first(loader.dataset, indices, loader.collate_fn) for _ in range(N_READINGS)]
+        x, y = readings[0]
+        if not all(again.shape == x.shape and torch.equal(y_again, y) for again, y_again in readings):
+            return {}
+        options: dict[str, Any] = {"redrawn_validation": readings}
+        for dataset in with_one_setting_off(loader.dataset):
+            with contextlib.suppress(Exception):  # code whose settings are changed may raise any error
+                if self._changes(dataset, indices[:MAX_COMPARED]):
+                    continue
+                plain_x, plain_y = self._first(dataset, indices, loader.collate_fn)
+                has_form = plain_x.shape == x.shape and plain_x.dtype is x.dtype and torch.equal(plain_y, y)
+                if has_form and not self._changes(dataset, indices):
+                    return {**options, "plain_validation": (plain_x, plain_y)}
+        return options
+
+    def _changes(self, dataset: Any, indices: list[int]) -> bool:
+        """Return whether two readings of these examples of a data set differ."""
+        first, second = (self._first(dataset, indices, self.loader.collate_fn) for _ in range(2))
+        return not all(torch.equal(one, again) for one, again in zip(first, second, strict=True))
+
     def _first(self, dataset: Any, indices: list[int], collate: Any) -> tuple[Tensor, Tensor]:
         return next(self._read(dataset, [indices], collate))
 
@@ -199,6 +235,44 @@ def with_settings_of(dataset: Any, other: Any) -> Any:
         elif _is_setting(value) and _is_setting(other_value):
             setattr(changed, name, other_value)
     return changed
+
+
+def with_one_setting_off(dataset: Any) -> Iterator[Any]:
+    """Yield copies of a data set with one of its settings off, and the data sets that it wraps.
+
+    A function returns its first argument or is None, a flag is False, a number is 0, and of a list of functions, such
+    as the transforms of torchvision's Compose, a few are left out.
+    """
+    for name, value in vars(dataset).items():
+        if isinstance(value, Dataset):
+            yield value
+            versions: Iterable[Any] = with_one_setting_off(value)
+        else:
+            versions = _versions_off(value)
+        for version in versions:
+            changed = copy.copy(dataset)
+            setattr(changed, name, version)
+            yield changed
+
+
+def _versions_off(value: Any) -> Iterator[Any]:
+    """Yield versions of a setting in which it has less effect or none, or nothing for data."""
+    functions = getattr(value, "transforms", value)
+    if isinstance(functions, list | tuple) and functions and all(map(callable, functions)):
+        for n_left in range(len(functions) - 1, max(len(functions) - 1 - MAX_LEFT_OUT, -1), -1):
+            for remaining in combinations(functions[:MAX_SETTINGS], n_left):
+                version: Any = [*remaining]
+                if functions is not value:
+                    version = copy.copy(value)
+                    version.transforms = [*remaining]
+                yield version
+    if callable(value):
+        yield lambda x, *_: x
+        yield None
+    elif isinstance(value, bool):
+        yield False
+    elif isinstance(value, int | float):
+        yield type(value)(0)
 
 
 def _is_setting(value: Any) -> bool:

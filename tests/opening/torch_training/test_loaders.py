@@ -17,6 +17,10 @@ def noisy(x: Tensor) -> Tensor:
     return x + torch.rand(x.shape)
 
 
+def halved(x: Tensor) -> Tensor:
+    return x / 2
+
+
 class Images(Dataset[Any]):
     """Images of a part of the data, with noise if a setting says so."""
 
@@ -130,3 +134,46 @@ def test_nothing_is_known_of_the_same_draws_and_of_targets_that_change_too(train
     assert not options(train, Images("validation", None)).keys() & {"redrawn", "plain"}
     batches = [(X[:4], Y[:4])]
     assert LoaderBatches(batches, None).redrawn(None) == {}
+
+
+class Compose:
+    """Transforms one after another, as torchvision composes them."""
+
+    def __init__(self, transforms: list[Any]) -> None:
+        self.transforms = transforms
+
+    def __call__(self, x: Tensor) -> Tensor:
+        for transform in self.transforms:
+            x = transform(x)
+        return x
+
+
+@pytest.mark.parametrize("setting", [noisy, True, 0.5, [noisy], [noisy, halved], Compose([noisy, halved])])
+@pytest.mark.parametrize("wrap", [lambda one: one, lambda one: Subset(one, range(3, 10))])
+def test_validation_examples_without_random_changes_are_read_by_a_setting_that_is_off(setting: Any, wrap: Any) -> None:
+    found = LoaderBatches(DataLoader(wrap(Images("validation", setting)), 4), None).redrawn_validation()
+    readings, (x, y) = found["redrawn_validation"], found["plain_validation"]
+    expected = X[PARTS["validation"]][10 - len(x) :]
+    is_halved = (isinstance(setting, list) and len(setting) == 2) or hasattr(setting, "transforms")
+    torch.testing.assert_close(x, halved(expected) if is_halved else expected)
+    assert all(torch.equal(reading[1], y) for reading in readings)
+    assert not torch.equal(readings[0][0], readings[1][0])
+
+
+def test_validation_examples_are_read_without_a_data_set_that_changes_another() -> None:
+    found = LoaderBatches(DataLoader(Augmented(Images("validation", None)), 4), None).redrawn_validation()
+    torch.testing.assert_close(found["plain_validation"][0], X[PARTS["validation"]])
+
+
+@pytest.mark.parametrize(
+    ("dataset", "keys"),
+    [
+        (Images("validation", "noisy"), ["redrawn_validation"]),  # by a setting that cannot be off
+        (Relabelled("validation", noisy), []),
+        (Images("validation", None), []),
+        (TensorDataset(X, Y), []),
+    ],
+)
+def test_validation_examples_of_other_data_sets(dataset: Any, keys: list[str]) -> None:
+    assert [*LoaderBatches(DataLoader(dataset, 4, shuffle=True), None).redrawn_validation()] == keys
+    assert LoaderBatches([(X, Y)], None).redrawn_validation() == {}

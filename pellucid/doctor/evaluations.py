@@ -17,6 +17,7 @@ from pellucid.doctor.case import Case, Predictions, predictions
 from pellucid.doctor.checks import (
     class_imbalance,
     confused_labels,
+    leakage,
     preprocessing_mismatch,
     shifted_labels,
     shuffled_labels,
@@ -257,7 +258,13 @@ class Evaluations:
         return ProvenCause(change, effect, change.apply(case)).with_finding(replace(finding, cause=cause))
 
     def is_harmless(self, finding: Finding) -> bool:
-        """Return whether a finding says that validation inputs differ, which does not lower the model's score."""
+        """Return whether a finding does not change the model's score.
+
+        It says that validation inputs differ, or that they are near copies, which a training without them refutes.
+        """
+        if finding.kind == leakage.NEAR_COPIES:
+            effects = [one for one in self.trainings.effects if one.key == leakage.NEAR_COPIES]
+            return bool(effects) and fmean(effects[0].gains) < MIN_GAIN
         is_of_inputs = (finding.check, finding.path) == (preprocessing_mismatch.NAME, "validation")
         if not is_of_inputs or not self.is_scored or self.score_gap >= MIN_HARMFUL_GAP:
             return False

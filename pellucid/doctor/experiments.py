@@ -15,7 +15,7 @@ from pellucid.data.changed_source import with_targets
 from pellucid.data.source import Arrays, Source
 from pellucid.doctor.case import Case, UnansweredError, has_flat_targets
 from pellucid.doctor.category_columns import CATEGORY_AS_NUMBER, train_with_one_hot_columns
-from pellucid.doctor.checks import CHECKS
+from pellucid.doctor.checks import CHECKS, leakage
 from pellucid.doctor.cross_fit import CROSS_FIT_KEY, SPLITS_DIFFER, compare_targets, train_on_validation_data
 from pellucid.doctor.diagnosis import PARTS, Diagnosis, sorted_by_kind, with_order, without_refuted_causes
 from pellucid.doctor.evaluations import GOOD_SCORE, MIN_GAP, Evaluations, with_changed_targets
@@ -124,12 +124,11 @@ def with_causes(
     useless = {effect.key for effect in measured if effect.verdict == "no effect"}
     refuted = ({effect.name for effect in evaluated} | harmless) - effective
     diagnosis = without_refuted_causes(diagnosis, refuted, useless)
-    reasons = {key: reason for key, reason in untried.items() if key not in effect_by_key}
     tried = {k: causes[one.check].effect for k, one in enumerate(diagnosis.findings) if one.proven}
     diagnosis = replace(
         diagnosis,
         attempts=diagnosis.attempts | tried,
-        left_out=diagnosis.left_out | reasons,
+        left_out=diagnosis.left_out | {key: reason for key, reason in untried.items() if key not in effect_by_key},
         intervention_effects=measured,
     )
     if attempts:
@@ -190,6 +189,7 @@ def _first_cause(evaluations: Evaluations) -> ProvenCause | None:
 
         experiments = [
             ("unchanged-validation", evaluate_unchanged_validation),
+            ("near-copies", leakage.measure_near_copies),
             ("other-values", train_with_other_values),
             ("kinds", train_without_kinds),
             ("exchanged-columns", train_with_exchanged_columns),

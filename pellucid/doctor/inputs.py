@@ -279,6 +279,26 @@ def random_moves(first: Tensor, second: Tensor) -> dict[str, InputChange]:
     return {key: moves[key] for key, fraction in zip(moves, fractions, strict=True) if fraction >= MIN_MOVED}
 
 
+def near_groups(x: Tensor, among: Tensor, ratio: float) -> tuple[Tensor, Tensor]:
+    """Return the group of each image of x (n, C, H, W), and of each of `among` (m, C, H, W), as numbers.
+
+    Two images are of one group if a chain of images leads from one to the other, each nearer to the next than `ratio`
+    times the usual distance of an image of x to its FAR_RANK-th neighbour in `among`.
+    """
+    rows = torch.cat([_normalized(x), _normalized(among)])
+    distances = torch.cdist(rows, rows)
+    far = distances[: len(x), len(x) :].kthvalue(min(FAR_RANK, len(among)), 1).values
+    is_near = distances < ratio * far.median()
+    is_near.fill_diagonal_(True)
+    groups = torch.arange(len(rows), dtype=torch.int32)
+    while True:
+        new = torch.where(is_near, groups, len(rows)).amin(1).int()
+        new = new[new.long()]
+        if torch.equal(new, groups):
+            return groups[: len(x)], groups[len(x) :]
+        groups = new
+
+
 def _shown(x: Tensor) -> Tensor:
     """Return the indices of the images that are not blank; of all if there are few others."""
     shown = (~ranges(x)[2]).nonzero().flatten()

@@ -1,16 +1,24 @@
 """Validation examples that are copies of training examples, or that the network has learned before its first step."""
 
+from dataclasses import replace
 from math import prod
+from statistics import fmean
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from pellucid.data.dataset import float_images
+from pellucid.data.seeds import generator
 from pellucid.data.source import Arrays
 from pellucid.doctor.case import Case
-from pellucid.doctor.finding import Check, Finding
-from pellucid.doctor.inputs import FAR_RANK, NEAR_RANK, closeness, digests
+from pellucid.doctor.finding import Check, Finding, Remedy, Suspect
+from pellucid.doctor.inputs import FAR_RANK, NEAR_RANK, closeness, digests, near_groups, select
 from pellucid.doctor.overlaps import find_overlaps
+from pellucid.doctor.paired import ProvenCause
+
+if TYPE_CHECKING:
+    from pellucid.doctor.evaluations import Evaluations
 
 MAX_EXACT_FRACTION = 0.01  # of the validation examples; with more copies, an accuracy of 99 % is meaningless
 MIN_COPIES = 3
@@ -28,6 +36,14 @@ MIN_EXAMPLES = 100  # of the training and of the validation data; with fewer, qu
 # With at least so many, near copies are found only if more than MAX_FEW_CLOSE_FRACTION of the validation examples have
 # a quotient below MAX_CLOSE_RATIO.
 MIN_FEW_EXAMPLES, MAX_FEW_CLOSE_FRACTION = 24, 0.5
+# Near copies raise the score only if they share their targets: the mean difference of the targets of a validation
+# example and its nearest training example, relative to that of N_PAIRINGS others.
+MAX_TARGET_DIFFERENCE, N_PAIRINGS = 0.5, 10
+NEAR_COPIES = "near-copies"  # the kind of a finding of copies that are not exact, as of scenes
+# Of all training examples, and of those of a class, that one scene may have. Drawings in all places, or all images of a
+# class, are one large group.
+MAX_GROUP_FRACTION = 1 / 3
+MAX_GROUPED = 4_000  # images that are grouped
 MIN_MEMBERS = 4 * NEAR_RANK  # training examples of a class
 MIN_VALUES = 16  # features of an input; with fewer, equal inputs are frequent in correct data too
 MIN_SIDE = 8  # pixels
@@ -157,6 +173,10 @@ def _near_copies(case: Case, validation: Arrays) -> list[Finding]:
     has_scenes = scene_fraction >= (MAX_FEW_CLOSE_FRACTION if are_few else MAX_CLOSE_FRACTION)
     if not has_scenes and (are_few or count / n < MAX_NEAR_FRACTION or count - expected < min_excess):
         return []
+    if not _share_targets(case.train.y[nearest], validation.y[sampled]):
+        return []  # pictures on the same backgrounds, for example
+    if has_scenes and len(x) + len(validation) <= MAX_GROUPED and not held_out_scenes(case, validation)[0].any():
+        return []
     closest = int(far_quotient.argmin() if has_scenes else quotient.argmin())
     return [
         Finding(
@@ -176,8 +196,40 @@ def _near_copies(case: Case, validation: Arrays) -> list[Finding]:
             cause="the data contained near copies (augmented or compressed images, frames of a scene) before they "
             "were split",
             fix="split first, by person, scene or file, and then augment only the training data",
+            kind=NEAR_COPIES if has_scenes else "",
         )
     ]
+
+
+def _share_targets(y: Tensor, other_y: Tensor) -> bool:
+    """Return whether the targets (n, ...) of pairs of examples are far more alike than those of any two examples."""
+    is_value = y.is_floating_point()
+
+    def difference(first: Tensor, second: Tensor) -> float:
+        return float(((first - second).abs() if is_value else first != second).double().mean())
+
+    by_chance = fmean(difference(y, other_y.roll(k, 0)) for k in range(1, N_PAIRINGS + 1))
+    return difference(y, other_y) <= MAX_TARGET_DIFFERENCE * by_chance
+
+
+def held_out_scenes(case: Case, validation: Arrays) -> tuple[Tensor, Tensor]:
+    """Return which validation and which training images are of some scenes that both have, (n,) and (m,).
+
+    They have at most MAX_GROUP_FRACTION of the training images, and of those of each class. None are without groups.
+    """
+    train = case.train
+    groups, train_groups = near_groups(validation.x, train.x, MAX_CLOSE_RATIO)
+    labels = train.y if case.classifies and int(train.y.min()) >= 0 else torch.zeros(len(train), dtype=torch.long)
+    left = labels.bincount() * MAX_GROUP_FRACTION
+    chosen = list[int]()
+    common = groups[torch.isin(groups, train_groups)].unique()
+    for group in common[torch.randperm(len(common), generator=generator(case.model.seed))].tolist():
+        counts = labels[train_groups == group].bincount(minlength=len(left))
+        if bool((counts <= left).all()):
+            left = left - counts
+            chosen.append(group)
+    chosen_groups = torch.tensor(chosen, dtype=groups.dtype)
+    return torch.isin(groups, chosen_groups), torch.isin(train_groups, chosen_groups)
 
 
 def _indices_of_common_classes(case: Case, validation: Arrays) -> tuple[Tensor, Tensor]:
@@ -191,6 +243,35 @@ def _indices_of_common_classes(case: Case, validation: Arrays) -> tuple[Tensor, 
         return torch.arange(len(y)), torch.arange(len(validation))
     common = (y.bincount() >= MIN_MEMBERS).nonzero().flatten()
     return torch.isin(y, common).nonzero().flatten(), torch.isin(validation.y, common).nonzero().flatten()
+
+
+def measure_near_copies(evaluations: "Evaluations") -> ProvenCause | None:
+    """Train without the training images of some scenes, and without as many others; score both on these scenes.
+
+    Only images that are copies of others lose much by the first. Without a certain or a large loss, near images may be
+    alike by chance, and `Evaluations.is_harmless` refutes the finding.
+    """
+    case, validation = evaluations.case, evaluations.case.validation
+    found = next((one for one in evaluations.findings if (one.check, one.kind) == (NAME, NEAR_COPIES)), None)
+    if found is None or not isinstance(case, Case) or not isinstance(validation, Arrays):
+        return None
+    if len(case.train) + len(validation) > MAX_GROUPED:
+        return None
+    is_scored, is_of_scenes = held_out_scenes(case, validation)
+    others = (~is_of_scenes).nonzero().flatten()
+    order = torch.randperm(len(others), generator=generator(case.model.seed))
+    is_kept = torch.ones(len(case.train), dtype=torch.bool)
+    is_kept[others[order[: int(is_of_scenes.sum())]]] = False
+    with_copies = select(case.train, is_kept)
+    base = replace(case, train=select(case.train, ~is_of_scenes), validation=select(validation, is_scored))
+    remedy = Remedy(
+        f"copies of {int(is_scored.sum())} validation images among the training images, in place of as many others",
+        lambda case: replace(case, train=with_copies), NEAR_COPIES,
+    )  # fmt: skip
+    change = Suspect(replace(found, remedy=remedy), is_likely=True)
+    # what is learned by heart is learned late
+    cause = evaluations.trainings.measure(base, change, {}, evaluations.trainings.max_steps)
+    return cause and cause._replace(mended_case=case)
 
 
 NAME = "leakage"

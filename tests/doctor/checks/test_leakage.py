@@ -9,7 +9,7 @@ import torch
 from pellucid.combine import Sequential
 from pellucid.data.source import Arrays
 from pellucid.doctor import Case, _noted, case_of
-from pellucid.doctor.checks.leakage import CHECK
+from pellucid.doctor.checks.leakage import CHECK, NEAR_COPIES
 from pellucid.doctor.cross_fit import have_near_copies
 from pellucid.doctor.examination import examine
 from pellucid.doctor.rehearsal import with_copied_weights
@@ -26,8 +26,11 @@ def random_images(n: int, seed: int) -> torch.Tensor:
 
 
 def make_case(train: torch.Tensor, held_out: torch.Tensor) -> Case:
+    """Return a case whose classes are those of pictures: whether they are brighter above, as their copies are too."""
     model = make_model(Sequential(Flatten(), Dense(2)), input_shape=tuple(train.shape[1:]))
-    return case_of(model, train, torch.arange(len(train)) % 2, validation=(held_out, torch.arange(len(held_out)) % 2))
+    halves = (x.float().flatten(1).tensor_split(2, 1) for x in (train, held_out))
+    y, held_out_y = ((above.mean(1) > below.mean(1)).long() for above, below in halves)
+    return case_of(model, train, y, validation=(held_out, held_out_y))
 
 
 TRAIN, VALIDATION = random_images(300, 0), random_images(150, 1)
@@ -82,6 +85,57 @@ def test_augmented_copies_of_few_images_are_found(n_sources: int, times: int, is
     cut = int(0.8 * len(rows))
     held_out = sources[n_sources:] if is_split_first else copies[cut:]
     assert bool(CHECK.find(make_case(copies[:cut], held_out))) is not is_split_first
+
+
+@pytest.mark.parametrize(("n_backgrounds", "times"), [(20, 1), (60, 1)])
+@pytest.mark.parametrize("has_own_label", [True, False])
+def test_pictures_on_the_same_backgrounds_are_no_copies(n_backgrounds: int, times: int, has_own_label: bool) -> None:
+    """The class of a picture is that of its object, or of its background, as in frames of scenes."""
+    rng = torch.Generator().manual_seed(n_backgrounds)
+    backgrounds = random_images(n_backgrounds, 6)
+
+    def pictures(n: int) -> tuple[torch.Tensor, torch.Tensor]:
+        background = torch.randint(n_backgrounds, (n,), generator=rng)
+        y, top, left = (torch.randint(high, (n,), generator=rng) for high in (2, 11, 11))
+        x = backgrounds[background].clone()
+        for k, (label, i, j) in enumerate(zip(y.tolist(), top.tolist(), left.tolist(), strict=True)):
+            x[k, 0, i : i + 3 + label, j : j + 4 - label] = 1.0
+        return x, y if has_own_label else background % 2
+
+    x, y = (part.repeat_interleave(times, 0) for part in pictures(600 // times))
+    held_out, held_out_y = pictures(150)
+    x, held_out = (one + 0.01 * torch.randn(one.shape, generator=rng) for one in (x, held_out))
+    case = replace(make_case(x, held_out), train=Arrays(x, y), validation=Arrays(held_out, held_out_y))
+    assert [one.kind for one in CHECK.find(case)] == [NEAR_COPIES] * (not has_own_label)
+
+
+def spots(n: int, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return drawings of a spot in any place (n, 1, 16, 16), and in which quarter it is."""
+    places = 4 + 8 * torch.rand(n, 2, 1, 1, generator=torch.Generator().manual_seed(seed))
+    rows = torch.arange(16.0)
+    x = torch.exp(-((rows[:, None] - places[:, 0]) ** 2 + (rows - places[:, 1]) ** 2) / 12)[:, None]
+    return x, (places[:, 0] > 8).long().flatten() + 2 * (places[:, 1] > 8).long().flatten()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("is_leak", [True, False])
+def test_scenes_in_both_parts_are_a_cause_only_if_the_score_is_lower_without_them(is_leak: bool) -> None:
+    """Pictures are recognized only as those of a scene; the quarter of a spot is seen without drawings nearby."""
+    if is_leak:
+        rng = torch.Generator().manual_seed(0)
+        pictures = random_images(60, 6).repeat_interleave(8, 0)
+        order = torch.randperm(480, generator=rng)
+        x = (pictures + 0.05 * torch.randn(pictures.shape, generator=rng))[order]
+        y = (torch.arange(60) % 3).repeat_interleave(8)[order]
+        train, validation = (x[:360], y[:360]), (x[360:], y[360:])
+    else:
+        train, validation = spots(300, 0), spots(150, 1)
+    model = Model(Sequential(Flatten(), Dense(64), ReLU(), Dense(4)), optimizer=Adam(3e-3), input_shape=(1, 16, 16))
+    history = model.fit(*train, epochs=20, batch_size=32, verbose=False)
+    diagnosis = model.doctor(*train, validation=validation, history=history, epochs=20)
+    assert diagnosis.causes == (("leakage",) if is_leak else ())
+    effect = next(one for one in diagnosis.intervention_effects if one.key == NEAR_COPIES)
+    assert effect.verdict == ("cause" if is_leak else "no effect")
 
 
 def test_no_validation_few_images_and_few_features_are_skipped() -> None:

@@ -22,6 +22,9 @@ MAX_SWITCHED = 200  # labels that are switched off, one at a time
 MIN_SEVERAL = 0.1  # fraction of the examples with labels that have several; if fewer have, one label may suffice
 MIN_ONE = 0.9  # fraction of these of which the loss reads exactly one label
 MIN_LOST = 0.1  # fraction of these whose other labels do not follow from that one, as those of a hierarchy would
+# Of labels at several time steps, the first of which may say all: fraction of the examples whose labels are one run, and
+# how many times as many neighbours have them together as in any order.
+MIN_ONE_RUN, MIN_NEIGHBOURS = 0.9, 2.0
 MAX_WIDTH = 60  # characters of a list of outputs or columns
 
 
@@ -126,7 +129,7 @@ def _never_read(loss: Any, outputs: Sequence[Any], y: Tensor) -> Finding | None:
     is_label = (y == 1).movedim(1, -1)  # (n, ..., labels)
     n_labels = is_label.sum(-1)
     fraction = int((n_labels > 1).sum()) / max(int((n_labels > 0).sum()), 1)
-    if fraction < MIN_SEVERAL:
+    if fraction < MIN_SEVERAL or _are_steps(is_label[n_labels > 1]):
         return None
     places = (n_labels > 1).nonzero()
     places = places[torch.randperm(len(places), generator=generator(0))]
@@ -161,6 +164,15 @@ def _never_read(loss: Any, outputs: Sequence[Any], y: Tensor) -> Finding | None:
         fix="use BCEWithLogitsLoss on all labels, not a loss of the one label that argmax finds",
         proven=True,
     )
+
+
+def _are_steps(is_label: Tensor) -> bool:
+    """Return whether labels (n, columns) are runs of time steps: neighbours have them together, unlike classes."""
+    n_labels, n_columns = is_label.sum(1), is_label.shape[1]
+    n_pairs = (is_label[:, 1:] & is_label[:, :-1]).sum(1)
+    expected = (n_labels * (n_labels - 1)).sum() / n_columns  # of labels in any order
+    is_one_run = n_pairs == n_labels - 1
+    return float(is_one_run.double().mean()) >= MIN_ONE_RUN or float(n_pairs.sum()) >= MIN_NEIGHBOURS * float(expected)
 
 
 def _mapped(outputs: Any, change: Callable[[Tensor], Tensor]) -> Any:

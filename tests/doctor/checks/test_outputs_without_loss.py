@@ -315,6 +315,15 @@ def one_hot(classes: Tensor, n_classes: int) -> Tensor:
 
 CLASSES = torch.randint(0, 6, (N,), generator=torch.Generator().manual_seed(6))
 FEW = several_labels(6, fraction=0.004)
+TIMES, STARTS = torch.arange(30), torch.randint(0, 10, (N, 2, 1), generator=torch.Generator().manual_seed(7))
+
+
+def events(delays: list[int]) -> Tensor:
+    """Return at which time steps some events of 5 steps last that begin at random."""
+    runs = [(STARTS[:, k] + delay <= TIMES) & (STARTS[:, k] + delay + 5 > TIMES) for k, delay in enumerate(delays)]
+    return torch.stack(runs).any(0).float()
+
+
 # Targets, and the class by which a loss takes them.
 DECODED: dict[str, tuple[Tensor, Callable[[Tensor], Tensor]]] = {
     "one-hot": (one_hot(CLASSES, 6), lambda y: y.argmax(1)),
@@ -323,6 +332,9 @@ DECODED: dict[str, tuple[Tensor, Callable[[Tensor], Tensor]]] = {
     "hierarchy": (torch.cat([one_hot(CLASSES // 3, 2), one_hot(CLASSES, 6)], 1), last_of),
     "group": (torch.cat([one_hot(CLASSES, 6), several_labels(4)], 1), lambda y: y[:, :6].argmax(1)),
     "rare": (FEW, lambda y: y.argmax(1)),
+    "onset": ((STARTS[:, 0] <= TIMES).float(), lambda y: y.argmax(1)),
+    "onset of an event": (events([0]), lambda y: y.argmax(1)),
+    "onset of the first event": (events([0, 14]), lambda y: y.argmax(1)),
 }
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import replace
 from statistics import fmean
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -145,7 +146,11 @@ def compare_targets(evaluations: Evaluations) -> None:
     if is_good or faults or evaluations.partial_cause is not None or not evaluations.has_targets:
         return
     all_differences = differences(case.model, case.train, validation_of(case))
-    if unlike_targets := [one for one in all_differences if one.is_large and not one.is_of_inputs]:
+    is_balanced = _balances_classes(case)  # then other shares of the classes are intended, or have no effect
+    if unlike_targets := [
+        one for one in all_differences
+        if one.is_large and not one.is_of_inputs and not (one.is_of_class and is_balanced)
+    ]:  # fmt: skip
         finding = Finding(
             SPLITS_DIFFER,
             "validation",
@@ -155,6 +160,15 @@ def compare_targets(evaluations: Evaluations) -> None:
             is_fault=True,
         )
         evaluations.likely.append((finding, None))
+
+
+def _balances_classes(case: TrainingCase) -> bool:
+    """Return whether classes are drawn as often as each other, or have weights in the loss."""
+    loss: Any = getattr(case.model.objective, "loss", None)
+    weights = [getattr(loss, "class_weights", None), getattr(getattr(loss, "criterion", None), "weight", None)]
+    pos_weight = torch.as_tensor(getattr(loss, "pos_weight", 1.0))
+    is_resampled = isinstance(case, Case) and case.resampled
+    return is_resampled or any(one is not None for one in weights) or bool((pos_weight != 1).any())
 
 
 def _known_difference(

@@ -11,13 +11,18 @@ from pellucid.combine import Sequential
 from pellucid.data import float_images
 from pellucid.data.changed_source import with_images, with_targets
 from pellucid.data.source import Arrays
+from pellucid.doctor import case_of
+from pellucid.doctor.cross_fit import compare_targets
 from pellucid.doctor.differences import TraitDifference, as_text, differences
+from pellucid.doctor.evaluations import Evaluations
+from pellucid.doctor.paired import PairedTrainings
 from pellucid.generators import Regression
 from pellucid.layers import Conv2d, Dense, Flatten, ReLU
 from pellucid.losses import L1, Coordinates, Quadratic, SoftmaxCrossEntropy
 from pellucid.model import Model
 from pellucid.ops.image_objects import Objects
 from pellucid.optim import Adam, Momentum
+from pellucid.task import task_of
 from pellucid.task.traits import input_traits, plain_target_traits, target_traits
 from pellucid.training.reading import read_examples
 from tests.detectors.drawn import Rectangles
@@ -222,3 +227,19 @@ def test_a_rate_that_stops_the_training_of_a_segmenter_is_the_cause() -> None:
         begin=lambda: Model(net, SoftmaxCrossEntropy(), Momentum(1e30), input_shape=(1, 8, 8), metrics=()),
     )  # fmt: skip
     assert (diagnosis.causes[0], diagnosis.kind(0)) == ("learning-rate-too-high", "cause")
+
+
+@pytest.mark.parametrize("balance", ["", "weights", "sampler"])
+def test_other_shares_of_classes_that_are_balanced_are_no_cause(balance: str) -> None:
+    rng = torch.Generator().manual_seed(0)
+    data = []
+    for fraction, n in ((0.5, 300), (0.02, 300)):
+        y = (torch.rand(n, generator=rng) < fraction).long()
+        data.append((torch.randn(n, 6, generator=rng) + y[:, None], y))
+    loss = SoftmaxCrossEntropy(class_weights=(0.2, 1.8) if balance == "weights" else None)
+    model = Model(Dense(2), loss, input_shape=(6,))
+    history = model.fit(*data[0], epochs=1, verbose=False)
+    case = case_of(model, *data[0], validation=data[1], history=history, epochs=1, resampled=balance == "sampler")
+    evaluations = Evaluations(PairedTrainings(task_of(model), case, lambda line: None), [], False)
+    compare_targets(evaluations)
+    assert [finding.check for finding, _ in evaluations.likely] == ["splits-differ"] * (balance == "")

@@ -11,7 +11,7 @@ from typing import Any
 from pellucid.base.brief import screen_repr
 from pellucid.base.deprecated import renamed_fields
 from pellucid.base.text import plural
-from pellucid.doctor.finding import FAILURE_SIGNS, UNREACHABLE, EvidenceValue, Finding
+from pellucid.doctor.finding import BOTH_PARTS, FAILURE_SIGNS, UNREACHABLE, EvidenceValue, Finding
 from pellucid.doctor.intervention import MeasuredEffect
 
 CAUSE_KINDS = ("cause", "likely cause")
@@ -28,7 +28,7 @@ WIDTH = 100  # maximum number of characters in a line of text
 MAX_LISTED = 3  # layers of one check in a line
 PLACES = {  # the paths of findings that are no layers
     "train": "training data", "validation": "validation data", "training": "training", "loss": "loss",
-    "objective": "objective",
+    "objective": "objective", BOTH_PARTS: "training and validation data",
 }  # fmt: skip
 
 
@@ -147,7 +147,7 @@ def without_refuted_causes(diagnosis: Diagnosis, names: Set[str], keys: Set[str]
         k for k, finding in enumerate(findings)
         if kinds[k] == "likely cause"
         and (
-            (finding.check in names and finding.path == "validation")
+            (finding.check in names and finding.path in ("validation", BOTH_PARTS))
             or (finding.remedy is not None and finding.remedy.key in keys and finding.kind != UNREACHABLE)
         )
     }  # fmt: skip

@@ -24,9 +24,9 @@ from pellucid.doctor.checks import (
     unpaired_targets,
 )
 from pellucid.doctor.differences import differences, lacked_text
-from pellucid.doctor.finding import MIN_GAIN, Finding, Remedy, Suspect, suspect
+from pellucid.doctor.finding import BOTH_PARTS, MIN_GAIN, Finding, Remedy, Suspect, suspect
 from pellucid.doctor.held_out import HeldOutScorer, outputs_for
-from pellucid.doctor.inputs import input_changes
+from pellucid.doctor.inputs import REVERSED_CHANNELS, REVERSED_TEXT, input_changes
 from pellucid.doctor.intervention import effect_of
 from pellucid.doctor.paired import PairedTrainings, ProvenCause
 from pellucid.doctor.remedies import rebuilt
@@ -265,7 +265,7 @@ class Evaluations:
         if finding.kind == leakage.NEAR_COPIES:
             effects = [one for one in self.trainings.effects if one.key == leakage.NEAR_COPIES]
             return bool(effects) and fmean(effects[0].gains) < MIN_GAIN
-        is_of_inputs = (finding.check, finding.path) == (preprocessing_mismatch.NAME, "validation")
+        is_of_inputs = finding.check == preprocessing_mismatch.NAME and finding.path != "train"
         if not is_of_inputs or not self.is_scored or self.score_gap >= MIN_HARMFUL_GAP:
             return False
         return float(self.validation_scores.mean()) >= MIN_LEARNED_SCORE
@@ -303,11 +303,14 @@ class Evaluations:
         changes = input_changes(validation, train, moves_pixels)
         return [
             suspect(
-                "preprocessing-mismatch", f"validation {inputs} are {change.fault}, unlike training {inputs}",
+                "preprocessing-mismatch",
+                f"training and validation images {REVERSED_TEXT}" if key == REVERSED_CHANNELS
+                else f"validation {inputs} are {change.fault}, unlike training {inputs}",
                 "use the same preprocessing function in training, validation and prediction",
-                f"validation {inputs} changed back (they were {change.fault})",
+                f"validation {inputs} in the other order of channels" if key == REVERSED_CHANNELS
+                else f"validation {inputs} changed back (they were {change.fault})",
                 lambda case, undo=change.undo: replace(case, validation=with_images(case.validation, undo)),
-                path="validation", key=UNDONE.format(key),
+                path=BOTH_PARTS if key == REVERSED_CHANNELS else "validation", key=UNDONE.format(key),
             )
             for key, change in changes.items()
         ]  # fmt: skip

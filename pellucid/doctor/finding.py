@@ -21,6 +21,7 @@ EvidenceValue = float | int | str
 Evidence = dict[str, EvidenceValue]
 
 FAILURE_SIGNS = {"underfitting", "overfitting", "nan-origin"}  # checks whose findings are signs of a failing training
+BOTH_PARTS = "both"  # the path of a finding that training and validation data differ, of which either may be wrong
 UNREACHABLE = "unreachable-targets"  # the kind of a fault of outputs that exclude some targets, whatever is learned
 MIN_GAIN = 0.05  # of the mean held-out score, 1 for perfect outputs; a change with a smaller gain removes no cause
 
@@ -49,7 +50,8 @@ class Finding:
     """One fault or symptom.
 
     check: the name of the check, or of the suspect that an experiment has proven. path: the layer or tensor
-    (`features.conv2`, `conv1.weight`), or "train", "validation" or "training" if no layer is meant. evidence: the
+    (`features.conv2`, `conv1.weight`), or "train", "validation", BOTH_PARTS or "training" if no layer is
+    meant. evidence: the
     measurements, by name. cause: the cause, "" for symptoms. fix: what the user should do, in the imperative, "" for
     symptoms. remedy: the fix as a change that can be tried. is_fault: whether the measurement is itself a fault, and
     therefore a likely cause; otherwise it is a symptom until an experiment proves it. proven: whether an experiment of

@@ -23,8 +23,11 @@ MAX_SHIFT = 1  # pixels by which an image may be shifted
 NEAR_RANK, FAR_RANK = 5, 30  # ranks of the two neighbours with which the nearest one is compared
 RIDGE = 0.1  # relative to the mean squared norm of an example; enough if there are more features than examples
 MIN_SQUARED_NORM = 1e-12  # avoids a ridge of 0 if all inputs are the same
+REVERSED_CHANNELS = "reversed-channels"
+# Of two parts whose channels are in another order, neither need be the odd one.
+REVERSED_TEXT = "have their channels in another order (RGB in one, BGR in the other)"
 # The keys of the changes of `undoing_changes` that move no pixels, so that targets with positions still fit.
-VALUE_CHANGES = ("not-divided", "divided-twice", "inverted", STANDARDISED_OTHERWISE, "reversed-channels")
+VALUE_CHANGES = ("not-divided", "divided-twice", "inverted", STANDARDISED_OTHERWISE, REVERSED_CHANNELS)
 MOVES = ("mirrored", "upside-down", "half-turn", "transposed", "turned-left", "turned-right")  # that keep all pixels
 MIN_DEVIATION = 1e-3  # of a feature, relative to the largest; others are nearly constant, and not standardised
 MIN_ROUGHNESS = 1.4  # relative; it is 2.6 for reshaped photographs, and at most 0.7 for 30 sets of other images
@@ -170,7 +173,7 @@ def undoing_changes(x: Tensor, reference: Tensor) -> dict[str, InputChange]:
     }
     if channels > 1:
         changes |= {
-            "reversed-channels": InputChange("with channels in reverse order, BGR for RGB", lambda x: x.flip(1)),
+            REVERSED_CHANNELS: InputChange("with channels in reverse order, BGR for RGB", lambda x: x.flip(1)),
             "reshaped": RESHAPED,
         }
     if min(height, width) > 1:

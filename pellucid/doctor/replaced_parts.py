@@ -13,7 +13,7 @@ from pellucid.base.errors import PellucidError
 from pellucid.doctor.case import Case, has_flat_targets
 from pellucid.doctor.checks import nan_origin, preprocessing_mismatch, shuffled_labels, unpaired_targets
 from pellucid.doctor.evaluations import GOOD_SCORE, MIN_GAP, MIN_HALF_EXAMPLES, Evaluations
-from pellucid.doctor.finding import MIN_GAIN, Evidence, Finding, Remedy, Suspect
+from pellucid.doctor.finding import BOTH_PARTS, MIN_GAIN, Evidence, Finding, Remedy, Suspect
 from pellucid.doctor.held_out import HeldOutScorer
 from pellucid.doctor.intervention import effect_of
 from pellucid.doctor.paired import MIN_HELD_OUT, PairedTrainings, ProvenCause
@@ -236,7 +236,11 @@ def sound_case(evaluations: Evaluations) -> TrainingCase | None:
         has_scores = evaluations.is_scored or (case.validation is not None and optional_fields(case).stopped)
         are_paired = all(finding.check != unpaired_targets.NAME for finding in evaluations.findings)
         return case if has_scores and are_paired else None
-    faults = {(finding.check, finding.path) for finding in evaluations.findings if finding.is_fault}
+    faults = {
+        (one.check, "validation" if one.path == BOTH_PARTS else one.path)
+        for one in evaluations.findings
+        if one.is_fault
+    }
     if case.plain is not None and case.changes_much and evaluations.score_gap < MIN_GAP:
         faults.discard((preprocessing_mismatch.NAME, "validation"))  # by random changes, which it has not learned
     if case.validation is None or any((name, "validation") in faults for name in UNSOUND_DATA):
@@ -259,7 +263,7 @@ def can_be_tried(finding: Finding, base: TrainingCase, trainings: PairedTraining
     """Return whether the remedy of a finding fits a case: faults of other data may have indices of their examples."""
     first = trainings.first_case
     has_same_data = base.train is first.train and base.validation is first.validation
-    return has_same_data or not finding.is_fault or finding.path not in ("train", "validation")
+    return has_same_data or not finding.is_fault or finding.path not in ("train", "validation", BOTH_PARTS)
 
 
 def _as_unusual(candidate: Suspect) -> Suspect:

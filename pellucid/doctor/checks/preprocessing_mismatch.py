@@ -10,8 +10,10 @@ from torch import Tensor
 from pellucid.data.dataset import float_images
 from pellucid.data.source import Arrays
 from pellucid.doctor.case import Case
-from pellucid.doctor.finding import Check, Evidence, Finding, Remedy
+from pellucid.doctor.finding import BOTH_PARTS, Check, Evidence, Finding, Remedy
 from pellucid.doctor.inputs import (
+    REVERSED_CHANNELS,
+    REVERSED_TEXT,
     STANDARDISED_OTHERWISE,
     scrambling,
     traits,
@@ -61,6 +63,9 @@ def find(case: Case) -> list[Finding]:
     }
     if best_key:
         evidence["distance_if_undone"] = distances[best_key]
+    if best_key == REVERSED_CHANNELS:
+        cause, fix = f"training and validation images {REVERSED_TEXT}", "read both by the same code"
+        return [Finding(NAME, BOTH_PARTS, evidence, cause, fix, kind=best_key)]
     fault = f"{changes[best_key].fault}, unlike those in training" if best_key else "prepared in another way"
     return [
         Finding(

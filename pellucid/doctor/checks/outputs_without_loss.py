@@ -22,8 +22,8 @@ MAX_SWITCHED = 200  # labels that are switched off, one at a time
 MIN_SEVERAL = 0.1  # fraction of the examples with labels that have several; if fewer have, one label may suffice
 MIN_ONE = 0.9  # fraction of these of which the loss reads exactly one label
 MIN_LOST = 0.1  # fraction of these whose other labels do not follow from that one, as those of a hierarchy would
-# Of labels at several time steps, the first of which may say all: fraction of the examples whose labels are one run, and
-# how many times as many neighbours have them together as in any order.
+# Of labels at several time steps, the first of which may say all: fraction of the examples whose labels are one run,
+# and how many times as many neighbours have them together as in any order.
 MIN_ONE_RUN, MIN_NEIGHBOURS = 0.9, 2.0
 MAX_WIDTH = 60  # characters of a list of outputs or columns
 

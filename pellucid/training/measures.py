@@ -186,8 +186,8 @@ def default_metrics(loss: Loss, outputs: Any, targets: Any) -> tuple[MetricLike,
     """
     if outputs and isinstance(outputs[0], tuple):
         outputs = loss.main_output(outputs)  # without the shapes of outputs that only training uses
-    if len(outputs) == 3 and "accuracy" in loss.metrics:  # accuracy does not accept maps
-        has_mask_targets = isinstance(targets, Tensor) and targets.dim() == 3
+    if len(outputs) > 1 and "accuracy" in loss.metrics:  # accuracy does not accept maps
+        has_mask_targets = len(outputs) == 3 and isinstance(targets, Tensor) and targets.dim() == 3
         return (MeanIoU(getattr(loss, "ignore", None)),) if has_mask_targets else ()
     has_class_indices = isinstance(targets, Tensor) and not targets.is_floating_point() and targets.dim() == 1
     needs_accuracy = has_class_indices and len(outputs) == 1 and outputs[0] != 1

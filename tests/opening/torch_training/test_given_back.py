@@ -119,6 +119,18 @@ def test_one_number_for_each_example_without_an_axis(criterion: Any) -> None:
 
 
 @pytest.mark.parametrize("criterion", [nn.BCEWithLogitsLoss, nn.MSELoss, nn.L1Loss])
+def test_masks_without_an_axis_of_classes(criterion: Any) -> None:
+    def made() -> Parts:
+        network = nn.Sequential(nn.Conv2d(1, 1, 3, padding=1), nn.Flatten(1, 2)).double()
+        return Parts(network, criterion(), torch.optim.SGD(network.parameters(), lr=0.1))
+
+    x = loader().dataset[:][0]
+    batches = DataLoader(TensorDataset(x, (x[:, 0] > 0).double()), batch_size=6)
+    check_equal(made, lambda: (batches, batches), 2)
+    assert "val_accuracy" not in made().taken(batches, batches).fit(1, verbose=False).last
+
+
+@pytest.mark.parametrize("criterion", [nn.BCEWithLogitsLoss, nn.MSELoss, nn.L1Loss])
 def test_the_doctor_examines_one_number_for_each_example_without_an_axis(criterion: Any) -> None:
     torch.manual_seed(0)
     x = torch.rand(240, 5)

@@ -101,7 +101,9 @@ class TorchObjects:
         if not rate:
             raise PellucidError("from_torch: the learning rate of the optimizer's first group is 0; give it a rate")
         model.clip = settings.clip_norm
-        model.optimizer = TorchOptimizer(rate, source, settings.clip_value, source.weight_decay, source.momentum)
+        model.optimizer = TorchOptimizer(
+            rate, source, settings.clip_value, source.weight_decay, source.momentum, source.eps
+        )
 
     def give_back(self, training: Training) -> None:
         """Copy weights, statistics and the states of optimizer and scheduler of a training to PyTorch's objects."""

@@ -25,6 +25,7 @@ REFUSED = {
     "SparseAdam": "it takes sparse gradients, and gradients are dense here",
 }
 USUAL_MOMENTUM = 0.9
+USUAL_EPS = 1e-8  # of Adam and its like
 TorchState = dict[str, Tensor]  # of one parameter: the optimizer's tensors by name
 ABSENT = torch.zeros(0)  # in the place of a tensor that PyTorch's state of a parameter lacks, but that of others has
 
@@ -46,6 +47,7 @@ class TorchSource:
         self.groups = [dict(group) for group in self.empty_optimizer.param_groups]
         self.weight_decay = max(float(group.get("weight_decay", 0.0)) for group in self.groups)
         self.momentum = max(map(_momentum_of, self.groups)) or USUAL_MOMENTUM
+        self.eps = max(map(_eps_of, self.groups)) if _has_usual_eps(optimizer) else USUAL_EPS
         self.group_by_path = dict(group_by_path)
         self.states: dict[str, TorchState] = {}
         for path, parameter in parameters.items():
@@ -118,7 +120,8 @@ class TorchOptimizer(Optimizer):
     lr: the learning rate of the first group; that of the others is in proportion, or as the scheduler set it.
     source: the optimizer. clip_value: the limit of `clip_grad_value_`. weight_decay: the largest of the groups, which
     the doctor changes: another value replaces that of all groups. momentum: likewise, of Adam and its like the first
-    of the betas; the usual one if the optimizer has none. paths: of the parameters, see `for_paths`. accumulation:
+    of the betas; the usual one if the optimizer has none. eps: likewise, of classes whose default is the usual one.
+    paths: of the parameters, see `for_paths`. accumulation:
     which calls of `update` make a step; None for each.
     """
 
@@ -126,6 +129,7 @@ class TorchOptimizer(Optimizer):
     clip_value: float | None = None
     weight_decay: float = 0.0
     momentum: float = USUAL_MOMENTUM
+    eps: float = USUAL_EPS
     paths: tuple[str, ...] = ()
     accumulation: Accumulation | None = None
 
@@ -204,6 +208,8 @@ class TorchOptimizer(Optimizer):
             settings = [{**group, "weight_decay": self.weight_decay} for group in settings]
         if self.momentum != self.source.momentum:
             settings = [_with_momentum(group, self.momentum) for group in settings]
+        if self.eps != self.source.eps:
+            settings = [{**group, "eps": self.eps} for group in settings]
         return settings
 
     def _twin(self, params: list[Tensor], grads: list[Tensor], groups: Sequence[Settings]) -> torch.optim.Optimizer:
@@ -251,6 +257,16 @@ def check_optimizer(optimizer: Any) -> None:
 def _momentum_of(group: Mapping[str, Any]) -> float:
     """Return the decay of the average of gradients in a group; 0 if it has none."""
     return float(group["betas"][0] if "betas" in group else group.get("momentum", 0.0))
+
+
+def _has_usual_eps(optimizer: torch.optim.Optimizer) -> bool:
+    """Return whether the default of an optimizer's class is USUAL_EPS; that of others means something else."""
+    parameter = inspect.signature(type(optimizer)).parameters.get("eps")
+    return parameter is not None and parameter.default == USUAL_EPS
+
+
+def _eps_of(group: Mapping[str, Any]) -> float:
+    return float(group["eps"])
 
 
 def _with_momentum(group: Settings, momentum: float) -> Settings:

@@ -1,7 +1,7 @@
 """Mistakes in trainings of PyTorch that the doctor names, or that from_torch refuses by name."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pytest
@@ -224,3 +224,20 @@ def test_the_doctor_begins_with_the_weights_that_fit_was_given(n_steps: int, is_
     assert ("begin" in given) is (is_fitted or not n_steps)
     if "begin" in given:
         assert any(torch.equal(weight, first_weight) for weight in given["begin"]().weights.values())
+
+
+@pytest.mark.parametrize("name", ["Adam", "AdamW", "RMSprop", "NAdam"])
+def test_a_changed_eps_makes_the_steps_of_an_optimizer_with_it(name: str) -> None:
+    batches = DataLoader(TensorDataset(torch.rand(8, 4), torch.randint(3, (8,))), batch_size=4)
+    steps: list[Tensor] = []
+    for eps, changes in ((1.0, {"eps": 1e-8}), (1e-8, {})):
+        network = nn.Linear(4, 3)
+        optimizer = getattr(torch.optim, name)(network.parameters(), lr=0.1, eps=eps)
+        training = pellucid.from_torch(network, loss=nn.CrossEntropyLoss(), optimizer=optimizer, train=batches)
+        ours: Any = training.model.optimizer
+        assert ours.eps == eps
+        param = torch.ones(3)
+        ours = replace(ours, paths=(), **changes)
+        ours.update([param], [torch.tensor([1e-3, 0.5, -2.0])], ours.init([param]), 0.1)
+        steps.append(param)
+    assert torch.equal(*steps)

@@ -274,6 +274,7 @@ def _exchange_of_settings(case: TrainingCase) -> Suspect:
     """Return the exchange of the settings.
 
     Its fix is another schedule if the rate ends early, or the usual learning rate if the present one is far from it.
+    Either is evidence against the settings already.
     """
     optimizer, usual_rate = case.model.optimizer, case.model.optimizer.usual_lr
     exchange = suspect(
@@ -287,14 +288,14 @@ def _exchange_of_settings(case: TrainingCase) -> Suspect:
             "let the learning rate fall later and less (it is below a hundredth of its highest value after "
             f"{fraction:.0%} of the steps)"
         )
-        return replace(exchange, finding=replace(exchange.finding, fix=fix, kind=SCHEDULE_FIRST))
+        return replace(exchange, finding=replace(exchange.finding, fix=fix, kind=SCHEDULE_FIRST), is_likely=True)
     if not _has_far_rate(optimizer):
         return exchange
     fix = (
         f"{'lower' if optimizer.lr > usual_rate else 'raise'} the learning rate from {optimizer.lr:g} to about "
         f"{usual_rate:g} (it is{_usual_rate(optimizer).removeprefix(',')})"
     )
-    return replace(exchange, finding=replace(exchange.finding, fix=fix, kind=RATE_FIRST))
+    return replace(exchange, finding=replace(exchange.finding, fix=fix, kind=RATE_FIRST), is_likely=True)
 
 
 def _order_of_settings(optimizer: Optimizer) -> str:

@@ -125,6 +125,7 @@ def test_a_rate_that_ends_early_is_told_before_a_far_rate(schedule: Schedule, fr
     assert first.startswith("Probably let the learning rate fall later and less (it is below a hundredth") is ends_early
     assert (f"after {end_of_rate(case):.0%} of the steps): with others, the recall is 0.75" in first) is ends_early
     assert ("The schedule alone is not proven" in second) is ends_early
+    assert exchange.is_likely is (exchange.finding.kind != "")
 
 
 @pytest.mark.parametrize(

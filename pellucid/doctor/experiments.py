@@ -21,6 +21,7 @@ from pellucid.doctor.diagnosis import PARTS, Diagnosis, sorted_by_kind, with_ord
 from pellucid.doctor.evaluations import GOOD_SCORE, MIN_GAP, Evaluations, with_changed_targets
 from pellucid.doctor.examination import examine
 from pellucid.doctor.exchanged_parts import find_faulty_part, probable_part
+from pellucid.doctor.few_steps import or_too_few_epochs, train_for_more_epochs, train_with_smaller_batches
 from pellucid.doctor.finding import FAILURE_SIGNS, Check, Finding, Suspect, suspect
 from pellucid.doctor.inputs import subsample
 from pellucid.doctor.intervention import MeasuredEffect
@@ -194,10 +195,12 @@ def _first_cause(evaluations: Evaluations) -> ProvenCause | None:
             ("kinds", train_without_kinds),
             ("exchanged-columns", train_with_exchanged_columns),
             *experiments,
-            ("parts", lambda _: parts().train(is_before_data)),
+            ("smaller-batches", train_with_smaller_batches),
+            ("parts", lambda _: or_too_few_epochs(evaluations, parts().train(is_before_data))),
             ("other-targets", train_with_suggested_targets),
             ("judged-examples", judge_training_targets),
             (CROSS_FIT_KEY, train_on_validation_data),
+            ("more-epochs", train_for_more_epochs),
             ("other-parts", lambda _: parts().train(lambda candidate: not is_before_data(candidate))),
             ("rare-labels", Evaluations.find_more_positives),
             ("categories", train_with_one_hot_columns),
@@ -307,9 +310,7 @@ def train_with_exchanged_columns(evaluations: Evaluations) -> ProvenCause | None
 def _limited(data: Source, seed: int) -> Source:
     """Return the examples, or MAX_EXAMPLES (MAX_READ if they are read from files) that are drawn with the seed."""
     count = MAX_EXAMPLES if isinstance(data, Arrays) else MAX_READ
-    if len(data) <= count:
-        return data
-    return subset(data, drawn_indices(len(data), count, seed), False)
+    return data if len(data) <= count else subset(data, drawn_indices(len(data), count, seed), False)
 
 
 def train_with_suggested_targets(evaluations: Evaluations) -> ProvenCause | None:

@@ -149,6 +149,11 @@ class PairedTrainings:
                 return True
         return False
 
+    def reserve(self, *trainings: tuple[TrainingCase, int]) -> None:
+        """Add the multiply-adds of trainings to the default budget; trainings: see `spend`."""
+        first_work = self._first_work * self._first_steps
+        self.default_budget += sum(steps * self._work(case) for case, steps in trainings) / first_work
+
     def spend(self, remedy: Remedy, *trainings: tuple[TrainingCase, int]) -> bool:
         """Return whether trainings are within the limit, and add their multiply-adds to the total if they are.
 
@@ -169,15 +174,18 @@ class PairedTrainings:
         base_scores: dict[int, Tensor],
         steps: int = 0,
         first_trained: ScoredModel | None = None,
+        changed_steps: int = 0,
     ) -> ProvenCause | None:
         """Measure an intervention by pairs of trainings; return the cause that it proves, or None.
 
         base: the case without the intervention. base_scores: its scores by pair; missing ones are computed and added.
         steps: the number of steps, by default that of a short training. first_trained: the result of the first pair's
-        training with the intervention, if it has been made already.
+        training with the intervention, if it has been made already. changed_steps: the number of steps with the
+        intervention, by default as many.
         """
         steps, remedy = steps or self.steps, suspect.remedy
-        if self.proves_nothing(base, remedy, steps):
+        changed_steps = changed_steps or steps
+        if self.proves_nothing(base, remedy, changed_steps):
             return None
         changed_case, pairs = suspect.apply(base), list[tuple[Tensor, Tensor]]()
         mended_case: TrainingCase | None = None
@@ -185,12 +193,12 @@ class PairedTrainings:
         for k in range(MAX_PAIRS):
             trained = None if k else first_trained
             needed_trainings = [] if k in base_scores else [(base, steps)]
-            needed_trainings += [] if trained else [(changed_case, steps)]
+            needed_trainings += [] if trained else [(changed_case, changed_steps)]
             if not self.spend(remedy, *needed_trainings):
                 break
             if k not in base_scores:
                 base_scores[k] = self.train(base, k, steps).scores
-            trained = trained or self.train(changed_case, k, steps)
+            trained = trained or self.train(changed_case, k, changed_steps)
             mended_case = mended_case or with_trained(changed_case, trained.model)
             pairs.append((base_scores[k], trained.scores))
             effect = effect_of(suspect, self.score.name, pairs, steps, self.effects)

@@ -25,8 +25,8 @@ def train_with_smaller_batches(evaluations: Evaluations) -> ProvenCause | None:
     smaller_batches = suspect(
         "unsuitable-batch-size", f"batches of {case.batch_size} examples leave only {steps} steps for the training",
         f"use batches of about {BATCH_SIZE} examples", f"batches of {BATCH_SIZE} in no more epochs",
-        lambda case: replace(rebuilt(case), batch_size=BATCH_SIZE), min_gain=MIN_STEPS_GAIN, is_likely=True,
-        key="smaller-batches", settings={"train.batch_size": BATCH_SIZE}, batch_size=case.batch_size, steps=steps,
+        lambda case: replace(rebuilt(case), batch_size=BATCH_SIZE), min_gain=MIN_STEPS_GAIN, general=True,
+        is_likely=True, key="smaller-batches", settings={"train.batch_size": BATCH_SIZE}, batch_size=case.batch_size, steps=steps,
     )  # fmt: skip
     return _train_for(evaluations, smaller_batches, min(steps * case.batch_size // BATCH_SIZE, MAX_STEPS))
 
@@ -41,7 +41,7 @@ def train_for_more_epochs(evaluations: Evaluations) -> ProvenCause | None:
     more_epochs = suspect(
         "too-few-epochs", f"the training ends after {steps} steps, while the network still learns",
         f"train for more epochs, at least {N_TIMES} times as many", f"{N_TIMES} times as many epochs", rebuilt,
-        min_gain=MIN_STEPS_GAIN, is_likely=True, key="more-epochs",
+        min_gain=MIN_STEPS_GAIN, general=True, is_likely=True, key="more-epochs",
         settings={"train.epochs": N_TIMES * epochs} if epochs else {}, epochs=epochs, steps=steps,
     )  # fmt: skip
     return _train_for(evaluations, more_epochs, N_TIMES * steps)

@@ -24,7 +24,13 @@ from pellucid.doctor.intervention import effect_of
 from pellucid.doctor.paired import PairedTrainings, ProvenCause
 from pellucid.doctor.remedies import BATCH_SIZE, LEARNING_RATE, hidden_layers, rebuilt, with_initial_model, with_trained
 from pellucid.doctor.replaced_parts import with_held_out_part
-from pellucid.doctor.suspects.settings import clipping_suspects, end_of_rate, regularizer_suspects, suspect_of_rate
+from pellucid.doctor.suspects.settings import (
+    MAX_EARLY_END,
+    clipping_suspects,
+    end_of_rate,
+    regularizer_suspects,
+    suspect_of_rate,
+)
 from pellucid.doctor.training_case import TrainingCase, validation_of
 from pellucid.layers import BatchNorm, Conv2d, Dense, Layer, ReLU, Tanh
 from pellucid.models.unet import unet
@@ -42,7 +48,6 @@ MIN_NETWORK_GAIN = 0.08
 MAX_CHANCE_GAIN = 1.5  # by one example: three standard errors if a quarter of the examples is answered otherwise
 FAR_RATE_RATIO = 5.0  # of the learning rate and the usual one, or its inverse, from which the rate is named first
 FAR_BATCH_RATIO = 8.0  # of the batch size and that of the reference, or its inverse, from which it is exchanged alone
-MAX_EARLY_END = 1 / 3  # fraction of the steps; a rate that ends earlier leaves most of the training without effect
 MIN_NARROWED_FRACTION = 0.5  # of the gain by another part, by the learning rate or the scale of the inputs alone
 PART_BUDGET = 3.0  # added to the default budget, since the exchange of parts comes last
 NARROWING_BUDGET = 2.0  # added to the default budget, to find in a part what is at fault

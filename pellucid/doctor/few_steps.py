@@ -26,7 +26,8 @@ def train_with_smaller_batches(evaluations: Evaluations) -> ProvenCause | None:
         "unsuitable-batch-size", f"batches of {case.batch_size} examples leave only {steps} steps for the training",
         f"use batches of about {BATCH_SIZE} examples", f"batches of {BATCH_SIZE} in no more epochs",
         lambda case: replace(rebuilt(case), batch_size=BATCH_SIZE), min_gain=MIN_STEPS_GAIN, general=True,
-        is_likely=True, key="smaller-batches", settings={"train.batch_size": BATCH_SIZE}, batch_size=case.batch_size, steps=steps,
+        is_likely=True, key="smaller-batches", settings={"train.batch_size": BATCH_SIZE},
+        batch_size=case.batch_size, steps=steps,
     )  # fmt: skip
     return _train_for(evaluations, smaller_batches, min(steps * case.batch_size // BATCH_SIZE, MAX_STEPS))
 

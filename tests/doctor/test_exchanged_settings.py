@@ -12,7 +12,7 @@ from pellucid.doctor.diagnosis import sentences
 from pellucid.doctor.evaluations import Evaluations
 from pellucid.doctor.intervention import MeasuredEffect
 from pellucid.doctor.paired import PairedTrainings, ProvenCause
-from pellucid.doctor.suspects.settings import end_of_rate
+from pellucid.doctor.suspects.settings import end_of_rate, schedule_suspects
 from pellucid.layers import AdaptiveAvgPool2d, BatchNorm, Conv2d, Dense, Flatten, ReLU
 from pellucid.model import Model
 from pellucid.optim import SGD, Adam, Momentum, Optimizer, Progress, Schedule
@@ -222,3 +222,9 @@ def test_a_rate_that_ends_early_is_the_cause(schedule: Schedule, is_fault: bool,
 )
 def test_a_rate_is_compared_with_the_usual_one(optimizer: Adam, text: str) -> None:
     assert exchanged_parts._usual_rate(optimizer) == text
+
+
+@pytest.mark.parametrize(("schedule", "fraction"), SCHEDULES[:-1])
+def test_a_rate_that_vanishes_early_is_a_fault_of_the_schedule(schedule: Schedule, fraction: float) -> None:
+    (found,) = schedule_suspects(scheduled_case(schedule, Adam()))
+    assert found.finding.is_fault is (fraction < 1 / 3)

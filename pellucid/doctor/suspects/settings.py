@@ -40,6 +40,7 @@ MAX_FACTOR = 1e9  # of the learning rate; larger factors of a schedule are count
 MIN_LATER_RATIO, MAX_TIMES, MAX_LATER_STEPS = 3.0, 100.0, 200_000
 LOW_RATE_FACTOR = 0.1  # of the highest rate; at lower rates, a network hardly learns
 VANISHED_RATE_FACTOR = 0.01  # of the highest rate
+MAX_EARLY_END = 1 / 3  # fraction of the steps; a rate that ends earlier leaves most of the training without effect
 RATE_FACTORS = (0.1, 10.0, 0.01)  # of the learning rates that are tried
 MAX_RATE_RATIO = 30.0  # of the learning rate and the usual one, or its inverse; above it, the usual one is tried first
 HIGH_RATE_RATIO = 9.0  # of the learning rate and the usual one, from which lower ones are tried at full length
@@ -177,7 +178,10 @@ def _is_unusual_option(name: str, value: float, default: float) -> bool:
 
 
 def schedule_suspects(case: TrainingCase) -> Iterator[Suspect]:
-    """Yield a suspect for a schedule that is not constant."""
+    """Yield a suspect for a schedule that is not constant.
+
+    One whose rate still rises at the end, or vanishes early, is a mistake whatever its effect; others may be better.
+    """
     schedule = case.model.schedule
     if isinstance(schedule, Constant):
         return
@@ -190,7 +194,7 @@ def schedule_suspects(case: TrainingCase) -> Iterator[Suspect]:
             "schedule were given more steps than the training has",
             f"give the schedule the number of steps that are made, {steps} (epochs times the batches of an epoch, not "
             "times the examples)", f"the same schedule, {times:.3g} times as fast",
-            partial(rebuilt, schedule=Hastened(schedule, times)), unusual=True, key="faster-schedule",
+            partial(rebuilt, schedule=Hastened(schedule, times)), unusual=True, key="faster-schedule", is_fault=True,
             highest_rate_later=later, highest_rate_in_training=float(factors.max()),
         )  # fmt: skip
         return
@@ -204,6 +208,7 @@ def schedule_suspects(case: TrainingCase) -> Iterator[Suspect]:
         "let the rate fall later and less" if is_early_decay else "warm up over a few percent of the steps",
         "a constant learning rate", partial(rebuilt, schedule=Constant()), unusual=low_fraction > MAX_LOW_RATE_FRACTION,
         key="constant-rate", settings={"schedule.name": "constant"}, schedule=str(schedule),
+        is_fault=end_of_rate(case) < MAX_EARLY_END,
         share_of_steps_below_a_tenth_of_the_highest_rate=low_fraction,
         share_of_steps_before_the_highest_rate=rising_fraction,
     )  # fmt: skip

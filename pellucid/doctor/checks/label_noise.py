@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from statistics import fmean
 from typing import NamedTuple
 
 import torch
@@ -44,6 +45,7 @@ MAX_ABOVE_MODEL = 1.5
 # ones, that fraction must be as high with MIN_DEVIATIONS, and at least MIN_EVEN of that among all (0.2 to 0.5 in sound
 # trainings with enough errors); among all confident ones, it is at most MAX_WRONG: more show a bad classifier.
 MIN_BETTER, MIN_WRONG, MIN_EVEN, MAX_WRONG = 0.05, 0.1, 0.6, 0.55
+MIN_ABOVE_IGNORANCE = 2.0  # contradicted labels, relative to the accuracy that a training on half of the data lacks
 # Mean place of the contradicted label among the other classes by score, from 0 for the second class to 1 for the last.
 # It is 0.5 for labels that are wrong at random, and below 0.3 in 20 sound trainings.
 MIN_PLACE = 0.36
@@ -78,15 +80,22 @@ def find(case: Case) -> list[Finding]:
         judges.append("a small network")
         disagreements.append(_network_disagreements(judged))
     accuracy, contradicts = _validation_accuracy(case)
+    own_accuracy = accuracy
     simple_accuracy, steps = simple.leave_one_out.accuracy, min(judged.steps_to_repeat // 2, MAX_STEPS)
     is_better = accuracy >= simple_accuracy + MIN_BETTER and judged.trainable and steps > 0
     if is_better and (contradicts or all(one.is_significant for one in disagreements)):
         own = _cross_fitted(judged, lambda half: half, steps)
         # a long training may know little after few steps
         if own is not None and float((own[1].argmax(1) == own[2]).double().mean()) > simple_accuracy:
-            judge, scored = TRAINING, own
+            judge, (*scored, own_accuracy) = TRAINING, own
             judges.append(judge)
             disagreements.append(_disagreements(*scored))
+    if judge == TRAINING:  # half of the examples may teach too little, which validation labels show
+        is_ignorant = disagreements[-1].fraction < MIN_ABOVE_IGNORANCE * (accuracy - own_accuracy)
+    else:  # the other classifiers know little of indices, such as tokens, which are no values
+        is_ignorant = any(case.model.index_inputs)
+    if is_ignorant:
+        return []
     max_noise = MAX_ABOVE_MODEL * error_rate_of_model
     if contradicts and (found := _many_wrong_labels(judge, max_noise, *scored)):
         return found
@@ -265,18 +274,22 @@ def _network_disagreements(case: Case) -> _Disagreements:
     """Compare the labels of each half of the examples with a small network trained on the other half."""
     scored = _cross_fitted(case, small_network, MAX_STEPS)
     nothing = torch.zeros(0, dtype=torch.long)
-    return _Disagreements(1, nothing, nothing) if scored is None else _disagreements(*scored)
+    return _Disagreements(1, nothing, nothing) if scored is None else _disagreements(*scored[:3])
 
 
-def _cross_fitted(case: Case, change: Callable[[Case], Case], steps: int) -> tuple[Tensor, Tensor, Tensor] | None:
+def _cross_fitted(
+    case: Case, change: Callable[[Case], Case], steps: int
+) -> tuple[Tensor, Tensor, Tensor, float] | None:
     """Return the indices, the class scores and the labels of examples, by trainings on the other half of them.
 
-    change: returns the case that is trained. None if a training fails.
+    The last value is the accuracy of these trainings on the validation data, 0 without any. change: returns the case
+    that is trained. None if a training fails.
     """
     data = case.train
     order = torch.randperm(len(data), generator=torch.Generator().manual_seed(case.model.seed))[:MAX_EXAMPLES]
     halves = order[::2], order[1::2]
     scores: list[Tensor] = []
+    accuracies: list[float] = []
     for fit_indices, score_indices in (halves, halves[::-1]):
         fit_case = replace(case, train=select(data, fit_indices), validation=None)
         try:
@@ -286,8 +299,10 @@ def _cross_fitted(case: Case, change: Callable[[Case], Case], steps: int) -> tup
         if rehearsal is None or rehearsal.has_failed:
             return None
         scores.append(predictions(rehearsal.model, select(data, score_indices)).y)
+        if case.validation is not None:
+            accuracies.append(predictions(rehearsal.model, case.validation).accuracy)
     indices = torch.cat(halves[::-1])
-    return indices, torch.cat(scores), data.y[indices]
+    return indices, torch.cat(scores), data.y[indices], fmean(accuracies or [0.0])
 
 
 NAME, INDISTINCT = "label-noise", "indistinct-classes"

@@ -62,6 +62,8 @@ def test_classes_that_the_inputs_do_not_distinguish_are_no_label_noise() -> None
     assert finding.check == "indistinct-classes"
     first, second = sorted(int(name) for name in str(finding.evidence["most_often"]).split(" and "))
     assert (first % 2, second) == (0, first + 1)
+    model.index_inputs = (True,)
+    assert not CHECK.find(case_of(model, data.x, y)), "classifiers that take indices for values know little"
 
 
 @pytest.mark.parametrize(

@@ -23,6 +23,7 @@ from pellucid.layers import (
 )
 from pellucid.losses import BinaryCrossEntropy, HeatMaps, NegativeLogLikelihood, Quadratic, SoftmaxCrossEntropy
 from pellucid.model import Model
+from pellucid.operators import Detach
 from pellucid.operators.moves import Select
 from pellucid.optim import SGD, Adam, Momentum
 from tests.doctor.own_parts import Rounded, SoftmaxOver, Squared, Weighted
@@ -63,6 +64,26 @@ def test_a_layer_with_a_gradient_of_0_is_found(straight: bool) -> None:
     assert finding.evidence["layers_that_never_learn"] == 1
     assert finding.remedy is not None
     assert not cut_gradient.CHECK.find(finding.remedy.apply(case))
+
+
+@pytest.mark.parametrize(("layers_between", "frozen", "is_found"), [
+    ((Detach(),), (), True), ((Dense(8), Detach(), ReLU()), (), True), ((), (), False),
+    ((Detach(),), ("dense1.*",), False),
+])  # fmt: skip
+def test_a_detach_after_layers_that_are_to_learn_is_a_suspect(
+    layers_between: tuple[Any, ...], frozen: tuple[str, ...], is_found: bool
+) -> None:
+    x, y, _ = split_digits()
+    model = Model(net_with_layers(*layers_between), input_shape=(1, 8, 8))
+    model.build((1, 8, 8))
+    for pattern in frozen:
+        model.freeze(pattern)
+    case = case_of(model, x, y)
+    found = list(layers.detach_suspects(case))
+    assert len(found) == is_found
+    assert not cut_gradient.CHECK.find(case)
+    for change in found:
+        assert not list(layers.detach_suspects(change.apply(case)))
 
 
 def test_dead_units_do_not_cut_a_gradient() -> None:

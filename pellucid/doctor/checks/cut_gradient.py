@@ -1,5 +1,6 @@
-"""A user-defined layer that returns a gradient of 0, so the layers before it never learn."""
+"""A layer that returns a gradient of 0, user-defined or a detach, so the layers before it never learn."""
 
+from collections.abc import Callable
 from typing import Any
 
 from torch import Tensor
@@ -9,20 +10,29 @@ from pellucid.doctor.finding import Check, Finding, Remedy
 from pellucid.doctor.passes import gradients, is_user_defined, leaves, rms, trainable_layers
 from pellucid.doctor.remedies import without_layers
 from pellucid.layers.base import Cache, Layer, Params
+from pellucid.operators import Detach
 
 
 def find(case: Case) -> list[Finding]:
-    """Run a batch forward and backward before the first step, and look for layers with dx = 0 although dy is not 0."""
+    """Look for user-defined layers that return a gradient of 0."""
+    return cuts(case, is_user_defined)
+
+
+def cuts(case: Case, is_suspected: Callable[[Layer], bool]) -> list[Finding]:
+    """Run a batch forward and backward before the first step, and look for layers with dx = 0 although dy is not 0.
+
+    is_suspected: whether a layer may be at fault.
+    """
     net, model = case.model.net, case.initial
-    user_layers = {path: layer for path, layer in leaves(net) if is_user_defined(layer)}
-    if not user_layers:
+    suspected_layers = {path: layer for path, layer in leaves(net) if is_suspected(layer)}
+    if not suspected_layers:
         return []
     cut_layers: dict[str, float] = {}
     reached_paths: set[str] = set()
     varying_paths: set[str] = set()
 
     def after_forward(path: str, layer: Layer, x: Any, y: Any, cache: Cache) -> None:
-        if path in user_layers and isinstance(y, Tensor) and bool((y != y[:1]).any()):
+        if path in suspected_layers and isinstance(y, Tensor) and bool((y != y[:1]).any()):
             varying_paths.add(path)  # constant outputs come from dead units, for which a gradient of 0 is correct
 
     def after_backward(path: str, layer: Layer, dy: Any, dx: Any, dparams: Params) -> None:
@@ -36,8 +46,14 @@ def find(case: Case) -> list[Finding]:
     if not cut_layers or not untrained_paths:
         return []
     path = next(iter(cut_layers))  # the last such layer of the network, since backward reaches it first
-    type_name = type(user_layers[path]).__name__
-    kinds = {type(user_layers[path]) for path in cut_layers}
+    type_name = type(suspected_layers[path]).__name__
+    kinds = {type(suspected_layers[path]) for path in cut_layers}
+    cause = f"{type_name} has a derivative of 0 everywhere, like rounding, thresholds and argmax, so no gradient "
+    fix = "use a smooth function instead, or let its backward pass return the gradient unchanged (straight-through "
+    fix += "estimator)"
+    if kinds == {Detach}:
+        cause = "the values are detached there (detach, .data or no_grad), so no gradient "
+        fix = "leave out detach, .data and no_grad between layers that are to learn; freeze the others by requires_grad"
     return [
         Finding(
             NAME,
@@ -49,10 +65,8 @@ def find(case: Case) -> list[Finding]:
                 "layers_that_never_learn": len(untrained_paths),
                 "for_example": untrained_paths[0],
             },
-            cause=f"{type_name} has a derivative of 0 everywhere, like rounding, thresholds and argmax, so no gradient "
-            "reaches the layers before it",
-            fix="use a smooth function instead, or let its backward pass return the gradient unchanged "
-            "(straight-through estimator)",
+            cause=f"{cause}reaches the layers before it",
+            fix=fix,
             remedy=Remedy(
                 f"the network without {type_name}", lambda case: without_layers(case, kinds), "without-cut-layers"
             ),

@@ -21,14 +21,15 @@ PARTICULAR_SOURCES: tuple[SuspectSource, ...] = (
     settings.augment_suspects, losses.ignored_class_suspects, losses.loss_option_suspects,
     losses.class_balance_suspects, settings.clipping_suspects, settings.optimizer_suspects,
     settings.schedule_suspects, settings.tiny_batch_suspects, settings.dropout_suspects, layers.linear_suspects,
-    layers.activation_suspects, objectives.ending_suspects, layers.layer_suspects, losses.own_optimizer_suspects,
-    losses.own_loss_suspects, layers.initialization_suspects, losses.loss_suspects,
+    layers.detach_suspects, layers.reshape_suspects, layers.activation_suspects, objectives.ending_suspects,
+    layers.layer_suspects, losses.own_optimizer_suspects, losses.own_loss_suspects, layers.initialization_suspects,
+    losses.loss_suspects,
     layers.layer_option_suspects, layers.narrow_suspects,
 )  # fmt: skip
 # The sources that also work for a Case of one network and one loss with other targets, such as masks.
 SUPERVISED_SOURCES: tuple[SuspectSource, ...] = (
     losses.coupled_loss_suspects, settings.regularizer_suspects, layers.linear_suspects,
-    layers.initialization_suspects,
+    layers.detach_suspects, layers.reshape_suspects, layers.initialization_suspects,
 )  # fmt: skip
 # The sources that read only the settings, the networks and the data, and so work for a case of any task.
 ANY_TASK_SOURCES: tuple[TaskSuspectSource, ...] = (

@@ -7,11 +7,13 @@ from math import isfinite
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from pellucid.base.settings.checks import is_number
 from pellucid.combine import Sequential
 from pellucid.combine.base import Combinator, join, walk
 from pellucid.doctor.case import Case
+from pellucid.doctor.checks import cut_gradient
 from pellucid.doctor.checks.wrong_output import OUTPUT_RANGES
 from pellucid.doctor.finding import Suspect, suspect
 from pellucid.doctor.passes import gradients, is_user_defined, leaves, rms, trainable_layers
@@ -35,10 +37,12 @@ from pellucid.layers import (
     Layer,
     Mode,
     ReLU,
+    Reshape,
     Trait,
 )
 from pellucid.nested import flatten
 from pellucid.network.ending import last_layers
+from pellucid.operators import Detach, Permute, ToShape
 from pellucid.sweep import forward
 
 # Options of layers, and the ratio to the default, or its inverse, from which a value is unusual.
@@ -164,6 +168,48 @@ def _paths_before_weights(case: Case) -> list[str]:
     with torch.inference_mode():
         forward(case.initial.net, case.initial.params, case.inputs(case.probe)[:1], Mode(keep=False), watch)
     return list(paths)
+
+
+def detach_suspects(case: Case) -> Iterator[Suspect]:
+    """Yield a suspect if the layers before a detach get no gradient, which may be intended for pretrained ones."""
+    for finding in cut_gradient.cuts(case, lambda layer: isinstance(layer, Detach)):
+        yield Suspect(finding, unusual=True)
+
+
+def reshape_suspects(case: Case) -> Iterator[Suspect]:
+    """Yield a suspect if a reshape gives the axes the sizes that an exchange of axes would, which mixes their values.
+
+    Such as (N, T, C) read as (N, C, T) by view, without a transpose.
+    """
+    net, orders = case.model.net, dict[str, tuple[int, ...]]()
+
+    def watch(path: str, layer: Layer, x: Any, y: Any, cache: Any) -> None:
+        if isinstance(layer, Reshape | ToShape) and isinstance(x, Tensor) and isinstance(y, Tensor):
+            order = _order_of_axes(x.shape[1:], y.shape[1:])
+            if order is not None and x.shape[0] == y.shape[0]:
+                orders[path] = (0, *(1 + axis for axis in order))
+
+    with torch.inference_mode():
+        forward(net, case.initial.params, case.inputs(case.probe)[:1], Mode(keep=False), watch)
+    for path, axes in orders.items():
+        nets = with_replaced_layers(case.model.objective.nets, [("", path)], lambda _, axes=axes: Permute(axes))
+        yield suspect(
+            "reshaped-axes", "a view or reshape gives the axes other sizes without moving the values, so that values "
+            "of different places and channels are mixed",
+            f"exchange the axes by permute{axes}, not by view or reshape", f"permute{axes} instead of a reshape",
+            partial(rebuilt, keep_weights=True, nets=nets), path=path, unusual=True, key=f"permute-{path}",
+        )  # fmt: skip
+
+
+def _order_of_axes(old_sizes: Sequence[int], new_sizes: Sequence[int]) -> list[int] | None:
+    """Return the old axis of each new one if the sizes above 1 are the same in another order; None otherwise."""
+    old_large, new_large = ([size for size in sizes if size > 1] for sizes in (old_sizes, new_sizes))
+    if len(old_sizes) != len(new_sizes) or old_large == new_large or sorted(old_sizes) != sorted(new_sizes):
+        return None
+    order: list[int] = []
+    for size in new_sizes:
+        order.append(next(axis for axis, old in enumerate(old_sizes) if old == size and axis not in order))
+    return order
 
 
 def activation_suspects(case: Case) -> Iterator[Suspect]:

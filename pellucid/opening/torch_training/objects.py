@@ -61,6 +61,7 @@ class TorchObjects:
         self.path_by_key = {key: model.path_by_tied_key.get(key, key) for key in model.dtypes}
         self.group_by_path = self._groups(model)
         model.frozen = self._frozen(model)
+        self.without_gradient: set[str] = set()  # paths of parameters on which no output depends
 
     @property
     def is_begun(self) -> bool:
@@ -74,8 +75,9 @@ class TorchObjects:
         """
         with evaluating(self.network):
             dys, _, expected = module_gradients(self.network, (inputs,))
-            for name in names_without_gradient(self.network, (inputs,)):
-                self.group_by_path[self.path_by_key[name]] = None
+            names = names_without_gradient(self.network, (inputs,))
+            self.without_gradient = {self.path_by_key[name] for name in names}
+            self.group_by_path |= dict.fromkeys(self.without_gradient)
         output_gradients: Any = dys if len(dys) > 1 else next(iter(dys))
         gradients = model.gradients(inputs, output_gradients)
         largest = max((float(gradient.abs().max()) for gradient in expected.values()), default=0.0)

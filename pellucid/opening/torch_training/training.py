@@ -217,7 +217,8 @@ class TorchTraining:
         model.schedule = self._initial_schedule
         if isinstance(model.schedule, TorchSchedule):
             optimizer = replace(optimizer, lr=model.schedule.source.reference)
-        model.optimizer = optimizer.before_first_step(model.frozen)
+        # a remedy, such as leaving out a detach, may give these a gradient
+        model.optimizer = optimizer.before_first_step(model.frozen | self._objects.without_gradient)
         defaults = {
             "batch_size": len(self.train.first_batch[0]),
             "history": self.history,

@@ -22,7 +22,15 @@ from pellucid.doctor.evaluations import GOOD_SCORE, Evaluations
 from pellucid.doctor.finding import Remedy, Suspect, suspect
 from pellucid.doctor.intervention import effect_of
 from pellucid.doctor.paired import PairedTrainings, ProvenCause
-from pellucid.doctor.remedies import BATCH_SIZE, LEARNING_RATE, hidden_layers, rebuilt, with_initial_model, with_trained
+from pellucid.doctor.remedies import (
+    BATCH_SIZE,
+    LEARNING_RATE,
+    count_of_indices,
+    hidden_layers,
+    rebuilt,
+    with_initial_model,
+    with_trained,
+)
 from pellucid.doctor.replaced_parts import with_held_out_part
 from pellucid.doctor.suspects.settings import (
     MAX_EARLY_END,
@@ -259,7 +267,7 @@ def _exchanges(case: TrainingCase) -> Iterator[Suspect]:
     model = case.model
     nets = model.objective.nets
     name = PREDICTING_NETWORK if PREDICTING_NETWORK in nets else next(iter(nets), "")
-    net = _reference_network(model, ends_in_tanh=name == PREDICTING_NETWORK)
+    net = _reference_network(model, name == PREDICTING_NETWORK, count_of_indices(case))
     # the reference has one size, that of the data, also in place of a network for images of any size
     changes: dict[str, Any] = (
         {"input_shape": tuple(first_batch(case.train).images.shape[1:])} if None in model.input_shape else {}
@@ -336,13 +344,13 @@ def _thaw(model: BaseModel) -> None:
     model.rates.clear()
 
 
-def _reference_network(model: BaseModel, ends_in_tanh: bool) -> Layer | None:
+def _reference_network(model: BaseModel, ends_in_tanh: bool, n_indices: int) -> Layer | None:
     """Return a small network for the same inputs and outputs; None for outputs that are neither values nor maps."""
     shape, outputs = model.nominal_shape, model.output_shape
     if not all(isinstance(size, int) for size in (*shape, *outputs)):
         return None
     if len(outputs) == 1:
-        return Sequential(*hidden_layers(tuple(shape)), Dense(outputs[0]))
+        return Sequential(*hidden_layers(tuple(shape), n_indices), Dense(outputs[0]))
     if len(outputs) != 3 or len(shape) != 3:
         return None
     downsampling: list[Layer] = [BatchNorm()]

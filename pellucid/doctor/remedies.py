@@ -14,10 +14,11 @@ from pellucid.doctor.case import Case
 from pellucid.doctor.finding import Remedy
 from pellucid.doctor.inputs import select
 from pellucid.doctor.rehearsal import reinitialized
-from pellucid.doctor.training_case import T, optional_fields
-from pellucid.layers import BatchNorm, Conv2d, Dense, Flatten, Identity, Layer, MaxPool2d, ReLU
+from pellucid.doctor.training_case import T, TrainingCase, optional_fields
+from pellucid.layers import LSTM, BatchNorm, Conv2d, Dense, Flatten, Identity, Layer, MaxPool2d, ReLU
 from pellucid.losses import Quadratic, SoftmaxCrossEntropy
 from pellucid.nested import flatten, shared_paths
+from pellucid.operators import AffineMap, OneHot, Select
 from pellucid.optim import Adam
 from pellucid.optim.schedules import Cosine
 from pellucid.training.model import BaseModel
@@ -26,6 +27,7 @@ from pellucid.training.model import BaseModel
 MIN_SIDE = 8  # pixels; smaller images are flattened instead of convolved
 MAX_SIDE = 64  # pixels; larger sides are reduced by the stride of the first convolution
 LEARNING_RATE, BATCH_SIZE = 2e-3, 32
+MAX_INDICES = 2_000  # different indices, of which each is a column
 MIN_TARGET_STD = 1e-12  # by which targets are divided if they are constant
 
 
@@ -164,7 +166,7 @@ def small_network(case: Case) -> Case:
         case = with_standardised_targets(case)
     shape = tuple(case.train.x.shape[1:])
     loss: Any = SoftmaxCrossEntropy() if case.classifies else Quadratic()
-    net = Sequential(*hidden_layers(shape), Dense(_n_outputs(case)))
+    net = Sequential(*hidden_layers(shape, count_of_indices(case)), Dense(_n_outputs(case)))
 
     def begin() -> BaseModel:
         return BaseModel(
@@ -183,8 +185,23 @@ def _n_outputs(case: Case) -> int:
     return max(int(case.train.y.max()) + 1, *(out for out in case.model.output_shape[:1] if isinstance(out, int)), 2)
 
 
-def hidden_layers(shape: tuple[int, ...]) -> list[Layer]:
-    """Return the layers of the small network before its output, for inputs of a shape (without the batch axis)."""
+def count_of_indices(case: TrainingCase) -> int:
+    """Return the number of different indices of inputs that are indices, such as tokens; 0 for other inputs."""
+    model = case.model
+    if not isinstance(case.train, Arrays) or model.index_inputs != (True,):
+        return 0
+    parts = [data.x for data in (case.train, case.validation) if isinstance(data, Arrays)]
+    count = 1 + int(max(x.max() for x in parts))
+    return count if count <= MAX_INDICES and min(x.min() for x in parts) >= 0 else 0
+
+
+def hidden_layers(shape: tuple[int, ...], n_indices: int = 0) -> list[Layer]:
+    """Return the layers of the small network before its output, for inputs of a shape (without the batch axis).
+
+    n_indices: see `count_of_indices`. Indices have no order, so each is a column of its own, read along the sequence.
+    """
+    if n_indices and len(shape) == 1:
+        return [OneHot(n_indices), AffineMap(), LSTM(32), Select(1, -1)]
     if len(shape) != 3 or min(shape[1:]) < MIN_SIDE:
         return [Flatten(), BatchNorm(), Dense(64), ReLU(), Dense(64), ReLU()]
     stride = max(min(shape[1:]) // MAX_SIDE, 1)

@@ -344,7 +344,7 @@ def _thaw(model: BaseModel) -> None:
     model.rates.clear()
 
 
-def _reference_network(model: BaseModel, ends_in_tanh: bool, n_indices: int) -> Layer | None:
+def _reference_network(model: BaseModel, ends_in_tanh: bool, n_indices: int = 0) -> Layer | None:
     """Return a small network for the same inputs and outputs; None for outputs that are neither values nor maps."""
     shape, outputs = model.nominal_shape, model.output_shape
     if not all(isinstance(size, int) for size in (*shape, *outputs)):

@@ -9,6 +9,7 @@ import torch
 from pellucid.combine import Sequential
 from pellucid.doctor import Case, case_of, diagnose
 from pellucid.doctor.checks import cut_gradient, mixed_examples
+from pellucid.doctor.passes import leaves
 from pellucid.doctor.suspects import layers, losses, objectives, targets
 from pellucid.generators import GAN
 from pellucid.layers import (
@@ -23,7 +24,7 @@ from pellucid.layers import (
 )
 from pellucid.losses import BinaryCrossEntropy, HeatMaps, NegativeLogLikelihood, Quadratic, SoftmaxCrossEntropy
 from pellucid.model import Model
-from pellucid.operators import Detach
+from pellucid.operators import Detach, Permute
 from pellucid.operators.moves import Select
 from pellucid.optim import SGD, Adam, Momentum
 from tests.doctor.own_parts import Rounded, SoftmaxOver, Squared, Weighted
@@ -84,6 +85,32 @@ def test_a_detach_after_layers_that_are_to_learn_is_a_suspect(
     assert not cut_gradient.CHECK.find(case)
     for change in found:
         assert not list(layers.detach_suspects(change.apply(case)))
+
+
+@pytest.mark.parametrize(
+    ("old_sizes", "new_sizes", "order"),
+    [
+        ((48, 3), (3, 48), (0, 2, 1)),
+        ((4, 6, 5), (5, 4, 6), (0, 3, 1, 2)),
+        ((4, 6, 6), (6, 6, 4), (0, 2, 3, 1)),
+        ((8, 6), (48,), None),
+        ((8, 6), (8, 3, 2), None),
+        ((1, 8, 6), (8, 6, 1), None),
+        ((8, 8), (8, 8), None),
+    ],
+)
+def test_a_reshape_to_the_sizes_of_exchanged_axes_is_a_suspect(
+    old_sizes: tuple[int, ...], new_sizes: tuple[int, ...], order: tuple[int, ...] | None
+) -> None:
+    x = torch.rand(20, *old_sizes, generator=torch.Generator().manual_seed(0))
+    net = Sequential(shape=Reshape(new_sizes), flat=Flatten(), out=Dense(2))
+    case = case_of(Model(net, input_shape=old_sizes), x, torch.arange(20) % 2)
+    found = list(layers.reshape_suspects(case))
+    assert len(found) == (order is not None)
+    for change in found:
+        changed = change.apply(case)
+        assert dict(leaves(changed.model.net))["shape"] == Permute(order or ())
+        assert not list(layers.reshape_suspects(changed))
 
 
 def test_dead_units_do_not_cut_a_gradient() -> None:

@@ -11,7 +11,6 @@ from pellucid.combine import Sequential
 from pellucid.data import float_images
 from pellucid.doctor import Case, case_of, diagnose
 from pellucid.doctor.checks import unnormalised_inputs
-from pellucid.doctor.passes import leaves
 from pellucid.doctor.suspects import layers, losses, settings, suspects
 from pellucid.layers import (
     BatchNorm,
@@ -22,13 +21,11 @@ from pellucid.layers import (
     LogSoftmax,
     MaxPool2d,
     ReLU,
-    Reshape,
     Sigmoid,
     Tanh,
 )
 from pellucid.losses import BinaryCrossEntropy, NegativeLogLikelihood, SoftmaxCrossEntropy
 from pellucid.model import Model
-from pellucid.operators import Permute
 from pellucid.optim import Adam, Momentum, Progress
 from tests.doctor.own_parts import Rounded
 from tests.doctor.test_failing_trainings import split_digits
@@ -88,32 +85,6 @@ def test_a_linear_network_is_at_fault_only_if_the_targets_are_not_linear(is_line
     y = x[:, :1] - x[:, 1:2] if is_linear else x[:, :1].abs() + x[:, 1:2].abs()
     y = y + 0.3 * torch.randn(600, 1, generator=rng)
     assert diagnose(linear_network_case(y, x)).causes == (() if is_linear else ("no-activation",))
-
-
-@pytest.mark.parametrize(
-    ("old_sizes", "new_sizes", "order"),
-    [
-        ((48, 3), (3, 48), (0, 2, 1)),
-        ((4, 6, 5), (5, 4, 6), (0, 3, 1, 2)),
-        ((4, 6, 6), (6, 6, 4), (0, 2, 3, 1)),
-        ((8, 6), (48,), None),
-        ((8, 6), (8, 3, 2), None),
-        ((1, 8, 6), (8, 6, 1), None),
-        ((8, 8), (8, 8), None),
-    ],
-)
-def test_a_reshape_to_the_sizes_of_exchanged_axes_is_a_suspect(
-    old_sizes: tuple[int, ...], new_sizes: tuple[int, ...], order: tuple[int, ...] | None
-) -> None:
-    x = torch.rand(20, *old_sizes, generator=torch.Generator().manual_seed(0))
-    net = Sequential(shape=Reshape(new_sizes), flat=Flatten(), out=Dense(2))
-    case = case_of(Model(net, input_shape=old_sizes), x, torch.arange(20) % 2)
-    found = list(layers.reshape_suspects(case))
-    assert len(found) == (order is not None)
-    for change in found:
-        changed = change.apply(case)
-        assert dict(leaves(changed.model.net))["shape"] == Permute(order or ())
-        assert not list(layers.reshape_suspects(changed))
 
 
 @pytest.mark.parametrize(

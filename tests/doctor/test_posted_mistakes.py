@@ -12,18 +12,7 @@ from pellucid.data import float_images
 from pellucid.doctor import Case, case_of, diagnose
 from pellucid.doctor.checks import unnormalised_inputs
 from pellucid.doctor.suspects import layers, losses, settings, suspects
-from pellucid.layers import (
-    BatchNorm,
-    Conv2d,
-    Dense,
-    Dropout,
-    Flatten,
-    LogSoftmax,
-    MaxPool2d,
-    ReLU,
-    Sigmoid,
-    Tanh,
-)
+from pellucid.layers import BatchNorm, Conv2d, Dense, Dropout, Flatten, LogSoftmax, MaxPool2d, ReLU, Sigmoid, Tanh
 from pellucid.losses import BinaryCrossEntropy, NegativeLogLikelihood, SoftmaxCrossEntropy
 from pellucid.model import Model
 from pellucid.optim import Adam, Momentum, Progress

@@ -21,6 +21,7 @@ from pellucid.doctor.checks import (
     shifted_labels,
     shortcut_pixels,
     shuffled_labels,
+    softmax_axis,
     softmax_twice,
     symmetric_init,
     underfitting,
@@ -39,8 +40,8 @@ CHECKS: tuple[Check, ...] = tuple(
         leakage, unpaired_targets, shuffled_labels, shifted_labels, confused_labels, label_noise, unnormalised_inputs,
         class_imbalance, mask_classes,
         # of the network
-        wrong_output, softmax_twice, mixed_examples, wrong_gradient, outputs_without_loss, cut_gradient, symmetric_init,
-        dropout_at_inference,
+        wrong_output, softmax_axis, softmax_twice, mixed_examples, wrong_gradient, outputs_without_loss, cut_gradient,
+        symmetric_init, dropout_at_inference,
         # of the training
         nan_origin, batch_norm, replaced_weights, untrained_frozen,
         # of its result

@@ -72,7 +72,8 @@ def _axis_of_loss(case: Case, outputs: Tensor, y: Tensor) -> int | None:
     draws = [torch.randn(outputs.shape, generator=rng) for _ in range(N_DRAWS)]
     try:
         results = [loss(draw) for draw in draws]
-        if _are_equal(*results) and not bool(results[0][1].any()):
+        is_constant = _are_equal(*results) and not bool(results[0][1].any())
+        if is_constant and (1 in outputs.shape[1:] or bool(results[0][0])):  # 0 may be of a batch without any targets
             return NO_AXIS
         for axis in range(outputs.dim()):
             added = torch.randn(outputs.narrow(axis, 0, 1).shape, generator=rng)

@@ -20,6 +20,8 @@ from pellucid.doctor.paired import MIN_HELD_OUT, PairedTrainings, ProvenCause
 from pellucid.doctor.rehearsal import RehearsalSettings
 from pellucid.doctor.remedies import small_network, with_trained, with_values
 from pellucid.doctor.suspects import replaced_parts, suspects
+from pellucid.doctor.suspects.layers import POOLED_POSITIONS
+from pellucid.doctor.suspects.targets import UNNORMALISED_TARGETS
 from pellucid.doctor.training_case import T, TrainingCase, optional_fields
 from pellucid.training.examples import split
 
@@ -76,6 +78,9 @@ class ReplacedParts:
                 continue
             if (cause := self._train_with(candidate)) is None:
                 continue
+            if cause.finding.check == UNNORMALISED_TARGETS:  # these help a network that has lost the positions, too
+                rivals = [self._train_with(one) for one in self.candidates if one.finding.check == POOLED_POSITIONS]
+                cause = max(filter(None, (cause, *rivals)), key=lambda one: fmean(one.effect.after))
             if first_cause is not None or fmean(cause.effect.after) >= SUFFICIENT_SCORE:
                 return max(filter(None, (first_cause, cause)), key=lambda one: fmean(one.effect.after))
             first_cause = cause

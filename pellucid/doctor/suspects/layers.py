@@ -1,6 +1,6 @@
 """Suspects in the layers of the network: kinds of layers, their options, activations, pooling, initial weights."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import fields, replace
 from functools import partial
 from math import isfinite
@@ -11,7 +11,7 @@ from torch import Tensor
 
 from pellucid.base.settings.checks import is_number
 from pellucid.combine import Sequential
-from pellucid.combine.base import Combinator, join, walk
+from pellucid.combine.base import Combinator, join
 from pellucid.doctor.case import Case
 from pellucid.doctor.checks import cut_gradient
 from pellucid.doctor.checks.wrong_output import OUTPUT_RANGES
@@ -28,6 +28,7 @@ from pellucid.doctor.remedies import (
 from pellucid.doctor.training_case import TrainingCase, optional_fields
 from pellucid.layers import (
     AdaptiveAvgPool2d,
+    AvgPool2d,
     BatchNorm,
     Conv2d,
     Dense,
@@ -35,6 +36,7 @@ from pellucid.layers import (
     Flatten,
     Identity,
     Layer,
+    MaxPool2d,
     Mode,
     ReLU,
     Reshape,
@@ -42,8 +44,9 @@ from pellucid.layers import (
 )
 from pellucid.nested import flatten
 from pellucid.network.ending import last_layers
-from pellucid.operators import Detach, Permute, ToShape
+from pellucid.operators import AdaptiveMaxPool, Detach, Largest, Mean, Permute, ToShape
 from pellucid.sweep import forward
+from pellucid.training.examples import first_batch
 
 # Options of layers, and the ratio to the default, or its inverse, from which a value is unusual.
 OPTIONS = {"axis": 1.0, "momentum": 5.0, "epsilon": 1e3}
@@ -57,6 +60,8 @@ SATURATING = tuple(
 )
 # Of layers that leave a network linear, except for the maximum of MaxPool2d, which is hardly an activation.
 LINEAR_TRAITS = Trait.RESHAPE | Trait.RESAMPLE | Trait.NORM
+POOLINGS = (AdaptiveAvgPool2d, AdaptiveMaxPool, AvgPool2d, Largest, MaxPool2d, Mean)
+POOLED_POSITIONS = "pooled-positions"  # the name of the suspect
 MAX_HE_RATIO = 3.0  # RMS of a weight divided by its RMS after He initialization; the minimum is 1 / MAX_HE_RATIO
 MAX_BIAS = 1.0  # root mean square of a layer's initial biases
 MIN_WIDTH, SUFFICIENT_WIDTH = 8, 32  # units of inner layers
@@ -65,30 +70,52 @@ MIN_SATURATING, MAX_VANISHED = 3, 0.01  # inner sigmoids or tanhs; gradient of t
 
 def layer_suspects(case: TrainingCase) -> Iterator[Suspect]:
     """Yield a suspect for each kind of the library's inner layers that can be replaced by a plainer one."""
+    yield from _pooling_suspects(case)
     nets = case.model.objective.nets
     locations: dict[str, list[tuple[str, str]]] = {}
     for name, net in nets.items():
         ends = last_layers(net)
         for path, layer in leaves(net):
             is_norm = Trait.NORM in layer.traits and not isinstance(layer, BatchNorm)
-            is_pool = isinstance(layer, AdaptiveAvgPool2d) and layer.size in (1, (1, 1))
-            is_inner = path not in ends and not is_user_defined(layer)
-            if is_inner and (is_norm or (is_pool and _may_need_positions(case, net, path))):
+            if is_norm and path not in ends and not is_user_defined(layer):
                 locations.setdefault(type(layer).__name__, []).append((name, path))
     for kind, found in locations.items():
-        is_pool = kind == AdaptiveAvgPool2d.__name__
-        plain: Layer = Flatten() if is_pool else Identity()
-        text = "Flatten" if is_pool else "no layer"
+        changed = with_replaced_layers(nets, found, lambda _: Identity())
         yield suspect(
-            "pooled-positions" if is_pool else "norm-layer",
-            "the mean over all positions removes where in the image something is, which these targets depend on"
-            if is_pool else f"{kind} removes differences that the layers after it need",
-            "flatten the last maps instead of pooling them, or predict a map"
-            if is_pool else f"leave {kind} out, or use batch normalization",
-            f"{text} instead of {kind} in inner layers",
-            partial(rebuilt, keep_weights=True, nets=with_replaced_layers(nets, found, lambda _, plain=plain: plain)),
-            path=join(*found[0]), layers=len(found), key=f"{text}-for-{kind}",
+            "norm-layer", f"{kind} removes differences that the layers after it need",
+            f"leave {kind} out, or use batch normalization", f"no layer instead of {kind} in inner layers",
+            partial(rebuilt, keep_weights=True, nets=changed), path=join(*found[0]), layers=len(found),
+            key=f"no layer-for-{kind}",
         )  # fmt: skip
+
+
+def _pooling_suspects(case: TrainingCase) -> Iterator[Suspect]:
+    """Yield a suspect if the last layer of a network of values that sees positions is a pooling over all of them."""
+    nets = case.model.objective.nets
+    if len(nets) != 1 or optional_fields(case).classifies is not False:
+        return
+    (name, net), images = next(iter(nets.items())), first_batch(case.train).images[:1]
+    last: list[tuple[str, Layer, Any]] = []
+
+    def watch(path: str, layer: Layer, x: Any, y: Any, cache: Any) -> None:
+        sees_positions = isinstance(x, Tensor) and x.dim() == 4 and x.shape[2] * x.shape[3] > 1
+        if sees_positions and not isinstance(layer, Combinator | Identity):
+            last[:] = [(path, layer, y)]
+
+    initial = case.begin()
+    with torch.inference_mode():
+        forward(net, initial.params, initial.scaled(images), Mode(keep=False), watch)
+    if not last or not isinstance(last[0][1], POOLINGS) or last[0][2][0].numel() != last[0][2].shape[1]:
+        return
+    path, pooling, _ = last[0]
+    changed = with_replaced_layers(nets, [(name, path)], lambda _: Flatten())
+    yield suspect(
+        POOLED_POSITIONS, "pooling over all positions removes where in the image something is, which these targets "
+        "depend on", "flatten the last maps instead of pooling them, or predict a map",
+        f"Flatten instead of {type(pooling).__name__}",
+        # the network then has one size of images
+        partial(rebuilt, keep_weights=True, nets=changed, input_shape=tuple(images.shape[1:])), path=path,
+    )  # fmt: skip
 
 
 def narrow_suspects(case: Case) -> Iterator[Suspect]:
@@ -113,16 +140,6 @@ def narrow_suspects(case: Case) -> Iterator[Suspect]:
 def _widened(layer: Layer) -> Layer:
     width = "units" if isinstance(layer, Dense) else "filters"
     return replace(layer, **{width: SUFFICIENT_WIDTH})
-
-
-def _may_need_positions(case: TrainingCase, net: Layer, path: str) -> bool:
-    """Return whether the targets are no classes, and vectors follow the layer at a path, in images of a fixed size."""
-    prefix, _, name = path.rpartition(".")
-    parent, shape = dict(walk(net)).get(prefix), case.model.nominal_shape
-    layers: Mapping[str, Layer] = parent.layers if isinstance(parent, Sequential) else {}
-    following = list(layers.values())[list(layers).index(name) + 1 :] if name in layers else []
-    are_values_of_one_size = None not in shape and optional_fields(case).classifies is False
-    return are_values_of_one_size and isinstance(next(iter(following), None), Flatten | Dense)
 
 
 def _with_changed_layers(case: Case, paths: Sequence[str], change: Callable[[Layer], Layer]) -> Case:

@@ -19,6 +19,7 @@ from pellucid.doctor.simple_classifier import fit_simple_classifier
 from pellucid.doctor.suspects.losses import ChangedLoss
 from pellucid.losses import BinaryCrossEntropy, Loss
 
+UNNORMALISED_TARGETS = "unnormalised-targets"  # the name of the suspect
 # |mean| of the targets, in standard deviations, and as it is: coordinates from 0 to 1 hardly need another scale.
 MAX_OFFSET, MAX_MEAN = 2.0, 1.0
 MAX_STD, MIN_STD = 5.0, 0.05  # standard deviation of the targets
@@ -56,7 +57,7 @@ def target_suspects(case: Case) -> Iterator[Suspect]:
     is_scaled_otherwise = float(std.max()) > MAX_STD or float(std.min()) < MIN_STD
     if float(std.min()) > 0 and (offset > MAX_OFFSET or is_scaled_otherwise):
         yield suspect(
-            "unnormalised-targets", "the targets are far from the network's first outputs, so that most of the "
+            UNNORMALISED_TARGETS, "the targets are far from the network's first outputs, so that most of the "
             "training is spent on learning their mean and scale",
             "subtract the targets' mean, divide by their standard deviation, and undo this in the predictions",
             "standardised targets",

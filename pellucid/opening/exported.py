@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from pellucid.base.errors import PellucidError
 from pellucid.base.text import first_line
-from pellucid.opening.autocast_regions import inline_regions
+from pellucid.opening.wrapped_regions import inline_regions
 from pellucid.opening.in_place import writes_a_view
 
 # One export with a prime number instead of symbolic sizes, with which more networks fail, or two exports, which take

@@ -266,6 +266,8 @@ def class_balance_suspects(case: TrainingCase) -> Iterator[Suspect]:
     if not isinstance(case.train, Arrays):
         return
     n_outputs = _n_outputs(case)
+    if type(loss) is SoftmaxCrossEntropy and case.train.y.is_floating_point():
+        return  # probabilities of classes, as mixed examples have
     if type(loss) is SoftmaxCrossEntropy and not _differ(loss.class_weights):
         labels = case.train.y.flatten()
         labels = labels if loss.ignore is None else labels[labels != loss.ignore]

@@ -161,3 +161,54 @@ def test_what_has_no_such_mode_here_is_refused_by_name(name: str) -> None:
     network = nn.Sequential(Kept(make()), nn.Flatten(), nn.Linear(36, 4)).double()
     with pytest.raises(PellucidError, match=message):
         Parts(network, nn.CrossEntropyLoss(), torch.optim.SGD(network.parameters(), lr=0.1)).taken(loader())
+
+
+class PartWithoutGradient(nn.Module):
+    """A network whose first part is computed without gradients, by a way of writing that."""
+
+    def __init__(self, way: str) -> None:
+        super().__init__()
+        self.way = way
+        self.features = nn.Sequential(nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.ReLU())
+        self.head = nn.Sequential(nn.Conv2d(4, 4, 1), nn.Flatten(), nn.Linear(144, 3))
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.way == "detach":
+            return self.head(self.features(x).detach())
+        if self.way == "two outputs":
+            with torch.no_grad():
+                maps = self.features(x)
+                means = maps.mean((2, 3))
+            return self.head(maps) + means[:, :3]
+        if self.way == "gradients again":
+            with torch.no_grad():
+                maps = self.features(x)
+                with torch.enable_grad():
+                    maps = self.head[0](maps)
+            return self.head[1:](maps)
+        with torch.no_grad() if self.way == "no_grad" else torch.set_grad_enabled(False):
+            maps = self.features(x)
+        return self.head(maps)
+
+
+@pytest.mark.parametrize("make_optimizer", [
+    lambda params: torch.optim.SGD(params, 0.05, momentum=0.9, weight_decay=0.01),
+    lambda params: torch.optim.AdamW(params, 1e-2, weight_decay=0.1),
+])  # fmt: skip
+@pytest.mark.parametrize("way", ["no_grad", "set_grad_enabled", "detach", "two outputs", "gradients again"])
+def test_a_part_without_gradients_is_trained_as_in_pytorch(way: str, make_optimizer: Any) -> None:
+    torch.manual_seed(0)
+    network = PartWithoutGradient(way)
+    expected = copy.deepcopy(network)
+    x, y = torch.randn(64, 1, 8, 8), torch.randint(0, 3, (64,))
+    loader = DataLoader(TensorDataset(x, y), 16)
+    optimizer = make_optimizer(expected.parameters())
+    for inputs, targets in [*loader, *loader]:
+        optimizer.zero_grad()
+        nn.functional.cross_entropy(expected(inputs), targets).backward()
+        optimizer.step()
+    training = pellucid.from_torch(
+        network, loss=nn.CrossEntropyLoss(), optimizer=make_optimizer(network.parameters()), train=loader
+    )
+    training.fit(2, verbose=False)
+    torch.testing.assert_close(network.state_dict(), expected.state_dict(), rtol=0, atol=1e-6)

@@ -20,7 +20,9 @@ from pellucid.training.reading import read_examples
 MAX_EXAMPLES = 200  # of each part of the data
 MIN_EFFECT, MIN_DEVIATIONS = 0.5, 4.0  # difference of two means: in standard deviations, and in standard errors
 N_DIVISIONS = 10_000  # random ones of the examples, none of which may differ as much
-LARGE_EFFECT, MIN_RATIO = 1.0, 1.5  # of large differences: in standard deviations, and the ratio of the means
+# Of large differences: in standard deviations, and the ratio of the means. Shares of a class may differ by more between
+# groups, such as scenes, of sound data.
+LARGE_EFFECT, MIN_RATIO, MIN_CLASS_RATIO = 1.0, 1.5, 5.0
 MAX_SHOWN, MAX_IN_TEXT = 3, 2  # differences in the evidence, and in a sentence
 
 
@@ -47,7 +49,8 @@ class TraitDifference(NamedTuple):
     def is_large(self) -> bool:
         """Whether it is larger than differences that are usual between sound data sets, such as shares of classes."""
         low, high = sorted((abs(self.train), abs(self.validation)))
-        return self.size >= LARGE_EFFECT and (self.train * self.validation <= 0 or high >= MIN_RATIO * low)
+        min_ratio = MIN_CLASS_RATIO if self.is_of_class else MIN_RATIO
+        return self.size >= LARGE_EFFECT and (self.train * self.validation <= 0 or high >= min_ratio * low)
 
     def __str__(self) -> str:
         """Return both means as text."""

@@ -19,8 +19,8 @@ from torch import Tensor, nn
 
 from pellucid.base.errors import PellucidError
 from pellucid.base.text import first_line
-from pellucid.opening.wrapped_regions import inline_regions
 from pellucid.opening.in_place import writes_a_view
+from pellucid.opening.wrapped_regions import inline_regions
 
 # One export with a prime number instead of symbolic sizes, with which more networks fail, or two exports, which take
 # twice the time. Each argument is then a number.

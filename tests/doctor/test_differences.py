@@ -24,6 +24,7 @@ from pellucid.ops.image_objects import Objects
 from pellucid.optim import Adam, Momentum
 from pellucid.task import task_of
 from pellucid.task.traits import input_traits, plain_target_traits, target_traits
+from pellucid.task.values import OF_CLASS
 from pellucid.training.reading import read_examples
 from tests.detectors.drawn import Rectangles
 from tests.doctor.detection.small_cases import ListSource
@@ -89,6 +90,8 @@ def test_small_ratios_of_means_are_no_large_differences() -> None:
         TraitDifference("boxes", *values).is_large for values in ((2, 4, 3.0), (3, 4, 3.0), (2, 4, 0.6), (-1, 1, 2))
     ]
     assert sizes == [True, False, False, True]
+    shares = [TraitDifference("share of class 0", *values, 1.2, kind=OF_CLASS) for values in ((0.2, 0.1), (0.2, 0.0))]
+    assert [one.is_large for one in shares] == [False, True]
 
 
 def cells(count: int, seed: int, side: float = 20.0) -> ListSource:

@@ -1,5 +1,6 @@
 """Parts of a network that stay in evaluation mode while a loop trains the others."""
 
+import copy
 from collections.abc import Callable
 from typing import Any
 
@@ -8,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
+import pellucid
 from pellucid.base.errors import PellucidError
 from tests.opening.torch_training.loops import Parts, check_equal
 

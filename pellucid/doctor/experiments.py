@@ -12,7 +12,7 @@ from torch import Tensor
 from pellucid.base.errors import PellucidError
 from pellucid.doctor.case import UnansweredError, has_flat_targets
 from pellucid.doctor.category_columns import CATEGORY_AS_NUMBER, train_with_one_hot_columns
-from pellucid.doctor.checks import CHECKS, leakage
+from pellucid.doctor.checks import CHECKS
 from pellucid.doctor.cross_fit import CROSS_FIT_KEY, SPLITS_DIFFER, compare_targets, train_on_validation_data
 from pellucid.doctor.diagnosis import PARTS, Diagnosis, sorted_by_kind, with_order, without_refuted_causes
 from pellucid.doctor.evaluations import GOOD_SCORE, MIN_GAP, Evaluations, with_changed_targets
@@ -23,8 +23,8 @@ from pellucid.doctor.finding import FAILURE_SIGNS, Check, Finding, Suspect, susp
 from pellucid.doctor.intervention import MeasuredEffect
 from pellucid.doctor.judged_examples import judge_training_targets, train_with_other_values
 from pellucid.doctor.kinds_of_examples import train_with_exchanged_columns, train_without_kinds
+from pellucid.doctor.near_copies import measure_near_copies
 from pellucid.doctor.paired import PairedTrainings, ProvenCause
-from pellucid.doctor.redrawn import evaluate_unchanged_validation
 from pellucid.doctor.replaced_parts import (
     MIN_REFERENCE_SCORE,
     UNSOUND_DATA,
@@ -34,6 +34,7 @@ from pellucid.doctor.replaced_parts import (
     with_held_out_part,
 )
 from pellucid.doctor.training_case import ExaminedCase, TrainingCase, optional_fields, repeats_training, validation_of
+from pellucid.doctor.unchanged_validation import evaluate_unchanged_validation
 from pellucid.task import Task
 from pellucid.training.device import CPU
 
@@ -176,7 +177,7 @@ def _first_cause(evaluations: Evaluations) -> ProvenCause | None:
 
         experiments = [
             ("unchanged-validation", evaluate_unchanged_validation),
-            ("near-copies", leakage.measure_near_copies),
+            ("near-copies", measure_near_copies),
             ("other-values", train_with_other_values),
             ("kinds", train_without_kinds),
             ("exchanged-columns", train_with_exchanged_columns),

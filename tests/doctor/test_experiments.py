@@ -14,8 +14,9 @@ from pellucid.data import Batch
 from pellucid.doctor import Case, Diagnosis, case_of
 from pellucid.doctor.checks import class_imbalance
 from pellucid.doctor.evaluations import Evaluations
-from pellucid.doctor.experiments import MAX_COLUMNS, train_with_exchanged_columns, with_causes
+from pellucid.doctor.experiments import with_causes
 from pellucid.doctor.finding import Finding, suspect
+from pellucid.doctor.kinds_of_examples import MAX_COLUMNS, train_with_exchanged_columns
 from pellucid.doctor.paired import PairedTrainings
 from pellucid.layers import Conv2d, Dense, Flatten, MaxPool2d, ReLU
 from pellucid.layers.base import Layer, Mode

@@ -40,7 +40,7 @@ CHECKS: tuple[Check, ...] = tuple(
         leakage, unpaired_targets, shuffled_labels, shifted_labels, confused_labels, label_noise, unnormalised_inputs,
         class_imbalance, mask_classes,
         # of the network
-        wrong_output, softmax_axis, softmax_twice, mixed_examples, wrong_gradient, outputs_without_loss, cut_gradient,
+        wrong_output, softmax_twice, mixed_examples, wrong_gradient, outputs_without_loss, softmax_axis, cut_gradient,
         symmetric_init, dropout_at_inference,
         # of the training
         nan_origin, batch_norm, replaced_weights, untrained_frozen,

@@ -53,7 +53,7 @@ def cuts(case: Case, is_suspected: Callable[[Layer], bool]) -> list[Finding]:
     fix += "estimator)"
     if kinds == {Detach}:
         cause = "the values are detached there (detach, .data or no_grad), so no gradient "
-        fix = "leave out detach, .data and no_grad between layers that are to learn; freeze the others by requires_grad"
+        fix = "leave out detach, .data and no_grad between layers that are to learn; the optimizer can leave out others"
     return [
         Finding(
             NAME,

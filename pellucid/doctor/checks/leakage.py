@@ -1,9 +1,7 @@
 """Validation examples that are copies of training examples, or that the network has learned before its first step."""
 
-from dataclasses import replace
 from math import prod
 from statistics import fmean
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -12,13 +10,9 @@ from pellucid.data.dataset import float_images
 from pellucid.data.seeds import generator
 from pellucid.data.source import Arrays
 from pellucid.doctor.case import Case
-from pellucid.doctor.finding import Check, Finding, Remedy, Suspect
-from pellucid.doctor.inputs import FAR_RANK, NEAR_RANK, closeness, digests, near_groups, select
+from pellucid.doctor.finding import Check, Finding
+from pellucid.doctor.inputs import FAR_RANK, NEAR_RANK, closeness, digests, near_groups
 from pellucid.doctor.overlaps import find_overlaps
-from pellucid.doctor.paired import ProvenCause
-
-if TYPE_CHECKING:
-    from pellucid.doctor.evaluations import Evaluations
 
 MAX_EXACT_FRACTION = 0.01  # of the validation examples; with more copies, an accuracy of 99 % is meaningless
 MIN_COPIES = 3
@@ -243,35 +237,6 @@ def _indices_of_common_classes(case: Case, validation: Arrays) -> tuple[Tensor, 
         return torch.arange(len(y)), torch.arange(len(validation))
     common = (y.bincount() >= MIN_MEMBERS).nonzero().flatten()
     return torch.isin(y, common).nonzero().flatten(), torch.isin(validation.y, common).nonzero().flatten()
-
-
-def measure_near_copies(evaluations: "Evaluations") -> ProvenCause | None:
-    """Train without the training images of some scenes, and without as many others; score both on these scenes.
-
-    Only images that are copies of others lose much by the first. Without a certain or a large loss, near images may be
-    alike by chance, and `Evaluations.is_harmless` refutes the finding.
-    """
-    case, validation = evaluations.case, evaluations.case.validation
-    found = next((one for one in evaluations.findings if (one.check, one.kind) == (NAME, NEAR_COPIES)), None)
-    if found is None or not isinstance(case, Case) or not isinstance(validation, Arrays):
-        return None
-    if len(case.train) + len(validation) > MAX_GROUPED:
-        return None
-    is_scored, is_of_scenes = held_out_scenes(case, validation)
-    others = (~is_of_scenes).nonzero().flatten()
-    order = torch.randperm(len(others), generator=generator(case.model.seed))
-    is_kept = torch.ones(len(case.train), dtype=torch.bool)
-    is_kept[others[order[: int(is_of_scenes.sum())]]] = False
-    with_copies = select(case.train, is_kept)
-    base = replace(case, train=select(case.train, ~is_of_scenes), validation=select(validation, is_scored))
-    remedy = Remedy(
-        f"copies of {int(is_scored.sum())} validation images among the training images, in place of as many others",
-        lambda case: replace(case, train=with_copies), NEAR_COPIES,
-    )  # fmt: skip
-    change = Suspect(replace(found, remedy=remedy), is_likely=True)
-    # what is learned by heart is learned late
-    cause = evaluations.trainings.measure(base, change, {}, evaluations.trainings.max_steps)
-    return cause and cause._replace(mended_case=case)
 
 
 NAME = "leakage"

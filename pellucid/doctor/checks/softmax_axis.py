@@ -28,7 +28,7 @@ CERTAIN_LOGIT, MAX_LOWEST = 20.0, 0.3  # of outputs that equal the targets, and 
 MAX_SUM_ERROR = 0.01  # of targets that are probabilities
 MIN_PROBABILITIES = 0.5  # fraction of the sums of targets along an axis that are 1; positions without any have sum 0
 
-Results = tuple[Tensor, Tensor]  # a loss and its gradient
+LossWithGradient = tuple[Tensor, Tensor]  # a loss and its gradient
 
 
 def find(case: Case) -> list[Finding]:
@@ -86,7 +86,7 @@ def _axis_of_loss(case: Case, outputs: Tensor, y: Tensor) -> int | None:
     return None
 
 
-def _are_equal(first: Results, second: Results) -> bool:
+def _are_equal(first: LossWithGradient, second: LossWithGradient) -> bool:
     """Return whether two losses are equal, and so are their gradients."""
     limits = [TOLERANCE * float(one.abs().max()) for one in first]
     return all(float((a - b).abs().max()) <= limit for a, b, limit in zip(first, second, limits, strict=True))
@@ -108,7 +108,7 @@ def _is_wrong(axis: int, outputs: Tensor, y: Tensor) -> bool:
     return has_other_sums and (is_binary or (axis > 0 and outputs.dim() > 2))
 
 
-def _is_lowest_at_targets(loss: Callable[[Tensor], Results], draw: Tensor, y: Tensor) -> bool:
+def _is_lowest_at_targets(loss: Callable[[Tensor], LossWithGradient], draw: Tensor, y: Tensor) -> bool:
     """Return whether outputs that are sure of all targets have almost no loss, as of ranks and distances of outputs."""
     shape = tuple(draw.shape)
     if y.numel() == draw.numel():

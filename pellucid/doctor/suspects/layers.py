@@ -44,6 +44,7 @@ from pellucid.layers import (
 )
 from pellucid.nested import flatten
 from pellucid.network.ending import last_layers
+from pellucid.objective import Supervised
 from pellucid.operators import AdaptiveMaxPool, Detach, Largest, Mean, Permute, ToShape
 from pellucid.sweep import forward
 from pellucid.training.examples import first_batch
@@ -92,7 +93,7 @@ def layer_suspects(case: TrainingCase) -> Iterator[Suspect]:
 def _pooling_suspects(case: TrainingCase) -> Iterator[Suspect]:
     """Yield a suspect if the last layer of a network of values that sees positions is a pooling over all of them."""
     nets = case.model.objective.nets
-    if len(nets) != 1 or optional_fields(case).classifies is not False:
+    if not isinstance(case.model.objective, Supervised) or optional_fields(case).classifies is not False:
         return
     (name, net), images = next(iter(nets.items())), first_batch(case.train).images[:1]
     last: list[tuple[str, Layer, Any]] = []

@@ -353,5 +353,5 @@ def test_labels_left_out_are_the_first_sentence_of_the_diagnosis() -> None:
         train=DataLoader(TensorDataset(x, y), 10),
     )  # fmt: skip
     diagnosis = diagnose(case_of(training.model, x, y, epochs=1))
-    assert (diagnosis.causes, diagnosis.kind(0)) == (("outputs-without-loss",), "cause")
+    assert (diagnosis.causes[0], diagnosis.kind(0)) == ("outputs-without-loss", "cause")
     assert str(diagnosis).startswith("Use BCEWithLogitsLoss on all labels")

@@ -10,10 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import growth, profile, results, table
-from benchmarks.causes import against_cleanlab
-from benchmarks.causes import page as causes
+from benchmarks.doctor import against_cleanlab
 from benchmarks.doctor import report as doctor
-from benchmarks.mistakes import report as mistakes
 from benchmarks.mutants import report as mutants
 from benchmarks.quality import page as quality
 from benchmarks.relevance import __main__ as relevance
@@ -27,11 +25,11 @@ def pages() -> dict[str, str]:
     """Return the text of each page by its name in docs/."""
     return {
         "benchmarks.md": table.stored_page(),
-        "causes.md": causes.page(stored("causes"), causes.read_judgements()),
+        "causes.md": doctor.causes_page(stored("causes")),
         "cleanlab.md": against_cleanlab.page(stored("cleanlab")),
-        "doctor.md": doctor.stored_page(stored("doctor")),
+        "doctor.md": doctor.doctor_page(stored("doctor")),
         "growth.md": growth.page(stored("growth")),
-        "mistakes.md": mistakes.stored_page(stored("mistakes"), DOCS),
+        "mistakes.md": doctor.mistakes_page(stored("mistakes"), stored("doctor")),
         "mutants.md": mutants.stored_page(DOCS),
         "profile.md": profile.page(stored("profile")),
         "quality.md": quality.text(stored("quality")),

@@ -1,122 +1,79 @@
-"""Inject faults into trainings, run the doctor, and report how often it is right: `python -m benchmarks.doctor`.
+"""Ask the doctor about trainings with mistakes and about healthy ones: `python -m benchmarks.doctor`.
 
-The result of each case is stored in the work folder when the case ends. The same command resumes an interrupted run, as
-long as the code is unchanged.
+What it says is kept in one file for each training; the same command goes on where an interrupted one was, and begins
+anew what has other code, or another doctor. For several processes, give each its own lists or names. Whether a named
+cause of an unusual or posted mistake is the right one is left to readers.
 """
 
 import argparse
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from multiprocessing import get_context
+import warnings
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
-os.environ["OMP_NUM_THREADS"] = "1"  # before PyTorch is imported: one process runs on each core
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # before PyTorch is imported
 
-from benchmarks.doctor import report
-from benchmarks.doctor.plan import faults, plan_jobs, select_faults
-from benchmarks.doctor.store import ROOT, Record, Store, commit, fingerprint
-from benchmarks.doctor.tally import by_kind, count_alarms, count_faults
-from benchmarks.doctor.trial import prepare, run_job
-
-N_SEEDS, FIRST_SEED = 1, 100
+from benchmarks.doctor import harm, report
+from benchmarks.doctor.lists import LISTS, POSTS_FOLDER, Entry, entries
+from benchmarks.doctor.store import Record, Store, doctor_hash, slug
+from benchmarks.doctor.tally import tally
+from benchmarks.doctor.trial import tried
 
 
-def main() -> int:
+def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.doctor", description=__doc__)
-    parser.add_argument(
-        "--seeds",
-        type=int,
-        default=N_SEEDS,
-        help=f"cases of each fault for each of its settings (default: {N_SEEDS}, and ten cases at least)",
-    )
-    parser.add_argument(
-        "--first",
-        type=int,
-        default=FIRST_SEED,
-        help=f"the first seed; each further case has the next one (default: {FIRST_SEED})",
-    )
-    parser.add_argument("--only", nargs="*", default=[], metavar="CHECK", help="the faults of these checks")
-    parser.add_argument(
-        "--healthy",
-        type=int,
-        metavar="N",
-        help="healthy trainings (default: as many as faults and 200 at least, none with --only)",
-    )
-    parser.add_argument("--every", type=int, default=1, metavar="N", help="every N-th of the faults' cases only")
-    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="processes (default: the cores)")
-    parser.add_argument("--out", type=Path, default=Path("runs/doctor"), help="the work folder (default: runs/doctor)")
-    parser.add_argument("--docs", type=Path, help="where the report goes (default: docs, for all faults)")
-    args = parser.parse_args()
-    known_faults = faults()
-    if unknown := sorted(set(args.only) - {fault.name for fault in known_faults}):
-        parser.error(
-            f"no fault of {', '.join(unknown)}; known: {', '.join(dict.fromkeys(one.name for one in known_faults))}"
-        )
-    jobs = plan_jobs(
-        select_faults(known_faults, args.only),
-        args.seeds,
-        args.first,
-        0 if args.only and args.healthy is None else args.healthy,
-        args.every,
-    )
-    code, known_to_git = fingerprint(), commit()  # both may change during the hours of training
-    store = Store(args.out, code)
-    code_version = f"{code}, commit {known_to_git}" if known_to_git else code
-    for record in run_jobs([job for job in jobs if job.key not in store.records], args.jobs, run_job):
-        store.add(record)
-    records = store.records_of(job.key for job in jobs)
-    docs = args.docs or (ROOT / "docs" if not args.only else args.out)
-    report.write(records, docs, command(), machine(args.jobs), code_version)
-    kinds = by_kind(records)
-    faulty, healthy = count_faults(kinds.broken), count_alarms(kinds.healthy)
-    print(
-        f"{faulty.named} of {faulty.cases} faults named; {healthy.alarmed} of {healthy.cases} healthy ones called ill"
-    )
-    print(f"wrote {docs / 'doctor.md'}")
+    parser.add_argument("lists", nargs="*", default=LISTS, metavar="LIST", help=f"{', '.join(LISTS)} (all)")
+    parser.add_argument("--names", nargs="+", help="a file with names, one a line, or how the names begin (all)")
+    parser.add_argument("--every", type=int, default=1, metavar="K", help="each K-th training of a list only")
+    parser.add_argument("--seed", type=int, default=0, help="of the data and the training (0)")
+    parser.add_argument("--healthy", action="store_true", help="the same trainings without their mistakes")
+    parser.add_argument("--folder", type=Path, default=POSTS_FOLDER, help="of the posts (benchmarks/doctor/posts)")
+    parser.add_argument("--seconds", type=float, default=float("inf"), help="begin no further training after these")
+    parser.add_argument("--out", type=Path, default=Path("runs/doctor"), help="the folder of records (runs/doctor)")
+    parser.add_argument("--docs", type=Path, help="a folder whose stored results get the records (none)")
+    parser.add_argument("--harm", action="store_true", help="measure what the mistakes cost instead")
+    args = parser.parse_args(arguments)
+    if unknown := set(args.lists) - set(LISTS):
+        parser.error(f"no list {', '.join(sorted(unknown))}; known: {', '.join(LISTS)}")
+    warnings.simplefilter("ignore")
+    begin, records = time.monotonic(), list[Record]()
+    for list_name in args.lists:
+        chosen = chosen_of(entries(list_name, args.folder), args.names)[:: args.every]
+        if args.harm:
+            harm.measure(chosen, begin + args.seconds)
+            continue
+        found = list(asked(list_name, chosen, args, begin + args.seconds))
+        print(f"{list_name}: {tally(found)}", flush=True)
+        records += found
+    if args.docs:
+        report.take(records, args.docs)
     return 0
 
 
-def run_jobs(jobs: Sequence[Any], workers: int, run_job: Callable[[Any], Record]) -> Iterator[Record]:
-    """Yield the record of each job when it finishes, and print the progress on stderr."""
-    start_time = time.monotonic()
-    with ProcessPoolExecutor(max(workers, 1), get_context("spawn"), prepare) as pool:
-        try:
-            for n_done, future in enumerate(as_completed([pool.submit(run_job, job) for job in jobs]), start=1):
-                yield future.result()
-                seconds_left = (time.monotonic() - start_time) / n_done * (len(jobs) - n_done)
-                print(
-                    f"{n_done} of {len(jobs)}, {seconds_left / 60:.0f} min left",
-                    end="\033[K\r",
-                    file=sys.stderr,
-                    flush=True,
-                )
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
-    print(end="\033[K", file=sys.stderr)
+def chosen_of(known: Iterable[Entry], names: list[str] | None) -> list[Entry]:
+    """Return the trainings with the names in a file, or those whose names begin so; all if names is None."""
+    if names and Path(names[0]).is_file():
+        listed = {slug(line) for line in Path(names[0]).read_text("utf-8").splitlines()}
+        return [entry for entry in known if slug(entry.name) in listed]
+    return [entry for entry in known if names is None or slug(entry.name).startswith(tuple(map(slug, names)))]
 
 
-def command() -> str:
-    """Return the command line without --out and --docs, which name folders of this machine."""
-    words = iter(sys.argv[1:])
-    shown_words = [word for word in words if word not in ("--out", "--docs") or not next(words)]
-    return " ".join(["python -m benchmarks.doctor", *shown_words])
-
-
-def machine(jobs: int) -> str:
-    """Return the versions of Pellucid and PyTorch, the number of processes and the processor, for the report."""
-    import torch
-
-    from pellucid import __version__
-    from pellucid.run.folder import processor
-
-    return (
-        f"pellucid {__version__}, torch {torch.__version__}, {jobs} process{'' if jobs == 1 else 'es'} on {processor()}"
-    )
+def asked(list_name: str, chosen: Iterable[Entry], args: argparse.Namespace, end: float) -> Iterable[Record]:
+    """Yield the record of each training, stored or new, and print a line for each."""
+    store, doctor = Store(args.out), doctor_hash()
+    for entry in chosen:
+        path, code = store.path(list_name, entry.name, args.seed, args.healthy), f"{entry.code}-{doctor}"
+        record = store.read(path, code)
+        if record is None:
+            if time.monotonic() >= end:
+                continue
+            key = {"list": list_name, "name": entry.name, "seed": args.seed, "healthy": args.healthy, "code": code}
+            record = key | tried(entry, args.seed, not args.healthy)
+            store.write(path, record)
+        print(f"{entry.name:44} {record['verdict']:14} {record['words']}", flush=True)
+        yield record
 
 
 if __name__ == "__main__":

@@ -1,92 +1,69 @@
-"""Counts over records: faults that were named, and healthy trainings with a finding."""
+"""Counts of what the doctor said."""
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Sequence
+from typing import NamedTuple
 
-Record = dict[str, Any]
+from benchmarks.doctor.listed import read
+from benchmarks.doctor.store import Record
+from pellucid.base.text import plural
+
+VERDICTS = ("named", "refused", "wrong cause", "symptom only", "nothing", "error")
+ACCUSATIONS = ("cause", "likely cause", "part", "refused", "error")
 
 
-@dataclass(frozen=True)
-class Row:
-    """Counts over the cases of one or more faults.
+class Counts(NamedTuple):
+    """Trainings with a mistake whose checks are known: with a right check, as a cause, and as the first finding."""
 
-    settings: the settings of the cases, in the order of the records. seeds: the distinct seeds, sorted. named: cases
-    in which the right check has a finding. cause, first: cases in which it is a cause, and the first finding.
-    others: the number of cases in which each other check has a finding. errors: cases that raised an error; they
-    count as not named.
-    """
-
-    fault: str
-    about: str
-    settings: tuple[str, ...]
-    seeds: tuple[int, ...]
     cases: int
     named: int
     cause: int
     first: int
-    others: dict[str, int]
     errors: int
 
 
-def count_faults(records: Sequence[Record]) -> Row:
-    """Return the counts over cases of faults, with the name and description of the first record."""
-    examined = [record for record in records if "error" not in record]
-    others = Counter(name for record in examined for name in record["names"] if name != record["fault"])
-    return Row(
-        records[0]["fault"] if records else "",
-        records[0]["about"] if records else "",
-        tuple(dict.fromkeys(record["setting"] for record in records)),
-        tuple(sorted({record["seed"] for record in records})),
-        len(records),
-        sum(record["fault"] in record["names"] for record in examined),
-        sum(record["fault"] in record["causes"] for record in examined),
-        sum(record["names"][:1] == [record["fault"]] for record in examined),
-        dict(others.most_common()),
-        len(records) - len(examined),
-    )
+def right_checks(record: Record) -> set[str]:
+    """Return the checks that name the mistake: that of a fault, or those of the kind of a usual mistake."""
+    return {record["fault"]} if "fault" in record else set(read("names")["kinds"].get(record.get("kind"), ()))
 
 
-def by_fault(records: Iterable[Record]) -> list[Row]:
-    """Return a row for each fault, in the order of the records."""
-    records_by_fault: dict[tuple[str, str], list[Record]] = {}
-    for record in records:
-        records_by_fault.setdefault((record["fault"], record["about"]), []).append(record)
-    return [count_faults(group) for group in records_by_fault.values()]
+def counted(records: Sequence[Record]) -> Counts:
+    """Return the counts of trainings."""
+    named = [record for record in records if right_checks(record) & {*record.get("names", ())}]
+    cause = sum(bool(right_checks(record) & {*record["causes"]}) for record in named)
+    first = sum(record["names"][0] in right_checks(record) for record in named)
+    return Counts(len(records), len(named), cause, first, sum(map(is_error, records)))
 
 
-@dataclass(frozen=True)
-class Alarms:
-    """Counts over healthy cases: with any finding, with a cause, and for each check with a finding of that check."""
-
-    cases: int
-    alarmed: int
-    caused: int
-    checks: dict[str, int]
-    errors: int
+def is_error(record: Record) -> bool:
+    """Return whether the training or the doctor ended with an error."""
+    return record.get("verdict") in ("error", "not examined")
 
 
-def count_alarms(records: Sequence[Record]) -> Alarms:
-    """Return the counts over healthy cases; a case that raised an error counts as alarmed and caused."""
-    errors = sum("error" in record for record in records)
-    alarmed = [record for record in records if record.get("names")]
-    checks = Counter(name for record in alarmed for name in record["names"])
-    caused = sum(bool(record["causes"]) for record in alarmed)
-    return Alarms(len(records), len(alarmed) + errors, caused + errors, dict(checks.most_common()), errors)
+def judged(record: Record) -> str:
+    """Return one of VERDICTS if the right checks are known: a cause that is more than a symptom is a wrong one."""
+    if is_error(record) or record.get("verdict") == "refused":
+        return "error" if is_error(record) else "refused"
+    if right_checks(record) & {*record["causes"]}:
+        return "named"
+    if {*record["causes"]} - {*read("names")["symptoms"]}:
+        return "wrong cause"
+    return "symptom only" if record["names"] else "nothing"
 
 
-@dataclass(frozen=True)
-class RecordsByKind:
-    """Records of faulty trainings (`broken`) and of healthy trainings."""
-
-    broken: list[Record]
-    healthy: list[Record]
+def is_accused(record: Record) -> bool:
+    """Return whether the doctor accuses a training of something, or an error has ended it."""
+    return bool(record.get("causes")) or record.get("verdict") in ACCUSATIONS
 
 
-def by_kind(records: Iterable[Record]) -> RecordsByKind:
-    """Divide the records by kind."""
-    kinds = RecordsByKind([], [])
-    for record in records:
-        (kinds.broken if record["fault"] else kinds.healthy).append(record)
-    return kinds
+def has_finding(record: Record) -> bool:
+    """Return whether the doctor finds anything in a training, or an error has ended it."""
+    return bool(record.get("names")) or is_accused(record)
+
+
+def tally(records: Sequence[Record]) -> str:
+    """Return the counts of a list's records as text."""
+    accused = sum(map(is_accused, records))
+    words = Counter(judged(one) if right_checks(one) and not one.get("healthy") else one["verdict"] for one in records)
+    text = ", ".join(f"{count} {word}" for word, count in words.most_common())
+    return f"{plural(len(records), 'training')}: {text}; {accused} accused"

@@ -1,53 +1,46 @@
-"""One case of the benchmark: train, run the doctor, and record its findings."""
+"""One trial: train, ask the doctor, and record what it says."""
 
-import os
 import time
+from collections.abc import Mapping
+from itertools import pairwise
 from typing import Any
 
-os.environ["OMP_NUM_THREADS"] = "1"  # before PyTorch is imported: one process runs on each core
-
-from benchmarks.doctor.healthy import HEALTHY
-from benchmarks.doctor.plan import Job, faults
-
-Record = dict[str, Any]
+from benchmarks.doctor.lists import Entry
+from benchmarks.doctor.store import Record
+from pellucid.base.errors import PellucidError
+from pellucid.base.text import first_line
 
 
-def prepare() -> None:
-    """Initialize a worker process: one thread, and no warnings."""
-    import warnings
+def tried(entry: Entry, seed: int, mistake: bool = True) -> Record:
+    """Return the verdict, the first check, the first sentences and the processor's seconds for training and doctor.
 
-    import torch
-
-    torch.set_num_threads(1)
-    warnings.simplefilter("ignore")
-
-
-def run_job(job: Job) -> Record:
-    """Return a record of the doctor's findings, or of the error if the case raises one."""
-    from pellucid.doctor import diagnose
-
-    start_time = time.perf_counter()
+    The verdict is the kind of the first finding, "silent" if there is none, "refused" if the library refuses the
+    training, "not examined" if the doctor refuses it, or "error" for any other error.
+    """
+    times, refusal = [time.process_time()], "refused"
     try:
-        setting = next(one for one in HEALTHY if one.name == job.setting).replace(seed=job.seed)
-        if job.fault:
-            matching_faults = (one for one in faults() if (one.name, one.about) == (job.fault, job.about))
-            case = next(matching_faults).make(setting)
-        else:
-            case = setting.train()
-        training_end = time.perf_counter()
-        diagnosis = diagnose(case)
-    except Exception as error:  # any error: the other cases still run
-        return {**_key(job), "error": f"{type(error).__name__}: {error}"}
+        ask = entry.train(seed, mistake)
+        times.append(time.process_time())
+        refusal = "not examined"
+        said = what_is_said(ask())
+        times.append(time.process_time())
+    except PellucidError as error:
+        said = {"verdict": refusal, "check": "", "words": first_line(error)}
+    except (Exception, SystemExit) as error:  # any other: the other trainings still run
+        said = {"verdict": "error", "check": "", "words": f"{type(error).__name__}: {error}"}
+    seconds = (round(end - begin, 2) for begin, end in pairwise(times))
+    return {**entry.about, **said, "seconds": dict(zip(("training", "doctor"), seconds, strict=False))}
+
+
+def what_is_said(diagnosis: Mapping[str, Any]) -> Record:
+    """Return what a diagnosis says first, the checks that have findings, those of causes, and the diagnosis."""
+    findings = diagnosis["findings"]
+    first = next(iter(findings), {"kind": "silent", "check": ""})
     return {
-        **_key(job),
-        "names": list(diagnosis.names),
-        "causes": list(diagnosis.causes),
-        "findings": [[one.check, one.path, dict(one.evidence)] for one in diagnosis.findings],
-        "checks": len(diagnosis.checks),
-        "training": round(training_end - start_time, 2),
-        "doctor": round(time.perf_counter() - training_end, 2),
+        "verdict": first["kind"],
+        "check": first["check"],
+        "words": diagnosis["summary"],
+        "names": list(dict.fromkeys(one["check"] for one in findings)),
+        "causes": list(dict.fromkeys(one["check"] for one in findings if one["kind"] in ("cause", "likely cause"))),
+        "diagnosis": diagnosis,
     }
-
-
-def _key(job: Job) -> Record:
-    return {"key": job.key, "fault": job.fault, "about": job.about, "setting": job.setting, "seed": job.seed}

@@ -20,7 +20,7 @@ MAX_PAIRS = 4
 STANDARD_ERRORS = 3.0  # half the width of a gain's interval, in standard errors of the mean over examples
 # The standard deviation of a gain over pairs of trainings is pooled with TYPICAL_DEVIATION, which has the weight of
 # PRIOR_FREEDOM degrees of freedom (a moderated t-statistic, Smyth 2004). TYPICAL_DEVIATION is above 0.046, the root
-# mean square of 50 such deviations in `benchmarks.causes`. Half the width of the interval is STUDENT_T, by the degrees
+# mean square of 50 such deviations in `benchmarks.doctor`. Half the width of the interval is STUDENT_T, by the degrees
 # of freedom, times the standard error: Student's t at 95 %, with a Bonferroni correction for four tests, one after each
 # of 1 to MAX_PAIRS pairs.
 TYPICAL_DEVIATION, PRIOR_FREEDOM = 0.05, 2

@@ -1,74 +1,186 @@
-"""The benchmark of the doctor: the cases that it plans, resuming, and its counts."""
+"""The bench of the doctor: its lists, resuming, its counts and its pages, and cases of each list."""
 
 import json
-import subprocess
+from collections import Counter
+from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
-from scipy.stats import binomtest
 
 from benchmarks.doctor import report
+from benchmarks.doctor.__main__ import main
 from benchmarks.doctor.fault import Fault
-from benchmarks.doctor.healthy import HEALTHY
+from benchmarks.doctor.lists import FAULT_MODULES, LISTS, Entry, entries
 from benchmarks.doctor.material import material
-from benchmarks.doctor.plan import Job, faults, plan_jobs, select_faults
 from benchmarks.doctor.settings import SETTINGS
-from benchmarks.doctor.store import Store, commit, fingerprint
-from benchmarks.doctor.tally import by_fault, count_alarms, count_faults
-from benchmarks.doctor.trial import run_job
+from benchmarks.doctor.store import Store, doctor_hash, slug
+from benchmarks.doctor.tally import counted, has_finding, is_accused, judged, tally
+from benchmarks.doctor.trial import tried
+from pellucid.base.errors import PellucidError
 from pellucid.data import Dataset
 from pellucid.doctor.checks import CHECKS
-from pellucid.metrics.bootstrap import wilson
+from tests.cases import each
 
 pytestmark = pytest.mark.slow
 
-WIDE_FAULT = Fault("dead-units", "too fast", lambda setting: setting.train())
-NARROW_FAULT = Fault("leakage", "copies", lambda setting: setting.train(), ("digits-relu", "mnist-conv", "signs-norm"))
-
-
-def record(fault: str, names: list[str], causes: list[str], about: str = "so", **more: object) -> dict:
-    base = {"key": "k", "fault": fault, "about": about, "setting": "digits-relu", "seed": 1}
-    return {**base, "names": names, "causes": causes, "training": 1.0, "doctor": 2.0, **more}
-
-
-def failed_record(fault: str) -> dict:
-    return {"key": f"{fault}|7", "fault": fault, "about": "so", "setting": "mnist-conv", "seed": 1, "error": "E: no"}
-
-
-RECORDS = [
-    record("dead-units", ["dead-units", "useless-maps"], ["dead-units"]),
-    record("dead-units", ["learning-rate-too-high", "dead-units"], ["learning-rate-too-high"]),
-    record("dead-units", ["learning-rate-too-high"], ["learning-rate-too-high"]),
-    failed_record("dead-units"),
-    record("leakage", ["leakage"], ["leakage"], "copies"),
-    *(record("", [], [], "") for _ in range(18)),
-    record("", ["overfitting"], ["overfitting"], ""),
-    failed_record(""),
+DOCS = Path(__file__).resolve().parents[3] / "docs"
+FAULTS: list[Fault] = [
+    fault for name in FAULT_MODULES for fault in import_module(f"benchmarks.doctor.faults.{name}").FAULTS
 ]
+# Of different lists and tasks, and two that are healthy: what the doctor finds, which readers judged to be right.
+CASES = (
+    ("faults", "leakage, all of validation is training, digits-relu", "leakage"),
+    ("usual", "softmax-over-batch", "mixed-examples"),
+    ("first", "reg-relu-end", "wrong-output"),
+    ("unopened", "kpt-order-differs", "key-point-order"),
+    ("third", "trf-old-classes-forgotten", "class-imbalance"),
+    ("fifth", "gen-vae-logits-as-images", "own-objective"),
+    ("healthy", "unusual: numbers", ""),
+    ("healthy", "usual: layer norm", ""),
+)
+POST = """
+import torch
+def training(seed, mistake):
+    x, y = torch.randn(60, 4, generator=torch.Generator().manual_seed(seed)), torch.arange(60) % 2
+    loader = torch.utils.data.DataLoader(torch.utils.data.TensorDataset(x + 3 * y[:, None], y), 20)
+    network = torch.nn.Linear(4, 2)
+    torch.nn.init.constant_(network.weight, float("nan") if mistake else 0.1)
+    return {
+        "network": network, "loss": torch.nn.CrossEntropyLoss(), "scheduler": None, "train": loader,
+        "optimizer": torch.optim.Adam(network.parameters(), 0.05), "validation": loader, "epochs": 8,
+    }
+"""
 
 
-def test_every_fault_gets_its_cases_and_as_many_are_healthy() -> None:
-    jobs = plan_jobs([WIDE_FAULT, NARROW_FAULT], seeds=2, first_seed=100)
-    jobs_by_fault = {name: [job for job in jobs if job.fault == name] for name in ("dead-units", "leakage", "")}
-    assert (len(jobs_by_fault["dead-units"]), len(jobs_by_fault["leakage"]), len(jobs_by_fault[""])) == (16, 10, 200)
-    assert {job.setting for job in plan_jobs([NARROW_FAULT], seeds=1, first_seed=0, healthy=0)[:3]} == set(
-        NARROW_FAULT.settings
-    )
-    assert {job.setting for job in jobs_by_fault["leakage"]} == set(NARROW_FAULT.settings)
-    assert {job.setting for job in jobs_by_fault[""]} == {setting.name for setting in HEALTHY}
-    assert len({job.key for job in jobs}) == len(jobs)
-    many_jobs = plan_jobs([WIDE_FAULT], seeds=30, first_seed=0)
-    assert sum(not job.fault for job in many_jobs) == 240
-    assert len(plan_jobs([WIDE_FAULT], seeds=2, first_seed=0, healthy=3)) == 19
+def faulty(names: list[str], causes: list[str], **more: Any) -> dict[str, Any]:
+    about = {"fault": "dead-units", "about": "so", "setting": "digits-relu"}
+    key = {"list": "faults", "name": "dead-units, so, digits-relu", "seed": 1}
+    return {**key, **about, "names": names, "causes": causes, "seconds": {"doctor": 2.0}, **more}
 
 
-@pytest.mark.parametrize("fault", [WIDE_FAULT, NARROW_FAULT])
-def test_each_case_of_a_fault_has_a_seed_of_its_own(fault: Fault) -> None:
-    jobs = plan_jobs([fault], seeds=1, first_seed=100)
-    assert [job.seed for job in jobs if job.fault] == list(range(100, 110))
-    healthy = [job.seed for job in jobs if not job.fault]
-    assert healthy == list(range(100, 300))
+def usual(name: str, kind: str, names: list[str], causes: list[str], **more: Any) -> dict[str, Any]:
+    key = {"list": "usual", "name": name, "seed": 1, "kind": kind}
+    return {**key, "names": names, "causes": causes, "seconds": {"doctor": 2.0}, **more}
+
+
+def healthy(name: str, names: list[str], causes: list[str]) -> dict[str, Any]:
+    return {"list": "healthy", "name": name, "seed": 1, "names": names, "causes": causes, "seconds": {"doctor": 2.0}}
+
+
+def failed(record: dict[str, Any]) -> dict[str, Any]:
+    shown = {key: value for key, value in record.items() if key not in ("names", "causes")}
+    return {**shown, "verdict": "error", "words": "E: no", "seconds": {}}
+
+
+FAULT_RECORDS = [
+    faulty(["dead-units", "useless-maps"], ["dead-units"]),
+    faulty(["learning-rate-too-high", "dead-units"], ["learning-rate-too-high"]),
+    faulty(["learning-rate-too-high"], ["learning-rate-too-high"]),
+    failed(faulty([], [])),
+    faulty(["leakage"], ["leakage"], fault="leakage"),
+    *(healthy("faults: digits-relu", [], []) for _ in range(18)),
+    healthy("faults: digits-relu", ["overfitting"], ["overfitting"]),
+    failed(healthy("faults: digits-relu", [], [])),
+]
+USUAL_RECORDS = [
+    usual("high-momentum", "momentum", ["momentum-too-high"], ["momentum-too-high"]),
+    usual("tight-clipping", "clipping", ["dead-units"], ["dead-units"]),
+    usual("large-epsilon", "rate-too-low", ["underfitting"], ["underfitting"], harmed=0.5, sound=0.51),
+    failed(usual("norm-of-zero", "nan", [], [])),
+    healthy("usual: tanh", [], []),
+    healthy("usual: ELU", ["leakage"], ["leakage"]),
+    healthy("usual: GELU", ["overfitting"], []),
+    healthy("usual: L1", [], []),
+]
+MEASURED = {"command": "a command", "machine": "a machine", "code": "abc, commit def", "date": "2026-01-02"}
+
+
+@each("case", CASES)
+def test_the_doctor_says_of_a_case_what_readers_judged_to_be_right(
+    case: tuple[str, str, str], capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    list_name, name, check = case
+    assert main([list_name, "--names", name, "--out", str(tmp_path)]) == 0
+    (path,) = (path for path in tmp_path.glob("*/*.json") if json.loads(path.read_text("utf-8"))["name"] == name)
+    record = json.loads(path.read_text("utf-8"))
+    if list_name == "healthy":
+        assert not is_accused(record), record["words"]
+    else:
+        assert (record["check"], record["causes"][:1]) == (check, [check])
+    assert record["words"] in capsys.readouterr().out
+    assert {*record["seconds"]} == {"training", "doctor"}
+
+
+def test_posts_are_asked_about_with_and_without_their_mistakes_and_one_that_crashes_is_recorded(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    (tmp_path / "nan.py").write_text(POST)
+    (tmp_path / "other.py").write_text(POST)
+    (tmp_path / "crash.py").write_text("def training(seed, mistake):\n    raise SystemExit('no data')\n")
+    (tmp_path / "names").write_text("crash\nnan\n")
+    command = ["posts", "--folder", str(tmp_path), "--out", str(tmp_path / "out"), "--names", str(tmp_path / "names")]
+    assert main(command) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].split()[:2] == ["crash", "error"]
+    assert "SystemExit: no data" in lines[0]
+    assert lines[1].startswith("nan ")
+    assert len(lines) == 3
+    assert main([*command, "--healthy"]) == 0
+    healthy_line = capsys.readouterr().out.splitlines()[1]
+    assert healthy_line.split()[1] in ("silent", "symptom")
+    stored = sorted(path.name for path in (tmp_path / "out").glob("*/*"))
+    assert stored == ["crash-0-healthy.json", "crash-0.json", "nan-0-healthy.json", "nan-0.json"]
+
+
+def test_each_list_has_trainings_of_different_files() -> None:
+    for name in LISTS:
+        slugs = Counter(slug(entry.name) for entry in entries(name))
+        assert slugs or name == "posts"
+        assert not [one for one, count in slugs.items() if count > 1]
+
+
+def test_a_resumed_run_asks_again_only_after_changes_and_errors(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    path = store.path("usual", "a name, of 1", 7)
+    assert store.read(path, "abc") is None
+    store.write(path, {"code": "abc", "verdict": "silent", "x": float("nan")})
+    assert store.read(path, "abc") == {"code": "abc", "verdict": "silent", "x": None}
+    assert store.read(path, "other") is None
+    store.write(path, {"code": "abc", "verdict": "error"})
+    assert store.read(path, "abc") is None
+    assert {store.path("usual", "a name, of 1", 7, healthy=True).name} == {"a-name-of-1-7-healthy.json"}
+    assert doctor_hash() == doctor_hash()
+
+
+def test_no_training_begins_after_the_seconds_and_stored_ones_are_shown(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    command = ["first", "--names", "reg-relu-end", "--out", str(tmp_path)]
+    assert main([*command, "--seconds", "0"]) == 0
+    assert capsys.readouterr().out.startswith("first: 0 trainings")
+    assert main(command) == 0
+    first_time = capsys.readouterr().out
+    assert main([*command, "--seconds", "0"]) == 0
+    assert capsys.readouterr().out == first_time
+
+
+def test_refusals_and_errors_are_verdicts() -> None:
+    def refuse() -> dict[str, Any]:
+        raise PellucidError("no")
+
+    def refuse_training(seed: int, mistake: bool) -> Any:
+        return refuse()
+
+    def trained(seed: int, mistake: bool) -> Any:
+        return (refuse, lambda: {}["findings"])[seed]
+
+    assert tried(Entry("a", "", refuse_training), 0)["verdict"] == "refused"
+    assert tried(Entry("a", "", trained), 0)["verdict"] == "not examined"
+    assert tried(Entry("a", "", trained), 1) == {
+        "verdict": "error", "check": "", "words": "KeyError: 'findings'", "seconds": {"training": 0.0},
+    }  # fmt: skip
 
 
 def test_the_seed_selects_the_signs(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -81,136 +193,76 @@ def test_the_seed_selects_the_signs(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_fault_of_some_settings_has_an_exclusion_reason() -> None:
-    for fault in faults():
+    for fault in FAULTS:
         assert (len(fault.settings) < len(SETTINGS)) == bool(fault.exclusion_reason), (fault.name, fault.about)
 
 
-def test_healthy_trainings_have_more_settings_than_faulty_ones() -> None:
-    names = [setting.name for setting in HEALTHY]
-    assert len(set(names)) == len(names)
-    assert set(names) > {setting.name for setting in SETTINGS}
-
-
-@pytest.mark.parametrize(
-    "name", ["warm-up and cosine", "30 clusters", "frozen features", "numbers (N, 1)", "numbers (N,)"]
-)
-def test_healthy_trainings_of_other_kinds_learn(name: str) -> None:
-    case = next(setting for setting in HEALTHY if setting.name == name).replace(seed=3).train()
-    assert case.history is not None
-    assert not case.stopped
-    losses = [row["val_loss"] for row in case.history.rows]
-    assert losses[-1] < 0.6 * losses[0]
-    assert (case.train.y.dim(), case.classifies) == (1 if "N, 1" not in name else 2, "numbers" not in name)
-    assert bool(case.model.frozen) == (name == "frozen features")
-
-
 def test_faults_are_unique_and_name_checks() -> None:
-    known = faults()
     by_experiments = {
         "learning-rate-too-high", "learning-rate-too-low", "shifted-labels", "batch-norm-tiny-batches",
         "examples-in-order",
     }  # fmt: skip
-    assert {fault.name for fault in known} <= {check.name for check in CHECKS} | by_experiments
-    assert len({(fault.name, fault.about) for fault in known}) == len(known)
+    assert {fault.name for fault in FAULTS} <= {check.name for check in CHECKS} | by_experiments
+    assert len({(fault.name, fault.about) for fault in FAULTS}) == len(FAULTS)
     names = {setting.name for setting in SETTINGS}
-    assert all(fault.settings and set(fault.settings) <= names for fault in known)
-    assert select_faults(known, ["leakage"]) == [fault for fault in known if fault.name == "leakage"]
-    assert not [fault.about for fault in known if "|" in fault.about]  # a | would break the tables
+    assert all(fault.settings and set(fault.settings) <= names for fault in FAULTS)
 
 
-@pytest.mark.parametrize(("hits", "cases"), [(0, 10), (1, 10), (9, 10), (10, 10), (190, 200), (0, 200)])
-def test_intervals_are_wilsons(hits: int, cases: int) -> None:
-    expected = binomtest(hits, cases).proportion_ci(0.95, method="wilson")
-    assert wilson(hits, cases) == pytest.approx((expected.low, expected.high), abs=1e-12)
+def test_faults_that_are_named_and_alarms_are_counted() -> None:
+    dead_units = counted([one for one in FAULT_RECORDS if one.get("fault") == "dead-units"])
+    assert tuple(dead_units) == (4, 2, 1, 1, 1)
+    unharmed = [one for one in FAULT_RECORDS if one["list"] == "healthy"]
+    assert (sum(map(has_finding, unharmed)), sum(map(is_accused, unharmed))) == (2, 2)
+    assert sum(map(is_accused, [one for one in USUAL_RECORDS if one["list"] == "healthy"])) == 1
+    text = tally([one | {"verdict": "cause"} for one in FAULT_RECORDS[:3]])
+    assert text == "3 trainings: 2 wrong cause, 1 named; 3 accused"
 
 
-def test_tallies_count_named_faults_and_alarms() -> None:
-    dead_units, leakage = by_fault([entry for entry in RECORDS if entry["fault"]])
-    assert (dead_units.cases, dead_units.named, dead_units.cause, dead_units.first, dead_units.errors) == (
-        4,
-        2,
-        1,
-        1,
-        1,
-    )
-    assert dead_units.others == {"learning-rate-too-high": 2, "useless-maps": 1}
-    assert (leakage.cases, leakage.named, leakage.cause, leakage.first) == (1, 1, 1, 1)
-    all_faults = count_faults([entry for entry in RECORDS if entry["fault"]])
-    assert (all_faults.cases, all_faults.named, all_faults.cause, all_faults.first) == (5, 3, 2, 2)
-    healthy = count_alarms([entry for entry in RECORDS if not entry["fault"]])
-    assert (healthy.cases, healthy.alarmed, healthy.errors, healthy.checks) == (20, 2, 1, {"overfitting": 1})
+@pytest.mark.parametrize(
+    ("kind", "causes", "others", "expected"),
+    [
+        ("momentum", ["momentum-too-high"], [], "named"),
+        ("momentum", ["dead-units", "momentum-too-high"], [], "named"),
+        ("momentum", ["dead-units"], ["momentum-too-high"], "wrong cause"),
+        ("momentum", ["underfitting", "dead-units"], [], "wrong cause"),
+        ("momentum", ["underfitting"], ["dead-units"], "symptom only"),
+        ("momentum", [], ["dead-units"], "symptom only"),
+        ("momentum", [], [], "nothing"),
+        ("capacity", ["underfitting"], [], "named"),
+        ("pixels-scrambled", ["leakage"], [], "wrong cause"),
+    ],
+)
+def test_verdict_by_the_names_of_causes(kind: str, causes: list[str], others: list[str], expected: str) -> None:
+    assert judged(usual("a", kind, causes + others, causes)) == expected
 
 
-def test_the_page_contains_the_counts(tmp_path: Path) -> None:
-    report.write(RECORDS, tmp_path, "python -m benchmarks.doctor", "a machine", "abc, commit def")
-    page = (tmp_path / "doctor.md").read_text("utf-8")
+def test_the_pages_contain_the_counts() -> None:
+    faults = {**MEASURED, "cases": FAULT_RECORDS}
+    page = report.doctor_page(faults)
     assert "**Of 5 faults 60.0 % are named** (23.1 to 88.2 %), 40.0 % as a cause and 40.0 % first." in page
     assert "**Of 20 healthy trainings 10.0 % get any finding** (2.8 to 30.1 %), 10.0 % any cause." in page
     assert "| dead-units | 4 | 50.0 % | 25.0 % | 25.0 % |" in page
     assert "| leakage | 1 | 100.0 % | 100.0 % | 100.0 % |" in page
     assert "| overfitting | 1 (5.0 %) |" in page
-    assert "- dead-units (so) in mnist-conv, seed 1: E: no" in page
-    assert "with a machine; code abc, commit def." in page
-    page_json = json.loads((tmp_path / "doctor.json").read_text("utf-8"))
-    assert page_json["faults"]["named"] == 3
-    assert page_json["healthy"]["interval"] == pytest.approx(wilson(2, 20), abs=1e-6)
-    assert len(page_json["cases"]) == len(RECORDS)
+    assert "- dead-units (so) in digits-relu, seed 1: E: no" in page
+    assert "Measured 2026-01-02 by `a command` with a machine; code abc, commit def." in page
+    page = report.mistakes_page({**MEASURED, "cases": USUAL_RECORDS}, faults)
+    assert "| mistakes | 4 | 25.0 % | 4.6 to 69.9 % | 0.0 % | 25.0 % | 25.0 % | 25.0 % | 4 | 25.0 % | 50.0 % |" in page
+    assert "Cost less than 0.02: large-epsilon (seed 1)." in page
 
 
-def test_an_interrupted_bench_resumes(tmp_path: Path) -> None:
-    store = Store(tmp_path, "abc")
-    store.add({"key": "a", "names": []})
-    store.add({"key": "b", "error": "E"})
-    with store.path.open("a") as file:
-        file.write('{"key": "c", "na')
-    resumed = Store(tmp_path, "abc")
-    assert set(resumed.records) == {"a"}  # failed and truncated records are measured again
-    assert resumed.records_of(["b", "a"]) == [{"key": "a", "names": []}]
-    assert not Store(tmp_path, "other").records
-
-
-def test_changed_code_has_another_fingerprint(tmp_path: Path) -> None:
-    for folder in ("pellucid", "benchmarks/doctor"):
-        (tmp_path / folder).mkdir(parents=True)
-    (tmp_path / "pellucid/a.py").write_text("1")
-    first_fingerprint = fingerprint(tmp_path)
-    assert first_fingerprint == fingerprint(tmp_path)
-    (tmp_path / "pellucid/a.py").write_text("2")
-    assert fingerprint(tmp_path) != first_fingerprint
-
-
-def test_the_commit_is_reported_where_git_knows_it(tmp_path: Path) -> None:
-    def git(*arguments: str) -> str:
-        identity = ["-c", "user.name=a", "-c", "user.email=a@b.c"]
-        process = subprocess.run(
-            ["git", "-C", str(tmp_path), *identity, *arguments], capture_output=True, text=True, check=True
-        )
-        return process.stdout.strip()
-
-    package = tmp_path / "pellucid"
-    package.mkdir()
-    (package / "a.py").write_text("1")
-    git("init", "-q")
-    assert commit(tmp_path) == ""  # nothing is committed yet
-    git("add", ".")
-    git("commit", "-qm", "Begin")
-    assert commit(tmp_path) == git("rev-parse", "--short=12", "HEAD")
-    (tmp_path / "notes.md").write_text("1")  # not code
-    assert "changes" not in commit(tmp_path)
-    (package / "a.py").write_text("2")
-    assert commit(tmp_path).endswith(" with changes")
-    assert commit(package) == ""
-
-
-def test_a_record_is_stored_as_json_with_null_for_nan(tmp_path: Path) -> None:
-    store = Store(tmp_path, "abc")
-    store.add({"key": "a", "findings": [["c", "p", {"x": float("nan"), "y": (1, 2.5)}]]})
-    assert Store(tmp_path, "abc").records["a"]["findings"] == [["c", "p", {"x": None, "y": [1, 2.5]}]]
-
-
-def test_a_case_is_trained_and_examined() -> None:
-    result = run_job(Job("", "", "digits-relu", 0))
-    assert "error" not in result, result["error"]
-    assert (result["fault"], result["setting"], result["seed"]) == ("", "digits-relu", 0)
-    assert result["checks"] == len(CHECKS)
-    assert "StopIteration" in run_job(Job("", "", "no such setting", 0))["error"]
+def test_new_records_replace_those_of_the_same_trainings(tmp_path: Path) -> None:
+    for name in ("doctor", "mistakes", "causes"):
+        (tmp_path / f"{name}.json").write_bytes((DOCS / f"{name}.json").read_bytes())
+    report.take([], tmp_path)
+    for name in ("doctor", "mistakes", "causes"):
+        assert (tmp_path / f"{name}.json").read_bytes() == (DOCS / f"{name}.json").read_bytes()
+    new = {"healthy": False, "verdict": "silent", "check": "", "words": "So.", "names": [], "causes": []}
+    new |= {"seed": 100, "code": "c", "seconds": {"training": 1.0, "doctor": 1.0}}
+    report.take([new | {"list": "usual", "name": "high-momentum", "diagnosis": {}}], tmp_path)
+    before, after = (report.stored(folder, "mistakes")["cases"] for folder in (DOCS, tmp_path))
+    assert len(before) == len(after)
+    (changed,) = (one for one in after if one not in before)
+    assert (changed["name"], changed["words"], changed["causes"]) == ("high-momentum", "So.", [])
+    assert "harmed" in changed
+    assert "diagnosis" not in changed

@@ -1,1 +1,0 @@
-"""Mistakes of all tasks, frozen before the doctor's interventions were written, and what each of them costs."""

@@ -1,0 +1,1 @@
+"""The mistakes of the lists as code, and healthy trainings."""

@@ -19,7 +19,8 @@ from benchmarks.doctor.cases.usual.parts import (
     Rounded,
     UnitLength,
 )
-from benchmarks.doctor.cases.usual.pictures import arrows, frames, parts, split
+from benchmarks.doctor.cases.usual.pictures import frames, split
+from benchmarks.doctor.material import arrows, material
 from pellucid.layers.base import Layer, Mode
 from pellucid.losses import Loss
 from pellucid.optim import Progress
@@ -99,7 +100,7 @@ def test_arrows_point_in_the_direction_of_their_class() -> None:
 
 
 def test_frames_of_a_clip_lie_side_by_side() -> None:
-    small_part, _ = split(parts("digits", 0)[0], 0.99, 0)
+    small_part, _ = split(material("digits", 0)[0], 0.99, 0)
     clips = frames(small_part, 4, 0)
     assert len(clips) == 4 * len(small_part)
     assert clips.y.view(-1, 4).eq(small_part.y[:, None]).all()

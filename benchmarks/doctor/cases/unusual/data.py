@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from benchmarks.doctor.material import load_parts
 from pellucid.data import Dataset
 from pellucid.data.samples.cells import blood_smear
 from pellucid.data.samples.portraits import face
@@ -121,14 +122,6 @@ def _faces() -> Arrays:
     return arrays(torch.stack([_pixels(image) for image, _ in drawn]), points)
 
 
-@cache
-def _digits() -> Dataset:
-    from sklearn.datasets import load_digits
-
-    x, y = load_digits(return_X_y=True)
-    return Dataset.from_arrays((x.reshape(-1, 1, 8, 8) * 255 / 16).astype("uint8"), y, name="digits")
-
-
 def cells(seed: int) -> Parts:
     """Return 200, 50 and 80 blood smears with the boxes of their cells."""
     return split(_cells(), seed, (200, 50, 80))
@@ -146,7 +139,7 @@ def faces(seed: int) -> Parts:
 
 def digits(seed: int) -> Parts:
     """Return 1,000, 300 and 497 digits."""
-    return split(_digits(), seed, (1000, 300, 497))
+    return split(load_parts("digits")[0], seed, (1000, 300, 497))
 
 
 def numbers(seed: int) -> Parts:
@@ -165,7 +158,7 @@ def tinted(seed: int) -> Parts:
 
 @cache
 def _tinted() -> Dataset:
-    plain = _digits()
+    plain = load_parts("digits")[0]
     kept = plain.subset((plain.y < 5).nonzero().flatten())
     blue = torch.arange(len(kept)) % 2
     ground = torch.tensor([[180.0, 40.0, 20.0], [20.0, 40.0, 180.0]])[blue][:, :, None, None]
@@ -181,7 +174,7 @@ def sided(seed: int) -> Parts:
 
 @cache
 def _sided() -> Dataset:
-    plain = _digits()
+    plain = load_parts("digits")[0]
     kept = plain.subset(((plain.y >= 2) & (plain.y <= 7)).nonzero().flatten())
     left = torch.arange(len(kept)) % 2
     x = torch.where(left[:, None, None, None] == 1, kept.x.flip(3), kept.x)

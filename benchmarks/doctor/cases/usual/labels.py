@@ -6,10 +6,8 @@ from torch import Tensor
 from benchmarks.doctor import scores
 from benchmarks.doctor.cases.usual.pictures import (
     augmented_copies,
-    digits,
     frames,
     generator,
-    parts,
     split,
     with_labels,
     with_pictures,
@@ -17,6 +15,7 @@ from benchmarks.doctor.cases.usual.pictures import (
 from benchmarks.doctor.cases.usual.sound import SOUND_SETTINGS, sound_training
 from benchmarks.doctor.cases.usual.training import Training, compare
 from benchmarks.doctor.fit import Pair
+from benchmarks.doctor.material import load_parts, material
 from pellucid.data import Augment, Dataset
 from pellucid.losses import SoftmaxCrossEntropy
 
@@ -112,7 +111,7 @@ def placeholder_pictures(seed: int) -> Pair:
 
 
 def unshuffled_split(seed: int) -> Pair:
-    data = digits()
+    data = load_parts("digits")[0]
     rng = generator(seed)
     mixed = data.subset(torch.randperm(len(data), generator=rng))
     ordered = mixed.subset(mixed.y.argsort(stable=True))
@@ -129,7 +128,7 @@ def unshuffled_split(seed: int) -> Pair:
 
 def augmented_before_split(seed: int) -> Pair:
     augment = Augment(rotate=12.0, shift=0.06, brightness=0.15, zoom=0.08)
-    train, _ = parts("signs", seed)
+    train, _ = material("signs", seed)
     some, new_images = split(train, 0.6, seed)
     new_data = augmented_copies(new_images, 1, augment, seed)
     everything = augmented_copies(some, 4, augment, seed + 1)
@@ -142,7 +141,7 @@ def augmented_before_split(seed: int) -> Pair:
 
 
 def frames_split(seed: int) -> Pair:
-    train, _ = parts("signs", seed)
+    train, _ = material("signs", seed)
     some, new_images = split(train, 0.8, seed)
     split_frames = split(frames(some, 6, seed), 0.25, seed)
     some_train, some_validation = split(some, 0.25, seed)

@@ -3,11 +3,11 @@
 from dataclasses import replace
 
 from benchmarks.doctor.cases.usual.parts import Accumulating, ClippedCrossEntropy, IntegerWarmup, PairwiseSquares
-from benchmarks.doctor.cases.usual.pictures import parts, with_pictures
+from benchmarks.doctor.cases.usual.pictures import with_pictures
 from benchmarks.doctor.cases.usual.sound import sound_training
 from benchmarks.doctor.cases.usual.training import ModifyModel, Training, compare
 from benchmarks.doctor.fit import Pair
-from benchmarks.doctor.material import friedman, rotated_digits
+from benchmarks.doctor.material import friedman, material, rotated_digits
 from benchmarks.doctor.settings import conv, mlp
 from pellucid import EarlyStopping, Model
 from pellucid.data import Dataset
@@ -134,7 +134,7 @@ def fine_tuning_rate(seed: int) -> Pair:
 
 def pretrained_inputs(seed: int) -> Pair:
     _, copy_and_freeze = pretrained_modifiers(seed)
-    train, validation = parts("mnist", seed)
+    train, validation = material("mnist", seed)
     changed = [
         with_pictures(data, 104.0 - data.x.float()) for data in (train, validation)
     ]  # dark digits on a light ground, with a mean of 151 subtracted

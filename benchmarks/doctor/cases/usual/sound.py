@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from benchmarks.doctor.cases.usual.pictures import parts
 from benchmarks.doctor.cases.usual.training import Training
+from benchmarks.doctor.material import material
 from benchmarks.doctor.settings import conv, mlp
 from pellucid.layers import ReLU, Tanh
 from pellucid.optim import Adam, Momentum
@@ -24,5 +24,5 @@ SOUND_SETTINGS: dict[str, dict[str, Any]] = {
 
 def sound_training(name: str, seed: int, **changes: Any) -> Training:
     """Return a training that learns well, with some fields changed. name: a key of SOUND_SETTINGS."""
-    train, validation = parts(name.partition("-")[0], seed)
+    train, validation = material(name.partition("-")[0], seed)
     return Training(train, validation, **{**SOUND_SETTINGS[name], "seed": seed, **changes})

@@ -121,8 +121,9 @@ def _conversions(train: Arrays, validation: Arrays, is_unusual: Tensor) -> Itera
         if bool(is_unusual.any()):
             boxes, other_boxes = corners[is_unusual].median(0).values, other_corners.median(0).values
             across, down = (other_boxes.view(2, 2).sum(0) / boxes.view(2, 2).sum(0)).tolist()
-            if across > 0 and all(abs(log(across / known)) > log(MIN_FACTOR) for known, _ in units.values()):
-                possible_units[f" in another unit ({1 / across:.3g} times as large)"] = (across, down)
+            if min(across, down) > 0 and all(abs(log(across / known)) > log(MIN_FACTOR) for known, _ in units.values()):
+                size = f"{1 / across:.2g} times as wide and {1 / down:.2g} times as high"
+                possible_units[f" in another unit ({size}, such as those of images of another size)"] = (across, down)
         for unit, (across, down) in possible_units.items():
             if unit or form != usual_form:
                 scale = torch.tensor([across, down, across, down], dtype=torch.float64)

@@ -186,7 +186,7 @@ class Classification(Task):
         """Return changes that exchange classes, or convert values to other units."""
         from pellucid.tasks.classify.doctor import suggest_changes
 
-        return () if outputs is None else suggest_changes(outputs, targets)
+        return () if outputs is None else suggest_changes(images, outputs, targets)
 
     def evaluate(self, model: "Model", name: str, data: str | None, **options: Any) -> Evaluation:
         """Return accuracy, macro F1, loss, calibration, the number of images, and a row for each class."""

@@ -1,8 +1,9 @@
 """For the doctor's experiments with classes and values: scores of examples, and changed targets to try."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from math import log, nan
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -14,6 +15,12 @@ MIN_AGREEMENT = 0.5  # fraction of the examples of a class that are predicted as
 MIN_FACTOR = 1.5  # ratio of predictions to targets, or its inverse, from which another unit is suggested
 MIN_PROBABILITY = 0.5  # of an output, above which it predicts 1 of the values 0 and 1
 MIN_VARIANCE = 1e-12  # of a column of the targets, relative to the largest
+# The error of predictions of moved positions, relative to that of the positions as they are, which is 1 for their mean,
+# and to that of the best move, up to which a simpler one is taken.
+MAX_MOVED_ERROR, MAX_SIMPLER_ERROR = 0.6, 1.5
+MIN_SHIFT, MIN_RATIO = 0.3, 1.3  # of the mean of scaled positions, in standard deviations, or of the scales of x and y
+PADDING = "move targets by the padding that their images have, or by the corner to which they are cropped"
+RESIZING = "scale targets by the factors of their images, those across and down apart"
 
 
 def scores(outputs: Sequence[Tensor], targets: Sequence[Tensor]) -> HeldOutScores | None:
@@ -79,7 +86,9 @@ def _have_one_shape(values: Sequence[object]) -> bool:
     return len(shapes) == 1 and all(isinstance(value, Tensor) for value in values)
 
 
-def suggest_changes(outputs: Sequence[Tensor], targets: Sequence[Tensor]) -> list[TargetChange]:
+def suggest_changes(
+    images: Sequence[Tensor], outputs: Sequence[Tensor], targets: Sequence[Tensor]
+) -> list[TargetChange]:
     """Return the changes of classes or values after which the targets may agree with the predictions."""
     if not _have_one_shape(outputs) or not _have_one_shape(targets):
         return []
@@ -91,7 +100,9 @@ def suggest_changes(outputs: Sequence[Tensor], targets: Sequence[Tensor]) -> lis
         )
         return class_changes(confusion, "shifted-labels")
     if y.is_floating_point() and predicted.numel() == y.numel():
-        return _suggest_value_changes(predicted.reshape(y.shape).double(), y.double())
+        predicted, y = predicted.reshape(y.shape).double(), y.double()
+        may_be_positions = images[0].dim() == 3 and y.dim() == 2 and y.shape[1] % 2 == 0
+        return (may_be_positions and _suggest_moves(predicted, y)) or _suggest_value_changes(predicted, y)
     return []
 
 
@@ -157,3 +168,105 @@ def _suggest_value_changes(predicted: Tensor, y: Tensor) -> list[TargetChange]:
             lambda target, size: target.flip(0), key="exchanged",
         ))  # fmt: skip
     return changes
+
+
+class _Move(NamedTuple):
+    """A change of points (N, K, 2), x and y of boxes or of others.
+
+    text: what is done before a scale and an offset are fitted. turn: does it. fits_scale: whether each axis is scaled.
+    offset_mask: (K, 2), 1 where an offset is added, which is not so for widths.
+    """
+
+    key: str
+    text: str
+    cause: str
+    fix: str
+    turn: Callable[[Tensor], Tensor] = lambda points: points
+    fits_scale: bool = False
+    offset_mask: Tensor | float = 0.0
+
+    def fit(self, predicted: Tensor, points: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the scale and the offset of each axis, (2,), by least squares."""
+        turned = self.turn(points)
+        mask = torch.as_tensor(self.offset_mask).double().expand_as(turned)
+        fits = list[Tensor]()
+        for axis in (0, 1):
+            x, y, ones = (one[..., axis].flatten() for one in (turned, predicted, mask))
+            rows = torch.stack([x, ones] if self.fits_scale else [torch.zeros_like(x), ones], 1)
+            fits.append(torch.linalg.lstsq(rows, y if self.fits_scale else y - x, driver="gelsd").solution)
+        scale, offset = torch.stack(fits, 1)
+        return (scale if self.fits_scale else torch.ones_like(scale)), offset
+
+    def apply(self, points: Tensor, scale: Tensor, offset: Tensor) -> Tensor:
+        """Return points (N, K, 2), moved."""
+        return self.turn(points) * scale.to(points) + torch.as_tensor(self.offset_mask).to(points) * offset.to(points)
+
+
+def _suggest_moves(predicted: Tensor, y: Tensor) -> list[TargetChange]:
+    """Return the simplest move of positions, of boxes or other points, to the predictions; [] if none is near them.
+
+    predicted, y: (N, 2 K), x and y in turn. A scale that draws both alike to their mean is that of
+    a weak model.
+    """
+    predicted, points = (one.view(len(y), -1, 2) for one in (predicted, y))
+    moves, error = list[tuple[float, _Move, Tensor, Tensor]](), _error(points, predicted)
+    for move in _moves(points.shape[1]):
+        scale, offset = move.fit(predicted, points)
+        moved = move.apply(points, scale, offset)
+        shifts = (moved - points).mean((0, 1)).abs() / points.std((0, 1)).clamp_min(1e-12)
+        is_weak = abs(float((scale[0] / scale[1]).log())) < log(MIN_RATIO) and float(shifts.max()) < MIN_SHIFT
+        if bool((scale > 0).all()) and not (move.fits_scale and is_weak):
+            moves.append((_error(moved, predicted), move, scale, offset))
+    least_error = min(one[0] for one in moves)
+    if least_error > MAX_MOVED_ERROR * min(error, 1.0):
+        return []
+    _, move, scale, offset = next(one for one in moves if one[0] <= MAX_SIMPLER_ERROR * least_error)
+    numbers = {"across": scale[0], "down": scale[1], "right": offset[0], "below": offset[1]}
+    text = move.text.format(**{name: f"{float(value):.2g}" for name, value in numbers.items()})
+    return [TargetChange(
+        "moved-positions", f"positions (x, y in turn) with {text}", move.cause, move.fix,
+        lambda target, size: move.apply(target.view(1, -1, 2), scale, offset).reshape(target.shape), key=move.key,
+    )]  # fmt: skip
+
+
+def _error(points: Tensor, predicted: Tensor) -> float:
+    """Return the mean squared distance of predictions, (N, K, 2), relative to the variance of the points."""
+    return float(((points - predicted).square().mean(0) / points.var(0).clamp_min(1e-12)).mean())
+
+
+def _moves(n_points: int) -> Iterator[_Move]:
+    """Yield the moves of points, the simplest first; two points may be two corners, or a position and a size."""
+    masks = {"": torch.ones(n_points, 2)}
+    if n_points == 2:
+        masks["-of-boxes-with-sizes"] = torch.tensor([[1.0, 1.0], [0.0, 0.0]])
+    scaled, shifted = "x multiplied by {across} and y by {down}", "{right} added to x and {below} to y"
+    resized = "are positions in images of another size, or in another unit"
+    exchanged = "have x and y exchanged"
+    order = "write x before y in all targets (an array is indexed [row, column], which is [y, x])"
+    yield _Move("exchanged", "x and y exchanged", exchanged, order, lambda points: points.flip(2))
+    yield _Move("scaled", scaled, resized, RESIZING, fits_scale=True)
+    for key, mask in masks.items():
+        yield _Move(f"shifted{key}", shifted, "are shifted, as by padding or a crop", PADDING, offset_mask=mask)
+    for axis in torch.eye(2):
+        name, fix = "yx"[int(axis[0])], "mirror targets together with their images"
+        mirrored, cause = f"{name} mirrored", "are mirrored relative to their images"
+        for key, mask in masks.items():
+            is_mirrored = mask * axis
+            yield _Move(f"mirrored-{name}{key}", mirrored, cause, fix, partial(_mirrored, is_mirrored=is_mirrored),
+                        offset_mask=is_mirrored)  # fmt: skip
+        if n_points == 2:
+            yield _Move(
+                f"mirrored-{name}-of-corners", mirrored, cause, fix,
+                lambda points, axis=axis: _mirrored(torch.where(axis > 0, points.flip(1), points), axis),
+                offset_mask=axis,
+            )  # fmt: skip
+    for key, mask in masks.items():
+        yield _Move(f"scaled-shifted{key}", f"{scaled}, then {shifted}", f"{resized}, with padding or a crop",
+                    f"{RESIZING}, and {PADDING}", fits_scale=True, offset_mask=mask)  # fmt: skip
+    yield _Move("exchanged-scaled", f"x and y exchanged, then {scaled}", f"{exchanged}, and {resized}",
+                f"{order}, and {RESIZING}", lambda points: points.flip(2), fits_scale=True)  # fmt: skip
+
+
+def _mirrored(points: Tensor, is_mirrored: Tensor) -> Tensor:
+    """Return points (N, K, 2) times -1 where they are mirrored, (K, 2)."""
+    return torch.where(is_mirrored > 0, -points, points)

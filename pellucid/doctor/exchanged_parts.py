@@ -85,6 +85,7 @@ def find_faulty_part(evaluations: Evaluations) -> ProvenCause | None:
 
     for exchange in _exchanges(case):
         try:
+            trainings.allow_pairs(case, exchange.apply(case), steps)  # a reference may have more work than a small case
             cause = trainings.measure(case, exchange, evaluations.base_scores.setdefault(steps, {}), steps)
         except PellucidError as error:  # the part does not fit the others
             evaluations.untried[exchange.remedy.key] = str(error)

@@ -103,6 +103,26 @@ def test_the_reference_has_the_size_of_the_data_if_the_network_takes_any(side: i
     assert (changed.input_shape, changed.output_shape) == ((1, side, side), (3,))
 
 
+@pytest.mark.parametrize("side", [16, 24])
+@pytest.mark.parametrize("channels", [1, 4])
+def test_a_reference_with_more_work_than_a_small_network_for_maps_is_trained(side: int, channels: int) -> None:
+    net = Sequential(Conv2d(channels, 3, padding=1), ReLU(), Conv2d(1, 1))
+    x = torch.rand(24, 1, side, side)
+    model = Model(net, Quadratic(), Adam(), input_shape=(1, side, side), metrics=())
+    case = case_of(model, x, 1 - x, validation=(x, 1 - x), epochs=20, batch_size=4)
+    *_, exchange = exchanged_parts._exchanges(case)
+    changed_case = exchange.apply(case)
+    for budget, is_allowed in ((None, True), (6.0, False)):  # one that is given remains
+        trainings = PairedTrainings(task_of(model), case, lambda line: None, budget)
+        steps = trainings.max_steps
+        assert trainings.spend(exchange.remedy, *(5 * [(case, steps)]))  # for other experiments
+        assert budget or not trainings.spend(exchange.remedy, (changed_case, steps))
+        trainings.allow_pairs(case, changed_case, steps)
+        two_pairs = 2 * [(case, steps), (changed_case, steps)]
+        assert trainings.spend(exchange.remedy, *two_pairs) is is_allowed
+        assert not trainings.spend(exchange.remedy, *(100 * two_pairs))
+
+
 def test_examples_that_are_compared_are_drawn_from_sorted_validation_data(monkeypatch: pytest.MonkeyPatch) -> None:
     x, y = corners(200)
     held_out = torch.rand(200, 1, 4, 4), y.sort().values

@@ -258,9 +258,10 @@ class Evaluations:
         return ProvenCause(change, effect, change.apply(case)).with_finding(replace(finding, cause=cause))
 
     def is_harmless(self, finding: Finding) -> bool:
-        """Return whether a finding does not change the model's score.
+        """Return whether a finding was shown to do no harm.
 
-        It says that validation inputs differ, or that they are near copies, which a training without them refutes.
+        It says that validation inputs differ, which score well, or that they are near copies, without which a training
+        loses hardly anything.
         """
         if finding.kind == leakage.NEAR_COPIES:
             effects = [one for one in self.trainings.effects if one.key == leakage.NEAR_COPIES]

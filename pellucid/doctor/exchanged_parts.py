@@ -59,6 +59,7 @@ FAR_BATCH_RATIO = 8.0  # of the batch size and that of the reference, or its inv
 MIN_NARROWED_FRACTION = 0.5  # of the gain by another part, by the learning rate or the scale of the inputs alone
 PART_BUDGET = 3.0  # added to the default budget, since the exchange of parts comes last
 NARROWING_BUDGET = 2.0  # added to the default budget, to find in a part what is at fault
+N_RESERVED_PAIRS = 2  # of trainings; fewer hardly prove an effect
 MAX_UNSCORED = 0.02  # difference of the shares of targets that the loss ignores, such as an unlabelled border
 WIDTH = 12  # channels of the first level of the reference for maps
 PREDICTING_NETWORK = "generator"  # of objectives with several networks
@@ -82,10 +83,10 @@ def find_faulty_part(evaluations: Evaluations) -> ProvenCause | None:
     if (cause := _unlike_data(evaluations)) is not None:
         return cause
     steps = trainings.max_steps
-
     for exchange in _exchanges(case):
         try:
-            trainings.allow_pairs(case, exchange.apply(case), steps)  # a reference may have more work than a small case
+            # a reference may have more work than a small case
+            trainings.reserve(*N_RESERVED_PAIRS * [(case, steps), (exchange.apply(case), steps)])
             cause = trainings.measure(case, exchange, evaluations.base_scores.setdefault(steps, {}), steps)
         except PellucidError as error:  # the part does not fit the others
             evaluations.untried[exchange.remedy.key] = str(error)

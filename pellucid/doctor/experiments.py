@@ -83,7 +83,11 @@ def with_causes(
         findings = [finding for finding in diagnosis.findings if finding.check not in causes]
         evaluations = Evaluations(trainings, findings, _is_explained(diagnosis, causes.keys()))
         cause = _first_cause(evaluations)
-        harmless = {finding.check for finding in findings if evaluations.is_harmless(finding)}
+        is_harmless = {finding: evaluations.is_harmless(finding) for finding in findings}
+        harmless |= {one.check for one in findings if is_harmless[one]}
+        harmless -= {
+            one.check for one in findings if one.is_fault and not is_harmless[one] and one.path == "validation"
+        }
         effects += trainings.effects
         untried |= trainings.untried
         likely += evaluations.likely

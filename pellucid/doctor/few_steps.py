@@ -43,7 +43,7 @@ def train_for_more_epochs(evaluations: Evaluations) -> ProvenCause | None:
         "too-few-epochs", f"the training ends after {steps} steps, while the network still learns",
         f"train for more epochs, at least {N_TIMES} times as many", f"{N_TIMES} times as many epochs", rebuilt,
         min_gain=MIN_STEPS_GAIN, general=True, is_likely=True, key="more-epochs",
-        settings={"train.epochs": N_TIMES * epochs} if epochs else {}, epochs=epochs, steps=steps,
+        settings={"train.epochs": N_TIMES * epochs} if epochs else {}, steps=steps,
     )  # fmt: skip
     return _train_for(evaluations, more_epochs, N_TIMES * steps)
 
@@ -66,6 +66,8 @@ def _train_for(evaluations: Evaluations, change: Suspect, changed_steps: int) ->
     its own steps.
     """
     trainings, case, steps = evaluations.trainings, evaluations.case, evaluations.trainings.model_steps
+    if case is not trainings.first_case:
+        return None  # its number of steps is that of the doctor's trainings
     has_reason = evaluations.likely or any(finding.is_fault for finding in evaluations.findings)
     if has_reason or not evaluations.is_scored or not 0 < steps <= MAX_FEW_STEPS:
         return None

@@ -50,14 +50,13 @@ class Finding:
     """One fault or symptom.
 
     check: the name of the check, or of the suspect that an experiment has proven. path: the layer or tensor
-    (`features.conv2`, `conv1.weight`), or "train", "validation", BOTH_PARTS or "training" if no layer is
-    meant. evidence: the
-    measurements, by name. cause: the cause, "" for symptoms. fix: what the user should do, in the imperative, "" for
-    symptoms. remedy: the fix as a change that can be tried. is_fault: whether the measurement is itself a fault, and
-    therefore a likely cause; otherwise it is a symptom until an experiment proves it. proven: whether an experiment of
-    this examination has proven it as a cause. kind: an identifier of what the finding states, for experiments that
-    depend on it, such as the key of an `InputChange`; it is not shown. settings: values of a recipe, by dotted
-    key, that make the fix; {} if settings cannot make it.
+    (`features.conv2`, `conv1.weight`), or "train", "validation", BOTH_PARTS or "training" if no layer is meant.
+    evidence: the measurements, by name. cause: the cause, "" for symptoms. fix: what the user should do, in the
+    imperative, "" for symptoms. remedy: the fix as a change that can be tried. is_fault: whether the measurement is
+    itself a fault, and therefore a likely cause; otherwise it is a symptom until an experiment proves it. proven:
+    whether an experiment of this examination has proven it as a cause. kind: an identifier of what the finding states,
+    for experiments that depend on it, such as the key of an `InputChange`; it is not shown. settings: values of a
+    recipe, by dotted key, that make the fix; {} if settings cannot make it.
     """
 
     check: str

@@ -25,7 +25,7 @@ RIDGE = 0.1  # relative to the mean squared norm of an example; enough if there 
 MIN_SQUARED_NORM = 1e-12  # avoids a ridge of 0 if all inputs are the same
 REVERSED_CHANNELS = "reversed-channels"
 # Of two parts whose channels are in another order, neither need be the odd one.
-REVERSED_TEXT = "have their channels in another order (RGB in one, BGR in the other)"
+REVERSED_TEXT = "have their channels in reverse order to each other, such as RGB in one and BGR in the other"
 # The keys of the changes of `undoing_changes` that move no pixels, so that targets with positions still fit.
 VALUE_CHANGES = ("not-divided", "divided-twice", "inverted", STANDARDISED_OTHERWISE, REVERSED_CHANNELS)
 MOVES = ("mirrored", "upside-down", "half-turn", "transposed", "turned-left", "turned-right")  # that keep all pixels

@@ -25,7 +25,6 @@ SHORT_DIVISOR = 4  # a short training has 1 / SHORT_DIVISOR of the steps of the 
 MIN_SHORT_STEPS, MAX_STEPS = 100, 400
 DEFAULT_BUDGET = 6.0  # multiply-adds of all trainings together divided by those of the case's training
 
-ALLOWED_PAIRS = 2  # fewer hardly prove an effect
 MAX_TOTAL_WORK = 1.6e12  # multiply-adds of all trainings together, unless a budget is given
 STEP_OVERHEAD = 1e7  # multiply-adds that take about as long as everything else in a step, of networks of any size
 MIN_PROOF_STEPS = 10  # of a training; the first steps differ by chance and by warmup
@@ -132,12 +131,6 @@ class PairedTrainings:
             return MAX_TOTAL_WORK * (1 if self.budget is None else self.budget / DEFAULT_BUDGET)
         return min(self.default_budget * work, MAX_TOTAL_WORK) if self.budget is None else self.budget * work
 
-    def allow_pairs(self, base: TrainingCase, changed_case: TrainingCase, steps: int) -> None:
-        """Add the multiply-adds of ALLOWED_PAIRS pairs of trainings to the default budget; their sum stays limited."""
-        if first_work := self._first_work * self._first_steps:
-            pair_work = steps * (self._work(base) + self._work(changed_case))
-            self.default_budget += ALLOWED_PAIRS * pair_work / first_work
-
     def proves_nothing(self, base: TrainingCase, remedy: Remedy, steps: int) -> bool:
         """Return whether there are too few steps or held-out examples, and add this reason to `untried`.
 
@@ -157,9 +150,9 @@ class PairedTrainings:
         return False
 
     def reserve(self, *trainings: tuple[TrainingCase, int]) -> None:
-        """Add the multiply-adds of trainings to the default budget; trainings: see `spend`."""
-        first_work = self._first_work * self._first_steps
-        self.default_budget += sum(steps * self._work(case) for case, steps in trainings) / first_work
+        """Add the multiply-adds of trainings to the default budget, whose sum stays limited; trainings: see `spend`."""
+        if first_work := self._first_work * self._first_steps:
+            self.default_budget += sum(steps * self._work(case) for case, steps in trainings) / first_work
 
     def spend(self, remedy: Remedy, *trainings: tuple[TrainingCase, int]) -> bool:
         """Return whether trainings are within the limit, and add their multiply-adds to the total if they are.

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 from pellucid.data.dataset import float_images
 from pellucid.doctor.case import MIN_SURVIVING, Case
@@ -10,9 +9,6 @@ from pellucid.doctor.finding import EvidenceValue, Finding, Suspect, suspect
 from pellucid.doctor.remedies import rebuilt
 from pellucid.doctor.training_case import TrainingCase
 from pellucid.metrics.functions import confusion_matrix
-
-if TYPE_CHECKING:
-    pass
 
 NAME = "augmentation-destroys"
 MIN_GAIN = 0.1  # of the score, without random changes, since sound ones make short trainings a little worse

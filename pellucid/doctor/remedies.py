@@ -201,7 +201,7 @@ def hidden_layers(shape: tuple[int, ...], n_indices: int = 0) -> list[Layer]:
     n_indices: see `count_of_indices`. Indices have no order, so each is a column of its own, read along the sequence.
     """
     if n_indices and len(shape) == 1:
-        return [OneHot(n_indices), AffineMap(), LSTM(32), Select(1, -1)]
+        return [OneHot(n_indices), AffineMap(), LSTM(32), Select(1, -1)]  # AffineMap makes floats of whole numbers
     if len(shape) != 3 or min(shape[1:]) < MIN_SIDE:
         return [Flatten(), BatchNorm(), Dense(64), ReLU(), Dense(64), ReLU()]
     stride = max(min(shape[1:]) // MAX_SIDE, 1)

@@ -46,7 +46,7 @@ def evaluate_unchanged_validation(evaluations: Evaluations) -> ProvenCause | Non
             evaluations.trainings.record(effect)
             return ProvenCause(change, effect, change.apply(case)) if effect.verdict == "cause" else None
         # otherwise the setting that ends the changes also prepares the inputs, such as by a normalisation
-    groups = readings[0].y if case.classifies else torch.zeros(len(before))
+    groups = readings[0].y if case.classifies else torch.zeros(len(readings[0]))
     if own_nearer(readings[0].x, readings[1].x, groups) < MIN_OWN_NEARER:
         return None
     examples = [read_examples(one, len(one), case.model.seed) for one in readings]

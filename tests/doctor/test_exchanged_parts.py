@@ -117,8 +117,8 @@ def test_a_reference_with_more_work_than_a_small_network_for_maps_is_trained(sid
         steps = trainings.max_steps
         assert trainings.spend(exchange.remedy, *(5 * [(case, steps)]))  # for other experiments
         assert budget or not trainings.spend(exchange.remedy, (changed_case, steps))
-        trainings.allow_pairs(case, changed_case, steps)
         two_pairs = 2 * [(case, steps), (changed_case, steps)]
+        trainings.reserve(*two_pairs)
         assert trainings.spend(exchange.remedy, *two_pairs) is is_allowed
         assert not trainings.spend(exchange.remedy, *(100 * two_pairs))
 

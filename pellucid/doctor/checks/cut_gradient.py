@@ -48,12 +48,18 @@ def cuts(case: Case, is_suspected: Callable[[Layer], bool]) -> list[Finding]:
     path = next(iter(cut_layers))  # the last such layer of the network, since backward reaches it first
     type_name = type(suspected_layers[path]).__name__
     kinds = {type(suspected_layers[path]) for path in cut_layers}
-    cause = f"{type_name} has a derivative of 0 everywhere, like rounding, thresholds and argmax, so no gradient "
-    fix = "use a smooth function instead, or let its backward pass return the gradient unchanged (straight-through "
-    fix += "estimator)"
     if kinds == {Detach}:
-        cause = "the values are detached there (detach, .data or no_grad), so no gradient "
+        cause = "the values are detached there (detach, .data or no_grad), so no gradient reaches the layers before it"
         fix = "leave out detach, .data and no_grad between layers that are to learn; the optimizer can leave out others"
+    else:
+        cause = (
+            f"{type_name} has a derivative of 0 everywhere, like rounding, thresholds and argmax, so no gradient "
+            "reaches the layers before it"
+        )
+        fix = (
+            "use a smooth function instead, or let its backward pass return the gradient unchanged (straight-through "
+            "estimator)"
+        )
     return [
         Finding(
             NAME,
@@ -65,7 +71,7 @@ def cuts(case: Case, is_suspected: Callable[[Layer], bool]) -> list[Finding]:
                 "layers_that_never_learn": len(untrained_paths),
                 "for_example": untrained_paths[0],
             },
-            cause=f"{cause}reaches the layers before it",
+            cause=cause,
             fix=fix,
             remedy=Remedy(
                 f"the network without {type_name}", lambda case: without_layers(case, kinds), "without-cut-layers"

@@ -209,7 +209,8 @@ def _share_targets(y: Tensor, other_y: Tensor) -> bool:
 def held_out_scenes(case: Case, validation: Arrays) -> tuple[Tensor, Tensor]:
     """Return which validation and which training images are of some scenes that both have, (n,) and (m,).
 
-    They have at most MAX_GROUP_FRACTION of the training images, and of those of each class. None are without groups.
+    They have at most MAX_GROUP_FRACTION of the training images, and of those of each class. Both are all False if no
+    scene is in both parts.
     """
     train = case.train
     groups, train_groups = near_groups(validation.x, train.x, MAX_CLOSE_RATIO)

@@ -21,7 +21,7 @@ from pellucid.losses import BinaryCrossEntropy, Loss, SoftmaxCrossEntropy
 from pellucid.network.ending import last_layers, only_moves
 
 NO_AXIS = -1  # that could be at fault alone, since no output has any effect
-MAX_EXAMPLES = 16
+MAX_EXAMPLES = 128
 N_DRAWS = 2  # of random outputs
 TOLERANCE = 1e-4  # of the loss, of gradients relative to the largest, and of a sum of probabilities
 CERTAIN_LOGIT, MAX_LOWEST = 20.0, 0.3  # of outputs that equal the targets, and their loss relative to random ones
@@ -73,7 +73,9 @@ def _axis_of_loss(case: Case, outputs: Tensor, y: Tensor) -> int | None:
     try:
         results = [loss(draw) for draw in draws]
         is_constant = _are_equal(*results) and not bool(results[0][1].any())
-        if is_constant and (1 in outputs.shape[1:] or bool(results[0][0])):  # 0 may be of a batch without any targets
+        has_one_target = len(y.unique()) == 1 and (y.is_floating_point() or int(y.min()) < 0)
+        may_have_no_targets = has_one_target and not bool(results[0][0])  # all may be ignored
+        if is_constant and not may_have_no_targets and (1 in outputs.shape[1:] or bool(results[0][0])):
             return NO_AXIS
         for axis in range(outputs.dim()):
             added = torch.randn(outputs.narrow(axis, 0, 1).shape, generator=rng)
@@ -118,34 +120,39 @@ def _is_lowest_at_targets(loss: Callable[[Tensor], LossWithGradient], draw: Tens
         labels = y.long().clamp(0, shape[axis] - 1)  # others, such as -1, are of positions that the loss ignores
         targets = one_hot(labels, shape[axis]).movedim(-1, axis)
     value = loss(CERTAIN_LOGIT * (2.0 * targets - 1))[0]
-    return bool(value.abs() <= MAX_LOWEST * loss(draw)[0].abs())
+    return bool(value <= MAX_LOWEST * loss(draw)[0].abs())
 
 
 def _finding(case: Case, axis: int, outputs: Tensor, path: str) -> Finding:
     """Return the finding of a softmax over an axis, or, for NO_AXIS, of a loss that is the same for all outputs."""
     y, shape = case.train.y, tuple(outputs.shape[1:])
-    what = "the network ends with a softmax" if path != "loss" else "the loss takes a softmax"
     evidence: Evidence = {"outputs": str(shape), "targets": str(tuple(y.shape[1:]))}
-    fix = "use binary_cross_entropy_with_logits, without a softmax"
-    if y[0].numel() != outputs[0].numel():
-        fix = "let the softmax or log_softmax run over the axis of the classes, as cross_entropy does over axis 1"
     if axis == NO_AXIS:
-        cause = "a softmax over an axis of one output is always 1, so the gradient is always 0"
-        if path == "loss":
-            reason = ", as of a softmax over an axis of one output, which is always 1" if 1 in shape else ""
-            cause = f"the loss is the same for all outputs, so that its gradient is always 0{reason}"
-        fix = "use binary_cross_entropy_with_logits (or a sigmoid) on one output, or give the network one output for "
-        fix += "each class"
-    else:
-        evidence["axis"] = axis
-        of_which = "the examples of a batch"
-        if axis:
-            are_labels = len(shape) == 1 or (axis == 1 and y.is_floating_point())
-            of_which = "labels of which several or none can be present" if are_labels else "positions"
-        outputs_text = f"(N, {', '.join(map(str, shape))})"
-        cause = f"{what} over axis {axis} of the outputs {outputs_text}, which is that of {of_which}: these compete "
-        cause += "with each other, since all probabilities along this axis sum to 1"
-    return Finding(NAME, path, evidence, cause, fix, _remedy(case, shape))
+        reason = ", as of a softmax over an axis of one output, which is always 1" if 1 in shape else ""
+        cause = (
+            f"the loss is the same for all outputs, so that its gradient is always 0{reason}"
+            if path == "loss"
+            else "a softmax over an axis of one output is always 1, so the gradient is always 0"
+        )
+        fix = (
+            "use binary_cross_entropy_with_logits (or a sigmoid) on one output, or give the network one output for "
+            "each class"
+        )
+        return Finding(NAME, path, evidence, cause, fix, _remedy(case, shape))
+    are_labels = axis > 0 and (len(shape) == 1 or (axis == 1 and y.is_floating_point()))
+    competing = "labels of which several or none can be present" if are_labels else "positions"
+    cause = (
+        f"{'the loss takes a softmax' if path == 'loss' else 'the network ends with a softmax'} over axis {axis} of "
+        f"the outputs (N, {', '.join(map(str, shape))}), which is that of "
+        f"{competing if axis else 'the examples of a batch'}: these compete with each other, since all probabilities "
+        "along this axis sum to 1"
+    )
+    fix = (
+        "use binary_cross_entropy_with_logits, without a softmax"
+        if y[0].numel() == outputs[0].numel()
+        else "let the softmax or log_softmax run over the axis of the classes, as cross_entropy does over axis 1"
+    )
+    return Finding(NAME, path, {**evidence, "axis": axis}, cause, fix, _remedy(case, shape))
 
 
 def _remedy(case: Case, shape: tuple[int, ...]) -> Remedy | None:

@@ -86,7 +86,7 @@ def layer_suspects(case: TrainingCase) -> Iterator[Suspect]:
             "norm-layer", f"{kind} removes differences that the layers after it need",
             f"leave {kind} out, or use batch normalization", f"no layer instead of {kind} in inner layers",
             partial(rebuilt, keep_weights=True, nets=changed), path=join(*found[0]), layers=len(found),
-            key=f"no layer-for-{kind}",
+            key=f"without-{kind}",
         )  # fmt: skip
 
 

@@ -130,12 +130,18 @@ class LoaderBatches:
         redrawn_validation: several readings of the same examples, whose targets do not change. plain_validation: these
         without the random changes, if a setting of the data set ends them.
         """
-        loader, x = self.loader, self.first_batch[0]
+        with contextlib.suppress(Exception):  # the examples may not fit into one batch
+            return self._redrawn_validation()
+        return {}
+
+    def _redrawn_validation(self) -> dict[str, Any]:
+        loader, n_values = self.loader, self.first_batch[0][0].numel()
         if not isinstance(loader, DataLoader) or isinstance(loader.dataset, IterableDataset) or not self.n_batches:
             return {}
-        n = min(MAX_REREAD, MAX_REREAD_VALUES // x[0].numel() + 1)
+        n = min(MAX_REREAD, MAX_REREAD_VALUES // n_values + 1)
         indices = [*chain.from_iterable(islice(loader.batch_sampler or (), self.n_batches))][:n]
-        if len({*indices}) < len(indices) or not self._changes(loader.dataset, indices[:MAX_COMPARED]):
+        is_drawn_anew = len({*indices}) < len(indices)
+        if not indices or is_drawn_anew or not self._changes(loader.dataset, indices[:MAX_COMPARED]):
             return {}
         readings = [self._first(loader.dataset, indices, loader.collate_fn) for _ in range(N_READINGS)]
         x, y = readings[0]
@@ -243,7 +249,7 @@ def with_one_setting_off(dataset: Any) -> Iterator[Any]:
     A function returns its first argument or is None, a flag is False, a number is 0, and of a list of functions, such
     as the transforms of torchvision's Compose, a few are left out.
     """
-    for name, value in vars(dataset).items():
+    for name, value in getattr(dataset, "__dict__", {}).items():
         if isinstance(value, Dataset):
             yield value
             versions: Iterable[Any] = with_one_setting_off(value)
@@ -251,7 +257,7 @@ def with_one_setting_off(dataset: Any) -> Iterator[Any]:
             versions = _versions_off(value)
         for version in versions:
             changed = copy.copy(dataset)
-            setattr(changed, name, version)
+            vars(changed)[name] = version
             yield changed
 
 

@@ -47,7 +47,7 @@ class TorchSource:
         self.groups = [dict(group) for group in self.empty_optimizer.param_groups]
         self.weight_decay = max(float(group.get("weight_decay", 0.0)) for group in self.groups)
         self.momentum = max(map(_momentum_of, self.groups)) or USUAL_MOMENTUM
-        self.eps = max(map(_eps_of, self.groups)) if _has_usual_eps(optimizer) else USUAL_EPS
+        self.eps = max(float(group["eps"]) for group in self.groups) if _has_usual_eps(optimizer) else USUAL_EPS
         self.group_by_path = dict(group_by_path)
         self.states: dict[str, TorchState] = {}
         for path, parameter in parameters.items():
@@ -121,8 +121,7 @@ class TorchOptimizer(Optimizer):
     source: the optimizer. clip_value: the limit of `clip_grad_value_`. weight_decay: the largest of the groups, which
     the doctor changes: another value replaces that of all groups. momentum: likewise, of Adam and its like the first
     of the betas; the usual one if the optimizer has none. eps: likewise, of classes whose default is the usual one.
-    paths: of the parameters, see `for_paths`. accumulation:
-    which calls of `update` make a step; None for each.
+    paths: of the parameters, see `for_paths`. accumulation: which calls of `update` make a step; None for each.
     """
 
     source: TorchSource
@@ -263,10 +262,6 @@ def _has_usual_eps(optimizer: torch.optim.Optimizer) -> bool:
     """Return whether the default of an optimizer's class is USUAL_EPS; that of others means something else."""
     parameter = inspect.signature(type(optimizer)).parameters.get("eps")
     return parameter is not None and parameter.default == USUAL_EPS
-
-
-def _eps_of(group: Mapping[str, Any]) -> float:
-    return float(group["eps"])
 
 
 def _with_momentum(group: Settings, momentum: float) -> Settings:

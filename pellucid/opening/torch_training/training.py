@@ -232,7 +232,7 @@ class TorchTraining:
             defaults["validation"] = self.validation.epoch
         with restoring_random_states([self.train, self.validation]):
             defaults |= self.train.redrawn(self.validation)
-            if "validation" in defaults and self.validation is not None:
+            if "validation" in defaults and "validation" not in options and self.validation is not None:
                 defaults |= self.validation.redrawn_validation()
         with restoring_random_states([self.train, self.validation]):
             return model.doctor(self.train.epoch, **{**defaults, **options})

@@ -101,7 +101,8 @@ def suggest_changes(
         return class_changes(confusion, "shifted-labels")
     if y.is_floating_point() and predicted.numel() == y.numel():
         predicted, y = predicted.reshape(y.shape).double(), y.double()
-        may_be_positions = images[0].dim() == 3 and y.dim() == 2 and y.shape[1] % 2 == 0
+        are_known = len(y) > 1 and bool((y.isfinite() & predicted.isfinite()).all())
+        may_be_positions = are_known and images[0].dim() == 3 and y.dim() == 2 and y.shape[1] % 2 == 0
         return (may_be_positions and _suggest_moves(predicted, y)) or _suggest_value_changes(predicted, y)
     return []
 
@@ -205,8 +206,7 @@ class _Move(NamedTuple):
 def _suggest_moves(predicted: Tensor, y: Tensor) -> list[TargetChange]:
     """Return the simplest move of positions, of boxes or other points, to the predictions; [] if none is near them.
 
-    predicted, y: (N, 2 K), x and y in turn. A scale that draws both alike to their mean is that of
-    a weak model.
+    predicted, y: (N, 2 K), x and y in turn. A scale that draws both alike to their mean is that of a weak model.
     """
     predicted, points = (one.view(len(y), -1, 2) for one in (predicted, y))
     moves, error = list[tuple[float, _Move, Tensor, Tensor]](), _error(points, predicted)
@@ -231,7 +231,7 @@ def _suggest_moves(predicted: Tensor, y: Tensor) -> list[TargetChange]:
 
 def _error(points: Tensor, predicted: Tensor) -> float:
     """Return the mean squared distance of predictions, (N, K, 2), relative to the variance of the points."""
-    return float(((points - predicted).square().mean(0) / points.var(0).clamp_min(1e-12)).mean())
+    return float(((points - predicted).square().mean(0) / points.var(0, correction=0).clamp_min(1e-12)).mean())
 
 
 def _moves(n_points: int) -> Iterator[_Move]:

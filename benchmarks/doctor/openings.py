@@ -33,13 +33,14 @@ OPENINGS = (
     Opening("fifth", 36, 10, 12, 9),
 )
 # Lists that follow what people ask in forums; of two readers, the counts of the stricter one. "named" also counts what
-# the library refuses before the training. Of the last list, three mistakes ended the doctor with an error.
+# the library refuses before the training. Of the fifth list, three mistakes ended the doctor with an error.
 POSTED = (
     Opening("posted", 30, 21, None, None),
     Opening("posted, second", 38, 16, None, None),
     Opening("posted, third", 39, 19, None, None),
     Opening("posted, fourth", 39, 25, None, None),
     Opening("posted, fifth", 44, 28, None, None),
+    Opening("posted, sixth", 45, 32, 7, 1),  # benchmarks/doctor/posts
 )
 POSTED_HEALTHY, POSTED_ACCUSED = 30, 6  # healthy trainings of these lists, and how many of them were accused
 

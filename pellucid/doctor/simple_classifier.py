@@ -16,6 +16,7 @@ MAX_EXAMPLES = 1_000  # the inverse of their kernel matrix takes 0.1 s
 MAX_CLASSES = 20  # the most frequent classes are used; each then has 50 examples
 # Added to the kernel's diagonal, where the kernel is 1; without it, the classifier would fit wrong labels exactly.
 RIDGE = 0.1
+N_EXCHANGES = 40  # random exchanges of the labels, whose agreements show what chance alone reaches
 # The accuracy must exceed chance by MIN_ABOVE_CHANCE to measure whether a classifier fails on other inputs. It does if
 # the accuracy there exceeds chance by less than the fraction MAX_RETAINED of that.
 MIN_ABOVE_CHANCE, MAX_RETAINED = 0.3, 0.6
@@ -126,19 +127,51 @@ def fit_simple_classifier(data: Arrays, seed: int, among: Tensor | None = None) 
     classes = data.y[indices].unique()
     if len(classes) < 2:
         return None
-    features, y = small_features(data.x[indices]), data.y[indices]
+    x, y = data.x[indices], data.y[indices]
+    centre, scale = _centre_and_scale(x)
+    features = (small_features(x) - centre) / scale
+    width, inverse = _inverse_kernel(features)
+    if inverse is None:
+        return None
+    return KernelClassifier(indices, y, classes, features, centre, scale, inverse, width)
+
+
+def relation_to_labels(x: Tensor, y: Tensor, seed: int) -> float:
+    """Return how well inputs (N, ...) predict labels of 0 and 1 (N, K) by leave-one-out, compared to exchanged rows.
+
+    In standard deviations above the mean of N_EXCHANGES random exchanges of the rows, which keep labels together that
+    come together; 0 for equal inputs.
+    """
+    centre, scale = _centre_and_scale(x)
+    _, inverse = _inverse_kernel((small_features(x) - centre) / scale)
+    if inverse is None:
+        return 0.0
+    target = (y.float() - y.float().mean(0)) / y.float().std(0).clamp_min(1e-12)
+    rng = generator(seed)
+    rows = [torch.arange(len(y)), *(torch.randperm(len(y), generator=rng) for _ in range(N_EXCHANGES))]
+    agreements = [float((_left_out(inverse, target[row]) * target[row]).mean()) for row in rows]
+    by_chance = torch.tensor(agreements[1:], dtype=torch.float64)
+    return (agreements[0] - float(by_chance.mean())) / max(float(by_chance.std()), 1e-12)
+
+
+def _centre_and_scale(x: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the mean and the scale of the features of inputs (N, ...), (D,) each.
+
+    Pixels have one common scale, so nearly constant borders are not amplified; other features are scaled separately.
+    """
+    features = small_features(x)
     centre = features.mean(0)
-    # Pixels have one common scale, so nearly constant borders are not amplified; other features are scaled separately.
-    scale = features.std(0) if data.x.dim() < 4 or data.x.shape[-1] == 1 else features.std().expand_as(centre)
-    scale = torch.where(scale > 0, scale, 1.0)
-    features = (features - centre) / scale
+    scale = features.std(0) if x.dim() < 4 or x.shape[-1] == 1 else features.std().expand_as(centre)
+    return centre, torch.where(scale > 0, scale, 1.0)
+
+
+def _inverse_kernel(features: Tensor) -> tuple[float, Tensor | None]:
+    """Return the width of the kernel and the inverse of its matrix for features (n, D); None if they are equal."""
     squares = torch.cdist(features, features).square()
     width = float(squares.median())
     if width <= 0:
-        return None
-    kernel = torch.exp(-2 * squares / width)
-    inverse = torch.linalg.inv(kernel + RIDGE * torch.eye(len(kernel)))
-    return KernelClassifier(indices, y, classes, features, centre, scale, inverse, width)
+        return width, None
+    return width, torch.linalg.inv(torch.exp(-2 * squares / width) + RIDGE * torch.eye(len(features)))
 
 
 def balanced_indices(y: Tensor, seed: int, among: Tensor | None = None) -> Tensor:
@@ -162,7 +195,11 @@ def _leave_one_out_scores(inverse: Tensor, y: Tensor) -> Tensor:
 
     inverse: as in `KernelClassifier`, (n, n). y: the labels, (n,). Rasmussen and Williams 2006, equation 5.12.
     """
-    target = _centred_one_hot(y)
+    return _left_out(inverse, _centred_one_hot(y))
+
+
+def _left_out(inverse: Tensor, target: Tensor) -> Tensor:
+    """Return the leave-one-out predictions of targets (n, K)."""
     return target - inverse @ target / inverse.diagonal()[:, None]
 
 

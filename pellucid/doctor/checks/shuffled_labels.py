@@ -2,17 +2,29 @@
 
 from collections.abc import Callable
 
+import torch
+
 from pellucid.data.source import Arrays
 from pellucid.doctor.case import Case
-from pellucid.doctor.finding import Check, Finding
+from pellucid.doctor.finding import Check, Evidence, Finding
+from pellucid.doctor.inputs import subsample
 from pellucid.doctor.redrawn import finding_of_hidden_labels
-from pellucid.doctor.simple_classifier import CorrectCount, KernelClassifier, count_correct, fit_simple_classifier
+from pellucid.doctor.simple_classifier import (
+    MAX_EXAMPLES,
+    CorrectCount,
+    KernelClassifier,
+    count_correct,
+    fit_simple_classifier,
+    relation_to_labels,
+)
 
 MAX_CHANCE = 3.0  # standard deviations above chance; on random labels, 999 of 1000 accuracies are lower
 MIN_CERTAIN = 5.0  # standard deviations above chance; a higher accuracy is certainly not due to chance
 MIN_SUFFICIENT = 500  # with so many examples, a simple classifier beats chance if labels depend on the inputs
 MIN_EXAMPLES = 100  # enough only if the classifier clearly beats chance on the other data (training or validation)
 MIN_OTHER_CLASSES = 50  # examples outside of the most frequent class; with fewer, chance cannot be ruled out
+MAX_RELATION = 2.0  # of several labels, in standard deviations above chance; related ones of 150 examples reach 11
+MAX_LABELS = 20  # of several labels of an example, those that are the most even
 MAX_RANDOM = 0.3  # fraction of random labels; a lower fraction may be the label noise of large data sets
 
 
@@ -22,6 +34,8 @@ def find(case: Case) -> list[Finding]:
     One classifier is fitted to training data, one to validation data.
     """
     case = case if case.hides_labels else case.judged
+    if not case.classifies:
+        return [] if case.hides_labels else _findings_of_several_labels(case)
     classifier, validation = _large_enough(case.simple_classifier), case.validation
     if classifier is None:
         return []
@@ -61,11 +75,56 @@ def _part_findings(
     """
     if classifier.leave_one_out.deviations_above_chance < MAX_CHANCE:
         is_certain = is_sufficient() and not _is_learned(case)
-        return [_unrelated_labels(path, classifier.leave_one_out)] if is_certain else []
+        return [_unrelated_labels(path, _evidence(classifier.leave_one_out))] if is_certain else []
     if other_part is None or other is None:
         return []
     on_other_data = count_correct(classifier.predict(other_part.x[other.indices]), other.y)
     return _findings_of_random_fraction(path, classifier.leave_one_out, on_other_data)
+
+
+def _findings_of_several_labels(case: Case) -> list[Finding]:
+    """Examine labels of 0 and 1 (N, K), of which an example may have several, in both data sets."""
+    x, y, validation = case.train.x, case.train.y, case.validation
+    has_tokens = not x.is_floating_point() and x.dim() != 4
+    if has_tokens or not y.is_floating_point() or y.dim() > 2 or not bool(((y == 0) | (y == 1)).all()):
+        return []
+    are_many = len(y) >= MIN_SUFFICIENT and case.redrawn is None
+    parts = {"train": case.train} if validation is None else {"train": case.train, "validation": validation}
+    relations = {path: _relation(case, data, MAX_EXAMPLES) for path, data in parts.items()}
+    findings: list[Finding] = []
+    for path, relation in relations.items():
+        if relation is None or relation >= MAX_RELATION:
+            continue
+        others = [_relation(case, data, len(parts[path])) for other, data in parts.items() if other != path]
+        is_certain = any((other or 0.0) > MIN_CERTAIN for other in others)
+        if (is_certain or (path == "train" and are_many)) and not _predicts_labels(case):
+            evidence: Evidence = {"examples": len(parts[path].y), "labels": y[0].numel()}
+            evidence["above_chance_in_standard_deviations"] = relation
+            findings.append(_unrelated_labels(path, evidence))
+    return findings
+
+
+def _relation(case: Case, data: Arrays, max_examples: int) -> float | None:
+    """Return how much the inputs tell of several labels; None for fewer than MIN_EXAMPLES, or only rare labels."""
+    data = subsample(data, min(max_examples, MAX_EXAMPLES), case.model.seed)
+    y = data.y.flatten(1) if data.y.dim() > 1 else data.y[:, None]
+    rarer = torch.minimum(y.sum(0), (1 - y).sum(0))
+    chosen = rarer.argsort(descending=True)[:MAX_LABELS]
+    chosen = chosen[rarer[chosen] >= MIN_OTHER_CLASSES]
+    if len(data) < MIN_EXAMPLES or not len(chosen):
+        return None
+    return relation_to_labels(data.x, y[:, chosen], case.model.seed)
+
+
+def _predicts_labels(case: Case) -> bool:
+    """Return whether the network's outputs for validation examples fit their own labels better than by chance."""
+    predicted = case.validation_predictions if case.trained else None
+    if predicted is None or predicted.y.numel() != predicted.examples.y.numel():
+        return False
+    both = (one.reshape(len(one), -1).double() for one in (predicted.y, predicted.examples.y))
+    outputs, y = (one - one.mean(0) for one in both)
+    deviations = (outputs * y).sum(0) / (outputs.std(0) * y.std(0) * len(y) ** 0.5).clamp_min(1e-12)
+    return float(deviations.max()) > MIN_CERTAIN
 
 
 def _large_enough(classifier: KernelClassifier | None) -> KernelClassifier | None:
@@ -97,20 +156,25 @@ def _random_fraction(same_data: CorrectCount, other_data: CorrectCount) -> float
     return 1 - max(same_data.accuracy - same_data.chance, 0.0) / above_chance
 
 
-def _unrelated_labels(path: str, count: CorrectCount) -> Finding:
+def _evidence(count: CorrectCount) -> Evidence:
+    return {
+        "examples": count.n,
+        "right_by_a_simple_classifier": count.accuracy,
+        "right_by_chance": count.chance,
+        "above_chance_in_standard_deviations": count.deviations_above_chance,
+    }
+
+
+def _unrelated_labels(path: str, evidence: Evidence) -> Finding:
     return Finding(
         NAME,
         path,
-        evidence={
-            "examples": count.n,
-            "right_by_a_simple_classifier": count.accuracy,
-            "right_by_chance": count.chance,
-            "above_chance_in_standard_deviations": count.deviations_above_chance,
-        },
+        evidence=evidence,
         cause="inputs tell no more of the labels than chance: both were sorted, shuffled or filtered separately, so "
         "they no longer belong together, or the inputs do not show what the labels say",
-        fix="read each input and its label from one list, shuffle both in the same order, and look at some of them; if "
-        "nobody could tell the label from the input, give inputs that show it, such as longer windows",
+        fix="read each input and its label from one list (names of files sorted as text have 10 before 2), shuffle "
+        "both in the same order, and look at some of them; if nobody could tell the label from the input, give inputs "
+        "that show it, such as longer windows",
     )
 
 

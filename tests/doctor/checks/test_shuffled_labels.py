@@ -10,7 +10,8 @@ from pellucid.data.source import Arrays
 from pellucid.doctor import Case, case_of, diagnose
 from pellucid.doctor.checks.shuffled_labels import CHECK
 from pellucid.doctor.simple_classifier import count_correct, fit_simple_classifier
-from pellucid.layers import Dense
+from pellucid.layers import Dense, Flatten
+from pellucid.losses import BinaryCrossEntropy
 from tests.doctor.small_cases import corners, make_model
 
 
@@ -95,6 +96,41 @@ def test_few_examples_and_regression_targets_are_skipped() -> None:
     case = make_case(with_shuffled_labels(y))
     numbers = replace(case, train=Arrays(x, y.float(), None, ""))
     assert CHECK.find(numbers) == []
+
+
+def several_labels(n: int, n_labels: int, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return images (n, 1, 16, 16), and labels (n, n_labels) that each make one place of the image bright."""
+    rng = torch.Generator().manual_seed(seed)
+    y = (torch.rand(n, n_labels, generator=rng) < 0.4).float()
+    x = torch.randn(n, 1, 16, 16, generator=rng)
+    for label in range(n_labels):
+        row, column = 4 * (label // 4), 4 * (label % 4)
+        x[:, 0, row : row + 4, column : column + 4] += 2 * y[:, label, None, None]
+    return x, y
+
+
+@pytest.mark.parametrize("n_labels", [1, 3, 6])
+def test_several_labels_of_other_examples_are_found_and_own_ones_are_not(n_labels: int) -> None:
+    x, y = several_labels(600, n_labels, 0)
+    held_out, held_out_y = several_labels(150, n_labels, 1)
+    model = make_model(Sequential(Flatten(), Dense(n_labels)), loss=BinaryCrossEntropy(), input_shape=(1, 16, 16))
+    assert CHECK.find(case_of(model, x, y, validation=(held_out, held_out_y))) == []
+    by_text = torch.tensor(sorted(range(600), key=str))
+    both = (held_out, held_out_y[torch.tensor(sorted(range(150), key=str))])
+    (finding,) = CHECK.find(case_of(model, x, y[by_text], validation=both))
+    assert (finding.path, finding.evidence["labels"]) == ("train", n_labels)
+    (finding,) = CHECK.find(case_of(model, x, y, validation=both))
+    assert finding.path == "validation"
+
+
+def test_several_labels_are_not_judged_if_the_network_predicts_them_or_they_are_few() -> None:
+    x, y = several_labels(600, 3, 0)
+    exchanged = y[torch.tensor(sorted(range(600), key=str))]
+    model = make_model(Sequential(Flatten(), Dense(3)), loss=BinaryCrossEntropy(), input_shape=(1, 16, 16))
+    assert CHECK.find(case_of(model, x[:90], exchanged[:90])) == []
+    case = case_of(model, x, exchanged, validation=several_labels(150, 3, 1))
+    case.model.fit(x, y, epochs=6, batch_size=16, verbose=False)
+    assert CHECK.find(case) == []
 
 
 def test_leave_one_out_predictions_are_those_of_a_fit_without_the_example() -> None:

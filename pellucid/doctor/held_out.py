@@ -18,6 +18,10 @@ from pellucid.training.reading import read_examples
 
 # The maximum numbers of examples: of data that are read or scored by the loss, and of data in memory.
 MAX_SCORED, MAX_SCORED_IN_MEMORY = 200, 1_000
+N_COMPARED = 16  # examples from which it is decided whether the task's score tells anything of a model
+# Of the squared gradients of a loss at outputs equal to the targets, relative to those at other targets: at most in a
+# minimum. And the score of the trained model up to which it tells nothing, if MIN_REMOVED of the loss is removed.
+MAX_MINIMUM, MAX_UNTOLD, MIN_REMOVED = 0.01, 0.05, 0.2
 MIN_SCORE = 0.5  # of a detection that is taken for an object
 
 
@@ -84,20 +88,49 @@ class HeldOutScorer:
         except PellucidError:
             return HeldOutScores(self.name, torch.zeros(len(examples), dtype=torch.float64))
         scores = self.task.scores(model, outputs, [example.targets[0] for example in examples])
-        if scores is None:
+        if scores is None or self.uses_loss:
             scores = self._by_loss(model, examples)
         self.name = scores.name
         return scores
 
     @cached_property
     def uses_loss(self) -> bool:
-        """Whether the task has no scores for the predictions of this case, so that they are scored by the loss."""
+        """Whether the task has no scores for the predictions of this case, or such that tell nothing of them.
+
+        They are then scored by the loss.
+        """
         model, examples = self.case.begin(), read_examples(self.case.train, 2, self.case.model.seed)
         try:
             outputs = outputs_for(model, examples)
         except PellucidError:
             return False
-        return self.task.scores(model, outputs, [example.targets[0] for example in examples]) is None
+        scores = self.task.scores(model, outputs, [example.targets[0] for example in examples])
+        return scores is None or self._has_other_outputs()
+
+    def _has_other_outputs(self) -> bool:
+        """Return whether the outputs are maps in another form than the targets, such as logits of a grid detector.
+
+        The trained model has lowered an own loss, of which outputs equal to the targets are no minimum, and is nowhere
+        close to the targets.
+        """
+        model = self.case.model
+        loss: Any = getattr(model.objective, "loss", None)
+        if not hasattr(loss, "criterion") or not self.case.trained:
+            return False
+        examples = read_examples(self.case.train, N_COMPARED, model.seed)
+        targets = [example.targets[0] for example in examples]
+        try:
+            outputs = outputs_for(model, examples)
+            scores = self.task.scores(model, outputs, targets)
+            expected = torch.stack(targets)
+            equal = expected.reshape(len(expected), *outputs[0].shape)
+            own, other = (loss(values, expected)[1].square().sum() for values in (equal, equal.roll(1, 0)))
+        except (PellucidError, RuntimeError, AttributeError, TypeError):  # of several outputs, or of several sizes
+            return False
+        is_minimum = expected.dim() < 3 or not float(own) > MAX_MINIMUM * float(other)
+        if scores is None or is_minimum or float(scores.weighted.mean()) > MAX_UNTOLD:
+            return False
+        return float(self._by_loss(model, examples).weighted.mean()) >= MIN_REMOVED
 
     def _by_loss(self, model: BaseModel, examples: Sequence[Batch]) -> HeldOutScores:
         if self._first_loss is None:

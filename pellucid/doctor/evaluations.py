@@ -30,6 +30,7 @@ from pellucid.doctor.inputs import REVERSED_CHANNELS, REVERSED_TEXT, input_chang
 from pellucid.doctor.intervention import effect_of
 from pellucid.doctor.paired import PairedTrainings, ProvenCause
 from pellucid.doctor.remedies import rebuilt
+from pellucid.doctor.suspects.class_weights import weighing
 from pellucid.doctor.training_case import T, TrainingCase, optional_fields, validation_of
 from pellucid.losses import BinaryCrossEntropy
 from pellucid.task import TargetChange
@@ -156,8 +157,9 @@ class Evaluations:
             return None
         y, outputs = _by_label(predicted)
         n, share = len(y), float(((y > 0).sum((0, 2)) / (len(y) * y.shape[2])).median())
-        weights = torch.as_tensor(getattr(case.model.loss, "pos_weight", 1.0))
-        is_binary = bool(((y == 0) | (y == 1)).all() & (weights == 1).all())
+        weights, found = torch.as_tensor(getattr(case.model.loss, "pos_weight", 1.0)), weighing(case)
+        is_weighted = bool((weights != 1).any()) or (found is not None and found.differ)
+        is_binary = bool(((y == 0) | (y == 1)).all()) and not is_weighted
         if not is_binary or not 0 < share <= MAX_RARE or n < 2 * MIN_HALF_EXAMPLES:
             return None
         if not case.compares and (float(outputs.min()) < 0 or float(outputs.max()) > 1):

@@ -10,7 +10,7 @@ from pellucid.combine import Sequential
 from pellucid.doctor import Case, case_of, diagnose
 from pellucid.doctor.checks import cut_gradient, mixed_examples
 from pellucid.doctor.passes import leaves
-from pellucid.doctor.suspects import layers, losses, objectives, targets
+from pellucid.doctor.suspects import class_weights, layers, losses, objectives, targets
 from pellucid.generators import GAN
 from pellucid.layers import (
     BatchNorm,
@@ -246,7 +246,7 @@ def test_class_weights_by_frequency_are_unusual() -> None:
         model = Model(
             net_with_layers(), loss=SoftmaxCrossEntropy(class_weights=tuple(weights.tolist())), input_shape=(1, 8, 8)
         )
-        (suspect,) = losses.loss_option_suspects(case_of(model, x[indices], y[indices], validation=held_out))
+        (suspect,) = class_weights.loss_option_suspects(case_of(model, x[indices], y[indices], validation=held_out))
         assert suspect.unusual is unusual
 
 
@@ -267,7 +267,7 @@ def test_rare_labels_that_are_never_predicted_are_a_suspect(
     model.weights["dense1.weight"].copy_(5 * torch.eye(n_labels))
     model.weights["dense1.bias"].fill_(answer - 5)  # answers no for all, or yes for the positive ones
     case = case_of(model, 2 * y - 1, y, epochs=1)
-    found = list(losses.class_balance_suspects(case))
+    found = list(class_weights.class_balance_suspects(case))
     is_rare = positive < 0.05  # is tried in any case
     assert len(found) == (is_suspect or is_rare)
     for one in found:

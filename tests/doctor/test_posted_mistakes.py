@@ -11,7 +11,7 @@ from pellucid.combine import Sequential
 from pellucid.data import float_images
 from pellucid.doctor import Case, case_of, diagnose
 from pellucid.doctor.checks import unnormalised_inputs
-from pellucid.doctor.suspects import layers, losses, settings, suspects
+from pellucid.doctor.suspects import class_weights, layers, losses, settings, suspects
 from pellucid.layers import BatchNorm, Conv2d, Dense, Dropout, Flatten, LogSoftmax, MaxPool2d, ReLU, Sigmoid, Tanh
 from pellucid.losses import BinaryCrossEntropy, NegativeLogLikelihood, SoftmaxCrossEntropy
 from pellucid.model import Model
@@ -83,7 +83,7 @@ def test_a_linear_network_is_at_fault_only_if_the_targets_are_not_linear(is_line
 def test_a_pos_weight_far_from_the_balance_is_a_suspect(pos_weight: Any, is_suspect: bool) -> None:
     y = (torch.arange(200)[:, None] % 5 == torch.arange(2)).float()  # four negatives for each positive target
     case = untrained(Sequential(Flatten(), Dense(2)), BinaryCrossEntropy(pos_weight), y)
-    found = list(losses.loss_option_suspects(case))
+    found = list(class_weights.loss_option_suspects(case))
     assert [one.unusual for one in found] == [True] * is_suspect
     for one in found:
         assert one.finding.evidence["negatives_for_each_positive"] == pytest.approx(4)
@@ -94,7 +94,7 @@ def test_a_pos_weight_far_from_the_balance_is_a_suspect(pos_weight: Any, is_susp
 def test_a_pos_weight_of_a_single_output_is_compared_with_all_targets(pos_weight: float, is_suspect: bool) -> None:
     y = (torch.arange(200) % 10 == 0).long()
     case = untrained(Sequential(Flatten(), Dense(1)), BinaryCrossEntropy(pos_weight), y)
-    assert len(list(losses.loss_option_suspects(case))) == is_suspect
+    assert len(list(class_weights.loss_option_suspects(case))) == is_suspect
 
 
 @pytest.mark.parametrize(
@@ -113,7 +113,7 @@ def test_class_weights_are_compared_with_the_class_counts(
 ) -> None:
     y = torch.arange(3).repeat_interleave(torch.tensor(counts))
     case = untrained(Sequential(Flatten(), Dense(3)), SoftmaxCrossEntropy(class_weights=weights), y)
-    assert next(losses.loss_option_suspects(case)).unusual is unusual
+    assert next(class_weights.loss_option_suspects(case)).unusual is unusual
 
 
 @pytest.mark.parametrize(("ignored", "is_suspect"), [(None, False), (0, True), (2, True), (255, False), (-100, False)])

@@ -11,7 +11,7 @@ import pellucid
 from pellucid.combine import Sequential
 from pellucid.data.source import Arrays
 from pellucid.doctor import Diagnosis, case_of
-from pellucid.doctor.suspects import losses, targets
+from pellucid.doctor.suspects import class_weights, losses, targets
 from pellucid.layers import Conv2d, Dense, ReLU
 from pellucid.losses import Quadratic, SoftmaxCrossEntropy
 from pellucid.model import Model
@@ -286,7 +286,7 @@ def test_rare_classes_of_masks_are_a_suspect_without_weights_that_differ(
     model.weights["weight"].copy_(8 * torch.eye(3).view(3, 3, 1, 1))
     case = case_of(model, x, y, begin=lambda: first_model, epochs=1)
     are_weighted = weights == (1.0, 2.0, 2.0)
-    found = list(losses.class_balance_suspects(case))
-    is_suspect = not are_weighted and (ratio > losses.MIN_IMBALANCE or (is_missed and ratio > 4))
+    found = list(class_weights.class_balance_suspects(case))
+    is_suspect = not are_weighted and (ratio > class_weights.MIN_IMBALANCE or (is_missed and ratio > 4))
     assert len(found) == is_suspect
-    assert bool(list(losses.loss_option_suspects(case))) is are_weighted
+    assert bool(list(class_weights.loss_option_suspects(case))) is are_weighted

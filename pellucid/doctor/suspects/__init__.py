@@ -5,7 +5,7 @@ from functools import partial
 
 from pellucid.doctor.case import Case
 from pellucid.doctor.finding import UNREACHABLE, Finding, Suspect
-from pellucid.doctor.suspects import layers, losses, objectives, pretrained, settings, targets
+from pellucid.doctor.suspects import class_weights, layers, losses, objectives, pretrained, settings, targets
 from pellucid.doctor.training_case import TrainingCase, optional_fields
 from pellucid.objective import Supervised
 
@@ -18,8 +18,9 @@ TaskSuspectSource = Callable[[TrainingCase], Iterator[Suspect]]
 PARTICULAR_SOURCES: tuple[SuspectSource, ...] = (
     losses.coupled_loss_suspects, targets.box_suspects, targets.target_suspects,
     pretrained.pretrained_suspects, settings.regularizer_suspects, pretrained.frozen_suspects,
-    settings.augment_suspects, losses.ignored_class_suspects, losses.loss_option_suspects,
-    losses.class_balance_suspects, settings.clipping_suspects, settings.optimizer_suspects,
+    settings.augment_suspects, losses.ignored_class_suspects, class_weights.inverted_weight_suspects,
+    class_weights.loss_option_suspects,
+    class_weights.class_balance_suspects, settings.clipping_suspects, settings.optimizer_suspects,
     settings.schedule_suspects, settings.tiny_batch_suspects, settings.dropout_suspects, layers.linear_suspects,
     layers.detach_suspects, layers.reshape_suspects, layers.activation_suspects, objectives.ending_suspects,
     layers.layer_suspects, losses.own_optimizer_suspects, losses.own_loss_suspects, layers.initialization_suspects,
@@ -35,8 +36,9 @@ SUPERVISED_SOURCES: tuple[SuspectSource, ...] = (
 ANY_TASK_SOURCES: tuple[TaskSuspectSource, ...] = (
     pretrained.frozen_suspects, settings.augment_suspects, settings.dropout_suspects,
     objectives.image_range_suspects, objectives.own_objective_suspects, objectives.ending_suspects,
-    objectives.stride_suspects, losses.ignored_class_suspects, losses.loss_option_suspects,
-    losses.default_option_suspects, losses.class_balance_suspects, objectives.loss_weight_suspects,
+    objectives.stride_suspects, losses.ignored_class_suspects, class_weights.inverted_weight_suspects,
+    class_weights.loss_option_suspects,
+    losses.default_option_suspects, class_weights.class_balance_suspects, objectives.loss_weight_suspects,
     objectives.network_rate_suspects, settings.clipping_suspects,
     settings.optimizer_suspects, settings.schedule_suspects, layers.layer_suspects, losses.own_optimizer_suspects,
     losses.own_loss_suspects, layers.layer_option_suspects,

@@ -11,14 +11,14 @@ from torch import Tensor
 from pellucid.base.errors import PellucidError
 from pellucid.base.settings.checks import is_number
 from pellucid.combine.base import replace_layer
-from pellucid.data.source import Arrays, Source
+from pellucid.data.source import Arrays
 from pellucid.doctor.case import Case
 from pellucid.doctor.finding import Suspect, suspect
 from pellucid.doctor.passes import is_user_defined, library_version, rms
 from pellucid.doctor.remedies import rebuilt
 from pellucid.doctor.training_case import TrainingCase
 from pellucid.layers import Identity, Layer, LogSoftmax, Mode, Sigmoid, Softmax
-from pellucid.losses import BinaryCrossEntropy, Loss, Quadratic, SoftmaxCrossEntropy
+from pellucid.losses import Loss, Quadratic, SoftmaxCrossEntropy
 from pellucid.nested import flatten
 from pellucid.network.ending import last_layers
 from pellucid.objective import Supervised
@@ -29,10 +29,6 @@ OUTPUT_ACTIVATIONS = (Softmax, LogSoftmax, Sigmoid)  # which softmax cross-entro
 SKIPPED_OPTIONS = ("ignore", "label_smoothing", "stride", "multiple", "to", "hints", "pos_weight", "reduction")
 MIN_NUMBER_RATIO = 3.0  # of a number to its default, or its inverse; others are usual
 MIN_CLASS_SCORE = 0.2  # of a class that was ignored by mistake, in a training that does not ignore it
-MIN_IMBALANCE = 20.0  # count of the most frequent class divided by the count of the least frequent one
-# The same of binary targets of which a trained model predicts fewer than MAX_MISSED_RECALL of the positive ones.
-MIN_MISSED_IMBALANCE, MAX_MISSED_RECALL, MIN_PROBABILITY = 4.0, 0.3, 0.5
-MAX_WEIGHT_RATIO = 100.0  # largest class weight divided by the smallest; a higher ratio is unusual
 BATCH_SIZE = 8  # examples
 MAX_COUPLING = 1e-3  # relative change of the gradients of all other examples if one example's target changes
 
@@ -152,88 +148,20 @@ def ignored_class_suspects(case: TrainingCase) -> Iterator[Suspect]:
     if not isinstance(ignored, int) or not isinstance(case.train, Arrays):
         return
     share = float((case.train.y == ignored).double().mean())
-    if share > 0 and 0 <= ignored < _n_outputs(case):
+    if share > 0 and 0 <= ignored < n_outputs(case):
         yield suspect(
             "ignored-class", f"the loss ignores label {ignored}, which is a class, so the network never learns it",
             "let the loss ignore the label of unlabelled pixels only (ignore_index), or none", "no ignored label",
             lambda case: rebuilt(case, loss=replace(loss, ignore=None)), path="loss", unusual=True,
-            is_fault=True, min_gain=MIN_CLASS_SCORE / _n_outputs(case), ignored_label=ignored,
+            is_fault=True, min_gain=MIN_CLASS_SCORE / n_outputs(case), ignored_label=ignored,
             share_of_the_targets=share,
         )  # fmt: skip
 
 
-def loss_option_suspects(case: TrainingCase) -> Iterator[Suspect]:
-    """Yield suspects for class weights, and for weights of positive targets that are far from their balance."""
-    loss: Any = getattr(case.model.objective, "loss", None)
-    weights: Any = getattr(loss, "class_weights", None)
-    if _differ(weights):
-        yield suspect(
-            "class-weights", "the class weights of the loss are so uneven that some classes hardly count",
-            "weight classes by the inverse of their counts, or not at all", "no class weights",
-            lambda case: rebuilt(case, loss=replace(loss, class_weights=None)),
-            unusual=_has_unusual_class_weights(case.train, weights), smallest_weight=float(min(weights)),
-            largest_weight=float(max(weights)), key="no-class-weights", settings={"loss.class_weights": "none"},
-        )  # fmt: skip
-        if max(weights) > MAX_WEIGHT_RATIO * min(weight for weight in weights if weight > 0):
-            roots = tuple(weight**0.5 for weight in weights)
-            yield suspect(
-                "class-weights", "class weights are so uneven that classes of large weights are predicted too often",
-                "use weights that differ less, such as their square roots", "square roots of the class weights",
-                lambda case: rebuilt(case, loss=replace(loss, class_weights=roots)), unusual=True,
-                key="class-weight-roots", settings={"loss.class_weights": list(roots)},
-                smallest_weight=float(min(weights)), largest_weight=float(max(weights)),
-            )  # fmt: skip
-    pos_weight = torch.as_tensor(getattr(loss, "pos_weight", 1.0), dtype=torch.float64)
-    if not isinstance(case.train, Arrays) or bool((pos_weight == 1).all()):
-        return
-    shares = _positive_shares(case.train.y, _n_outputs(case))
-    balance = (1 - shares) / shares.clamp_min(1 / len(case.train))
-    if _are_unusual(pos_weight, balance):
-        yield suspect(
-            "class-weights", "the pos_weight of the loss is so far from the number of negative targets for each "
-            "positive one that one of the two hardly counts",
-            "set pos_weight to at most the number of negative targets for each positive one "
-            f"(about {float(balance.median()):.2g}), or to 1", "pos_weight = 1",
-            lambda case: rebuilt(case, loss=replace(loss, pos_weight=1.0)), path="loss", unusual=True, key="pos-weight",
-            pos_weight=float(pos_weight.median()), negatives_for_each_positive=float(balance.median()),
-        )  # fmt: skip
-
-
-def _differ(weights: tuple[float, ...] | None) -> bool:
-    return weights is not None and min(weights) < max(weights)
-
-
-def _has_unusual_class_weights(data: Source, weights: Any) -> bool:
-    """Return whether a class weight is far outside the range from equal weights to the inverse of the class counts."""
-    if not isinstance(data, Arrays) or data.y.is_floating_point():
-        return False
-    counts = data.y.flatten()
-    counts = counts[counts >= 0].bincount(minlength=len(weights)).double()[: len(weights)]
-    present_weights = torch.as_tensor(weights, dtype=torch.float64)[counts > 0]
-    balance = 1 / counts[counts > 0]
-    return _are_unusual(present_weights / present_weights.median(), balance / balance.median())
-
-
-def _n_outputs(case: TrainingCase) -> int:
+def n_outputs(case: TrainingCase) -> int:
     """Return the number of outputs on their first axis, 1 if an example has one number without an axis."""
     first = next(iter(case.model.output_shape), 1)
     return first if isinstance(first, int) else 1
-
-
-def _positive_shares(y: Tensor, n_outputs: int) -> Tensor:
-    """Return the share of positive targets of each output, or of all outputs together if they have no axis in y."""
-    if y.dim() > 1 and y.shape[1] == n_outputs:
-        return y.double().transpose(0, 1).flatten(1).mean(1)
-    if n_outputs == 1:
-        return y.double().mean()[None]
-    return y.flatten().bincount(minlength=n_outputs) / y.numel()
-
-
-def _are_unusual(weights: Tensor, balance: Tensor) -> bool:
-    """Return whether a weight is above both 1 and its balance by MIN_NUMBER_RATIO, or below both."""
-    is_above = weights > MIN_NUMBER_RATIO * balance.clamp_min(1)
-    is_below = weights < balance.clamp_max(1) / MIN_NUMBER_RATIO
-    return bool((is_above | is_below).any())
 
 
 def default_option_suspects(case: TrainingCase) -> Iterator[Suspect]:
@@ -258,62 +186,6 @@ def default_option_suspects(case: TrainingCase) -> Iterator[Suspect]:
 
 def _options(component: Any) -> tuple[Field[Any], ...]:
     return fields(component) if is_dataclass(component) else ()
-
-
-def class_balance_suspects(case: TrainingCase) -> Iterator[Suspect]:
-    """Yield a suspect if some classes, or positive targets, are far rarer than others, without weights for them."""
-    loss: Any = getattr(case.model.objective, "loss", None)
-    if not isinstance(case.train, Arrays):
-        return
-    n_outputs = _n_outputs(case)
-    if type(loss) is SoftmaxCrossEntropy and case.train.y.is_floating_point():
-        return  # probabilities of classes, as mixed examples have
-    if type(loss) is SoftmaxCrossEntropy and not _differ(loss.class_weights):
-        labels = case.train.y.flatten()
-        labels = labels if loss.ignore is None else labels[labels != loss.ignore]
-        counts = labels[(labels >= 0) & (labels < n_outputs)].bincount(minlength=n_outputs).double()
-        is_present = counts > 0
-        weights = is_present / counts.clamp_min(1)
-        balanced_weights = tuple((weights * (n_outputs / weights.sum())).tolist())
-        changes, settings = {"class_weights": balanced_weights}, {"loss.class_weights": list(balanced_weights)}
-        shares = counts[is_present] / counts.sum()
-    elif type(loss) is BinaryCrossEntropy and bool((torch.as_tensor(loss.pos_weight) == 1).all()):
-        share = float(_positive_shares(case.train.y, n_outputs).median())
-        changes = {"pos_weight": (1 - share) / max(share, 1 / case.train.y.numel())}
-        settings = {"loss.pos_weight": changes["pos_weight"]}
-        shares = torch.tensor([share, 1 - share])
-    else:
-        return
-    are_missed = isinstance(case, Case) and _are_missed(case)
-    min_imbalance = MIN_MISSED_IMBALANCE if are_missed else MIN_IMBALANCE
-    if not len(shares) or float(shares.max()) < min_imbalance * float(shares.min()):
-        return
-    yield suspect(
-        "class-imbalance", "some classes are so much more frequent than others that the loss hardly counts the others",
-        f"give positive targets more weight (pos_weight of about {changes['pos_weight']:.2g}, the number of negative "
-        "targets for each of them), or predict from a lower threshold" if "pos_weight" in changes else
-        "weight classes by the inverse of their counts, or its root, or use a loss of overlap"
-        f"{', unless resizing or a threshold removed rare pixels from the masks' if case.train.y.dim() > 2 else ''}",
-        "classes weighted by inverse counts",
-        lambda case: rebuilt(case, loss=replace(loss, **changes)),
-        path="train", unusual="pos_weight" in changes, settings=settings, is_likely=are_missed,
-        most_frequent=float(shares.max()), least_frequent=float(shares.min()),
-    )  # fmt: skip
-
-
-def _are_missed(case: Case) -> bool:
-    """Return whether a trained model finds few of the positive targets, or of the pixels of a class, in training."""
-    if not case.trained or case.loss == float("inf"):
-        return False
-    predicted, y = case.train_predictions.y, case.train_predictions.examples.y
-    if y.numel() == predicted.numel():
-        is_found = [predicted[y.reshape(predicted.shape) > 0] > MIN_PROBABILITY]
-    elif y.dim() > 1 and not y.is_floating_point() and predicted.dim() == y.dim() + 1:
-        answers = predicted.argmax(1)
-        is_found = [answers[y == label] == label for label in set(y.unique().tolist()) & {*range(predicted.shape[1])}]
-    else:
-        return False
-    return min((float(found.double().mean()) for found in is_found), default=1.0) < MAX_MISSED_RECALL
 
 
 def loss_suspects(case: Case) -> Iterator[Suspect]:

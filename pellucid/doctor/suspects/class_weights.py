@@ -137,7 +137,8 @@ def inverted_weight_suspects(case: TrainingCase) -> Iterator[Suspect]:
     loss = found.balanced(_power(case))
     number = "number of all examples / number of the class"
     if isinstance(loss, BinaryCrossEntropy):
-        number = f"pos_weight of about {loss.pos_weight:.2g}, negative targets / positive ones, or its root for masks"
+        root = "the root of " if _power(case) < 1 else ""
+        number = f"pos_weight of about {loss.pos_weight:.2g}, {root}negative targets / positive ones"
     yield suspect(
         "class-weights", "the class weights of the loss are the wrong way round: the more frequent a class is, the "
         "more it counts", f"weight classes by the inverse of their counts ({number})",
@@ -236,6 +237,8 @@ def class_balance_suspects(case: TrainingCase) -> Iterator[Suspect]:
         return
     loss = found.balanced(_power(case))
     root = "the root of " if is_map else ""
+    # a network that finds the rare pixels may gain a little from their weight, and is no worse without it
+    is_unusual = are_missed or (found.is_binary and not is_map)
     if isinstance(loss, BinaryCrossEntropy):
         settings = {"loss.pos_weight": loss.pos_weight}
         fix = f"give positive targets more weight (pos_weight of about {loss.pos_weight:.2g}, {root}the number of "
@@ -251,7 +254,7 @@ def class_balance_suspects(case: TrainingCase) -> Iterator[Suspect]:
     yield suspect(
         "class-imbalance", "some classes are so much more frequent than others that the loss hardly counts the others",
         fix, f"classes weighted by {root}inverse counts", lambda case: rebuilt(case, loss=loss),
-        path="train", unusual=found.is_binary or (are_missed and not is_map), is_likely=are_missed, settings=settings,
+        path="train", unusual=is_unusual, is_likely=are_missed, settings=settings,
         most_frequent=float(shares.max()), least_frequent=float(shares.min()),
     )  # fmt: skip
 

@@ -19,6 +19,7 @@ from pellucid.doctor.paired import PairedTrainings, ProvenCause
 from pellucid.layers import AdaptiveAvgPool2d, BatchNorm, Conv2d, Dense, Flatten, MaxPool2d, ReLU
 from pellucid.losses import BinaryCrossEntropy, Quadratic
 from pellucid.model import Model
+from pellucid.opening.torch_training.losses import TorchCriterion
 from pellucid.optim import Momentum
 from pellucid.task import task_of
 
@@ -80,6 +81,14 @@ def test_masks_that_do_not_fit_their_images_come_before_a_lower_threshold(
 ) -> None:
     case = case_of_outputs(kind, BinaryCrossEntropy(), 0.8, 3.2)
     assert (cause_of(case, [Finding(check, "train", {}, is_fault=True)]) is not None) is is_tried
+
+
+@pytest.mark.parametrize(("positive", "is_found"), [(4.0, False), (0.25, False), (1.0, True)])
+def test_no_lower_threshold_is_named_for_an_own_loss_with_weights(positive: float, is_found: bool) -> None:
+    def own_loss(outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        return F.binary_cross_entropy_with_logits(outputs, targets, pos_weight=torch.tensor(positive))
+
+    assert (cause_of(case_of_outputs("labels", TorchCriterion(own_loss), 0.8, 3.2)) is not None) is is_found
 
 
 def logits_loss(outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:

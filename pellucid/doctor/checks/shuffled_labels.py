@@ -24,6 +24,7 @@ MIN_SUFFICIENT = 500  # with so many examples, a simple classifier beats chance 
 MIN_EXAMPLES = 100  # enough only if the classifier clearly beats chance on the other data (training or validation)
 MIN_OTHER_CLASSES = 50  # examples outside of the most frequent class; with fewer, chance cannot be ruled out
 MAX_RELATION = 2.0  # of several labels, in standard deviations above chance; related ones of 150 examples reach 11
+MIN_RARER = 150  # examples with or without the most even of several labels; of fewer, small objects may tell too little
 MAX_LABELS = 20  # of several labels of an example, those that are the most even
 MAX_RANDOM = 0.3  # fraction of random labels; a lower fraction may be the label noise of large data sets
 
@@ -88,7 +89,8 @@ def _findings_of_several_labels(case: Case) -> list[Finding]:
     has_tokens = not x.is_floating_point() and x.dim() != 4
     if has_tokens or not y.is_floating_point() or y.dim() > 2 or not bool(((y == 0) | (y == 1)).all()):
         return []
-    are_many = len(y) >= MIN_SUFFICIENT and case.redrawn is None
+    rarer = torch.minimum(y.sum(0), (1 - y).sum(0)).max()
+    are_many = len(y) >= MIN_SUFFICIENT and case.redrawn is None and float(rarer) >= MIN_RARER
     parts = {"train": case.train} if validation is None else {"train": case.train, "validation": validation}
     relations = {path: _relation(case, data, MAX_EXAMPLES) for path, data in parts.items()}
     findings: list[Finding] = []

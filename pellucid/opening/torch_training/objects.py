@@ -56,7 +56,8 @@ class TorchObjects:
         self.optimizer = optimizer
         self.scheduler = scheduler
         _check_training_modes(network, model, evaluating_paths)
-        self.evaluating_norms = _norms_in_evaluation(network, evaluating_paths)
+        optimized_ids = {id(parameter) for group in optimizer.param_groups for parameter in group["params"]}
+        self.evaluating_norms = _norms_in_evaluation(network, evaluating_paths, optimized_ids)
         # the paths in the graph, by key of the state_dict
         self.path_by_key = {key: model.path_by_tied_key.get(key, key) for key in model.dtypes}
         self.group_by_path = self._groups(model)
@@ -287,17 +288,21 @@ def _check_training_modes(network: nn.Module, model: OpenedModel, evaluating_pat
             raise PellucidError(f"from_torch: {name}: {what} in training, which is not done here")
 
 
-def _norms_in_evaluation(network: nn.Module, evaluating_paths: Collection[str]) -> set[str]:
+def _norms_in_evaluation(
+    network: nn.Module, evaluating_paths: Collection[str], optimized_ids: Collection[int]
+) -> set[str]:
     """Return the names of batch norms that use and keep their running statistics while a loop trains the network.
 
-    Raises PellucidError for norms that no training of this library has.
+    optimized_ids: of the optimizer's parameters. Raises PellucidError for norms that no training of this library has.
     """
     norms: set[str] = set()
     for name, module in network.named_modules():
         if not isinstance(module, _BatchNorm):
             continue
         if name in evaluating_paths:
-            if not frozen_names(module) or len(frozen_names(module)) < len([*module.parameters()]):
+            frozen = set(frozen_names(module))
+            is_trained = any(name not in frozen and id(one) in optimized_ids for name, one in module.named_parameters())
+            if is_trained or not module.affine:
                 raise PellucidError(
                     f"from_torch: {name} ({type(module).__name__}) is in evaluation mode while the network trains, and "
                     "its weight and bias are not frozen, which training here does not have; freeze them, or set the "

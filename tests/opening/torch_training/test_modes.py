@@ -133,6 +133,23 @@ def test_parts_kept_in_evaluation_mode_train_as_in_pytorch(kind: str, body: str,
     assert [module.training for module in network.network.modules()] == modes
 
 
+@pytest.mark.parametrize("way", ["not in the optimizer", "without gradients"])
+@pytest.mark.parametrize("body", ["frozen", "frozen norms", "norm of all batches"])
+def test_norms_outside_of_the_optimizer_are_frozen(body: str, way: str) -> None:
+    """The optimizer alone decides whether weights that require a gradient change."""
+
+    def made() -> Parts:
+        result = parts("network", body)
+        kept: Any = result.network.get_submodule("body")
+        trained = [one for name in ("norm", "head") for one in result.network.get_submodule(name).parameters()]
+        kept.requires_grad_(True)
+        if way == "without gradients":
+            kept.forward = torch.no_grad()(kept.forward)
+        return Parts(result.network, nn.CrossEntropyLoss(), torch.optim.SGD(trained, lr=0.1, momentum=0.9))
+
+    check_equal(made, lambda: (loader(), None), 3)
+
+
 def test_dropout_returns_with_training_mode() -> None:
     made = parts("part", "dropout")
     made.taken(loader())

@@ -27,12 +27,26 @@ def find(case: Case) -> list[Finding]:
     Such a layer is at fault only if an output of the network depends on other examples too, in evaluation mode. The
     axes of the values do not matter, as they would in a comparison with a smaller batch.
     """
-    model = case.model
-    x = case.inputs(subsample(case.train, 3 * PART_SIZE, model.seed))
+    x = case.inputs(subsample(case.train, 3 * PART_SIZE, case.model.seed))
     size = len(x) // 3
     if not size:
         return []
-    first, second, others = x[: 3 * size].split(size)
+    found = _mixing_layer(case, x[: 3 * size])
+    if not found and x.is_floating_point() and x.dim() > 2:
+        found = _mixing_layer(case, _shuffled(x[: 3 * size]))
+    return found
+
+
+def _shuffled(x: Tensor) -> Tensor:
+    """Return inputs with all values in another order: the network may read only a constant part, such as a margin."""
+    order = torch.randperm(x.numel(), generator=torch.Generator().manual_seed(0))
+    return x.flatten()[order].view_as(x)
+
+
+def _mixing_layer(case: Case, x: Tensor) -> list[Finding]:
+    """Return a finding for the first layer that mixes the examples of inputs (3 * size, ...), if any does."""
+    model, size = case.model, len(x) // 3
+    first, second, others = x.split(size)
     batches = [torch.cat(halves) for halves in ((first, second), (others, second), (first, others))]
     try:
         with torch.random.fork_rng(devices=[]), torch.inference_mode():

@@ -82,6 +82,16 @@ def test_a_recurrent_layer_along_the_batch_is_found(kind: Any, call: Any, width:
         torch.testing.assert_close(mended.model(trained.train.x), right(trained.train.x), atol=1e-5, rtol=1e-4)
 
 
+@pytest.mark.parametrize("kind", [nn.LSTM, nn.GRU, nn.RNN])
+@pytest.mark.parametrize("margin", [1, 3])
+def test_a_recurrent_layer_that_reads_only_a_constant_margin_is_found(kind: Any, margin: int) -> None:
+    for is_first in (True, False):
+        trained = case(Network(last_step, kind(D, 9, batch_first=is_first), 9))
+        trained.train.x[:, -margin:] = -0.4  # as the last rows of centred images
+        findings = CHECK.find(trained)
+        assert [finding.path for finding in findings] == ([] if is_first else ["inner"])
+
+
 def encoder(batch_first: bool) -> nn.Module:
     layer = nn.TransformerEncoderLayer(D, 2, 12, dropout=0.0, batch_first=batch_first)
     return nn.TransformerEncoder(layer, 2, enable_nested_tensor=False)

@@ -45,6 +45,8 @@ MAX_ABOVE_MODEL = 1.5
 # ones, that fraction must be as high with MIN_DEVIATIONS, and at least MIN_EVEN of that among all (0.2 to 0.5 in sound
 # trainings with enough errors); among all confident ones, it is at most MAX_WRONG: more show a bad classifier.
 MIN_BETTER, MIN_WRONG, MIN_EVEN, MAX_WRONG = 0.05, 0.1, 0.6, 0.55
+# Labels of which another classifier contradicts more than the fraction MAX_BY_OTHERS show that it is a bad one.
+MAX_BY_OTHERS = 0.5
 MIN_ABOVE_IGNORANCE = 2.0  # contradicted labels, relative to the accuracy that a training on half of the data lacks
 # Mean place of the contradicted label among the other classes by score, from 0 for the second class to 1 for the last.
 # It is 0.5 for labels that are wrong at random, and below 0.3 in 20 sound trainings.
@@ -106,7 +108,8 @@ def find(case: Case) -> list[Finding]:
     most_second = max(disagreements, key=lambda one: one.second_fraction)
     if lowest_noise.fraction >= MIN_INDISTINCT and most_second.second_fraction >= MIN_SECOND:
         return [_indistinct_classes(judged, most_second)]
-    return [_wrong_labels(judges[lowest], lowest_noise.n, lowest_noise.indices)]
+    is_bad_judge = judges[lowest] != TRAINING and lowest_noise.fraction > MAX_BY_OTHERS
+    return [] if is_bad_judge else [_wrong_labels(judges[lowest], lowest_noise.n, lowest_noise.indices)]
 
 
 def _wrong_labels(judged_by: str, n: int, indices: Tensor, neighbours: float | None = None) -> Finding:

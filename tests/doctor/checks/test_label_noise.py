@@ -170,3 +170,14 @@ def test_the_training_judges_labels_of_images_that_a_simple_classifier_does_not_
     for finding in found:
         assert finding.evidence["judged_by"] == "the training on the other half"
         assert ("different orders" in finding.cause) is (how != "at random")
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_classifier_that_knows_little_contradicts_right_labels(seed: int) -> None:
+    """Six classes of noise with a weak hint, and a trained model that knows nothing, as with random features."""
+    generator = torch.Generator().manual_seed(seed)
+    labels = torch.arange(400) % 6
+    x = torch.randn(400, 1, 8, 8, generator=generator)
+    x[torch.arange(400), 0, 0, labels] += 1.0
+    model = Model(Sequential(Flatten(), Dense(6)), input_shape=(1, 8, 8))
+    assert CHECK.find(case_of(model, x, labels, validation=(x[:60], labels[:60]))) == []

@@ -1,6 +1,6 @@
 """The model of an opened network: a Model with the keys of the network's state_dict."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Set
 from os import PathLike
 from typing import Any
 
@@ -32,6 +32,7 @@ class OpenedModel(Model):
     unused: dict[str, Tensor]  # entries of the state_dict that are not part of the graph
     # by key of the state_dict: the path in the graph, or the first key of the same tensor
     path_by_tied_key: dict[str, str]
+    unregistered: Set[str] = frozenset()  # paths of parameters with a gradient that PyTorch's network does not list
     cut: tuple[str, ...] = ()  # the omitted operators of an ONNX file
 
     def __call__(self, x: Any) -> Any:

@@ -1,5 +1,8 @@
 """Frozen layers that are as newly drawn, or without their statistics, since these were not loaded."""
 
+from collections.abc import Set
+from copy import copy
+
 from pellucid.combine.base import join
 from pellucid.doctor.case import Case
 from pellucid.doctor.finding import Check, Finding, Remedy
@@ -15,7 +18,13 @@ MAX_ACCURACY = 0.9  # on validation data; above it, features that were drawn at 
 
 
 def find(case: Case) -> list[Finding]:
-    """Look for signs of a training in the frozen layers of a classifier, and in the running statistics of its norms."""
+    """Look for signs of a training in the frozen layers of a classifier, and in the running statistics of its norms.
+
+    Layers that PyTorch does not register are frozen, too: no optimizer of network.parameters() has them.
+    """
+    unregistered: Set[str] = getattr(case.model, "unregistered", frozenset())
+    if unregistered and not _are_pretrained(case.initial, unregistered):
+        return [_unregistered_layers(unregistered)]
     predictions = case.class_predictions
     if predictions is None or (predictions[1] or predictions[0]).accuracy > MAX_ACCURACY:
         return []
@@ -58,6 +67,30 @@ def find(case: Case) -> list[Finding]:
                 )
             ]
     return []
+
+
+def _are_pretrained(model: BaseModel, paths: Set[str]) -> bool:
+    """Return whether a training has left its signs in the layers of these parameters."""
+    only_these_frozen = copy(model)
+    only_these_frozen.frozen = set(paths)
+    return is_pretrained(only_these_frozen, is_frozen=True)
+
+
+def _unregistered_layers(paths: Set[str]) -> Finding:
+    """Return the finding for parameters that network.parameters() does not list."""
+
+    def unfreeze(model: BaseModel) -> None:
+        model.frozen -= paths
+
+    return Finding(
+        NAME,
+        min(paths).rpartition(".")[0],
+        {"parameters_not_in_the_network": len(paths)},
+        cause="layers in a Python list, tuple or dict are not registered in the network, so that network.parameters() "
+        "lacks them and the optimizer never trains them",
+        fix="put these layers into nn.ModuleList, nn.ModuleDict or nn.Sequential, before the optimizer is made",
+        remedy=Remedy("these layers trained", lambda case: with_initial_model(case, unfreeze), "frozen-too-much"),
+    )
 
 
 def _unfreeze_norms(model: BaseModel) -> None:

@@ -79,6 +79,7 @@ class TorchObjects:
             names = names_without_gradient(self.network, (inputs,))
             self.without_gradient = {self.path_by_key[name] for name in names}
             self.group_by_path |= dict.fromkeys(self.without_gradient)
+            model.unregistered = model.unregistered - self.without_gradient
         output_gradients: Any = dys if len(dys) > 1 else next(iter(dys))
         gradients = model.gradients(inputs, output_gradients)
         largest = max((float(gradient.abs().max()) for gradient in expected.values()), default=0.0)
@@ -145,6 +146,7 @@ class TorchObjects:
             group_by_path[self.path_by_key[name]] = None if name in frozen else group_index
             if group_index is None and name not in frozen:
                 names_outside_groups.append(name)
+        model.unregistered = model.unregistered & {self.path_by_key[name] for name in names_outside_groups}
         if group_by_parameter_id:
             raise PellucidError(
                 f"from_torch: {plural(len(group_by_parameter_id), 'parameter')} of the optimizer are not the "
@@ -152,7 +154,14 @@ class TorchObjects:
             )
         if not any(group_index is not None for group_index in group_by_path.values()):
             raise PellucidError("from_torch: all parameters of the optimizer are frozen; unfreeze some")
-        if model.clip is not None and names_outside_groups:
+        norms = {name for name, module in self.network.named_modules() if isinstance(module, _BatchNorm)}
+        for path in sorted(model.unregistered) if model.clip is not None else ():
+            if path.rpartition(".")[0] in norms - self.evaluating_norms:
+                raise PellucidError(
+                    f"from_torch: clip_norm: {path} is in a Python list, tuple or dict, so that PyTorch does not "
+                    "register it, nor take it into the norm; put such layers into nn.ModuleList or nn.ModuleDict"
+                )
+        if model.clip is not None and len(names_outside_groups) > len(model.unregistered):
             raise PellucidError(
                 "from_torch: clip_norm: parameters outside of the optimizer's groups take part in PyTorch's norm, and "
                 f"their gradients grow from step to step ({names_outside_groups[0]}, ...); freeze them in the network"

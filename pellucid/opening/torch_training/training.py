@@ -38,6 +38,7 @@ from pellucid.opening.torch_training.objects import (
 from pellucid.opening.torch_training.optimizer import Accumulation, TorchOptimizer, check_optimizer
 from pellucid.opening.torch_training.scheduler import TorchSchedule, check_scheduler, step_of
 from pellucid.opening.torch_training.targets import structure_of
+from pellucid.opening.torch_training.unregistered import with_registered_layers
 from pellucid.optim import Optimizer
 from pellucid.run.history import History
 from pellucid.trace import Trace
@@ -117,6 +118,9 @@ def from_torch(
     device = parameter.device
     inputs = inputs.to(device)
     with restoring_random_states():
+        unregistered_names = set[str]()
+        if train_batches.shapes is None:
+            network, unregistered_names = with_registered_layers(network, inputs[:2])
         outputs = first_outputs(network, inputs[:2])
         training_criterion = training_loss(loss, structure_of(outputs), train_batches.nested_targets)
         defaults = {
@@ -131,6 +135,7 @@ def from_torch(
         check_shapes(training_criterion, model(inputs[:2]), targets[:2])
         if isinstance(training_criterion, TorchCriterion):
             training_criterion(model(inputs), targets.to(device))  # raises its errors before the training
+        model.unregistered = {model.path_by_tied_key.get(name, name) for name in unregistered_names}
         objects = TorchObjects(network, optimizer, scheduler, model, evaluating_paths)
         objects.check_gradients(model, inputs[:2])
     note_dropout(model)

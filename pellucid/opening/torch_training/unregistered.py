@@ -49,12 +49,13 @@ def _container(value: Any) -> nn.Module | None:
     """Return a module, or a list, tuple or dict of modules, as a module; None for others."""
     if isinstance(value, nn.Module):
         return value
-    if not value or not isinstance(value, list | tuple | dict):
+    if not isinstance(value, list | tuple | dict) or not value:
         return None
-    values: list[Any] = list(value.values()) if isinstance(value, dict) else list(value)
-    parts = [part for part in map(_container, values) if part is not None]
-    if len(parts) < len(values):
-        return None
+    parts: list[nn.Module] = []
+    for part in map(_container, value.values() if isinstance(value, dict) else value):
+        if part is None:
+            return None
+        parts.append(part)
     if not isinstance(value, dict):
         return nn.ModuleList(parts)
     try:

@@ -105,11 +105,24 @@ def frozen(network: nn.Module) -> nn.Module:
     return network
 
 
+def with_values(network: nn.Module) -> nn.Module:
+    values: dict[str, Any] = {
+        "a": torch.arange(3),
+        "b": [torch.ones(2), 3],
+        "c": {1: "one"},
+        "d": {},
+        "e": [nn.ReLU(), 1],
+    }
+    vars(network).update(values)
+    return network
+
+
 HEALTHY: dict[str, Callable[[], nn.Module]] = {
     "ModuleList": lambda: Kept(nn.ModuleList),
     "registered elsewhere": Aliased,
     "without gradients": lambda: Kept(list, without_grad=True),
     "frozen": lambda: frozen(Kept(list)),
+    "other values": lambda: with_values(Kept(nn.ModuleList)),
     "no list": lambda: nn.Sequential(*Kept(list).blocks, nn.Linear(8, 3)),
 }
 

@@ -12,6 +12,7 @@ from torch import Tensor
 from pellucid.base.settings.checks import is_number
 from pellucid.combine import Sequential
 from pellucid.combine.base import Combinator, join
+from pellucid.data.source import Arrays
 from pellucid.doctor.case import Case
 from pellucid.doctor.checks import cut_gradient
 from pellucid.doctor.checks.wrong_output import OUTPUT_RANGES
@@ -23,6 +24,7 @@ from pellucid.doctor.remedies import (
     he_initialized,
     rebuilt,
     with_layers,
+    with_parts,
     with_replaced_layers,
 )
 from pellucid.doctor.training_case import TrainingCase, optional_fields
@@ -42,10 +44,11 @@ from pellucid.layers import (
     Reshape,
     Trait,
 )
+from pellucid.layers.recurrent import Recurrent
 from pellucid.nested import flatten
 from pellucid.network.ending import last_layers
 from pellucid.objective import Supervised
-from pellucid.operators import AdaptiveMaxPool, Detach, Largest, Mean, Permute, ToShape
+from pellucid.operators import AdaptiveMaxPool, Detach, Largest, Mean, Permute, Select, ToShape
 from pellucid.sweep import forward
 from pellucid.training.examples import first_batch
 
@@ -65,6 +68,7 @@ POOLINGS = (AdaptiveAvgPool2d, AdaptiveMaxPool, AvgPool2d, Largest, MaxPool2d, M
 POOLED_POSITIONS = "pooled-positions"  # the name of the suspect
 MAX_HE_RATIO = 3.0  # RMS of a weight divided by its RMS after He initialization; the minimum is 1 / MAX_HE_RATIO
 MAX_BIAS = 1.0  # root mean square of a layer's initial biases
+MIN_PADDED = 0.3  # mean part of the steps of a sequence that are padding at its end
 MIN_WIDTH, SUFFICIENT_WIDTH = 8, 32  # units of inner layers
 MIN_SATURATING, MAX_VANISHED = 3, 0.01  # inner sigmoids or tanhs; gradient of the first weights divided by the last
 
@@ -228,6 +232,66 @@ def _order_of_axes(old_sizes: Sequence[int], new_sizes: Sequence[int]) -> list[i
     for size in new_sizes:
         order.append(next(axis for axis, old in enumerate(old_sizes) if old == size and axis not in order))
     return order
+
+
+def padding_suspects(case: Case) -> Iterator[Suspect]:
+    """Yield a suspect if sequences end with much padding, and the network takes a recurrent layer's last state."""
+    x = case.train.x
+    if x.dim() not in (2, 3):
+        return
+    share = float(_trailing_padding(x, padding := _usual_last_step(x)).double().mean()) / x.shape[1]
+    path = _path_of_last_state(case) if share >= MIN_PADDED else None
+    if path is not None:
+        yield suspect(
+            "state-after-padding", "sequences end with padding, and the last state, after that, has forgotten what "
+            "came before",
+            "take the state at the last real step of each sequence, by pack_padded_sequence or "
+            "out[torch.arange(len(x)), lengths - 1], or put the padding before the sequence",
+            "padding before the sequences", partial(with_parts, change=partial(_with_padding_first, padding=padding)),
+            path=path, unusual=True, padded_part_of_the_steps=share,
+        )  # fmt: skip
+
+
+def _usual_last_step(x: Tensor) -> Tensor:
+    """Return the most frequent last step of sequences (N, T) or (N, T, D)."""
+    last_steps, counts = x[:, -1].unique(dim=0, return_counts=True)
+    return last_steps[counts.argmax()]
+
+
+def _trailing_padding(x: Tensor, padding: Tensor) -> Tensor:
+    """Return how many steps at the end of each sequence equal the padding, (N,)."""
+    is_padding = (x == padding).flatten(2).all(2) if x.dim() == 3 else x == padding
+    return is_padding.flip(1).long().cumprod(1).sum(1)
+
+
+def _with_padding_first(data: Arrays, padding: Tensor) -> Arrays:
+    """Return the sequences with the padding at their end moved to their beginning."""
+    steps = torch.arange(data.x.shape[1]) - _trailing_padding(data.x, padding)[:, None]
+    return replace(data, x=data.x[torch.arange(len(data.x))[:, None], steps % data.x.shape[1]])
+
+
+def _path_of_last_state(case: Case) -> str | None:
+    """Return the path of a recurrent layer along the steps of which only the last state is used; None if there is none.
+
+    It outputs states alone, or the last step is selected from its outputs.
+    """
+    sequences: dict[int, str] = {}  # the path of the recurrent layer that computed a tensor, by the tensor's id
+    kept_outputs: list[Any] = []  # kept alive so that no id is reused
+    found: list[str] = []
+
+    def watch(path: str, layer: Layer, x: Any, y: Any, cache: Any) -> None:
+        kept_outputs.append(y)
+        if isinstance(layer, Recurrent):
+            sequences[id(y)] = path
+            found.extend([path] * (layer.output == "state"))
+        elif isinstance(layer, Permute) and id(x) in sequences:
+            sequences[id(y)] = sequences[id(x)]
+        elif isinstance(layer, Select) and id(x) in sequences and layer.index in (-1, x.shape[layer.axis] - 1):
+            found.append(sequences[id(x)])
+
+    with torch.inference_mode():
+        forward(case.initial.net, case.initial.params, case.inputs(case.probe)[:2], Mode(keep=False), watch)
+    return found[0] if found else None
 
 
 def activation_suspects(case: Case) -> Iterator[Suspect]:

@@ -1,6 +1,5 @@
 """Layers in a list, tuple or dict of a network, which PyTorch does not register, so that no optimizer has them."""
 
-import copy
 from collections.abc import Collection
 from itertools import starmap
 from typing import Any
@@ -34,14 +33,18 @@ def with_registered_layers(network: nn.Module, inputs: Tensor) -> tuple[nn.Modul
 
 
 def _registered(module: nn.Module, known_ids: Collection[int]) -> nn.Module:
-    """Return a copy of a module whose lists and dicts of layers with other parameters are modules, too."""
-    changed = copy.copy(module)
-    changed._modules = {name: child and _registered(child, known_ids) for name, child in module._modules.items()}
+    """Return a module, copied if lists or dicts of layers with other parameters are made modules in it."""
+    children = {name: child and _registered(child, known_ids) for name, child in module._modules.items()}
+    containers: dict[str, nn.Module] = {}
     for name, value in vars(module).items():
         container = None if name in OWN_ATTRIBUTES else _container(value)
         if container is not None and any(id(one) not in known_ids for one in container.parameters()):
-            del vars(changed)[name]
-            changed._modules[name] = container
+            containers[name] = container
+    if not containers and all(children[name] is child for name, child in module._modules.items()):
+        return module
+    changed = object.__new__(type(module))  # PyTorch forbids copy.copy for some modules
+    vars(changed).update({name: value for name, value in vars(module).items() if name not in containers})
+    changed._modules = {**children, **containers}
     return changed
 
 

@@ -42,7 +42,7 @@ POSTED = (
     Opening("posted, fifth", 44, 28, None, None),
     Opening("posted, sixth", 45, 32, 7, 1),  # benchmarks/doctor/posts
 )
-POSTED_HEALTHY, POSTED_ACCUSED = 30, 6  # healthy trainings of these lists, and how many of them were accused
+POSTED_HEALTHY, POSTED_ACCUSED = 75, 8  # healthy trainings of these lists, and how many of them were accused
 
 
 def expectation() -> str:
@@ -57,7 +57,7 @@ def expectation() -> str:
         "Of harmful mistakes that nobody has thought of, expect the doctor to name a third: of five lists that were "
         f"written without knowledge of it, it named {rates} % when each was opened ({named} of {mistakes}, 95 % "
         f"interval {100 * low:.0f} to {100 * high:.0f} %). It can be wrong, too: of the last four lists, it called "
-        f"something else the cause in {wrong_rates} %. Of mistakes as people post them, in five lists, it named "
+        f"something else the cause in {wrong_rates} %. Of mistakes as people post them, in six lists, it named "
         f"{posted_named} of {posted}, and accused {POSTED_ACCUSED} of {POSTED_HEALTHY} healthy trainings."
     )
 

@@ -186,9 +186,12 @@ def _n_outputs(case: Case) -> int:
 
 
 def count_of_indices(case: TrainingCase) -> int:
-    """Return the number of different indices of inputs that are indices, such as tokens; 0 for other inputs."""
+    """Return the number of different indices of inputs that are indices, such as tokens; 0 for other inputs.
+
+    And 0 for float64, which `hidden_layers` does not make of indices.
+    """
     model = case.model
-    if not isinstance(case.train, Arrays) or model.index_inputs != (True,):
+    if not isinstance(case.train, Arrays) or model.index_inputs != (True,) or model.precision == "float64":
         return 0
     parts = [data.x for data in (case.train, case.validation) if isinstance(data, Arrays)]
     count = 1 + int(max(x.max() for x in parts))

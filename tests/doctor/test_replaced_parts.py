@@ -93,15 +93,15 @@ def test_the_last_activation_is_removed_and_all_other_weights_are_kept() -> None
     assert torch.equal(changed.model.weights["out.weight"], model.weights["out.weight"])
 
 
-def test_weights_of_classes_are_the_inverse_of_their_counts() -> None:
+def test_weights_of_classes_of_pixels_are_the_root_of_their_inverse_counts() -> None:
     net = Sequential(scores=Conv2d(3, 1))
     model = Model(net, SoftmaxCrossEntropy(ignore=9), Adam(), input_shape=(1, 4, 4), metrics=())
     y = torch.zeros(10, 4, 4, dtype=torch.int64)
     y[0, 0, 0], y[1], y[2, 0] = 1, 9, 2  # 1 pixel of class 1, 4 of class 2, and 139 of class 0
-    change = suspects_by_change(model, y)["classes weighted by inverse counts"]
+    change = suspects_by_change(model, y)["classes weighted by the root of inverse counts"]
     weights = change.apply(case_of(model, torch.rand(10, 1, 4, 4), y, epochs=1)).model.loss.class_weights
-    inverse = np.array([1 / 139, 1, 1 / 4])
-    assert weights == pytest.approx(3 * inverse / inverse.sum())
+    roots = np.sqrt([1 / 139, 1, 1 / 4])
+    assert weights == pytest.approx(3 * roots / roots.sum())
 
 
 def test_parts_of_generators_are_replaced_by_those_of_their_base() -> None:

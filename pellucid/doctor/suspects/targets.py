@@ -13,7 +13,7 @@ from pellucid.base.errors import PellucidError
 from pellucid.base.text import plural
 from pellucid.data.source import Arrays
 from pellucid.doctor.case import Case
-from pellucid.doctor.finding import Suspect, suspect
+from pellucid.doctor.finding import MIN_GAIN, Suspect, suspect
 from pellucid.doctor.remedies import rebuilt, with_standardised_targets
 from pellucid.doctor.simple_classifier import fit_simple_classifier
 from pellucid.doctor.suspects.losses import ChangedLoss
@@ -23,6 +23,7 @@ UNNORMALISED_TARGETS = "unnormalised-targets"  # the name of the suspect
 # |mean| of the targets, in standard deviations, and as it is: coordinates from 0 to 1 hardly need another scale.
 MAX_OFFSET, MAX_MEAN = 2.0, 1.0
 MAX_STD, MIN_STD = 5.0, 0.05  # standard deviation of the targets
+MIN_COORDINATES_GAIN = 0.1  # of the score, by another scale of such targets; many sound trainings gain a little by it
 # Of the value that stands for missing targets in a column
 MIN_FILLED = 0.05  # fraction of the examples that have it
 MIN_TIMES = 5  # times as frequent as any other value
@@ -55,6 +56,7 @@ def target_suspects(case: Case) -> Iterator[Suspect]:
     mean, std = y.double().mean(0, keepdim=True), y.double().std(0, correction=0, keepdim=True)
     offset = float((mean.abs() / std.clamp_min(1e-12)).max())
     is_scaled_otherwise = float(std.max()) > MAX_STD or float(std.min()) < MIN_STD
+    is_far = is_scaled_otherwise or float(mean.abs().max()) > MAX_MEAN
     if float(std.min()) > 0 and (offset > MAX_OFFSET or is_scaled_otherwise):
         yield suspect(
             UNNORMALISED_TARGETS, "the targets are far from the network's first outputs, so that most of the "
@@ -62,7 +64,7 @@ def target_suspects(case: Case) -> Iterator[Suspect]:
             "subtract the targets' mean, divide by their standard deviation, and undo this in the predictions",
             "standardised targets",
             lambda case: rebuilt(with_standardised_targets(case)),
-            path="train", unusual=is_scaled_otherwise or float(mean.abs().max()) > MAX_MEAN,
+            path="train", unusual=is_far, min_gain=MIN_GAIN if is_far else MIN_COORDINATES_GAIN,
             mean_target=float(mean.mean()),
             standard_deviation_of_the_targets=float(std.mean()),
         )  # fmt: skip

@@ -181,7 +181,6 @@ def _first_cause(evaluations: Evaluations) -> ProvenCause | None:
 
         experiments = [
             ("unchanged-validation", evaluate_unchanged_validation),
-            ("near-copies", measure_near_copies),
             ("other-values", train_with_other_values),
             ("kinds", train_without_kinds),
             ("exchanged-columns", train_with_exchanged_columns),
@@ -191,10 +190,11 @@ def _first_cause(evaluations: Evaluations) -> ProvenCause | None:
             ("other-targets", train_with_suggested_targets),
             ("judged-examples", judge_training_targets),
             (CROSS_FIT_KEY, train_on_validation_data),
-            ("more-epochs", train_for_more_epochs),
             ("other-parts", lambda _: parts().train(lambda candidate: not is_before_data(candidate))),
+            ("more-epochs", train_for_more_epochs),
             ("rare-labels", Evaluations.find_more_positives),
             ("categories", train_with_one_hot_columns),
+            ("near-copies", measure_near_copies),
             ("faulty-part", find_faulty_part),
         ]
     experiments.append(("compared-targets", compare_targets))

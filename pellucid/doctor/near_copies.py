@@ -13,6 +13,8 @@ from pellucid.doctor.finding import Remedy, Suspect
 from pellucid.doctor.inputs import select
 from pellucid.doctor.paired import ProvenCause
 
+N_RESERVED_PAIRS = 2  # of trainings, since they come last
+
 
 def measure_near_copies(evaluations: Evaluations) -> ProvenCause | None:
     """Train without the training images of some scenes, and without as many others; score both on these scenes.
@@ -38,6 +40,10 @@ def measure_near_copies(evaluations: Evaluations) -> ProvenCause | None:
         lambda case: replace(case, train=with_copies), NEAR_COPIES,
     )  # fmt: skip
     change = Suspect(replace(found, remedy=remedy), is_likely=True)
-    # what is learned by heart is learned late
-    cause = evaluations.trainings.measure(base, change, {}, evaluations.trainings.max_steps)
+    trainings, steps = (
+        evaluations.trainings,
+        evaluations.trainings.max_steps,
+    )  # what is learned by heart is learned late
+    trainings.reserve(*N_RESERVED_PAIRS * [(base, steps), (change.apply(base), steps)])
+    cause = trainings.measure(base, change, {}, steps)
     return cause and cause._replace(mended_case=case)

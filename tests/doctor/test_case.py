@@ -124,8 +124,8 @@ def test_trainings_end_at_the_limit_of_their_work(monkeypatch: pytest.MonkeyPatc
     case = make_case(epochs=20, optimizer=SGD(1e-4))
     diagnosis = diagnose(case)
     assert (diagnosis.causes, diagnosis.kind(0)) == (("learning-rate-too-low",), "cause")
-    for limit in ("paired.DEFAULT_BUDGET", "exchanged_parts.PART_BUDGET"):
-        monkeypatch.setattr(f"pellucid.doctor.{limit}", 0.0)
+    for limit in ("paired.DEFAULT_BUDGET", "exchanged_parts.PART_BUDGET", "exchanged_parts.N_RESERVED_PAIRS"):
+        monkeypatch.setattr(f"pellucid.doctor.{limit}", 0)
     diagnosis = diagnose(case)
     assert (diagnosis.causes, diagnosis.kind(0)) == ((), "symptom")
     assert "not within the rest of the budget" in diagnosis.left_out["unchanged"]

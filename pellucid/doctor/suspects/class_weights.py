@@ -238,7 +238,7 @@ def class_balance_suspects(case: TrainingCase) -> Iterator[Suspect]:
     loss = found.balanced(_power(case))
     root = "the root of " if is_map else ""
     # a network that finds the rare pixels may gain a little from their weight, and is no worse without it
-    is_unusual = are_missed and (found.is_binary or not is_map) or (found.is_binary and not is_map)
+    is_unusual = (are_missed and (found.is_binary or not is_map)) or (found.is_binary and not is_map)
     if isinstance(loss, BinaryCrossEntropy):
         settings = {"loss.pos_weight": loss.pos_weight}
         fix = f"give positive targets more weight (pos_weight of about {loss.pos_weight:.2g}, {root}the number of "

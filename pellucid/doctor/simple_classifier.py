@@ -128,8 +128,7 @@ def fit_simple_classifier(data: Arrays, seed: int, among: Tensor | None = None) 
     if len(classes) < 2:
         return None
     x, y = data.x[indices], data.y[indices]
-    centre, scale = _centre_and_scale(x)
-    features = (small_features(x) - centre) / scale
+    features, centre, scale = _standardised(x)
     width, inverse = _inverse_kernel(features)
     if inverse is None:
         return None
@@ -142,8 +141,7 @@ def relation_to_labels(x: Tensor, y: Tensor, seed: int) -> float:
     In standard deviations above the mean of N_EXCHANGES random exchanges of the rows, which keep labels together that
     come together; 0 for equal inputs.
     """
-    centre, scale = _centre_and_scale(x)
-    _, inverse = _inverse_kernel((small_features(x) - centre) / scale)
+    _, inverse = _inverse_kernel(_standardised(x)[0])
     if inverse is None:
         return 0.0
     target = (y.float() - y.float().mean(0)) / y.float().std(0).clamp_min(1e-12)
@@ -154,15 +152,16 @@ def relation_to_labels(x: Tensor, y: Tensor, seed: int) -> float:
     return (agreements[0] - float(by_chance.mean())) / max(float(by_chance.std()), 1e-12)
 
 
-def _centre_and_scale(x: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the mean and the scale of the features of inputs (N, ...), (D,) each.
+def _standardised(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the standardised features of inputs (N, ...), (N, D), and their mean and scale before, (D,) each.
 
     Pixels have one common scale, so nearly constant borders are not amplified; other features are scaled separately.
     """
     features = small_features(x)
     centre = features.mean(0)
     scale = features.std(0) if x.dim() < 4 or x.shape[-1] == 1 else features.std().expand_as(centre)
-    return centre, torch.where(scale > 0, scale, 1.0)
+    scale = torch.where(scale > 0, scale, 1.0)
+    return (features - centre) / scale, centre, scale
 
 
 def _inverse_kernel(features: Tensor) -> tuple[float, Tensor | None]:

@@ -61,6 +61,19 @@ MAX_SHOWN = 5  # examples
 SIMPLE, TRAINING = "a simple classifier", "the training on the other half"
 
 
+class _Scored(NamedTuple):
+    """The indices of examples, (n,), their class scores, (n, K), and their labels, (n,)."""
+
+    indices: Tensor
+    scores: Tensor
+    y: Tensor
+
+    @property
+    def accuracy(self) -> float:
+        """The fraction of the examples whose label has the highest score."""
+        return float((self.scores.argmax(1) == self.y).double().mean())
+
+
 def find(case: Case) -> list[Finding]:
     """Compare labels with the most confident predictions of classifiers that were not trained on them.
 
@@ -76,27 +89,25 @@ def find(case: Case) -> list[Finding]:
     simple = judged.simple_classifier
     if simple is None or len(simple.y) < MIN_EXAMPLES:
         return []
-    scored = simple.indices, simple.leave_one_out_scores, simple.y
-    judge, judges, disagreements = SIMPLE, [SIMPLE], [_disagreements(*scored)]
-    if disagreements[0].is_significant:
-        judges.append("a small network")
-        disagreements.append(_network_disagreements(judged))
     accuracy, contradicts = _validation_accuracy(case)
-    own_accuracy = accuracy
     simple_accuracy, steps = simple.leave_one_out.accuracy, min(judged.steps_to_repeat // 2, MAX_STEPS)
     is_better = accuracy >= simple_accuracy + MIN_BETTER and judged.trainable and steps > 0
+    has_indices = any(case.model.index_inputs)  # such as tokens, of which only the training itself knows enough
+    scored, own_accuracy = _Scored(simple.indices, simple.leave_one_out_scores, simple.y), accuracy
+    judge, judges, disagreements = SIMPLE, [SIMPLE], [_disagreements(*scored)]
+    if disagreements[0].is_significant and (is_better or not has_indices):
+        judges.append("a small network")
+        disagreements.append(_network_disagreements(judged))
     if is_better and (contradicts or all(one.is_significant for one in disagreements)):
         own = _cross_fitted(judged, lambda half: half, steps)
         # a long training may know little after few steps
-        if own is not None and float((own[1].argmax(1) == own[2]).double().mean()) > simple_accuracy:
-            judge, (*scored, own_accuracy) = TRAINING, own
+        if own is not None and own[0].accuracy > simple_accuracy:
+            judge, (scored, own_accuracy) = TRAINING, own
             judges.append(judge)
             disagreements.append(_disagreements(*scored))
-    if judge == TRAINING:  # half of the examples may teach too little, which validation labels show
-        is_ignorant = disagreements[-1].fraction < MIN_ABOVE_IGNORANCE * (accuracy - own_accuracy)
-    else:  # the other classifiers know little of indices, such as tokens, which are no values
-        is_ignorant = any(case.model.index_inputs)
-    if is_ignorant:
+    # half of the examples may teach too little, which validation labels show
+    lacked = MIN_ABOVE_IGNORANCE * (accuracy - own_accuracy)
+    if disagreements[-1].fraction < lacked if judge == TRAINING else has_indices:
         return []
     max_noise = MAX_ABOVE_MODEL * error_rate_of_model
     if contradicts and (found := _many_wrong_labels(judge, max_noise, *scored)):
@@ -275,18 +286,15 @@ def _indistinct_classes(case: Case, disagreements: _Disagreements) -> Finding:
 
 def _network_disagreements(case: Case) -> _Disagreements:
     """Compare the labels of each half of the examples with a small network trained on the other half."""
-    scored = _cross_fitted(case, small_network, MAX_STEPS)
+    fitted = _cross_fitted(case, small_network, MAX_STEPS)
     nothing = torch.zeros(0, dtype=torch.long)
-    return _Disagreements(1, nothing, nothing) if scored is None else _disagreements(*scored[:3])
+    return _Disagreements(1, nothing, nothing) if fitted is None else _disagreements(*fitted[0])
 
 
-def _cross_fitted(
-    case: Case, change: Callable[[Case], Case], steps: int
-) -> tuple[Tensor, Tensor, Tensor, float] | None:
-    """Return the indices, the class scores and the labels of examples, by trainings on the other half of them.
+def _cross_fitted(case: Case, change: Callable[[Case], Case], steps: int) -> tuple[_Scored, float] | None:
+    """Return examples with their class scores, by trainings on the other half of them; None if a training fails.
 
-    The last value is the accuracy of these trainings on the validation data, 0 without any. change: returns the case
-    that is trained. None if a training fails.
+    And the accuracy of these trainings on the validation data, 0 without any. change: returns the case that is trained.
     """
     data = case.train
     order = torch.randperm(len(data), generator=torch.Generator().manual_seed(case.model.seed))[:MAX_EXAMPLES]
@@ -305,7 +313,7 @@ def _cross_fitted(
         if case.validation is not None:
             accuracies.append(predictions(rehearsal.model, case.validation).accuracy)
     indices = torch.cat(halves[::-1])
-    return indices, torch.cat(scores), data.y[indices], fmean(accuracies or [0.0])
+    return _Scored(indices, torch.cat(scores), data.y[indices]), fmean(accuracies or [0.0])
 
 
 NAME, INDISTINCT = "label-noise", "indistinct-classes"

@@ -98,10 +98,9 @@ class LoaderBatches:
         the validation loader reads its own, if that can be seen from its data set. redrawn_pairs: two draws of inputs
         and two of their targets, instead of these, if the targets change too.
         """
-        loader = self.loader
-        if not isinstance(loader, DataLoader) or isinstance(loader.dataset, IterableDataset) or not self.n_batches:
+        loader, batches = self.loader, self._index_batches()
+        if batches is None:
             return {}
-        batches = [*islice(loader.batch_sampler or (), self.n_batches)]
         indices = [*dict.fromkeys(chain.from_iterable(batches))][:MAX_REDRAWN]
         (x, y), (x_again, y_again) = (self._first(loader.dataset, indices, loader.collate_fn) for _ in range(2))
         if x.shape != x_again.shape or y.shape != y_again.shape:
@@ -136,10 +135,8 @@ class LoaderBatches:
 
     def _redrawn_validation(self) -> dict[str, Any]:
         loader, n_values = self.loader, self.first_batch[0][0].numel()
-        if not isinstance(loader, DataLoader) or isinstance(loader.dataset, IterableDataset) or not self.n_batches:
-            return {}
         n = min(MAX_REREAD, MAX_REREAD_VALUES // n_values + 1)
-        indices = [*chain.from_iterable(islice(loader.batch_sampler or (), self.n_batches))][:n]
+        indices = [*chain.from_iterable(self._index_batches() or ())][:n]
         is_drawn_anew = len({*indices}) < len(indices)
         if not indices or is_drawn_anew or not self._changes(loader.dataset, indices[:MAX_COMPARED]):
             return {}
@@ -157,6 +154,13 @@ class LoaderBatches:
                 if has_form and not self._changes(dataset, indices):
                     return {**options, "plain_validation": (plain_x, plain_y)}
         return options
+
+    def _index_batches(self) -> list[list[int]] | None:
+        """Return the indices of the examples of each batch of an epoch; None for a loader that has none."""
+        loader = self.loader
+        if not isinstance(loader, DataLoader) or isinstance(loader.dataset, IterableDataset) or not self.n_batches:
+            return None
+        return [*islice(loader.batch_sampler or (), self.n_batches)]
 
     def _changes(self, dataset: Any, indices: list[int]) -> bool:
         """Return whether two readings of these examples of a data set differ."""

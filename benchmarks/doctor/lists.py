@@ -16,6 +16,7 @@ from benchmarks.doctor.cases.usual import healthy as usual_healthy
 from benchmarks.doctor.fault import Fault
 from benchmarks.doctor.fit import Case, Fit
 from benchmarks.doctor.listed import LATER, UNUSUAL, mistakes
+from benchmarks.doctor.post import Ask
 from benchmarks.doctor.settings import SETTINGS
 from pellucid.doctor import diagnose
 
@@ -32,8 +33,6 @@ SHARED_BY_USUAL = (
     *(f"cases.usual.{it}" for it in ("parts", "pictures", "sound", "training")),
 )
 SHARED_BY_UNUSUAL = ("fit", "scores", *(f"cases.unusual.{it}" for it in ("data", "parts", "sound", "transferred")))
-
-Ask = Callable[[], dict[str, Any]]
 
 
 class Entry(NamedTuple):

@@ -26,7 +26,7 @@ from pellucid.doctor.checks import (
 from pellucid.doctor.differences import differences, lacked_text
 from pellucid.doctor.finding import BOTH_PARTS, MIN_GAIN, Finding, Remedy, Suspect, suspect
 from pellucid.doctor.held_out import HeldOutScorer, outputs_for
-from pellucid.doctor.inputs import REVERSED_CHANNELS, REVERSED_TEXT, input_changes
+from pellucid.doctor.inputs import REVERSED_CHANNELS, REVERSED_TEXT, InputChange, input_changes
 from pellucid.doctor.intervention import effect_of
 from pellucid.doctor.paired import PairedTrainings, ProvenCause
 from pellucid.doctor.remedies import rebuilt
@@ -304,19 +304,20 @@ class Evaluations:
         )
         moves_pixels = optional_fields(self.case).classifies is True and not labels_at_fault
         changes = input_changes(validation, train, moves_pixels)
-        return [
-            suspect(
-                "preprocessing-mismatch",
-                f"training and validation images {REVERSED_TEXT}" if key == REVERSED_CHANNELS
-                else f"validation {inputs} are {change.fault}, unlike training {inputs}",
-                "use the same preprocessing function in training, validation and prediction",
-                f"validation {inputs} in the other order of channels" if key == REVERSED_CHANNELS
-                else f"validation {inputs} changed back (they were {change.fault})",
-                lambda case, undo=change.undo: replace(case, validation=with_images(case.validation, undo)),
-                path=BOTH_PARTS if key == REVERSED_CHANNELS else "validation", key=UNDONE.format(key),
-            )
-            for key, change in changes.items()
-        ]  # fmt: skip
+        return [self._input_change(key, change, inputs) for key, change in changes.items()]
+
+    def _input_change(self, key: str, change: InputChange, inputs: str) -> Suspect:
+        cause = f"validation {inputs} are {change.fault}, unlike training {inputs}"
+        description, path = f"validation {inputs} changed back (they were {change.fault})", "validation"
+        if key == REVERSED_CHANNELS:
+            cause = f"training and validation images {REVERSED_TEXT}"
+            description, path = f"validation {inputs} in the other order of channels", BOTH_PARTS
+        return suspect(
+            "preprocessing-mismatch", cause, "use the same preprocessing function in training, validation and "
+            "prediction", description,
+            lambda case: replace(case, validation=with_images(case.validation, change.undo)),
+            path=path, key=UNDONE.format(key),
+        )  # fmt: skip
 
     def _images(self, data: Source) -> Tensor | None:
         """Return at most N_COMPARED images (n, C, H, W) or vectors as floats; None for others and for several sizes."""

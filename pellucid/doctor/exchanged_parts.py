@@ -21,7 +21,7 @@ from pellucid.doctor.differences import as_text, differences
 from pellucid.doctor.evaluations import GOOD_SCORE, Evaluations
 from pellucid.doctor.finding import Remedy, Suspect, suspect
 from pellucid.doctor.intervention import effect_of
-from pellucid.doctor.paired import PairedTrainings, ProvenCause
+from pellucid.doctor.paired import N_RESERVED_PAIRS, PairedTrainings, ProvenCause
 from pellucid.doctor.remedies import (
     BATCH_SIZE,
     LEARNING_RATE,
@@ -59,7 +59,6 @@ FAR_BATCH_RATIO = 8.0  # of the batch size and that of the reference, or its inv
 MIN_NARROWED_FRACTION = 0.5  # of the gain by another part, by the learning rate or the scale of the inputs alone
 PART_BUDGET = 3.0  # added to the default budget, since the exchange of parts comes last
 NARROWING_BUDGET = 2.0  # added to the default budget, to find in a part what is at fault
-N_RESERVED_PAIRS = 2  # of trainings; fewer hardly prove an effect
 MAX_UNSCORED = 0.02  # difference of the shares of targets that the loss ignores, such as an unlabelled border
 WIDTH = 12  # channels of the first level of the reference for maps
 PREDICTING_NETWORK = "generator"  # of objectives with several networks

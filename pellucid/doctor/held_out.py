@@ -18,9 +18,9 @@ from pellucid.training.reading import read_examples
 
 # The maximum numbers of examples: of data that are read or scored by the loss, and of data in memory.
 MAX_SCORED, MAX_SCORED_IN_MEMORY = 200, 1_000
-N_COMPARED = 16  # examples from which it is decided whether the task's score tells anything of a model
+N_COMPARED = 16  # examples from which it is decided whether the task's score says anything about a model
 # Of the squared gradients of a loss at outputs equal to the targets, relative to those at other targets: at most in a
-# minimum. And the score of the trained model up to which it tells nothing, if MIN_REMOVED of the loss is removed.
+# minimum. And the score of the trained model up to which it says nothing, if MIN_REMOVED of the loss is removed.
 MAX_MINIMUM, MAX_UNTOLD, MIN_REMOVED = 0.01, 0.05, 0.2
 MIN_SCORE = 0.5  # of a detection that is taken for an object
 
@@ -95,10 +95,7 @@ class HeldOutScorer:
 
     @cached_property
     def uses_loss(self) -> bool:
-        """Whether the task has no scores for the predictions of this case, or such that tell nothing of them.
-
-        They are then scored by the loss.
-        """
+        """Whether predictions of this case are scored by the loss: the task has no scores, or these say nothing."""
         model, examples = self.case.begin(), read_examples(self.case.train, 2, self.case.model.seed)
         try:
             outputs = outputs_for(model, examples)

@@ -11,9 +11,7 @@ from pellucid.doctor.checks.leakage import MAX_GROUPED, NAME, NEAR_COPIES, held_
 from pellucid.doctor.evaluations import Evaluations
 from pellucid.doctor.finding import Remedy, Suspect
 from pellucid.doctor.inputs import select
-from pellucid.doctor.paired import ProvenCause
-
-N_RESERVED_PAIRS = 2  # of trainings, since they come last
+from pellucid.doctor.paired import N_RESERVED_PAIRS, ProvenCause
 
 
 def measure_near_copies(evaluations: Evaluations) -> ProvenCause | None:

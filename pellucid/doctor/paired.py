@@ -25,6 +25,7 @@ SHORT_DIVISOR = 4  # a short training has 1 / SHORT_DIVISOR of the steps of the 
 MIN_SHORT_STEPS, MAX_STEPS = 100, 400
 DEFAULT_BUDGET = 6.0  # multiply-adds of all trainings together divided by those of the case's training
 
+N_RESERVED_PAIRS = 2  # of the trainings that come last; fewer hardly prove an effect
 MAX_TOTAL_WORK = 1.6e12  # multiply-adds of all trainings together, unless a budget is given
 STEP_OVERHEAD = 1e7  # multiply-adds that take about as long as everything else in a step, of networks of any size
 MIN_PROOF_STEPS = 10  # of a training; the first steps differ by chance and by warmup

@@ -92,6 +92,12 @@ def trainable_layers(model: BaseModel) -> list[tuple[str, str]]:
     return [(path, weight) for path, weight in pairs if weight not in model.frozen]
 
 
+def evaluated(model: BaseModel, x: Tensor, watch: ForwardWatch | None = None) -> Any:
+    """Return the outputs for inputs x (N, ...) in evaluation mode; watch: called for each layer and combinator."""
+    with torch.inference_mode():
+        return forward(model.net, model.params, x, Mode(keep=False), watch)[0]
+
+
 def layer_outputs(model: BaseModel, x: Tensor) -> list[tuple[str, Layer, Tensor]]:
     """Return (path, layer, outputs) in evaluation mode of each layer that is not a combinator, in forward order."""
     outputs: list[tuple[str, Layer, Tensor]] = []
@@ -100,8 +106,7 @@ def layer_outputs(model: BaseModel, x: Tensor) -> list[tuple[str, Layer, Tensor]
         if not isinstance(layer, Combinator) and isinstance(y, Tensor):
             outputs.append((path, layer, y.clone()))
 
-    with torch.inference_mode():
-        forward(model.net, model.params, x, Mode(keep=False), watch)
+    evaluated(model, x, watch)
     return outputs
 
 
@@ -120,8 +125,7 @@ def norm_distance(model: BaseModel, x: Tensor) -> float | None:
         if not found and isinstance(layer, BatchNorm) and bool(weights[join(path, layer.buffers[0])].any()):
             found.append((path, layer, inputs))
 
-    with torch.inference_mode():
-        forward(model.net, model.params, x[: max_batch(model, x)], Mode(keep=False), watch)
+    evaluated(model, x[: max_batch(model, x)], watch)
     path, layer, inputs = found[0]
     running_mean, variance = (weights[join(path, name)].double() for name in layer.buffers[:2])
     running_std = (variance + layer.epsilon).sqrt()

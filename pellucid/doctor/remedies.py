@@ -1,6 +1,6 @@
 """Functions that return a changed case, for remedies, and a case with a small reference network."""
 
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import fields, replace
 from typing import Any
 
@@ -15,7 +15,7 @@ from pellucid.doctor.finding import Remedy
 from pellucid.doctor.inputs import select
 from pellucid.doctor.rehearsal import reinitialized
 from pellucid.doctor.training_case import T, TrainingCase, optional_fields
-from pellucid.layers import LSTM, BatchNorm, Conv2d, Dense, Flatten, Identity, Layer, MaxPool2d, ReLU
+from pellucid.layers import LSTM, BatchNorm, Conv2d, Dense, Flatten, Layer, MaxPool2d, ReLU
 from pellucid.losses import Quadratic, SoftmaxCrossEntropy
 from pellucid.nested import flatten, shared_paths
 from pellucid.operators import AffineMap, OneHot, Select
@@ -97,11 +97,6 @@ def with_rate(case: T, factor: float) -> T:
 def with_layers(case: Case, change: Callable[[Layer], Layer], keep_weights: bool = False) -> Case:
     """Return the case with each layer replaced by `change(layer)`, and newly drawn weights unless `keep_weights`."""
     return rebuilt(case, keep_weights, net=map_layers(case.model.net, change))
-
-
-def without_layers(case: Case, kinds: Collection[type[Layer]]) -> Case:
-    """Return the case without the layers of these types, which pass on their inputs instead."""
-    return with_layers(case, lambda layer: Identity() if type(layer) in kinds else layer, keep_weights=True)
 
 
 def with_replaced_layers(

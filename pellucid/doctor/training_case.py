@@ -68,11 +68,7 @@ class OptionalFields(NamedTuple):
 
 def optional_fields(case: ExaminedCase) -> OptionalFields:
     """Return the fields that a case may lack, with the defaults of those that it lacks."""
-    fields = OptionalFields(**{name: getattr(case, name) for name in OptionalFields._fields if hasattr(case, name)})
-    return fields._replace(
-        trainable=None if fields.trainable is None else bool(fields.trainable),
-        classifies=None if fields.classifies is None else bool(fields.classifies),
-    )
+    return OptionalFields(**{name: getattr(case, name) for name in OptionalFields._fields if hasattr(case, name)})
 
 
 def repeats_training(case: ExaminedCase) -> TypeGuard[TrainingCase]:

@@ -8,7 +8,8 @@ from torch import Tensor
 from pellucid.doctor.case import Case
 from pellucid.doctor.finding import Check, Finding, Remedy
 from pellucid.doctor.passes import gradients, is_user_defined, leaves, rms, trainable_layers
-from pellucid.doctor.remedies import without_layers
+from pellucid.doctor.remedies import with_layers
+from pellucid.layers import Identity
 from pellucid.layers.base import Cache, Layer, Params
 from pellucid.operators import Detach
 
@@ -74,7 +75,11 @@ def cuts(case: Case, is_suspected: Callable[[Layer], bool]) -> list[Finding]:
             cause=cause,
             fix=fix,
             remedy=Remedy(
-                f"the network without {type_name}", lambda case: without_layers(case, kinds), "without-cut-layers"
+                f"the network without {type_name}",
+                lambda case: with_layers(
+                    case, lambda layer: Identity() if type(layer) in kinds else layer, keep_weights=True
+                ),
+                "without-cut-layers",
             ),
         )
     ]

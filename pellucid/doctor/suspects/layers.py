@@ -17,7 +17,7 @@ from pellucid.doctor.case import Case
 from pellucid.doctor.checks import cut_gradient
 from pellucid.doctor.checks.wrong_output import OUTPUT_RANGES
 from pellucid.doctor.finding import Suspect, suspect
-from pellucid.doctor.passes import gradients, is_user_defined, leaves, rms, trainable_layers
+from pellucid.doctor.passes import evaluated, gradients, is_user_defined, leaves, rms, trainable_layers
 from pellucid.doctor.remedies import (
     DRAWN_AS_HE,
     HE_SETTINGS,
@@ -39,7 +39,6 @@ from pellucid.layers import (
     Identity,
     Layer,
     MaxPool2d,
-    Mode,
     ReLU,
     Reshape,
     Trait,
@@ -49,7 +48,6 @@ from pellucid.nested import flatten
 from pellucid.network.ending import last_layers
 from pellucid.objective import Supervised
 from pellucid.operators import AdaptiveMaxPool, Detach, Largest, Mean, Permute, Select, ToShape
-from pellucid.sweep import forward
 from pellucid.training.examples import first_batch
 
 # Options of layers, and the ratio to the default, or its inverse, from which a value is unusual.
@@ -99,7 +97,7 @@ def _pooling_suspects(case: TrainingCase) -> Iterator[Suspect]:
     nets = case.model.objective.nets
     if not isinstance(case.model.objective, Supervised) or optional_fields(case).classifies is not False:
         return
-    (name, net), images = next(iter(nets.items())), first_batch(case.train).images[:1]
+    name, images = next(iter(nets)), first_batch(case.train).images[:1]
     last: list[tuple[str, Layer, Any]] = []
 
     def watch(path: str, layer: Layer, x: Any, y: Any, cache: Any) -> None:
@@ -108,8 +106,7 @@ def _pooling_suspects(case: TrainingCase) -> Iterator[Suspect]:
             last[:] = [(path, layer, y)]
 
     initial = case.begin()
-    with torch.inference_mode():
-        forward(net, initial.params, initial.scaled(images), Mode(keep=False), watch)
+    evaluated(initial, initial.scaled(images), watch)
     if not last or not isinstance(last[0][1], POOLINGS) or last[0][2][0].numel() != last[0][2].shape[1]:
         return
     path, pooling, _ = last[0]
@@ -187,8 +184,7 @@ def _paths_before_weights(case: Case) -> list[str]:
         elif layer.traits & LINEAR_TRAITS or isinstance(layer, Dropout | Identity):
             origins[id(y)] = origin
 
-    with torch.inference_mode():
-        forward(case.initial.net, case.initial.params, case.inputs(case.probe)[:1], Mode(keep=False), watch)
+    evaluated(case.initial, case.inputs(case.probe)[:1], watch)
     return list(paths)
 
 
@@ -203,7 +199,7 @@ def reshape_suspects(case: Case) -> Iterator[Suspect]:
 
     Such as (N, T, C) read as (N, C, T) by view, without a transpose.
     """
-    net, orders = case.model.net, dict[str, tuple[int, ...]]()
+    orders: dict[str, tuple[int, ...]] = {}
 
     def watch(path: str, layer: Layer, x: Any, y: Any, cache: Any) -> None:
         if isinstance(layer, Reshape | ToShape) and isinstance(x, Tensor) and isinstance(y, Tensor):
@@ -211,8 +207,7 @@ def reshape_suspects(case: Case) -> Iterator[Suspect]:
             if order is not None and x.shape[0] == y.shape[0]:
                 orders[path] = (0, *(1 + axis for axis in order))
 
-    with torch.inference_mode():
-        forward(net, case.initial.params, case.inputs(case.probe)[:1], Mode(keep=False), watch)
+    evaluated(case.initial, case.inputs(case.probe)[:1], watch)
     for path, axes in orders.items():
         nets = with_replaced_layers(case.model.objective.nets, [("", path)], lambda _, axes=axes: Permute(axes))
         yield suspect(
@@ -289,8 +284,7 @@ def _path_of_last_state(case: Case) -> str | None:
         elif isinstance(layer, Select) and id(x) in sequences and layer.index in (-1, x.shape[layer.axis] - 1):
             found.append(sequences[id(x)])
 
-    with torch.inference_mode():
-        forward(case.initial.net, case.initial.params, case.inputs(case.probe)[:2], Mode(keep=False), watch)
+    evaluated(case.initial, case.inputs(case.probe)[:2], watch)
     return found[0] if found else None
 
 

@@ -14,15 +14,14 @@ from pellucid.combine.base import replace_layer
 from pellucid.data.source import Arrays
 from pellucid.doctor.case import Case
 from pellucid.doctor.finding import Suspect, suspect
-from pellucid.doctor.passes import is_user_defined, library_version, rms
+from pellucid.doctor.passes import evaluated, is_user_defined, library_version, rms
 from pellucid.doctor.remedies import rebuilt
 from pellucid.doctor.training_case import TrainingCase
-from pellucid.layers import Identity, Layer, LogSoftmax, Mode, Sigmoid, Softmax
+from pellucid.layers import Identity, Layer, LogSoftmax, Sigmoid, Softmax
 from pellucid.losses import Loss, Quadratic, SoftmaxCrossEntropy
 from pellucid.nested import flatten
 from pellucid.network.ending import last_layers
 from pellucid.objective import Supervised
-from pellucid.sweep import forward
 
 # Options of losses and objectives that other suspects check, or that the network and the data fix.
 OUTPUT_ACTIVATIONS = (Softmax, LogSoftmax, Sigmoid)  # which softmax cross-entropy replaces
@@ -92,10 +91,9 @@ def _coupling(case: Case, loss: Loss) -> float:
     if not bool(is_other.any()):
         return 0.0
     target = torch.cat([probe.y[is_other][:1], y[1:]])
-    model = case.initial
     try:
+        outputs = evaluated(case.initial, case.inputs(probe)[:BATCH_SIZE])
         with torch.inference_mode():
-            outputs, _ = forward(model.net, model.params, case.inputs(probe)[:BATCH_SIZE], Mode(keep=False))
             before, after = (loss(outputs, changed_y)[1][1:].double().flatten() for changed_y in (y, target))
     except (PellucidError, RuntimeError, AttributeError, TypeError):  # more than one output, or an unusual loss
         return 0.0

@@ -8,9 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pellucid.data.dataset import float_images
+from pellucid.data import Arrays, Source, float_images
 from pellucid.data.seeds import generator
-from pellucid.data.source import Arrays, Source
 from pellucid.doctor.case import Case
 from pellucid.doctor.checks import (
     class_imbalance,

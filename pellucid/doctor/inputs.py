@@ -8,9 +8,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from pellucid.data.dataset import float_images
+from pellucid.data import Arrays, float_images
 from pellucid.data.seeds import generator
-from pellucid.data.source import Arrays
 from pellucid.task.traits import is_image
 from pellucid.training.reading import drawn_indices
 

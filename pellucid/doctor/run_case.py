@@ -8,10 +8,8 @@ from typing import Any
 
 from pellucid.base.errors import PellucidError
 from pellucid.base.text import plural
-from pellucid.data import Splits
-from pellucid.data.catalogue import CATALOGUE
-from pellucid.doctor import arrays_of
-from pellucid.doctor.case import Case
+from pellucid.data import CATALOGUE, Splits
+from pellucid.doctor import Case, arrays_of
 from pellucid.doctor.rehearsal import reinitialized, with_copied_weights
 from pellucid.model import Model
 from pellucid.nested import flatten

@@ -9,8 +9,7 @@ from pellucid.doctor.case import Case
 from pellucid.doctor.finding import Check, Finding, Remedy
 from pellucid.doctor.passes import gradients, is_user_defined, leaves, rms, trainable_layers
 from pellucid.doctor.remedies import with_layers
-from pellucid.layers import Identity
-from pellucid.layers.base import Cache, Layer, Params
+from pellucid.layers import Cache, Identity, Layer, Params
 from pellucid.operators import Detach
 
 

@@ -6,9 +6,8 @@ from statistics import fmean
 import torch
 from torch import Tensor
 
-from pellucid.data.dataset import float_images
+from pellucid.data import Arrays, float_images
 from pellucid.data.seeds import generator
-from pellucid.data.source import Arrays
 from pellucid.doctor.case import Case
 from pellucid.doctor.finding import Check, Finding
 from pellucid.doctor.inputs import FAR_RANK, NEAR_RANK, closeness, digests, near_groups

@@ -7,8 +7,7 @@ from math import sqrt
 import torch
 from torch import Tensor
 
-from pellucid.data.dataset import float_images
-from pellucid.data.source import Arrays
+from pellucid.data import Arrays, float_images
 from pellucid.doctor.case import Case
 from pellucid.doctor.finding import BOTH_PARTS, Check, Evidence, Finding, Remedy
 from pellucid.doctor.inputs import (

@@ -4,8 +4,7 @@ from dataclasses import replace
 
 import torch
 
-from pellucid.data.dataset import float_images
-from pellucid.data.source import Arrays
+from pellucid.data import Arrays, float_images
 from pellucid.doctor.case import Case, predictions
 from pellucid.doctor.finding import Check, Finding
 

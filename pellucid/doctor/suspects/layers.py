@@ -10,8 +10,7 @@ import torch
 from torch import Tensor
 
 from pellucid.base.settings.checks import is_number
-from pellucid.combine import Sequential
-from pellucid.combine.base import Combinator, join
+from pellucid.combine import Combinator, Sequential, join
 from pellucid.data.source import Arrays
 from pellucid.doctor.case import Case
 from pellucid.doctor.checks import cut_gradient

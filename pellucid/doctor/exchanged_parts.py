@@ -3,7 +3,7 @@
 The reference is a small network with plain settings on the user's own data, and examples held out of the training data.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from functools import partial
 from math import inf, sqrt
@@ -96,9 +96,9 @@ def find_faulty_part(evaluations: Evaluations) -> ProvenCause | None:
         if exchange.finding.check == FAULTY_NETWORK:
             return _narrowed_to_inputs(evaluations, cause)
         if exchange.finding.kind == RATE_FIRST:
-            cause = _narrowed_to_rate(evaluations, cause)
+            cause = _narrowed_to_setting(evaluations, cause, _other_rates(case))
         is_narrowed = cause.finding.check != FAULTY_SETTINGS or cause.finding.kind == RATE_FIRST
-        return cause if is_narrowed else _narrowed_to_setting(evaluations, cause)
+        return cause if is_narrowed else _narrowed_to_setting(evaluations, cause, _exchanges_of_one_setting(case))
     return None
 
 
@@ -119,51 +119,41 @@ def _narrowed_to_inputs(evaluations: Evaluations, cause: ProvenCause) -> ProvenC
     return trainings.measure(case, change, evaluations.base_scores[steps], steps) or cause
 
 
-def _narrowed_to_rate(evaluations: Evaluations, cause: ProvenCause) -> ProvenCause:
-    """Return the learning rate as the cause if the usual one alone, or one beyond it, gives half of the gain.
+def _narrowed_to_setting(
+    evaluations: Evaluations, cause: ProvenCause, exchanges: Iterable[Suspect]
+) -> ProvenCause:  # fmt: skip
+    """Return the exchange of one setting as the cause that alone gives half of the gain, within the rest of the budget.
 
-    cause: that the exchange of all settings has proven. Without an effect of any of these rates, it names none.
-    """
-    trainings, case = evaluations.trainings, evaluations.case
-    optimizer, steps = case.model.optimizer, trainings.max_steps
-    factors = (1.0, 0.1) if optimizer.lr > optimizer.usual_lr else (1.0, 10.0, 100.0)
-    min_gain = max(MIN_SETTINGS_GAIN, MIN_NARROWED_FRACTION * fmean(cause.effect.gains))
-    n_effects = len(trainings.effects)
-    for factor in factors:
-        other_rate = suspect_of_rate(case, factor * optimizer.usual_lr)
-        other_rate = replace(other_rate, min_gain=min_gain, is_likely=True)
-        proven_cause = trainings.measure(case, other_rate, evaluations.base_scores[steps], steps)
-        if proven_cause is not None and proven_cause.effect.surpasses(evaluations.validation_scores):
-            return proven_cause
-    verdicts = [effect.verdict for effect in trainings.effects[n_effects:]]
-    if verdicts != ["no effect"] * len(factors):
-        return cause
-    return cause.with_finding(replace(cause.suspect.finding, fix=_order_of_settings(optimizer), kind=""))
-
-
-def _narrowed_to_setting(evaluations: Evaluations, cause: ProvenCause) -> ProvenCause:
-    """Return the setting as the cause that alone gives half of the gain, within the rest of the budget.
-
-    cause: that the exchange of all settings has proven. If other schedules have no effect, it does not name them.
+    cause: that the exchange of all settings has proven. If other settings of the kind that it names first have no
+    effect, it does not name them.
     """
     trainings, case, steps = evaluations.trainings, evaluations.case, evaluations.trainings.max_steps
     min_gain = max(MIN_SETTINGS_GAIN, MIN_NARROWED_FRACTION * fmean(cause.effect.gains))
-    schedule_verdicts = list[str]()
-    for setting in _exchanges_of_one_setting(case):
-        other_setting = replace(setting, min_gain=min_gain, is_likely=True)
+    first_kind, verdicts = cause.finding.kind, list[str]()
+    for exchange in exchanges:
+        other_setting = replace(exchange, min_gain=min_gain, is_likely=True)
         n_effects = len(trainings.effects)
         try:
             proven_cause = trainings.measure(case, other_setting, evaluations.base_scores[steps], steps)
         except PellucidError as error:  # the setting does not fit the others
-            evaluations.untried[setting.remedy.key] = str(error)
+            evaluations.untried[exchange.remedy.key] = str(error)
             continue
         if proven_cause is not None and proven_cause.effect.surpasses(evaluations.validation_scores):
             return proven_cause
-        if setting.finding.kind == SCHEDULE_FIRST:
-            schedule_verdicts += [effect.verdict for effect in trainings.effects[n_effects:]]
-    if cause.finding.kind != SCHEDULE_FIRST or {*schedule_verdicts} != {"no effect"}:
+        if exchange.finding.kind == first_kind:
+            verdicts += [effect.verdict for effect in trainings.effects[n_effects:]] or ["untried"]
+    if not first_kind or {*verdicts} != {"no effect"}:
         return cause
     return cause.with_finding(replace(cause.suspect.finding, fix=_order_of_settings(case.model.optimizer), kind=""))
+
+
+def _other_rates(case: TrainingCase) -> Iterator[Suspect]:
+    """Yield the exchanges of the learning rate with the usual one, and with those beyond it."""
+    optimizer = case.model.optimizer
+    factors = (1.0, 0.1) if optimizer.lr > optimizer.usual_lr else (1.0, 10.0, 100.0)
+    for factor in factors:
+        other_rate = suspect_of_rate(case, factor * optimizer.usual_lr)
+        yield replace(other_rate, finding=replace(other_rate.finding, kind=RATE_FIRST))
 
 
 def _exchanges_of_one_setting(case: TrainingCase) -> Iterator[Suspect]:

@@ -233,6 +233,24 @@ def test_other_maps_are_no_tiny_spots(kind: str) -> None:
     assert targets.spot_suspect(case_of(map_model(1, side, loss), torch.rand(40, 1, side, side), y)) is None
 
 
+@pytest.mark.parametrize("n_objects", [1, 3])
+@pytest.mark.parametrize("sigma", [0, 0.7])
+@pytest.mark.parametrize("at", [0, 2])
+def test_only_the_map_of_objects_has_spots(n_objects: int, sigma: float, at: int) -> None:
+    """The others have the sizes of the objects at their centres, and no values that outputs must have elsewhere."""
+    rng = torch.Generator().manual_seed(1)
+    centres = heat_maps(drawn_points(40, n_objects, 32).round(), 32, sigma).amax(1, keepdim=True)
+    maps = list((torch.rand(40, 2, 32, 32, generator=rng) * (centres > 0.9)).split(1, 1))
+    maps.insert(at, centres)
+    y, is_of_objects = torch.cat(maps, 1), torch.arange(3) == at
+    assert torch.equal(targets.are_spots(y).flatten(2).any(2), is_of_objects.expand(40, 3))
+    outputs = torch.where(is_of_objects[:, None, None], y, torch.rand(y.shape, generator=rng))
+    assert targets.found_spots(outputs, y).tolist() == [1.0] * 40
+    wider = targets.with_wider_spots(y)
+    assert torch.equal(wider[:, ~is_of_objects], y[:, ~is_of_objects])
+    torch.testing.assert_close(wider[:, [at]], targets.with_wider_spots(centres))
+
+
 def test_wider_spots_are_gaussians_at_the_same_points() -> None:
     points = drawn_points(6, 2, 32).round()
     y = heat_maps(points, 32, 0)

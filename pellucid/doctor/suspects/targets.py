@@ -43,6 +43,7 @@ MAX_BEYOND = 1.3  # of the largest value of the boxes, of their corners in pixel
 MAX_LOSS_RATIO = 0.01  # of the loss of boxes in the form that it takes, as outputs for themselves, to that of others
 # Of heat maps with tiny spots: pixels above half of the height, side, and the fraction of equal values.
 MAX_SPOT, MIN_SIDE, MIN_EQUAL = 6, 16, 0.95
+MIN_INSIDE = 0.5  # of the examples, in which a map has values only at those of another
 SPOT_SIGMA, FOUND_WITHIN = 2.0, 2  # pixels
 MIN_SPOTS_GAIN = 0.2  # of the fraction of spots that are found, by wider ones
 MIN_HEIGHT = 0.01  # of a spot, relative to the highest
@@ -151,10 +152,25 @@ def spot_suspect(case: Case) -> Suspect | None:
 
 
 def are_spots(y: Tensor) -> Tensor:
-    """Return the pixels of heat maps (N, K, H, W) above half of the height of their map; none of maps without spots."""
+    """Return the pixels of heat maps (N, K, H, W) above half of the height of their map; none of maps without spots.
+
+    And none of maps with values at the spots of another one, such as the sizes of objects.
+    """
     heights = y - y.amin()
     highest = heights.amax((2, 3), keepdim=True)
-    return (heights > highest / 2) & (highest > MIN_HEIGHT * heights.amax())
+    is_spot = (heights > highest / 2) & (highest > MIN_HEIGHT * heights.amax())
+    return is_spot & ~_are_beside(heights.flatten(2))[:, None, None]
+
+
+def _are_beside(heights: Tensor) -> Tensor:
+    """Return which maps (N, K, n) have values only at those of another map, whose highest ones vary less, (K,)."""
+    is_high = (heights > MIN_HEIGHT * heights.amax()).float()
+    n_high = is_high.sum(2)
+    are_inside = (is_high @ is_high.transpose(1, 2) == n_high[:, None]) & (n_high > 0)[:, None]  # map l inside map k
+    inside_fractions = are_inside.sum(0) / (n_high > 0).sum(0).clamp_min(1)
+    highest = heights.amax(2)
+    rank = (highest.std(0, correction=0) / highest.mean(0).clamp_min(1e-12)).argsort(stable=True).argsort()
+    return ((inside_fractions > MIN_INSIDE) & (rank[:, None] < rank)).any(0)
 
 
 def found_spots(outputs: Tensor, y: Tensor) -> Tensor:
@@ -167,15 +183,19 @@ def found_spots(outputs: Tensor, y: Tensor) -> Tensor:
 
 
 def with_wider_spots(y: Tensor) -> Tensor:
-    """Return heat maps (N, K, H, W) whose spots are Gaussians of SPOT_SIGMA pixels and of the largest height of all."""
-    heights = y - y.amin()
+    """Return heat maps (N, K, H, W) whose spots are Gaussians of SPOT_SIGMA pixels and of the largest height of all.
+
+    Maps of values at these spots remain.
+    """
+    heights, is_beside = y - y.amin(), _are_beside((y - y.amin()).flatten(2))
     maps = (heights * are_spots(y)).flatten(0, 1)[:, None]
     distances = torch.arange(-4 * SPOT_SIGMA, 4 * SPOT_SIGMA + 1, dtype=y.dtype)
     profile = torch.exp(-(distances**2) / (2 * SPOT_SIGMA**2))[None, None, None]
     for kernel in (profile, profile.transpose(2, 3)):
         maps = F.conv2d(maps, kernel, padding="same")
     highest = maps.amax((2, 3), keepdim=True).clamp_min(1e-12)
-    return y.amin() + (maps / highest * heights.amax()).view(y.shape)
+    wider = y.amin() + (maps / highest * heights.amax()).view(y.shape)
+    return torch.where(is_beside[:, None, None], y, wider)
 
 
 @dataclass(frozen=True)

@@ -38,10 +38,8 @@ def measure_near_copies(evaluations: Evaluations) -> ProvenCause | None:
         lambda case: replace(case, train=with_copies), NEAR_COPIES,
     )  # fmt: skip
     change = Suspect(replace(found, remedy=remedy), is_likely=True)
-    trainings, steps = (
-        evaluations.trainings,
-        evaluations.trainings.max_steps,
-    )  # what is learned by heart is learned late
+    trainings = evaluations.trainings
+    steps = trainings.max_steps  # what is learned by heart is learned late
     trainings.reserve(*N_RESERVED_PAIRS * [(base, steps), (change.apply(base), steps)])
     cause = trainings.measure(base, change, {}, steps)
     return cause and cause._replace(mended_case=case)

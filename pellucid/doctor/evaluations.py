@@ -280,8 +280,11 @@ class Evaluations:
     def other_targets(self, data: Source, suggesting_model: BaseModel | None) -> Sequence[TargetChange]:
         """Return the task's proposed changes of targets for some examples.
 
-        suggesting_model: a model whose outputs are used for the proposals, or None.
+        suggesting_model: a model whose outputs are used for the proposals, or None. There are none by outputs in
+        another form than the targets.
         """
+        if suggesting_model is not None and self.score.has_other_outputs:
+            return ()
         model, examples = self.case.model, read_examples(data, N_EXAMINED, self.case.model.seed)
         images, targets = [example.images[0] for example in examples], [example.targets[0] for example in examples]
         outputs = None if suggesting_model is None else outputs_for(suggesting_model, examples)

@@ -102,10 +102,11 @@ class HeldOutScorer:
         except PellucidError:
             return False
         scores = self.task.scores(model, outputs, [example.targets[0] for example in examples])
-        return scores is None or self._has_other_outputs()
+        return scores is None or self.has_other_outputs
 
-    def _has_other_outputs(self) -> bool:
-        """Return whether the outputs are maps in another form than the targets, such as logits of a grid detector.
+    @cached_property
+    def has_other_outputs(self) -> bool:
+        """Whether the outputs are maps in another form than the targets, such as logits of a grid detector.
 
         The trained model has lowered an own loss, of which outputs equal to the targets are no minimum, and is nowhere
         close to the targets.

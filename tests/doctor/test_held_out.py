@@ -8,7 +8,9 @@ from torch.nn import functional as F
 from pellucid.combine import Sequential
 from pellucid.data.source import Arrays
 from pellucid.doctor import Case, case_of
+from pellucid.doctor.evaluations import Evaluations
 from pellucid.doctor.held_out import HeldOutScorer
+from pellucid.doctor.paired import PairedTrainings
 from pellucid.layers import Conv2d
 from pellucid.model import Model
 from pellucid.opening.torch_training.losses import TorchCriterion
@@ -57,3 +59,12 @@ def test_maps_of_another_form_than_the_targets_are_scored_by_the_loss(
     assert score.name == ("share of the first loss removed" if uses_loss else "closeness")
     if uses_loss:
         assert mean > 0.3
+
+
+@pytest.mark.parametrize(("loss", "has_changes"), [(grid_loss, False), (squared_error, True)])
+def test_outputs_in_another_form_than_the_targets_suggest_no_units(loss: object, has_changes: bool) -> None:
+    case = trained_case(loss, 20)
+    evaluations = Evaluations(PairedTrainings(Classification(), case, lambda text: None), [], False)
+    assert isinstance(case.validation, Arrays)
+    other_unit = Arrays(case.validation.x, 1 - 2 * case.validation.y)
+    assert bool(evaluations.other_targets(other_unit, case.model)) is has_changes

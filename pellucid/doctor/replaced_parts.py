@@ -19,7 +19,7 @@ from pellucid.doctor.intervention import effect_of
 from pellucid.doctor.paired import MIN_HELD_OUT, PairedTrainings, ProvenCause
 from pellucid.doctor.rehearsal import RehearsalSettings
 from pellucid.doctor.remedies import small_network, with_trained, with_values
-from pellucid.doctor.suspects import replaced_parts, suspects
+from pellucid.doctor.suspects import suspects
 from pellucid.doctor.suspects.layers import POOLED_POSITIONS
 from pellucid.doctor.suspects.targets import UNNORMALISED_TARGETS
 from pellucid.doctor.training_case import T, TrainingCase, optional_fields
@@ -103,7 +103,7 @@ class ReplacedParts:
             return [
                 _as_unusual(one) if one.unusual
                 else replace(one, min_gain=max(one.min_gain, MIN_GENERAL_GAIN if one.general else MIN_PART_GAIN))
-                for one in replaced_parts(base, findings)
+                for one in suspects(base, findings)
             ]  # fmt: skip
         score = 0.0 if self.present_scores is None else float(self.present_scores.mean())
         if score >= GOOD_SCORE or any(fault.check == nan_origin.NAME for fault in faults):

@@ -12,7 +12,7 @@ from pellucid.combine import Graph, Sequential
 from pellucid.doctor import case_of
 from pellucid.doctor.paired import PairedTrainings
 from pellucid.doctor.rehearsal import rehearse
-from pellucid.doctor.suspects import replaced_parts
+from pellucid.doctor.suspects import suspects
 from pellucid.doctor.suspects.layers import layer_suspects
 from pellucid.doctor.suspects.settings import rate_suspects
 from pellucid.generators import GAN, WGANGP
@@ -63,7 +63,7 @@ def suspects_by_change(model: Model, y: torch.Tensor, **options: Any) -> dict[st
     x = torch.rand(len(y), *model.input_shape, generator=torch.Generator().manual_seed(0))
     return {
         suspect.remedy.description: suspect
-        for suspect in replaced_parts(case_of(model, x, y, epochs=3, batch_size=4, **options))
+        for suspect in suspects(case_of(model, x, y, epochs=3, batch_size=4, **options))
     }
 
 
@@ -71,13 +71,13 @@ def test_a_detector_has_parts_that_are_replaced() -> None:
     case = detection_case()
     case.model.freeze("backbone.*")
     case.model.clip = 0.1
-    suspects = {one.remedy.description: one for one in replaced_parts(case)}
+    changes = {one.remedy.description: one for one in suspects(case)}
     lower_rate = f"a learning rate of {0.1 * case.model.optimizer.lr:.2g}"
-    assert {"no frozen parameters", "no clipping", lower_rate} <= {*suspects}
-    unfrozen = suspects["no frozen parameters"].apply(case)
+    assert {"no frozen parameters", "no clipping", lower_rate} <= {*changes}
+    unfrozen = changes["no frozen parameters"].apply(case)
     assert (unfrozen.begin().frozen, unfrozen.begin().clip) == (set(), 0.1)
     assert case.model.frozen
-    unclipped = suspects["no clipping"].apply(case)
+    unclipped = changes["no clipping"].apply(case)
     assert (unclipped.begin().clip, unclipped.begin().frozen) == (None, case.model.frozen)
     params, unclipped_params = (flatten(one.begin().params) for one in (case, unclipped))
     assert all(torch.equal(params[path], unclipped_params[path]) for path in params), "the first weights are the same"
@@ -245,10 +245,10 @@ def test_images_beyond_0_to_1_are_scaled_for_networks_that_make_images() -> None
     model = Model(make_gan(GAN), input_shape=(1, 4, 4), metrics=())
     x = 2 * torch.rand(8, 1, 4, 4, generator=torch.Generator().manual_seed(0)) - 1
     case = case_of(model, x, torch.zeros(8), epochs=1)
-    (change,) = [suspect for suspect in replaced_parts(case) if suspect.finding.check == "image-range"]
+    (change,) = [suspect for suspect in suspects(case) if suspect.finding.check == "image-range"]
     scaled = change.apply(case).train.x
     assert (float(scaled.min()), float(scaled.max())) == (0.0, 1.0)
-    assert not [suspect for suspect in replaced_parts(replace(case, train=replace(case.train, x=scaled)))
+    assert not [suspect for suspect in suspects(replace(case, train=replace(case.train, x=scaled)))
                 if suspect.finding.check == "image-range"]  # fmt: skip
 
 

@@ -3,13 +3,13 @@
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 
-from pellucid.doctor.case import Case
+from pellucid.doctor.case import Case, has_flat_targets
 from pellucid.doctor.finding import UNREACHABLE, Finding, Suspect
 from pellucid.doctor.suspects import class_weights, layers, losses, objectives, pretrained, settings, targets
 from pellucid.doctor.training_case import TrainingCase, optional_fields
 from pellucid.objective import Supervised
 
-__all__ = ["Suspect", "replaced_parts", "suspects"]
+__all__ = ["Suspect", "suspects"]
 
 INPUT_SCALE_CHECK = "unnormalised-inputs"  # whose remedy is tried first: lower rates only make up for large inputs
 OVERFITTING = "overfitting"  # whose remedy is tried at full length, and after all that may be its cause
@@ -47,42 +47,27 @@ ANY_TASK_SOURCES: tuple[TaskSuspectSource, ...] = (
 )  # fmt: skip
 
 
-def replaced_parts(case: TrainingCase, findings: Sequence[Finding] = ()) -> list[Suspect]:
-    """Return a suspect for each part of a training that can be replaced by a plain default, for a case of any task.
+def suspects(case: TrainingCase, findings: Sequence[Finding] = ()) -> list[Suspect]:
+    """Return the possible causes of a failing training of any task: particular settings before general ones.
 
     findings: of the checks; those with remedies are suspects too, faults and unusual inputs as the first. General
-    learning rates are last; for a training that stopped with an error, they follow the first.
+    learning rates are last; for a training that stopped with an error, they follow the first, unless its targets are
+    classes or vectors.
     """
-    particular, rates = _rates(case)
-    if isinstance(case, Case) and isinstance(case.model.objective, Supervised):
-        particular += [candidate for source in SUPERVISED_SOURCES for candidate in source(case)]
-    particular += [candidate for source in ANY_TASK_SOURCES for candidate in source(case)]
-    first, symptoms = found_suspects(findings)
-    usual = [*_without(first, particular), *symptoms]
-    return [*first, *rates, *usual] if optional_fields(case).stopped else [*first, *usual, *rates]
-
-
-def suspects(case: Case, findings: Sequence[Finding] = ()) -> list[Suspect]:
-    """Return the possible causes of a failing training: particular settings before general ones.
-
-    findings: of the checks. Those with remedies are suspects too, faults and unusual inputs as the first.
-    """
-    particular, rates = _rates(case)
-    particular += [candidate for source in PARTICULAR_SOURCES for candidate in source(case)]
-    first, symptoms = found_suspects(findings)
-    return [*first, *_without(first, particular), *symptoms, *rates]
-
-
-def _without(first: Sequence[Suspect], others: Sequence[Suspect]) -> list[Suspect]:
-    """Return the other suspects whose remedies the first ones do not have."""
-    keys = {one.remedy.key for one in first}
-    return [one for one in others if one.remedy.key not in keys]
-
-
-def _rates(case: TrainingCase) -> tuple[list[Suspect], list[Suspect]]:
-    """Return the suspects for the learning rate that are tried before other suspects, and those that follow them."""
     rates = [*settings.rate_suspects(case)]
-    return [rate for rate in rates if rate.unusual], [rate for rate in rates if not rate.unusual]
+    particular = [rate for rate in rates if rate.unusual]
+    general = [rate for rate in rates if not rate.unusual]
+    if has_flat_targets(case):
+        particular += [candidate for source in PARTICULAR_SOURCES for candidate in source(case)]
+    else:
+        if isinstance(case, Case) and isinstance(case.model.objective, Supervised):
+            particular += [candidate for source in SUPERVISED_SOURCES for candidate in source(case)]
+        particular += [candidate for source in ANY_TASK_SOURCES for candidate in source(case)]
+    first, symptoms = found_suspects(findings)
+    first_keys = {one.remedy.key for one in first}
+    usual = [*(one for one in particular if one.remedy.key not in first_keys), *symptoms]
+    is_stopped = optional_fields(case).stopped and not has_flat_targets(case)
+    return [*first, *general, *usual] if is_stopped else [*first, *usual, *general]
 
 
 def found_suspects(findings: Sequence[Finding]) -> tuple[list[Suspect], list[Suspect]]:

@@ -88,12 +88,6 @@ def without_frozen(case: T) -> T:
     return with_initial_model(case, lambda model: model.frozen.clear())
 
 
-def with_rate(case: T, factor: float) -> T:
-    """Return the case with the learning rate multiplied by `factor`."""
-    optimizer = case.model.optimizer
-    return rebuilt(case, optimizer=replace(optimizer, lr=optimizer.lr * factor))
-
-
 def with_layers(case: Case, change: Callable[[Layer], Layer], keep_weights: bool = False) -> Case:
     """Return the case with each layer replaced by `change(layer)`, and newly drawn weights unless `keep_weights`."""
     return rebuilt(case, keep_weights, net=map_layers(case.model.net, change))

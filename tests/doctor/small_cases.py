@@ -1,11 +1,13 @@
 """Cases for the tests of the doctor: four classes that a tiny network learns quickly, and unusual networks."""
 
+from dataclasses import replace
 from typing import Any
 
 import torch
 
 from pellucid.combine import Fork, Parallel, Sequential
 from pellucid.doctor import Case, case_of
+from pellucid.doctor.remedies import rebuilt
 from pellucid.layers import Add, BatchNorm, Conv2d, Dense, Dropout, Flatten, Identity, MaxPool2d, ReLU, Tanh
 from pellucid.model import Model
 from pellucid.optim import SGD
@@ -52,3 +54,9 @@ def make_case(net: Any = None, epochs: int = 0, batch_size: int = 16, **options:
         history = model.fit(x, y, epochs=epochs, batch_size=batch_size, verbose=False)
     held_out = corners(40, seed=1)
     return case_of(model, x, y, validation=held_out, history=history, batch_size=batch_size, epochs=epochs)
+
+
+def with_rate(case: Case, factor: float) -> Case:
+    """Return the case with the learning rate multiplied by `factor`."""
+    optimizer = case.model.optimizer
+    return rebuilt(case, optimizer=replace(optimizer, lr=optimizer.lr * factor))

@@ -12,11 +12,11 @@ from pellucid.doctor import Check, Finding, Remedy, case_of, checks, diagnose
 from pellucid.doctor.case import UnansweredError
 from pellucid.doctor.checks import CHECKS
 from pellucid.doctor.examination import examine
-from pellucid.doctor.remedies import rebuilt, with_rate
+from pellucid.doctor.remedies import rebuilt
 from pellucid.optim import SGD
 from pellucid.optim.schedules import Cosine, Warmup
 from pellucid.tasks.generate.doctor import CHECKS as GENERATOR_CHECKS
-from tests.doctor.small_cases import conv_net, corners, make_case, make_model
+from tests.doctor.small_cases import conv_net, corners, make_case, make_model, with_rate
 
 
 def check_that_finds(

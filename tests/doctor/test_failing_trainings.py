@@ -18,7 +18,6 @@ from pellucid.doctor.finding import Remedy, suspect
 from pellucid.doctor.held_out import HeldOutScorer
 from pellucid.doctor.paired import PairedTrainings
 from pellucid.doctor.rehearsal import step_work
-from pellucid.doctor.remedies import with_rate
 from pellucid.layers import BatchNorm, Conv2d, Dense, Dropout, Flatten, ReLU
 from pellucid.layers.base import Layer
 from pellucid.losses import Loss, SoftmaxCrossEntropy
@@ -27,7 +26,7 @@ from pellucid.optim import SGD, Adam, Momentum
 from pellucid.optim.regularizers import L1, L2
 from pellucid.optim.schedules import Cosine, Step, Warmup
 from pellucid.task import task_of
-from tests.doctor.small_cases import corners, make_case, make_model
+from tests.doctor.small_cases import corners, make_case, make_model, with_rate
 
 
 def make_net(units: int = 32, *more_layers: Layer) -> Sequential:

@@ -19,7 +19,7 @@ from pellucid.doctor.rehearsal import (
     step_work,
     with_copied_weights,
 )
-from pellucid.doctor.remedies import rebuilt, with_rate
+from pellucid.doctor.remedies import rebuilt
 from pellucid.layers import AdaptiveAvgPool2d, BatchNorm, Conv2d, Dense, Dropout, Flatten, ReLU
 from pellucid.layers.base import Layer, Mode, Params
 from pellucid.model import Model
@@ -29,7 +29,7 @@ from pellucid.optim.regularizers import L2
 from pellucid.optim.schedules import Cosine, OneCycle, Warmup
 from pellucid.task import task_of
 from pellucid.training.examples import examples
-from tests.doctor.small_cases import conv_net, corners, dense_net, make_case, make_model
+from tests.doctor.small_cases import conv_net, corners, dense_net, make_case, make_model, with_rate
 
 DATA = examples(*corners())
 ALL_EXAMPLES = len(DATA)  # one batch, so the order of the examples has no effect

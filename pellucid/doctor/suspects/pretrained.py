@@ -10,7 +10,7 @@ from torch import Tensor
 from pellucid.doctor.case import Case
 from pellucid.doctor.finding import Suspect, suspect
 from pellucid.doctor.passes import MAX_NORM_DISTANCE, is_pretrained, norm_distance
-from pellucid.doctor.remedies import with_parts, with_rate, without_frozen
+from pellucid.doctor.remedies import rebuilt, with_parts, without_frozen
 from pellucid.doctor.training_case import TrainingCase
 from pellucid.task.traits import is_image
 
@@ -23,13 +23,14 @@ IMAGENET = (torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.2
 def pretrained_suspects(case: Case) -> Iterator[Suspect]:
     """Yield suspects for the inputs of pretrained weights, and for the learning rate of those that are not frozen."""
     yield from _input_suspects(case)
+    optimizer = case.model.optimizer
     if is_pretrained(case.initial, is_frozen=False):
         yield suspect(
             "learning-rate-too-high",
             "each step is too large: it overshoots, or pretrained weights lose what they learned",
             "lower the learning rate, above all of pretrained layers", "a tenth of the learning rate of training",
-            partial(with_rate, factor=0.1), unusual=True, key="pretrained-rate",
-            settings={"optimizer.lr": 0.1 * case.model.optimizer.lr}, learning_rate=case.model.optimizer.lr,
+            partial(rebuilt, optimizer=replace(optimizer, lr=0.1 * optimizer.lr)), unusual=True, key="pretrained-rate",
+            settings={"optimizer.lr": 0.1 * optimizer.lr}, learning_rate=optimizer.lr,
         )  # fmt: skip
 
 

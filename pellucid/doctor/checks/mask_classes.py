@@ -17,7 +17,18 @@ def find(case: Case) -> list[Finding]:
     outputs, y = case.model.output_shape, case.train.y
     are_values = y.dim() == 4 and isinstance(case.model.loss, BinaryCrossEntropy)
     if are_values and len(y) >= 2 and 0 < (largest := float(y.max())) <= MAX_SCALED and bool((y >= 0).all()):
-        return [_scaled_twice(largest)]
+        return [
+            Finding(
+                NAME,
+                "train",
+                evidence={"largest_value": largest},
+                cause=f"the largest value of the masks is {largest:.4f}, so the network learns that nothing is an "
+                "object",
+                fix="give masks with values of 0 and 1: these seem to be divided by 255 though they were 0 and 1 "
+                "before",
+                is_fault=True,
+            )
+        ]
     are_classes = y.dim() == 3 and not y.is_floating_point() and len(outputs) == 3 and outputs[0] >= 2
     if (are_values or are_classes) and (found := _unpredicted(case)):
         return found
@@ -54,17 +65,6 @@ def find(case: Case) -> list[Finding]:
             kind=LACKED_CLASS,
         )
     ]
-
-
-def _scaled_twice(largest: float) -> Finding:
-    return Finding(
-        NAME,
-        "train",
-        evidence={"largest_value": largest},
-        cause=f"the largest value of the masks is {largest:.4f}, so the network learns that nothing is an object",
-        fix="give masks with values of 0 and 1: these seem to be divided by 255 though they were 0 and 1 before",
-        is_fault=True,
-    )
 
 
 def _unpredicted(case: Case) -> list[Finding]:

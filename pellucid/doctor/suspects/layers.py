@@ -233,7 +233,9 @@ def padding_suspects(case: Case) -> Iterator[Suspect]:
     x = case.train.x
     if x.dim() not in (2, 3):
         return
-    share = float(_trailing_padding(x, padding := _usual_last_step(x)).double().mean()) / x.shape[1]
+    last_steps, counts = x[:, -1].unique(dim=0, return_counts=True)
+    padding = last_steps[counts.argmax()]
+    share = float(_trailing_padding(x, padding).double().mean()) / x.shape[1]
     path = _path_of_last_state(case) if share >= MIN_PADDED else None
     if path is not None:
         yield suspect(
@@ -244,12 +246,6 @@ def padding_suspects(case: Case) -> Iterator[Suspect]:
             "padding before the sequences", partial(with_parts, change=partial(_with_padding_first, padding=padding)),
             path=path, unusual=True, padded_part_of_the_steps=share,
         )  # fmt: skip
-
-
-def _usual_last_step(x: Tensor) -> Tensor:
-    """Return the most frequent last step of sequences (N, T) or (N, T, D)."""
-    last_steps, counts = x[:, -1].unique(dim=0, return_counts=True)
-    return last_steps[counts.argmax()]
 
 
 def _trailing_padding(x: Tensor, padding: Tensor) -> Tensor:
@@ -317,7 +313,9 @@ def layer_option_suspects(case: TrainingCase) -> Iterator[Suspect]:
                 value, default = getattr(layer, option.name), option.default
                 if not (option.name in OPTIONS and is_number(value) and is_number(default)):
                     continue  # without a default, as for the axis of a selection, no value is unusual
-                if not _is_near(value, default, OPTIONS[option.name]):
+                max_ratio = OPTIONS[option.name]
+                is_near = value * default > 0 and 1 / max_ratio <= value / default <= max_ratio
+                if value != default and not is_near:
                     locations.setdefault((type(layer), option.name, value, default), []).append((name, path))
     for (kind, option_name, value, default), paths in locations.items():
         changed_nets = with_replaced_layers(
@@ -329,10 +327,6 @@ def layer_option_suspects(case: TrainingCase) -> Iterator[Suspect]:
             partial(rebuilt, keep_weights=True, nets=changed_nets), path=join(*paths[0]), unusual=True,
             key=f"{kind.__name__}-{option_name}", value=value, default=default,
         )  # fmt: skip
-
-
-def _is_near(value: float, default: Any, max_ratio: float) -> bool:
-    return value == default or (value * default > 0 and 1 / max_ratio <= value / default <= max_ratio)
 
 
 def initialization_suspects(case: Case) -> Iterator[Suspect]:

@@ -106,6 +106,12 @@ def with_replaced_layers(
     return changed
 
 
+def with_layers_at(case: Case, paths: Iterable[str], change: Callable[[Layer], Layer], **changes: Any) -> Case:
+    """Return the case with the layers at `paths` replaced by `change(layer)`; changes: see `rebuilt`."""
+    locations = [("", path) for path in paths]
+    return rebuilt(case, nets=with_replaced_layers(case.model.objective.nets, locations, change), **changes)
+
+
 def he_initialized(layer: Layer) -> Layer:
     """Return a layer with weights and biases of its own, drawn by He initialization and 0; other layers are unchanged.
 

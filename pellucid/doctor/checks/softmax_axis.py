@@ -10,12 +10,11 @@ from torch import Tensor
 from torch.nn.functional import one_hot
 
 from pellucid.base.errors import PellucidError
-from pellucid.combine.base import replace_layer
 from pellucid.data.seeds import generator
 from pellucid.doctor.case import Case
 from pellucid.doctor.finding import Check, Evidence, Finding, Remedy
 from pellucid.doctor.inputs import subsample
-from pellucid.doctor.remedies import rebuilt
+from pellucid.doctor.remedies import with_layers_at
 from pellucid.layers import Identity, Layer, LogSoftmax, Softmax
 from pellucid.losses import BinaryCrossEntropy, Loss, SoftmaxCrossEntropy
 from pellucid.network.ending import last_layers, only_moves
@@ -169,11 +168,9 @@ def _remedy(case: Case, shape: tuple[int, ...]) -> Remedy | None:
         return None
 
     def apply(case: Case) -> Case:
-        net: Layer = case.model.net
-        for path, layer in _ends(net).items():
-            if path and isinstance(layer, Softmax | LogSoftmax):
-                net = replace_layer(net, path, lambda _: Identity())
-        new = rebuilt(case, keep_weights=True, net=net, loss=loss)
+        ends = _ends(case.model.net).items()
+        softmax_paths = [path for path, layer in ends if path and isinstance(layer, Softmax | LogSoftmax)]
+        new = with_layers_at(case, softmax_paths, lambda _: Identity(), keep_weights=True, loss=loss)
         if not has_own_targets:
             return new
         train, validation = (

@@ -7,10 +7,9 @@ from torch import Tensor
 
 from pellucid.base.text import plural
 from pellucid.combine import Graph, join, walk
-from pellucid.combine.base import replace_layer
 from pellucid.doctor.case import Case
 from pellucid.doctor.finding import UNREACHABLE, Check, Evidence, Finding, Remedy
-from pellucid.doctor.remedies import rebuilt
+from pellucid.doctor.remedies import with_layers_at
 from pellucid.layers import (
     ELU,
     GELU,
@@ -234,7 +233,7 @@ def removal(net: Layer, path: str) -> Remedy | None:
 
     return Remedy(
         f"the network without {path}",
-        lambda case: rebuilt(case, net=replace_layer(case.model.net, path, lambda layer: Identity())),
+        lambda case: with_layers_at(case, [path], lambda layer: Identity()),
         f"without-{path}",
     )
 

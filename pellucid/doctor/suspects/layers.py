@@ -1,6 +1,6 @@
 """Suspects in the layers of the network: kinds of layers, their options, activations, pooling, initial weights."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import fields, replace
 from functools import partial
 from math import isfinite
@@ -23,6 +23,7 @@ from pellucid.doctor.remedies import (
     he_initialized,
     rebuilt,
     with_layers,
+    with_layers_at,
     with_parts,
     with_replaced_layers,
 )
@@ -133,7 +134,7 @@ def narrow_suspects(case: Case) -> Iterator[Suspect]:
         yield suspect(
             "narrow-layers", "so few units pass on too little of the inputs, whatever they learn",
             f"make inner layers wider ({SUFFICIENT_WIDTH} units or more)", f"{SUFFICIENT_WIDTH} units in narrow layers",
-            lambda case: _with_changed_layers(case, paths, _widened), path=paths[0], layers=len(paths),
+            lambda case: with_layers_at(case, paths, _widened), path=paths[0], layers=len(paths),
             units=min(widths.values()),
         )  # fmt: skip
 
@@ -141,12 +142,6 @@ def narrow_suspects(case: Case) -> Iterator[Suspect]:
 def _widened(layer: Layer) -> Layer:
     width = "units" if isinstance(layer, Dense) else "filters"
     return replace(layer, **{width: SUFFICIENT_WIDTH})
-
-
-def _with_changed_layers(case: Case, paths: Sequence[str], change: Callable[[Layer], Layer]) -> Case:
-    """Return the case with the layers at `paths` changed; raises PellucidError if other layers do not fit them."""
-    locations = [("", path) for path in paths]
-    return rebuilt(case, nets=with_replaced_layers(case.model.objective.nets, locations, change))
 
 
 def linear_suspects(case: Case) -> Iterator[Suspect]:
@@ -160,7 +155,7 @@ def linear_suspects(case: Case) -> Iterator[Suspect]:
         yield suspect(
             "no-activation", "without an activation between them, layers in a row are together one linear map",
             "add a ReLU after each layer but the last", "ReLU after each inner layer",
-            lambda case: _with_changed_layers(case, paths, lambda layer: Sequential(layer, ReLU())), path=paths[0],
+            lambda case: with_layers_at(case, paths, lambda layer: Sequential(layer, ReLU())), path=paths[0],
             unusual=is_linear, is_fault=is_linear, layers_without_activation=len(paths), layers_with_weights=n_layers,
         )  # fmt: skip
 
@@ -208,12 +203,12 @@ def reshape_suspects(case: Case) -> Iterator[Suspect]:
 
     evaluated(case.initial, case.inputs(case.probe)[:1], watch)
     for path, axes in orders.items():
-        nets = with_replaced_layers(case.model.objective.nets, [("", path)], lambda _, axes=axes: Permute(axes))
         yield suspect(
             "reshaped-axes", "a view or reshape gives the axes other sizes without moving the values, so that values "
             "of different places and channels are mixed",
             f"exchange the axes by permute{axes}, not by view or reshape", f"permute{axes} instead of a reshape",
-            partial(rebuilt, keep_weights=True, nets=nets), path=path, unusual=True, key=f"permute-{path}",
+            partial(with_layers_at, paths=[path], change=lambda _, axes=axes: Permute(axes), keep_weights=True),
+            path=path, unusual=True, key=f"permute-{path}",
         )  # fmt: skip
 
 
@@ -298,7 +293,7 @@ def activation_suspects(case: Case) -> Iterator[Suspect]:
             "saturating-activations", "gradients vanish on the way back through activations whose slope is far below 1 "
             "(sigmoid, tanh), so that the first layers hardly learn",
             "use ReLU with He initialization in the inner layers", "ReLU and He initialization in inner layers",
-            lambda case: with_layers(_with_changed_layers(case, paths, lambda _: ReLU()), he_initialized),
+            lambda case: with_layers(with_layers_at(case, paths, lambda _: ReLU()), he_initialized),
             path=paths[0], unusual=True, activations=len(paths), gradient_of_the_first_weights_over_the_last=share,
         )  # fmt: skip
 

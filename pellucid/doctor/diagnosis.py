@@ -11,6 +11,7 @@ from typing import Any
 from pellucid.base.brief import screen_repr
 from pellucid.base.deprecated import renamed_fields
 from pellucid.base.text import plural
+from pellucid.doctor.checks.class_imbalance import LACKED_CLASS
 from pellucid.doctor.finding import BOTH_PARTS, FAILURE_SIGNS, UNREACHABLE, EvidenceValue, Finding
 from pellucid.doctor.intervention import MeasuredEffect
 
@@ -135,12 +136,15 @@ class Diagnosis:
         )  # fmt: skip
 
 
-def without_refuted_causes(diagnosis: Diagnosis, names: Set[str], keys: Set[str] = frozenset()) -> Diagnosis:
+def without_refuted_causes(
+    diagnosis: Diagnosis, names: Set[str], keys: Set[str] = frozenset(), costly: Set[str] = frozenset()
+) -> Diagnosis:
     """Return the diagnosis with likely causes as symptoms, and so their consequences.
 
     names: of the checks whose likely causes in the validation data these are. keys: of remedies without an effect,
     whose likely causes these are too, unless outputs exclude some targets, which other faults may hide. Symptoms with
-    such a remedy do no harm and are left out, unless they are signs of a failing training.
+    such a remedy do no harm and are left out, unless they are signs of a failing training. costly: of the checks whose
+    likely causes in the training data these are, except for classes that these lack.
     """
     findings, kinds = diagnosis.findings, [diagnosis.kind(k) for k in range(len(diagnosis.findings))]
     refuted = {
@@ -148,6 +152,7 @@ def without_refuted_causes(diagnosis: Diagnosis, names: Set[str], keys: Set[str]
         if kinds[k] == "likely cause"
         and (
             (finding.check in names and finding.path in ("validation", BOTH_PARTS))
+            or (finding.check in costly and finding.path == "train" and finding.kind != LACKED_CLASS)
             or (finding.remedy is not None and finding.remedy.key in keys and finding.kind != UNREACHABLE)
         )
     }  # fmt: skip

@@ -145,7 +145,7 @@ class Evaluations:
 
         The threshold is chosen on each half of the validation examples, and measured on the other half with the present
         model. Not for a loss that weights positive targets already, nor for masks that do not fit their images, which
-        lower all outputs.
+        lower all outputs, nor for one label: for that, any sound model gains F1 from a threshold that fits its share.
         """
         case = self.case
         are_paired = all(finding.check != unpaired_targets.NAME for finding in self.findings)
@@ -159,7 +159,7 @@ class Evaluations:
         weights, found = torch.as_tensor(getattr(case.model.loss, "pos_weight", 1.0)), weighing(case)
         is_weighted = bool((weights != 1).any()) or (found is not None and found.differ)
         is_binary = bool(((y == 0) | (y == 1)).all()) and not is_weighted
-        if not is_binary or not 0 < share <= MAX_RARE or n < 2 * MIN_HALF_EXAMPLES:
+        if not is_binary or y.shape[1:] == (1, 1) or not 0 < share <= MAX_RARE or n < 2 * MIN_HALF_EXAMPLES:
             return None
         if not case.compares and (float(outputs.min()) < 0 or float(outputs.max()) > 1):
             outputs = outputs.sigmoid()

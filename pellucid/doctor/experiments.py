@@ -115,7 +115,8 @@ def with_causes(
     effective = {effect.name for effect in evaluated if effect.verdict != "no effect"}
     useless = {effect.key for effect in measured if effect.verdict == "no effect"}
     refuted = ({effect.name for effect in evaluated} | harmless) - effective
-    diagnosis = without_refuted_causes(diagnosis, refuted, useless)
+    costly = {effect.name for effect in measured if effect.verdict == "costly"}
+    diagnosis = without_refuted_causes(diagnosis, refuted, useless, costly)
     tried = {k: causes[one.check].effect for k, one in enumerate(diagnosis.findings) if one.proven}
     diagnosis = replace(
         diagnosis,

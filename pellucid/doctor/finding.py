@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from math import inf
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from pellucid.base.deprecated import renamed_fields
@@ -133,7 +134,8 @@ class Suspect:
     measurement is outside the usual range; the remedy is then tried even if the training is only slightly worse than
     expected. min_gain: the gain of the mean held-out score below which it is no cause in an experiment. is_likely:
     whether there is other evidence for it: it is unusual, or the training fails; the measured gain may then be less
-    certain.
+    certain. max_cost: the loss of accuracy, relative to the gain of mean recall, above which it is no cause; only for
+    examples of one label.
     """
 
     finding: Finding
@@ -141,6 +143,7 @@ class Suspect:
     unusual: bool = False
     min_gain: float = MIN_GAIN
     is_likely: bool = False
+    max_cost: float = inf
 
     @property
     def remedy(self) -> Remedy:
@@ -156,13 +159,14 @@ class Suspect:
 def suspect(
     name: str, cause: str, fix: str, description: str, apply: Callable[[Any], Any], path: str = "training",
     unusual: bool = False, min_gain: float = MIN_GAIN, key: str = "", settings: Mapping[str, Any] | None = None,
-    is_fault: bool = False, general: bool = False, is_likely: bool = False, **evidence: EvidenceValue,
+    is_fault: bool = False, general: bool = False, is_likely: bool = False, max_cost: float = inf,
+    **evidence: EvidenceValue,
 ) -> Suspect:  # fmt: skip
     """Return a suspect with its finding and remedy.
 
     name, cause, fix, path, settings, is_fault, evidence: see `Finding`. description, apply, key: see `Remedy`; the key
-    is by default the name. unusual, min_gain, general, is_likely: see `Suspect`.
+    is by default the name. unusual, min_gain, general, is_likely, max_cost: see `Suspect`.
     """
     remedy = Remedy(description, apply, key or name)
     finding = Finding(name, path, evidence, cause, fix, remedy, is_fault=is_fault, settings=settings or {})
-    return Suspect(finding, general, unusual, min_gain, is_likely)
+    return Suspect(finding, general, unusual, min_gain, is_likely, max_cost)

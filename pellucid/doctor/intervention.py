@@ -34,8 +34,8 @@ class MeasuredEffect:
     name: of the fault. description, key: of the intervention, see `Remedy`. score: the name of the score, see
     `HeldOutScores`. before, after: the mean scores without and with the intervention. low, high: the interval of the
     mean gain. verdict: "cause" if the interval is above 0 and the mean gain is at least `min_gain`; "no effect" if the
-    gain is certainly below `min_gain`; otherwise "unclear". examples: the number of held-out examples. steps: the
-    number of steps of each training, 0 if the present model is evaluated.
+    gain is certainly below `min_gain`; "costly" if it costs more than `max_cost`; otherwise "unclear". examples: the
+    number of held-out examples. steps: the number of steps of each training, 0 if the present model is evaluated.
     """
 
     name: str
@@ -118,6 +118,10 @@ def effect_of(
         verdict = "cause"
     elif highest_gain < suspect.min_gain and (len(means) > 1 or mean < suspect.min_gain / 3 or not steps):
         verdict = "no effect"
+    # a score of mean recall is 0 for a wrong answer
+    lost_accuracy = fmean(float((before > 0).double().mean() - (after > 0).double().mean()) for before, after in pairs)
+    if verdict != "no effect" and mean > 0 and lost_accuracy > suspect.max_cost * mean:
+        verdict = "costly"
     before, after = (tuple(float(pair[k].double().mean()) for pair in pairs) for k in (0, 1))
     name, description, key = suspect.finding.check, suspect.remedy.description, suspect.remedy.key
     interval = mean - margin, max(mean, min(mean + margin, 1 - fmean(before)))  # the highest score is 1

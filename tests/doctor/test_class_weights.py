@@ -8,12 +8,15 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from pellucid.combine import Sequential
-from pellucid.doctor import Case, case_of
+from pellucid.doctor import Case, case_of, diagnose
+from pellucid.doctor.paired import PairedTrainings
 from pellucid.doctor.suspects.class_weights import class_balance_suspects, inverted_weight_suspects, weighing
 from pellucid.layers import Conv2d, Dense
 from pellucid.losses import BinaryCrossEntropy, Loss, SoftmaxCrossEntropy
 from pellucid.model import Model
 from pellucid.opening.torch_training.losses import TorchCriterion
+from pellucid.optim import Momentum
+from pellucid.task import task_of
 
 
 class OwnBinary(nn.Module):
@@ -133,3 +136,28 @@ def test_a_rare_class_that_held_out_examples_are_not_found_of_is_a_suspect(
     )
     found = list(class_balance_suspects(case))
     assert [one.unusual for one in found] == [True] * (is_suspect and is_rare)
+
+
+@pytest.mark.parametrize(("share", "size", "distance", "rate", "is_cause"), [
+    (0.03, 100, 5.0, 0.01, True),  # weights cost little accuracy
+    (0.03, 30, 5.0, 0.003, True),
+    (0.05, 4, 1.5, 0.05, False),  # chance plays a large part, so that weights mainly move the threshold
+    (0.14, 4, 1.2, 0.05, False),
+])  # fmt: skip
+def test_weights_that_only_move_the_threshold_show_no_imbalance(
+    share: float, size: int, distance: float, rate: float, is_cause: bool
+) -> None:
+    rng = torch.Generator().manual_seed(0)
+    y = (torch.rand(1600, 1, generator=rng) < share).float()
+    x = torch.randn(1600, size, generator=rng) + distance / size**0.5 * y
+    model = Model(Sequential(Dense(1)), BinaryCrossEntropy(reduction="mean"), Momentum(rate), input_shape=(size,))
+    train, validation = (x[:800], y[:800]), (x[800:], y[800:])
+    history = model.fit(*train, epochs=8, batch_size=32, validation=validation, verbose=False)
+    case = case_of(model, *train, validation=validation, history=history, epochs=8, batch_size=32)
+    trainings = PairedTrainings(task_of(case.model), case, lambda text: None)
+    (weighted,) = class_balance_suspects(case)
+    cause = trainings.measure(case, weighted, {}, trainings.max_steps)
+    assert trainings.effects[0].gains[0] > 0.1  # of the mean recall
+    assert (cause is not None) is is_cause
+    diagnosis = diagnose(case)
+    assert [diagnosis.kind(k) for k in range(len(diagnosis.causes))] == ["cause"] * is_cause

@@ -66,7 +66,8 @@ def test_rare_labels_that_are_missed_are_found_from_a_lower_threshold(
 ) -> None:
     case = case_of_outputs(kind, loss, slope, offset)
     cause = cause_of(case)
-    assert (cause is not None) is is_found
+    # a threshold that fits the share of one label raises the F1 of any sound model
+    assert (cause is not None) is (is_found and kind != "one label")
     if cause is not None:
         assert diagnose(case).causes[0] == "class-imbalance"
         assert (cause.finding.check, cause.effect.score, cause.effect.steps) == ("class-imbalance", "mean F1", 0)
@@ -80,7 +81,8 @@ def test_masks_that_do_not_fit_their_images_come_before_a_lower_threshold(
     kind: str, check: str, is_tried: bool
 ) -> None:
     case = case_of_outputs(kind, BinaryCrossEntropy(), 0.8, 3.2)
-    assert (cause_of(case, [Finding(check, "train", {}, is_fault=True)]) is not None) is is_tried
+    is_found = is_tried and kind != "one label"
+    assert (cause_of(case, [Finding(check, "train", {}, is_fault=True)]) is not None) is is_found
 
 
 @pytest.mark.parametrize(("positive", "is_found"), [(4.0, False), (0.25, False), (1.0, True)])

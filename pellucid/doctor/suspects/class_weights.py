@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import replace
+from math import inf
 from typing import Any, NamedTuple
 
 import torch
@@ -24,6 +25,8 @@ MAX_WEIGHT_RATIO = 100.0  # largest class weight divided by the smallest; a high
 # The same of classes whose rarest one a trained model finds in held-out examples less often than the most frequent one
 # by MIN_LACKING_RECALL; at least MIN_HELD_OUT of them are needed.
 MIN_CLASS_IMBALANCE, MIN_LACKING_RECALL, MIN_HELD_OUT = 10.0, 0.3, 8
+# The loss of accuracy, relative to the gain of mean recall by weights, above which they mainly move the threshold.
+MAX_COST = 1 / 3
 MIN_UNEVEN = 1.5  # ratio of weights, and of shares, from which weights can be the wrong way round
 # Of weights the wrong way round, which are a power of the shares: the correlation of the logarithms, and that power.
 MIN_CORRELATION, MIN_POWER, MAX_POWER = 0.9, 0.4, 2.5
@@ -236,6 +239,7 @@ def class_balance_suspects(case: TrainingCase) -> Iterator[Suspect]:
     if not len(shares) or float(shares.max()) < min_imbalance * float(shares.min()):
         return
     loss = found.balanced(_power(case))
+    has_one_label = isinstance(case.train, Arrays) and case.train.y[0].numel() == 1
     root = "the root of " if is_map else ""
     # a network that finds the rare pixels may gain a little from their weight, and is no worse without it
     is_unusual = (are_missed and (found.is_binary or not is_map)) or (found.is_binary and not is_map)
@@ -255,6 +259,7 @@ def class_balance_suspects(case: TrainingCase) -> Iterator[Suspect]:
         "class-imbalance", "some classes are so much more frequent than others that the loss hardly counts the others",
         fix, f"classes weighted by {root}inverse counts", lambda case: rebuilt(case, loss=loss),
         path="train", unusual=is_unusual, is_likely=are_missed, settings=settings,
+        max_cost=MAX_COST if has_one_label else inf,
         most_frequent=float(shares.max()), least_frequent=float(shares.min()),
     )  # fmt: skip
 

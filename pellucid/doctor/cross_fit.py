@@ -358,7 +358,7 @@ def have_near_copies(first: Source, second: Source, seed: int) -> bool:
         return False
     if find_overlaps(second.x, first.x, seed) is not None:
         return True
-    if not is_image(first.x):
+    if not is_image(first.x) or first.x.shape[1:] != second.x.shape[1:]:
         return False
     n_groups = 1
     if first.y.dim() == 1:

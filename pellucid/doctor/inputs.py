@@ -1,7 +1,7 @@
 """Subsets of examples, statistics of inputs, changes that undo other preprocessing, copies, and a linear model."""
 
 import hashlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
 import torch
@@ -85,11 +85,14 @@ def subsample(data: Arrays, count: int, seed: int) -> Arrays:
     return select(data, drawn_indices(len(data), count, seed))
 
 
-def small_features(x: Tensor) -> Tensor:
-    """Return inputs (N, ...) as features (N, D); images are first averaged to at most MAX_SIDE x MAX_SIDE pixels."""
+def small_features(x: Tensor, size: Sequence[int] | None = None) -> Tensor:
+    """Return inputs (N, ...) as features (N, D); images are first averaged to at most MAX_SIDE x MAX_SIDE pixels.
+
+    size: the height and width of the images to whose features these are compared; None for their own.
+    """
     x = float_images(x)
     if x.dim() == 4:
-        x = F.adaptive_avg_pool2d(x, (min(x.shape[2], MAX_SIDE), min(x.shape[3], MAX_SIDE)))
+        x = F.adaptive_avg_pool2d(x, [min(side, MAX_SIDE) for side in size or x.shape[2:]])
     return x.flatten(1)
 
 

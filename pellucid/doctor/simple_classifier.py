@@ -56,8 +56,8 @@ class KernelClassifier:
     """Kernel ridge regression on one-hot labels, with the kernel exp(-2 d²/m), m the median squared distance.
 
     indices: (n,), the examples' indices in the data. y: (n,), their labels. classes: (K,), ascending. features: (n, D),
-    standardized by centre and scale, (D,) each. inverse: (n, n), the inverse of the kernel matrix plus RIDGE times the
-    identity. width: m.
+    standardized by centre and scale, (D,) each. size: the height and width of images. inverse: (n, n), the inverse of the
+    kernel matrix plus RIDGE times the identity. width: m.
     """
 
     indices: Tensor
@@ -66,6 +66,7 @@ class KernelClassifier:
     features: Tensor
     centre: Tensor
     scale: Tensor
+    size: torch.Size
     inverse: Tensor
     width: float
 
@@ -96,7 +97,7 @@ class KernelClassifier:
 
     def scores(self, x: Tensor) -> Tensor:
         """Return the class scores of other inputs (N, ...), (N, largest label + 1)."""
-        features = (small_features(x) - self.centre) / self.scale
+        features = (small_features(x, self.size) - self.centre) / self.scale
         kernel = torch.exp(-2 * torch.cdist(features, self.features).square() / self.width)
         return kernel @ (self.inverse @ _centred_one_hot(self.y))
 
@@ -110,7 +111,8 @@ class KernelClassifier:
     def distinguishes(self, first: Tensor, second: Tensor) -> bool:
         """Return whether the classifier is accurate, and often answers two draws (N, ...) of examples differently."""
         own = self.leave_one_out
-        if small_features(first).shape[1] != self.features.shape[1] or own.accuracy <= own.chance + MIN_ABOVE_CHANCE:
+        is_other_shape = small_features(first, self.size).shape[1] != self.features.shape[1]
+        if is_other_shape or own.accuracy <= own.chance + MIN_ABOVE_CHANCE:
             return False
         equal = count_correct(self.predict(first), self.predict(second))
         return equal.accuracy - equal.chance < MAX_RETAINED * (own.accuracy - own.chance)
@@ -132,7 +134,7 @@ def fit_simple_classifier(data: Arrays, seed: int, among: Tensor | None = None) 
     width, inverse = _inverse_kernel(features)
     if inverse is None:
         return None
-    return KernelClassifier(indices, y, classes, features, centre, scale, inverse, width)
+    return KernelClassifier(indices, y, classes, features, centre, scale, x.shape[2:], inverse, width)
 
 
 def relation_to_labels(x: Tensor, y: Tensor, seed: int) -> float:

@@ -146,6 +146,8 @@ def _near_copies(case: Case, validation: Arrays) -> list[Finding]:
     The training images are compared with each other first, because images of a class are often similar.
     """
     x = case.train.x
+    if x.shape[1:] != validation.x.shape[1:]:
+        return []  # crops and whole images, for example
     if x.dim() != 4 or min(x.shape[2:]) < MIN_SIDE or min(len(x), len(validation)) < MIN_FEW_EXAMPLES:
         return []
     seed = case.model.seed

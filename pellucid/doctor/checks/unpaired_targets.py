@@ -60,6 +60,8 @@ def find(case: Case) -> list[Finding]:
     turned = _finding_of_draws(case, labels) or _finding_of_one_turn(features[0], maps[0])
     if turned := turned or _finding_of_turns(features[0], maps[0]):
         return [turned]
+    if maps[0].shape[1:] != maps[1].shape[1:]:
+        return []  # crops and whole images, for example
     count = len(maps[0])
     predicted = _cross_fitted(torch.cat(features), torch.cat(maps)).split([count, len(maps[1])])
     ranks = [_mean_rank(*pair) for pair in zip(predicted, maps, strict=True)]
@@ -103,7 +105,7 @@ def _finding_of_draws(case: Case, labels: Sequence[int]) -> Finding | None:
 
 
 def _have_maps(case: Case) -> bool:
-    """Return whether the targets are maps of images of one size in both parts of the data."""
+    """Return whether the targets of both parts of the data are maps of images."""
     x, y = case.train.x, case.train.y
     has_sides = x.dim() == 4 and y.dim() in (3, 4) and min(y.shape[-2:]) >= MIN_SIDE
     is_divisible = has_sides and x.shape[2] * y.shape[-1] == x.shape[3] * y.shape[-2]

@@ -56,8 +56,8 @@ class KernelClassifier:
     """Kernel ridge regression on one-hot labels, with the kernel exp(-2 d²/m), m the median squared distance.
 
     indices: (n,), the examples' indices in the data. y: (n,), their labels. classes: (K,), ascending. features: (n, D),
-    standardized by centre and scale, (D,) each. size: the height and width of images. inverse: (n, n), the inverse of the
-    kernel matrix plus RIDGE times the identity. width: m.
+    standardized by centre and scale, (D,) each. size: the height and width of images. inverse: (n, n), the inverse of
+    the kernel matrix plus RIDGE times the identity. width: m.
     """
 
     indices: Tensor

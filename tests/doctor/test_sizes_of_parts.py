@@ -10,6 +10,7 @@ from torch.nn import functional as F
 from pellucid.combine import Sequential
 from pellucid.doctor import case_of, diagnose
 from pellucid.layers import AdaptiveAvgPool2d, Conv2d, Dense, Flatten, ReLU
+from pellucid.layers.base import Layer
 from pellucid.losses import BinaryCrossEntropy, Quadratic, SoftmaxCrossEntropy
 from pellucid.model import Model
 from pellucid.optim import Adam
@@ -43,11 +44,11 @@ def drawn(count: int, side: int, seed: int) -> Tensor:
 def test_sound_parts_of_different_sizes_are_not_blamed(kind: str, sides: tuple[int, int]) -> None:
     target_of, loss, n_outputs = TARGETS[kind]
     x, validation_x = drawn(120, sides[0], 0), drawn(60, sides[1], 1)
-    layers = dict(conv=Conv2d(16, 3, padding=1), relu=ReLU(), out=Conv2d(n_outputs, 1))
-    if kind not in ("masks", "maps"):
-        layers = dict(
-            conv=Conv2d(16, 3, padding=1), relu=ReLU(), pool=AdaptiveAvgPool2d(1), flat=Flatten(), out=Dense(n_outputs)
-        )
+    layers: dict[str, Layer] = {"conv": Conv2d(16, 3, padding=1), "relu": ReLU()}
+    if kind in ("masks", "maps"):
+        layers |= {"out": Conv2d(n_outputs, 1)}
+    else:
+        layers |= {"pool": AdaptiveAvgPool2d(1), "flat": Flatten(), "out": Dense(n_outputs)}
     model = Model(
         Sequential(**layers), loss=loss(), optimizer=Adam(0.01), metrics=(), seed=0, input_shape=(N_CLASSES, None, None)
     )

@@ -146,10 +146,9 @@ def _near_copies(case: Case, validation: Arrays) -> list[Finding]:
     The training images are compared with each other first, because images of a class are often similar.
     """
     x = case.train.x
-    if x.shape[1:] != validation.x.shape[1:]:
-        return []  # crops and whole images, for example
-    if x.dim() != 4 or min(x.shape[2:]) < MIN_SIDE or min(len(x), len(validation)) < MIN_FEW_EXAMPLES:
-        return []
+    is_compared = x.dim() == 4 and x.shape[1:] == validation.x.shape[1:] and min(x.shape[2:]) >= MIN_SIDE
+    if not is_compared or min(len(x), len(validation)) < MIN_FEW_EXAMPLES:
+        return []  # of crops and whole images, for example
     seed = case.model.seed
     train_indices, indices = _indices_of_common_classes(case, validation)
     n_compared = min(len(train_indices), len(indices))

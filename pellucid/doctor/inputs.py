@@ -92,7 +92,8 @@ def small_features(x: Tensor, size: Sequence[int] | None = None) -> Tensor:
     """
     x = float_images(x)
     if x.dim() == 4:
-        x = F.adaptive_avg_pool2d(x, [min(side, MAX_SIDE) for side in size or x.shape[2:]])
+        height, width = size or x.shape[2:]
+        x = F.adaptive_avg_pool2d(x, (min(height, MAX_SIDE), min(width, MAX_SIDE)))
     return x.flatten(1)
 
 

@@ -1,5 +1,6 @@
 """Suspects in the weights of classes, of losses of the library and of own ones with the same gradients."""
 
+import math
 from typing import Any
 
 import pytest
@@ -9,6 +10,7 @@ from torch.nn import functional as F
 
 from pellucid.combine import Sequential
 from pellucid.doctor import Case, case_of, diagnose
+from pellucid.doctor.experiments import with_causes
 from pellucid.doctor.paired import PairedTrainings
 from pellucid.doctor.suspects.class_weights import class_balance_suspects, inverted_weight_suspects, weighing
 from pellucid.layers import Conv2d, Dense
@@ -161,3 +163,26 @@ def test_weights_that_only_move_the_threshold_show_no_imbalance(
     assert (cause is not None) is is_cause
     diagnosis = diagnose(case)
     assert [diagnosis.kind(k) for k in range(len(diagnosis.causes))] == ["cause"] * is_cause
+
+
+def first_columns(outputs: Tensor, targets: Tensor) -> Tensor:
+    """Compare the outputs with as many of the targets' values."""
+    flat = outputs.flatten(1)
+    return (flat - targets.flatten(1)[:, : flat.shape[1]]).square().mean()
+
+
+@pytest.mark.parametrize("n_outputs", [1, 2, 4])
+@pytest.mark.parametrize("shape", [(4,), (5,), (2, 3), (6, 1), (4, 2, 2)])
+@pytest.mark.parametrize("is_binary", [False, True])
+def test_own_losses_of_targets_in_another_form_than_the_outputs_are_examined(
+    n_outputs: int, shape: tuple[int, ...], is_binary: bool
+) -> None:
+    x = torch.randn(40, 3, generator=torch.Generator().manual_seed(0))
+    y = x[:, :1].expand(-1, math.prod(shape)).reshape(-1, *shape)
+    y = (y > 0).float() if is_binary else y
+    loss = TorchCriterion(first_columns, "mean")
+    model = Model(Sequential(Dense(n_outputs)), loss, input_shape=(3,), metrics=())
+    case = case_of(model, x, y, epochs=1, validation=(x, y))
+    if not is_binary:
+        assert weighing(case) is None
+    assert with_causes(diagnose(case), task_of(model), case).checks

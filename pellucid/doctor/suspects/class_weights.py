@@ -71,7 +71,9 @@ def weighing(case: TrainingCase) -> Weighing | None:
         return None
     y, count = case.train.y, n_outputs(case)
     is_own = not isinstance(loss, SoftmaxCrossEntropy | BinaryCrossEntropy) and hasattr(loss, "criterion")
-    if type(loss) is BinaryCrossEntropy or (is_own and y.is_floating_point()):
+    has_axis = y.dim() > 1 and y.shape[1] == count
+    are_labels = y.is_floating_point() and (count == 1 or has_axis) and bool(((y == 0) | (y == 1)).all())
+    if type(loss) is BinaryCrossEntropy or (is_own and are_labels):
         share = float(_positive_shares(y, count).median())
         share = max(share, 1 / y.numel())
         shares = torch.tensor([1 - share, share], dtype=torch.float64)

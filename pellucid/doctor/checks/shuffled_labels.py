@@ -24,7 +24,9 @@ MIN_SUFFICIENT = 500  # with so many examples, a simple classifier beats chance 
 MIN_EXAMPLES = 100  # enough only if the classifier clearly beats chance on the other data (training or validation)
 MIN_OTHER_CLASSES = 50  # examples outside of the most frequent class; with fewer, chance cannot be ruled out
 MAX_RELATION = 2.0  # of several labels, in standard deviations above chance; related ones of 150 examples reach 11
-MIN_RARER = 150  # examples with or without the most even of several labels; of fewer, small objects may tell too little
+MIN_RARER = (
+    150  # examples without the most frequent label; fewer may tell too little of their labels
+)
 MAX_LABELS = 20  # of several labels of an example, those that are the most even
 MAX_RANDOM = 0.3  # fraction of random labels; a lower fraction may be the label noise of large data sets
 
@@ -41,7 +43,8 @@ def find(case: Case) -> list[Finding]:
     if classifier is None:
         return []
     # of inputs that change at random, even many need not show their labels
-    are_many = len(classifier.y) >= MIN_SUFFICIENT and case.redrawn is None
+    n_rarer = len(classifier.y) - int(classifier.y.bincount().max())
+    are_many = len(classifier.y) >= MIN_SUFFICIENT and n_rarer >= MIN_RARER and case.redrawn is None
     if validation is None:
         return _part_findings(case, "train", classifier, lambda: are_many)
     # The second classifier is fitted to the same classes, because other classes may be easier to distinguish.

@@ -12,6 +12,7 @@ from pellucid.doctor.checks.shuffled_labels import CHECK
 from pellucid.doctor.simple_classifier import count_correct, fit_simple_classifier
 from pellucid.layers import Dense, Flatten
 from pellucid.losses import BinaryCrossEntropy
+from pellucid.model import Model
 from tests.doctor.small_cases import corners, make_model
 
 
@@ -163,3 +164,16 @@ def test_few_examples_of_other_classes_have_no_finding() -> None:
     assert case.simple_classifier is not None
     assert case.simple_classifier.leave_one_out.deviations_above_chance < 3
     assert CHECK.find(case) == []
+
+
+@pytest.mark.parametrize(("n_rare", "is_judged"), [(60, False), (100, False), (300, True)])
+def test_labels_that_a_simple_classifier_cannot_tell_are_judged_only_with_many_of_each(
+    n_rare: int, is_judged: bool
+) -> None:
+    rng = torch.Generator().manual_seed(0)
+    y = torch.arange(1200) >= 1200 - n_rare
+    signs = torch.randint(0, 2, (1200, 3), generator=rng)
+    signs[:, 2] = (signs[:, 0] + signs[:, 1] + y) % 2  # only their product tells the label
+    x = (2.0 * signs - 1)[:, None, None, :].expand(-1, 1, 3, -1) + 2 * torch.randn(1200, 1, 3, 3, generator=rng)
+    model = Model(Sequential(flat=Flatten(), out=Dense(2)), input_shape=(1, 3, 3))
+    assert bool(CHECK.find(case_of(model, x, y.long()))) == is_judged

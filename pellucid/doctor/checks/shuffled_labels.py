@@ -24,9 +24,7 @@ MIN_SUFFICIENT = 500  # with so many examples, a simple classifier beats chance 
 MIN_EXAMPLES = 100  # enough only if the classifier clearly beats chance on the other data (training or validation)
 MIN_OTHER_CLASSES = 50  # examples outside of the most frequent class; with fewer, chance cannot be ruled out
 MAX_RELATION = 2.0  # of several labels, in standard deviations above chance; related ones of 150 examples reach 11
-MIN_RARER = (
-    150  # examples without the most frequent label; fewer may tell too little of their labels
-)
+MIN_RARER = 150  # examples without the most frequent label; fewer may tell too little of their labels
 MAX_LABELS = 20  # of several labels of an example, those that are the most even
 MAX_RANDOM = 0.3  # fraction of random labels; a lower fraction may be the label noise of large data sets
 

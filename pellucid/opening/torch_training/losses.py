@@ -43,6 +43,7 @@ MODULES: dict[Callable[..., Any], type[nn.Module]] = {
     F.multilabel_soft_margin_loss: nn.MultiLabelSoftMarginLoss,
 }
 ELEMENTWISE = (Quadratic, L1, Huber, BinaryCrossEntropy, ProbabilityCrossEntropy)  # of outputs and as many targets
+MAX_ROUNDING_ERROR = 1e-3  # of a loss, relative to its value
 
 
 @dataclass(frozen=True)
@@ -157,13 +158,32 @@ def check_shapes(loss: Loss, y: Any, target: Tensor) -> None:
                 f"from_torch: outputs of shape {tuple(y.shape)}: PyTorch gives weights to the last axis, not to the "
                 f"classes on axis 1; {OWN_LOSS}"
             )
-    if not isinstance(loss, ELEMENTWISE) or not isinstance(y, Tensor) or y.shape == target.shape:
+    if not isinstance(y, Tensor) or y.shape == target.shape:
+        return
+    if not (isinstance(loss, ELEMENTWISE) or (isinstance(loss, TorchCriterion) and _compares_all(loss, y, target))):
         return
     raise PellucidError(
         f"from_torch: outputs of shape {tuple(y.shape)} and targets of shape {tuple(target.shape)}: PyTorch repeats "
         "both to one shape, so that outputs are compared with the targets of other examples; give targets of the shape "
         "of the outputs, such as target[:, None]"
     )
+
+
+def _compares_all(loss: TorchCriterion, y: Tensor, target: Tensor) -> bool:
+    """Return whether a criterion compares the outputs of each example with the targets of all examples."""
+    count = len(target)
+    if loss.targets is not None or y.numel() != target.numel() or len(y) != count:
+        return False
+    try:
+        whole = float(loss(y, target)[0])
+        pairs = torch.tensor(
+            [[float(loss(y[i : i + 1], target[k : k + 1])[0]) for k in range(count)] for i in range(count)]
+        )
+    except PellucidError:  # it takes no single examples
+        return False
+    of_all, of_own = (torch.stack([one.sum(), one.mean()]) for one in (pairs, pairs.diagonal()))
+    is_of_all, is_of_own = ((one - whole).abs() < MAX_ROUNDING_ERROR * abs(whole) for one in (of_all, of_own))
+    return bool(is_of_all.any()) and not bool(is_of_own.any())
 
 
 def _cross_entropy(module: nn.CrossEntropyLoss) -> Loss:

@@ -46,7 +46,7 @@ from pellucid.training.arguments import checked_limit
 from pellucid.training.callbacks import Callback, Training
 from pellucid.verify.table import GradientTable
 
-EXAMPLES = 8  # of the first batch that `verify`, `trace` and `explain` take
+EXAMPLES = 8  # of the first batch that the loss is tried with, and that `verify`, `trace` and `explain` take
 
 
 def from_torch(
@@ -132,7 +132,7 @@ def from_torch(
         evaluating_paths = modules_in_evaluation(network)
         with without_dropout(network, evaluating_paths):
             model = open(network, inputs, **{**defaults, **options})
-        check_shapes(training_criterion, model(inputs[:2]), targets[:2])
+        check_shapes(training_criterion, model(inputs[:EXAMPLES]), targets[:EXAMPLES].to(device))
         if isinstance(training_criterion, TorchCriterion):
             training_criterion(model(inputs), targets.to(device))  # raises its errors before the training
         model.unregistered = {model.path_by_tied_key.get(name, name) for name in unregistered_names}

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 from torch.utils.data import DataLoader, TensorDataset, WeightedRandomSampler
 
 import pellucid
@@ -112,12 +113,53 @@ def test_a_softmax_before_the_loss_is_refused_by_name() -> None:
         training_of(Script(ending=[nn.Softmax(1)]))
 
 
-def test_targets_that_pytorch_would_repeat_are_refused() -> None:
-    network = nn.Linear(3, 1)
+def from_torch_with(loss: Any, n_maps: int, y: torch.Tensor) -> Any:
+    """Return a training whose outputs are (N, n_maps, ...), as targets y (N, ...) of numbers or maps."""
+    network: nn.Module = nn.Linear(3, n_maps) if y.dim() < 3 else nn.Conv2d(3, n_maps, 1)
+    x = torch.rand(8, 3) if y.dim() < 3 else torch.rand(8, 3, *y.shape[-2:])
     optimizer = torch.optim.SGD(network.parameters(), lr=0.1)
-    loader = DataLoader(TensorDataset(torch.rand(8, 3), torch.rand(8)), batch_size=4)
-    with pytest.raises(PellucidError, match=r"\(2, 1\) and targets of shape \(2,\)"):
-        pellucid.from_torch(network, loss=nn.MSELoss(), optimizer=optimizer, train=loader)
+    train = DataLoader(TensorDataset(x, y), batch_size=4)
+    return pellucid.from_torch(network, loss=loss, optimizer=optimizer, train=train)
+
+
+@pytest.mark.parametrize("shape", [(8,), (8, 5, 5)])
+@pytest.mark.parametrize(
+    "loss",
+    [
+        nn.MSELoss(),
+        lambda y, t: ((y - t) ** 2).mean(),
+        lambda y, t: (y - t).abs().sum(),
+        lambda y, t: F.binary_cross_entropy_with_logits(*torch.broadcast_tensors(y, t)),
+    ],
+)
+def test_targets_that_pytorch_would_repeat_are_refused(loss: Any, shape: tuple[int, ...]) -> None:
+    with pytest.raises(PellucidError, match=r"\(4, 1.*\) and targets of shape \(4,"):
+        from_torch_with(loss, 1, torch.rand(shape))
+
+
+def overlap(y: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+    """Return 1 - Dice over a batch."""
+    probabilities = y.sigmoid().flatten()
+    return 1 - 2 * (probabilities * target.flatten()).sum() / (probabilities.sum() + target.sum())
+
+
+@pytest.mark.parametrize("shape", [(8,), (8, 1), (8, 5, 5), (8, 1, 5, 5)])
+@pytest.mark.parametrize(
+    "loss",
+    [
+        lambda y, t: F.mse_loss(y.flatten(), t.flatten()),
+        lambda y, t: F.mse_loss(y.squeeze(), t.squeeze()),
+        lambda y, t: (y.view_as(t) - t).abs().sum(),
+        lambda y, t: F.softplus((y.flatten()[:, None] - y.flatten()) * (t.flatten() - t.flatten()[:, None])).mean(),
+        overlap,
+    ],
+)
+def test_own_losses_that_bring_targets_into_one_form_are_accepted(loss: Any, shape: tuple[int, ...]) -> None:
+    from_torch_with(loss, 1, torch.rand(shape))
+
+
+def test_own_losses_of_classes_are_accepted() -> None:
+    from_torch_with(lambda y, t: 2 * F.cross_entropy(y, t), 3, torch.randint(0, 3, (8,)))
 
 
 WEIGHTED = {
@@ -133,7 +175,7 @@ def test_weights_on_the_last_axis_of_maps_are_refused(name: str) -> None:
     network = nn.Sequential(nn.Conv2d(1, 3, 1), *([nn.Sigmoid()] if name == "probabilities" else []))
     optimizer = torch.optim.SGD(network.parameters(), lr=0.1)
     batches = [(torch.rand(4, 1, 3, 3), torch.ones(4, 3, 3, 3))]
-    with pytest.raises(PellucidError, match=r"\(2, 3, 3, 3\): PyTorch gives weights to the last axis"):
+    with pytest.raises(PellucidError, match=r"\(4, 3, 3, 3\): PyTorch gives weights to the last axis"):
         pellucid.from_torch(
             network, loss=WEIGHTED[name](torch.tensor([1.0, 2.0, 3.0])), optimizer=optimizer, train=batches
         )

@@ -40,9 +40,10 @@ POSTED = (
     Opening("posted, third", 39, 19, None, None),
     Opening("posted, fourth", 39, 25, None, None),
     Opening("posted, fifth", 44, 28, None, None),
-    Opening("posted, sixth", 45, 32, 7, 1),  # benchmarks/doctor/posts
+    Opening("posted, sixth", 45, 32, 7, 1),  # benchmarks/doctor/posts, as the next one
+    Opening("posted, seventh", 51, 34, 3, 3),
 )
-POSTED_HEALTHY, POSTED_ACCUSED = 75, 8  # healthy trainings of these lists, and how many of them were accused
+POSTED_HEALTHY, POSTED_ACCUSED = 126, 11  # healthy trainings of these lists, and how many of them were accused
 
 
 def expectation() -> str:
@@ -57,7 +58,7 @@ def expectation() -> str:
         "Of harmful mistakes that nobody has thought of, expect the doctor to name a third: of five lists that were "
         f"written without knowledge of it, it named {rates} % when each was opened ({named} of {mistakes}, 95 % "
         f"interval {100 * low:.0f} to {100 * high:.0f} %). It can be wrong, too: of the last four lists, it called "
-        f"something else the cause in {wrong_rates} %. Of mistakes as people post them, in six lists, it named "
+        f"something else the cause in {wrong_rates} %. Of mistakes as people post them, in seven lists, it named "
         f"{posted_named} of {posted}, and accused {POSTED_ACCUSED} of {POSTED_HEALTHY} healthy trainings."
     )
 
